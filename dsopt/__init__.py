@@ -1,0 +1,18 @@
+"""Make training data smaller and training faster: select, augment and distil labelled images on Ray."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dsopt.data.images import load_subset
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load_subset"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: the jobs look at their arguments before they pay for torch."""
+    if name == "load_subset":
+        from dsopt.data.images import load_subset
+
+        return load_subset
+    raise AttributeError(f"module 'dsopt' has no attribute {name!r}")

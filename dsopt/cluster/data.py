@@ -1,0 +1,106 @@
+"""Streaming a table's parts through Ray Data: read on CPUs, compute on a pool of devices, write, all at once.
+
+One row of the stream is one part of a table, because a part's output has its own name and bytes: whatever is retried, doubled or run
+by two jobs at once replaces a file with itself. That gives every image exactly one row without bookkeeping by Ray, which
+cannot take back what a killed writer left.
+"""
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from dsopt.cluster import session
+from dsopt.config import ClusterConfig
+from dsopt.errors import InputError, JobError
+from dsopt.training.worker import Worker, this_process
+
+Step = Callable[[Any], Any]
+DeviceStep = Callable[[Worker], Step]  # built once in every process that has a device
+
+
+def stream(
+    items: Sequence[Any],
+    config: ClusterConfig,
+    read: Step,
+    on_device: DeviceStep | None = None,
+    write: Step | None = None,
+) -> Iterator[Any]:
+    """`write(on_device(worker)(read(item)))` for every item, in any order, as they get ready.
+
+    Args:
+        items: what `read` takes; small and picklable, like the results.
+        on_device: makes the step that runs on `config.workers` devices; left out, as `write`, where there is none.
+
+    Raises:
+        InputError, JobError: the first that any step raised.
+    """
+    results = _here(items, config, read, on_device, write) if config.workers == 0 else _ray(items, config, read, on_device, write)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+        yield result
+
+
+def _here(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: DeviceStep | None, write: Step | None):
+    compute = on_device(this_process(config.gpu, config.cpus_per_worker)) if on_device else None
+    for item in items:
+        value = read(item)
+        for step in filter(None, (compute, write)):
+            value = step(value)
+        yield value
+
+
+def _ray(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: DeviceStep | None, write: Step | None):
+    if not items:
+        return
+    session.connect()
+    import ray.data
+    import ray.exceptions
+
+    share = session.share(config)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    packed = [{"value": pickle.dumps(item)} for item in items]
+    rows = ray.data.from_items(packed, override_num_blocks=len(packed))
+    # Half of the CPUs is for the pool, half for reading and writing: a pool that held them all would wait for ever.
+    rows = rows.map(_Packed(read), num_cpus=0.5)
+    if on_device:
+        rows = rows.map(
+            _PackedOnDevice,  # type: ignore[arg-type]
+            fn_constructor_args=(on_device, share.threads),
+            compute=ray.data.ActorPoolStrategy(size=share.workers),
+            num_gpus=share.gpus or None,
+            num_cpus=0 if share.gpus else share.cpus / 2,
+        )
+    if write:
+        rows = rows.map(_Packed(write), num_cpus=0.5)
+    try:
+        for row in rows.iter_rows():
+            yield pickle.loads(row["value"])
+    except ray.exceptions.RayError as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise JobError(f"data pipeline: {lines[-1] if lines else type(error).__name__}") from error
+
+
+class _Packed:
+    """A step on pickled values, the one type that every block format keeps as it is; errors travel on as values."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        value = pickle.loads(row["value"])
+        if not isinstance(value, Exception):
+            try:
+                value = self.step(value)
+            except (InputError, JobError) as error:
+                value = error
+            except OSError as error:
+                value = JobError(f"{type(error).__name__}: {str(error).splitlines()[0]}")
+        return {"value": pickle.dumps(value, protocol=5)}
+
+
+class _PackedOnDevice(_Packed):
+    def __init__(self, make: DeviceStep, threads: int) -> None:
+        super().__init__(make(this_process(None, threads)))

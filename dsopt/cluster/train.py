@@ -1,0 +1,121 @@
+"""Training on Ray: one run over many workers (Ray Train), and many runs beside each other (Ray tasks).
+
+Checkpoints are ours, not Ray Train's: the loop writes them into the stage's folder, atomically and with retries. So a lost worker,
+a lost driver and a run without Ray resume in the same way, and an object store that is away for a while does not end a run, as it
+would when Ray Train cannot write its own state there.
+"""
+
+import tempfile
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from dsopt.cluster import session
+from dsopt.config import ClusterConfig
+from dsopt.errors import InputError, JobError
+from dsopt.training.worker import Worker, this_process
+
+Work = Callable[..., None]  # (worker, *arguments)
+
+
+def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig) -> None:
+    """Run `work(worker, *arguments)` in `config.workers` processes with a process group (NCCL on GPUs, else gloo).
+
+    Lost workers are replaced and the work starts again, from its own checkpoint, up to `config.max_failures` times.
+
+    Raises:
+        InputError, JobError: as the work raised them (not tried again), or because workers were lost too often.
+    """
+    if config.workers == 0:
+        work(this_process(config.gpu, config.cpus_per_worker), *arguments)
+        return
+    session.connect()
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    share = session.share(config)
+    resources = {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {})
+    with session.voice() as board, tempfile.TemporaryDirectory(prefix="dsopt-") as scratch:
+        trainer = TorchTrainer(
+            _train_worker,
+            train_loop_config={"work": work, "arguments": arguments, "board": board, "threads": share.threads},
+            scaling_config=ScalingConfig(num_workers=share.workers, use_gpu=share.gpus > 0, resources_per_worker=resources),
+            run_config=RunConfig(
+                name=uuid.uuid4().hex,  # Ray Train would resume a name it knows; resuming is the work's business
+                storage_path=scratch,
+                failure_config=FailureConfig(max_failures=config.max_failures, controller_failure_limit=config.max_failures),
+            ),
+        )
+        try:
+            error = trainer.fit().return_value
+        except Exception as lost:
+            raise JobError(f"training: gave up after {config.max_failures} replaced workers: {_cause(lost)}") from lost
+    if error is not None:
+        raise error
+
+
+def _train_worker(setting: dict[str, Any]) -> Exception | None:
+    import ray.train
+    import ray.train.torch
+
+    session.speak_through(setting["board"])
+    torch.set_num_threads(setting["threads"])
+    context = ray.train.get_context()
+    worker = Worker(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
+    return _attempt(setting["work"], worker, setting["arguments"])
+
+
+def each(work: Work, arguments: Sequence[tuple[Any, ...]], config: ClusterConfig) -> None:
+    """Run `work(worker, *arguments[i])` for every i, `config.workers` at a time, each in a process of its own.
+
+    Processes are kept for the next run, with the images that they have decoded. A lost one's run starts again elsewhere.
+
+    Raises:
+        InputError, JobError: the first that any run raised; runs that had begun are waited for.
+    """
+    if config.workers == 0:
+        for these in arguments:
+            work(this_process(config.gpu, config.cpus_per_worker), *these)
+        return
+    ray = session.connect()
+    share = session.share(config)
+    # max_calls=0: by default a process that used a GPU is thrown away after each call.
+    options = {"num_cpus": share.cpus, "num_gpus": share.gpus, "max_retries": config.max_failures, "max_calls": 0}
+    with session.voice() as board:
+        remote = ray.remote(**options)(_task)
+        waiting, running, error = list(arguments), [], None
+        while waiting or running:
+            while waiting and len(running) < share.workers and error is None:
+                running.append(remote.remote(work, board, share.threads, waiting.pop(0)))
+            if not running:
+                break
+            (finished,), running = ray.wait(running, num_returns=1)
+            try:
+                error = error or ray.get(finished)
+            except Exception as lost:
+                error = error or JobError(f"training: gave up after {config.max_failures} lost workers: {_cause(lost)}")
+    if error is not None:
+        raise error
+
+
+def _task(work: Work, board: Any, threads: int, arguments: tuple[Any, ...]) -> Exception | None:
+    session.speak_through(board)
+    return _attempt(work, this_process(None, threads), arguments)
+
+
+def _attempt(work: Work, worker: Worker, arguments: tuple[Any, ...]) -> Exception | None:
+    """The error that no other attempt would mend, returned rather than raised: Ray starts work that raised again."""
+    try:
+        work(worker, *arguments)
+    except (InputError, JobError) as error:
+        return error
+    except OSError as error:
+        return JobError(f"{type(error).__name__}: {str(error).splitlines()[0]}")
+    return None
+
+
+def _cause(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}"

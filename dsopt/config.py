@@ -1,0 +1,272 @@
+"""The one configuration tree. A preset, a sweep trial and a command line are the same thing: a list of overrides."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from dsopt import registry
+from dsopt.errors import InputError, unknown
+from dsopt.registry import one_line
+
+
+def _key(default: Any, says: str) -> Any:
+    """A configuration key: its default and what `help=true` says of it."""
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: default.copy(), metadata={"says": says})
+    return field(default=default, metadata={"says": says})
+
+
+def _part(part: type, **defaults: Any) -> Any:
+    return field(default_factory=lambda: part(**defaults))
+
+
+@dataclass
+class Choice:
+    """A registered function and its options."""
+
+    name: str = "???"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class DataConfig(Choice):
+    name: str = _key("digits", "the data set")
+    root: str | None = _key(None, "where it lies: a folder, a file, a glob, local or s3://")
+    image_size: int = _key(32, "pixels a side; other sizes are resized once, at ingest")
+    channels: int | None = _key(None, "1 grey, 3 colour; as the data has it when not given")
+    test_fraction: float = _key(0.2, "share held out for testing where the data brings no test split")
+    on_error: Literal["skip", "fail"] = _key("skip", "a broken row is left out and listed, or stops the job")
+    limit: int | None = _key(None, "only the first rows of each split, for a quick look")
+
+
+@dataclass
+class OptimizerConfig:
+    steps: int = _key(1000, "optimiser steps")
+    batch_size: int = _key(128, "images a step, over all workers together")
+    learning_rate: float = _key(0.1, "of SGD; the paper's 0.1")
+    momentum: float = _key(0.9, "of SGD; 0 for the paper's conference version")
+    schedule: Choice = _part(Choice, name="cosine")
+    augment: list[str] = _key([], "training transforms, in order")
+    precision: Literal["auto", "bf16", "fp32"] = _key("auto", "auto: bf16 where the hardware has it")
+
+
+@dataclass
+class AutoencoderConfig(OptimizerConfig, Choice):
+    name: str = _key("autoencoder", "the model that makes embeddings")
+    augment: list[str] = _key(["crop"], "training transforms, in order")
+
+
+@dataclass
+class EmbedConfig:
+    batch_size: int = _key(512, "images a forward pass")
+    precision: Literal["auto", "bf16", "fp32"] = _key("fp32", "fp32 gives the same values on any number of workers")
+
+
+@dataclass
+class SelectConfig(Choice):
+    name: str = _key("top_activation", "the selection method")
+    budget: int | float = _key(0.0864, "how many images: a count (4320), or a share of the training set (0.0864)")
+    per_class: bool = _key(False, "choose the same number from every class")
+
+
+@dataclass
+class TrainConfig(OptimizerConfig, Choice):
+    name: str = _key("classifier24", "the network to train")
+    learner: Literal["classifier", "autoencoder"] = _key("classifier", "what `jobs/train.py` trains")
+    augment: list[str] = _key(["crop", "flip", "brightness", "contrast"], "training transforms, in order")
+    standardise: Literal["deviation", "variance"] = _key("deviation", "divide by the deviation, or as the paper's text says")
+    weight_decay: float = _key(0.004, "on the fully connected layers only")
+    average: float = _key(0.999, "decay of the averaged weights that are tested")
+    learning_rate: float = _key(0.05, "of SGD; the paper's 0.1 was for batches of 1,024")
+    epochs: float | None = _key(None, "budget in epochs of the full set, instead of steps")
+    seconds: float | None = _key(None, "budget in seconds of training, instead of steps")
+    split: float = _key(0.5, "share of the budget on the subset; fine-tuning on everything gets the rest")
+    phases: list[dict[str, Any]] = _key([], "the phases spelled out: [{data: subset, steps: 500}, {data: full, epochs: 2}]")
+    subset: str | None = _key(None, "`jobs/train.py`: a subset's folder instead of the one that `select` describes")
+
+
+@dataclass
+class CompareConfig:
+    seeds: int = _key(3, "runs of every row, with seed, seed+1, ...")
+    methods: list[str] = _key(["random", "random_balanced"], "baselines beside select.name")
+    splits: list[float] = _key([1.0, 0.5], "shares of the budget on the subset, each a row")
+    equal_cost: bool = _key(True, "one more row: full data, given the seconds of choosing on top")
+
+
+@dataclass
+class ClusterConfig:
+    workers: int = _key(1, "processes that train and embed, one a GPU or share of the CPUs; 0: without Ray")
+    gpu: bool | None = _key(None, "one GPU a worker; not given: if the cluster has any now (say true if it starts from none)")
+    cpus_per_worker: int | None = _key(None, "CPU threads a worker; not given: all CPUs shared out")
+    max_failures: int = _key(3, "how often lost workers are replaced before the job fails")
+    checkpoint_seconds: float = _key(30.0, "between checkpoints of a training run")
+
+
+@dataclass
+class Config:
+    storage: str = _key("runs", "where every stage writes: a folder or s3://bucket/prefix")
+    seed: int = _key(0, "makes a run repeatable")
+    data: DataConfig = _part(DataConfig)
+    autoencoder: AutoencoderConfig = _part(AutoencoderConfig)
+    loss: Choice = _part(Choice, name="squared_error")
+    embed: EmbedConfig = _part(EmbedConfig)
+    select: SelectConfig = _part(SelectConfig)
+    train: TrainConfig = _part(TrainConfig)
+    compare: CompareConfig = _part(CompareConfig)
+    cluster: ClusterConfig = _part(ClusterConfig)
+
+
+def choices(config: Config) -> list[tuple[str, registry.Registry, str, dict[str, Any]]]:
+    """Every registered function that a configuration names: (key, family, name, options)."""
+    found = [
+        ("data", registry.DATASETS, config.data),
+        ("autoencoder", registry.MODELS, config.autoencoder),
+        ("autoencoder.schedule", registry.SCHEDULES, config.autoencoder.schedule),
+        ("loss", registry.LOSSES, config.loss),
+        ("select", registry.SELECTORS, config.select),
+        ("train", registry.MODELS, config.train),
+        ("train.schedule", registry.SCHEDULES, config.train.schedule),
+    ]
+    named = [(key, family, choice.name, choice.options) for key, family, choice in found]
+    named += [("compare.methods", registry.SELECTORS, name, {}) for name in config.compare.methods]
+    for key, names in (("autoencoder.augment", config.autoencoder.augment), ("train.augment", config.train.augment)):
+        named += [(key, registry.AUGMENTATIONS, name, {}) for name in names]
+    return named
+
+
+def load(arguments: Sequence[str], presets: Path | None = None) -> Config:
+    """The checked configuration of a list of overrides such as `select.budget=4320` or `preset=cifar10`.
+
+    Args:
+        arguments: overrides; later ones win, and all win over the presets they name.
+        presets: the folder where `preset=NAME` finds `NAME.yaml`, a list of overrides.
+
+    Raises:
+        InputError: an unknown key or name, a wrong type or value, each with what would be right.
+    """
+    named = [a.removeprefix("preset=") for a in arguments if a.startswith("preset=")]
+    overrides = [o for name in named for o in _preset(name, presets)]
+    overrides += [a for a in arguments if not a.startswith("preset=")]
+    tree = OmegaConf.structured(Config)
+    for override in overrides:
+        tree = _apply(tree, override)
+    config: Config = OmegaConf.to_object(tree)  # type: ignore[assignment]
+    for _, family, name, options in choices(config):
+        family.options(name, options)
+    _check_values(config)
+    return config
+
+
+def _preset(name: str, folder: Path | None) -> list[str]:
+    path = Path(name) if name.endswith((".yaml", ".yml")) else (folder or Path()) / f"{name}.yaml"
+    if not path.is_file():
+        raise unknown("preset", name, [p.stem for p in path.parent.glob("*.yaml")])
+    overrides = yaml.safe_load(path.read_text()) or []
+    if not isinstance(overrides, list) or not all(isinstance(o, str) and "=" in o for o in overrides):
+        raise InputError(f"preset {path}: must be a YAML list of overrides such as - select.budget=4320")
+    return overrides
+
+
+def _apply(tree: DictConfig, override: str) -> DictConfig:
+    key, equals, _ = override.partition("=")
+    if not equals:
+        raise InputError(f"argument {override!r} is not key=value; see help=true.")
+    try:
+        return OmegaConf.merge(tree, OmegaConf.from_dotlist([override]))  # type: ignore[return-value]
+    except ConfigKeyError as error:
+        full_key = str(getattr(error, "full_key", None) or key)
+        parent, _, last = full_key.rpartition(".")
+        node = OmegaConf.select(tree, parent) if parent else tree
+        raise unknown(f"{override}: key", last, [str(k) for k in node] if isinstance(node, DictConfig) else []) from None
+    except OmegaConfBaseException as error:
+        raise InputError(f"{override}: {one_line(error)}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{override}: the value is not valid YAML ({str(error).splitlines()[0]})") from None
+
+
+def _check_values(config: Config) -> None:
+    """Refuse values that the types allow but no run can use."""
+    budget = config.select.budget
+    rules = [
+        (
+            budget > 0 and (isinstance(budget, int) or budget <= 1),
+            "select.budget",
+            "a count of at least 1 or a share in (0, 1]",
+        ),
+        (config.data.image_size >= 1, "data.image_size", "at least 1 pixel"),
+        (config.data.channels in (None, 1, 3), "data.channels", "1 or 3"),
+        (0 < config.data.test_fraction < 1, "data.test_fraction", "between 0 and 1"),
+        (config.data.limit is None or config.data.limit >= 1, "data.limit", "at least 1"),
+        (config.cluster.workers >= 0, "cluster.workers", "0 (without Ray) or more"),
+        (config.compare.seeds >= 1, "compare.seeds", "at least 1"),
+        (0 <= config.train.split <= 1, "train.split", "a share in [0, 1]"),
+        (all(0 < s <= 1 for s in config.compare.splits), "compare.splits", "shares in (0, 1]"),
+        (
+            config.train.epochs is None or config.train.seconds is None,
+            "train.epochs",
+            "not given together with train.seconds",
+        ),
+        (0 <= config.train.average < 1, "train.average", "in [0, 1)"),
+    ]
+    for part, section in (("autoencoder", config.autoencoder), ("train", config.train)):
+        rules += [
+            (section.steps >= 1, f"{part}.steps", "at least 1"),
+            (section.batch_size >= 1, f"{part}.batch_size", "at least 1"),
+            (section.learning_rate > 0, f"{part}.learning_rate", "above 0"),
+            (0 <= section.momentum < 1, f"{part}.momentum", "in [0, 1)"),
+        ]
+    for fine, key, right in rules:
+        if not fine:
+            given = OmegaConf.select(OmegaConf.structured(config), key)
+            raise InputError(f"{key}={given}: must be {right}.")
+    for phase in config.train.phases:
+        _check_phase(phase)
+
+
+def _check_phase(phase: dict[str, Any]) -> None:
+    budgets = [k for k in ("steps", "epochs", "seconds") if k in phase]
+    for key in phase:
+        if key not in ("data", "steps", "epochs", "seconds"):
+            raise unknown(f"train.phases: {phase}: key", key, ["data", "steps", "epochs", "seconds"])
+    if phase.get("data") not in ("subset", "full") or len(budgets) != 1 or not phase[budgets[0]] > 0:
+        raise InputError(f"train.phases: {phase}: needs data (subset or full) and one of steps, epochs, seconds above 0.")
+
+
+def plain(config: Any) -> Any:
+    """A configuration (or a part of it) as plain dictionaries, lists and values."""
+    return dataclasses.asdict(config)
+
+
+def as_yaml(config: Any) -> str:
+    return yaml.safe_dump(plain(config) if dataclasses.is_dataclass(config) else config, sort_keys=False)
+
+
+def describe() -> str:
+    """What `help=true` prints: every key with its default and meaning, every registered name with its options."""
+    lines = ["keys (key=default  meaning):"]
+    lines += [f"  {key + '=' + value:<44} {says}".rstrip() for key, value, says in _describe_keys(Config(), "")]
+    families = [registry.DATASETS, registry.SELECTORS, registry.MODELS, registry.LOSSES]
+    for family in [*families, registry.AUGMENTATIONS, registry.SCHEDULES]:
+        lines += ["", f"{family.noun}s (name  options):"]
+        for name in family.names():
+            lines.append(f"  {name:<20} {family.summary(name)}")
+            lines += [f"      options.{key}={value}" for key, value in family.defaults(name).items()]
+    return "\n".join(lines)
+
+
+def _describe_keys(part: Any, prefix: str) -> list[tuple[str, str, str]]:
+    rows = []
+    for item in dataclasses.fields(part):
+        value = getattr(part, item.name)
+        if dataclasses.is_dataclass(value):
+            rows += _describe_keys(value, f"{prefix}{item.name}.")
+        else:
+            shown = "" if value is None else str(value).replace("'", "").replace(" ", "")
+            rows.append((prefix + item.name, shown, item.metadata.get("says", "")))
+    return rows

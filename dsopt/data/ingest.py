@@ -1,0 +1,174 @@
+"""Rows of a source -> rows of the images table: every image checked once, all of one size and number of channels."""
+
+import io
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from dsopt.config import DataConfig
+from dsopt.data.source import Shard
+from dsopt.errors import InputError
+from dsopt.storage import IMAGES, retried
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # PIL knows more, some of which start other programs
+GREY_MODES = ("1", "L", "LA", "La", "I")
+ORIENTATION = 0x0112  # EXIF: how the camera was held
+MAX_LABEL = 2**31 - 1
+
+
+class Broken(NamedTuple):
+    """A row that was left out."""
+
+    id: int
+    source: str
+    reason: str
+
+
+class _Unusable(Exception):
+    """Why a row cannot be used."""
+
+
+@retried
+def ingest_shard(shard: Shard, data: DataConfig, classes: list[str] | None) -> tuple[dict[str, pa.Table], list[Broken]]:
+    """The images tables of a shard, by split ("train", "test"; only those with rows), and the rows left out.
+
+    Images that are already PNG or JPEG of the wanted size keep their bytes; others are cut to a centred square, resized
+    (bicubic) and stored as PNG. A pure function of its arguments, so doing it twice gives the same bytes.
+
+    Args:
+        data: with `channels` decided (`source_channels`).
+        classes: the names of the labels; None if these are numbers without names.
+
+    Raises:
+        InputError: a broken row, if `data.on_error` is "fail".
+    """
+    assert data.channels is not None
+    numbers = None if classes is None else {name: i for i, name in enumerate(classes)}
+    kept: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
+    broken = []
+    for id, row in enumerate(shard.read(), start=shard.first_id):
+        try:
+            label = _label(row.label, numbers, shard.labelled)
+            image, suffix = stored_image(row.image, data.image_size, data.channels)
+        except _Unusable as reason:
+            if data.on_error == "fail":
+                raise InputError(f"{row.source}: {reason} (data.on_error=skip leaves such rows out).") from None
+            broken.append(Broken(id, row.source, str(reason)))
+            continue
+        split = shard.split or ("test" if held_out(id, data.test_fraction) else "train")
+        stored = {"bytes": image, "path": f"{id:08d}.{suffix}"}
+        kept[split].append({"id": id, "image": stored, "label": label, "source": row.source})
+    return {split: pa.Table.from_pylist(rows, IMAGES) for split, rows in kept.items() if rows}, broken
+
+
+def source_channels(shards: Iterable[Shard]) -> int:
+    """1 if the first image that can be read is grey, else 3.
+
+    Raises:
+        InputError: no image can be read.
+    """
+    for shard in shards:
+        for row in shard.read():
+            try:
+                return 1 if _grey(_opened(row.image)) else 3
+            except _Unusable:
+                continue
+    raise InputError("no image of the data set can be read.")
+
+
+def held_out(id: int, fraction: float) -> bool:
+    """Whether a row belongs to the test split: follows from its id alone (SplitMix64, Steele et al. 2014, fig. 17)."""
+    mask = 2**64 - 1
+    z = (id + 1) * 0x9E3779B97F4A7C15 & mask
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+    return (z ^ z >> 31) < fraction * 2**64
+
+
+def _label(label: Any, numbers: dict[str, int] | None, labelled: bool) -> int | None:
+    if label is None or label != label:  # pandas writes a missing number as NaN
+        if labelled:
+            raise _Unusable("no label")
+        return None
+    if isinstance(label, str):
+        if numbers is None or label not in numbers:
+            raise _Unusable(f"label {label!r} is not one of the classes")
+        return numbers[label]
+    if label != int(label):
+        raise _Unusable(f"label {label} is not a whole number")
+    top = MAX_LABEL if numbers is None else len(numbers) - 1
+    if not 0 <= label <= top:
+        raise _Unusable(f"label {label} is not in 0..{top}")
+    return int(label)
+
+
+def stored_image(image: bytes | np.ndarray | None, size: int, channels: int) -> tuple[bytes, str]:
+    """The bytes that the images table holds for an image, `size` pixels a side, and their suffix: "png" or "jpg"."""
+    picture = _opened(image)
+    try:
+        if isinstance(image, bytes) and _fits(image, picture, size, channels):
+            picture.load()
+            return image, "png" if picture.format == "PNG" else "jpg"
+        picture.draft(None, (3 * size, 3 * size))  # large JPEGs are read at half, a quarter, ... of their size
+        picture = _eight_bits(ImageOps.exif_transpose(picture), channels)
+        if picture.size != (size, size):
+            picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
+        sink = io.BytesIO()
+        picture.save(sink, "PNG")
+        return sink.getvalue(), "png"
+    except _Unusable:
+        raise
+    except Exception as error:  # PIL's decoders raise nearly anything at damaged files
+        raise _Unusable(f"image cannot be decoded ({_says(error)})") from None
+
+
+def _opened(image: bytes | np.ndarray | None) -> Image.Image:
+    """The picture, of which only the header is read yet."""
+    if image is None:
+        raise _Unusable("no image")
+    try:
+        if isinstance(image, np.ndarray):
+            return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)
+        return Image.open(io.BytesIO(image), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise _Unusable(f"not an image ({', '.join(FORMATS)} are known)") from None
+    except Exception as error:
+        raise _Unusable(f"image cannot be decoded ({_says(error)})") from None
+
+
+def _fits(data: bytes, picture: Image.Image, size: int, channels: int) -> bool:
+    """Whether every reader makes the same `channels` x 8 bits of a file, so that it can stay as it is."""
+    return (
+        picture.size == (size, size)
+        and picture.mode == ("L" if channels == 1 else "RGB")
+        and (picture.format == "JPEG" or (picture.format == "PNG" and data[24] == 8))  # byte 24 of a PNG: bits a channel
+        and "transparency" not in picture.info
+        and picture.getexif().get(ORIENTATION, 1) == 1
+    )
+
+
+def _grey(picture: Image.Image) -> bool:
+    return picture.mode in GREY_MODES or picture.mode.startswith("I;16")
+
+
+def _eight_bits(picture: Image.Image, channels: int) -> Image.Image:
+    """The picture in 8 bits, grey or colour; transparency is dropped, as torchvision's and most loaders do."""
+    if picture.mode.startswith("I"):  # 16 bits, which PIL would clip instead of scale
+        pixels = np.asarray(picture)
+        if pixels.min() < 0 or pixels.max() > 0xFFFF:
+            raise _Unusable("image has more than 16 bits a pixel")
+        picture = Image.fromarray((pixels >> 8).astype(np.uint8))
+    if picture.mode == "F":
+        raise _Unusable("image has floating-point pixels")
+    if picture.mode == "P":
+        picture = picture.convert("RGBA")  # a palette may have transparent entries
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    picture.info.clear()  # a transparent colour and the like would be written again
+    return picture
+
+
+def _says(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,115 @@
+"""Well-known data sets: found in data.root, Debian's package or the cache, else downloaded by torchvision."""
+
+import functools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsopt import storage
+from dsopt.config import DataConfig
+from dsopt.data.sets.parquet import parquet_files, parquet_source
+from dsopt.data.source import Arrays, File, Plan, Source, array_shards, list_folder
+from dsopt.errors import InputError
+
+
+@dataclass(frozen=True)
+class Known:
+    """A well-known data set.
+
+    Args:
+        folder: where torchvision lays its files, below its root.
+        files: all that is needed; each may have ".gz" added.
+        archive: one file that has all of them, as it is downloaded.
+        read: the URIs of `files` (or of the archive alone) -> arrays; cached, and importable by name.
+        classes: the names of the labels 0, 1, ...
+        installed: the folder into which a Debian package puts it.
+    """
+
+    name: str
+    torchvision: str
+    folder: str
+    files: tuple[str, ...]
+    read: Callable[[tuple[str, ...]], Arrays]
+    classes: tuple[str, ...]
+    archive: str | None = None
+    installed: str | None = None
+
+
+def find_known(known: Known, data: DataConfig) -> Source:
+    """The source of a well-known set; downloads it if it is nowhere.
+
+    Raises:
+        InputError: it is incomplete, or nowhere and cannot be downloaded; says which files belong where.
+    """
+    cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "dsopt")
+    root = storage.absolute(data.root) if data.root else None
+    if root and (source := _in_files(known, root) or _in_parquet(known, root)):
+        return source
+    for place in (known.installed, cache):
+        if place and (source := _in_files(known, place)):
+            return source
+    target = root if root and not storage.is_remote(root) else cache
+    _download(known, target)
+    source = _in_files(known, target)
+    assert source is not None
+    return source
+
+
+def _in_files(known: Known, root: str) -> Source | None:
+    """The set as the files that torchvision uses, in `root` or where torchvision puts them below it."""
+    for folder in (root, storage.join(root, known.folder)):
+        there = {file.name: file for file in list_folder(folder, recursive=False)}
+        found = [there.get(name) or there.get(f"{name}.gz") for name in known.files]
+        files = [file for file in found if file]
+        if len(files) == len(known.files):
+            return _source(known, folder, files)
+        if known.archive in there:
+            return _source(known, folder, [there[known.archive]])
+        if files:
+            missing = [name for name, file in zip(known.files, found, strict=True) if file is None]
+            raise InputError(f"data.name={known.name}: {folder} has {files[0].name}, but lacks {', '.join(missing)}.")
+    return None
+
+
+def _source(known: Known, folder: str, files: list[File]) -> Source:
+    fingerprint = {"set": known.name, "files": {file.name: file.size for file in files}}
+    uris = tuple(storage.join(folder, file.name) for file in files)
+    return Source(fingerprint, storage.is_remote(folder), functools.partial(_plan, known, uris))
+
+
+def _plan(known: Known, uris: tuple[str, ...]) -> Plan:
+    return array_shards(known.name, known.read, uris), list(known.classes)
+
+
+def _in_parquet(known: Known, root: str) -> Source | None:
+    """The set as Parquet files from the Hugging Face hub."""
+    base, files = parquet_files(root)
+    if not files:
+        return None
+    source = parquet_source(base, files, classes=known.classes)
+    sizes = {file.name: file.size for file in files}
+    return Source({"set": known.name, "files": sizes}, source.remote, source.plan)
+
+
+def _download(known: Known, target: str) -> None:
+    """Download into a scratch folder and move it into place: an interrupted download leaves nothing half done."""
+    import torchvision.datasets  # slow to import, and only needed here
+
+    top = Path(known.folder).parts[0]
+    try:
+        os.makedirs(target, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=target) as scratch:
+            getattr(torchvision.datasets, known.torchvision)(scratch, download=True)
+            if not os.path.exists(os.path.join(target, top)):  # somebody else may have been faster
+                shutil.move(os.path.join(scratch, top), os.path.join(target, top))
+    except (OSError, RuntimeError) as error:
+        where = os.path.join(target, known.folder)
+        wanted = f"{known.archive}, or " if known.archive else ""
+        says = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise InputError(
+            f"data.name={known.name}: not found, and the download failed ({says}); put {wanted}"
+            f"{', '.join(known.files)} (or Parquet files from the Hugging Face hub) into {where}, with data.root={target}."
+        ) from None

@@ -1,0 +1,48 @@
+"""What every job does around its one call: arguments in, help and dry run, errors in one line, exit status out."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dsopt import config as configuration
+from dsopt.config import Config
+from dsopt.errors import InputError, JobError
+from dsopt.stages.step import Step, show
+
+DONE, FAILED, WRONG = 0, 1, 2
+
+
+def main(file: str, about: str | None, run: Callable[[Config], None], plan: Callable[[Config], Sequence[Step]]) -> int:
+    """Run a job with the command line's arguments; returns its exit status.
+
+    Args:
+        file: the job's file; presets lie in `presets/` beside it.
+        about: what `help=true` says first.
+        run: does the job.
+        plan: the steps that it would take, for `dry_run=true`.
+
+    Returns:
+        0 done, 1 failed, 2 wrong configuration or input. Both errors are one line on standard error.
+    """
+    flags = {"help=true", "help", "--help", "-h", "dry_run=true"} & set(sys.argv[1:])
+    overrides = [argument for argument in sys.argv[1:] if argument not in flags]
+    if flags - {"dry_run=true"}:
+        print((about or "").strip() + "\n\n" + configuration.describe())
+        return DONE
+    try:
+        config = configuration.load(overrides, Path(file).parent / "presets")
+        show(plan(config), config) if flags else run(config)
+    except InputError as error:
+        return _say(error, WRONG)
+    except JobError as error:
+        return _say(error, FAILED)
+    except OSError as error:
+        return _say(f"{type(error).__name__}: {str(error).splitlines()[0]}", FAILED)
+    except KeyboardInterrupt:
+        return _say("interrupted; the same command goes on from here", 130)
+    return DONE
+
+
+def _say(error: object, status: int) -> int:
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    return status

@@ -1,0 +1,1 @@
+"""Learners: networks, their optimisers, and one `update(batch) -> metrics`. The loop drives them, with Ray or without."""

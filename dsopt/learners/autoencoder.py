@@ -1,0 +1,84 @@
+"""Training an autoencoder."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dsopt.data.batches import Batch
+from dsopt.learners.parts import Precision, autocast, bare, compute_dtype, pack, place, unpack
+from dsopt.losses.reconstruction import Reconstruction
+
+
+class AutoencoderLearner:
+    """SGD on a reconstruction loss (selection paper, section 4.2); where the loss has a critic, it takes a step first.
+
+    Args:
+        network: images in 0..1 -> images.
+        loss: from `dsopt.losses.reconstruction`.
+        critic: the loss's critic, or None. It is trained with Adam as in Gulrajani et al. 2017 (arXiv:1704.00028, alg. 1).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Reconstruction,
+        critic: nn.Module | None,
+        *,
+        learning_rate: float,
+        momentum: float,
+        precision: Precision,
+        device: torch.device,
+        world: int = 1,
+    ) -> None:
+        self.device, self.dtype, self.loss = device, compute_dtype(precision, device), loss
+        self.networks: dict[str, nn.Module] = {"autoencoder": place(network, device, world)}
+        sgd = torch.optim.SGD(network.parameters(), learning_rate, momentum=momentum, foreach=True)
+        self.optimizers: dict[str, torch.optim.Optimizer] = {"autoencoder": sgd}
+        if critic is not None:
+            self.networks["critic"] = place(critic, device, world)
+            self.optimizers["critic"] = torch.optim.Adam(critic.parameters(), 1e-4, betas=(0.0, 0.9))
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """One step on the batch; {"loss": reconstruction loss before it} and, with a critic, {"critic_loss"}."""
+        with autocast(self.dtype, self.device):
+            output = self.networks["autoencoder"](batch.images)
+        output = output.float()
+        metrics = self._update_critic(output.detach(), batch) if "critic" in self.networks else {}
+        critic = bare(self.networks["critic"]).requires_grad_(False) if "critic" in self.networks else None
+        loss = self.loss.autoencoder(output, batch.images, critic)
+        self._step("autoencoder", loss)
+        return {"loss": loss.detach(), **metrics}
+
+    def _update_critic(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        assert self.loss.critic is not None
+        critic = self.networks["critic"].requires_grad_(True)
+        u = torch.rand(len(output), generator=torch.Generator().manual_seed(batch.seed)).to(self.device)
+        loss = self.loss.critic(output, batch.images, critic, u)
+        self._step("critic", loss)
+        return {"critic_loss": loss.detach()}
+
+    def _step(self, name: str, loss: Tensor) -> None:
+        self.optimizers[name].zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizers[name].step()
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """{"squared_error"}: the mean over all elements."""
+        network = bare(self.networks["autoencoder"]).eval()
+        error, count = 0.0, 0
+        for batch in batches:
+            with autocast(self.dtype, self.device):
+                output = network(batch.images)
+            error += float((output.float() - batch.images).square().sum())
+            count += batch.images.numel()
+        network.train()
+        return {"squared_error": error / count}
+
+    def state_dict(self) -> dict[str, Any]:
+        return pack(self.networks, self.optimizers)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        unpack(state, self.networks, self.optimizers)

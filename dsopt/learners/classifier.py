@@ -1,0 +1,82 @@
+"""Training a classifier."""
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dsopt.data.batches import Batch
+from dsopt.learners.parts import Precision, autocast, bare, compute_dtype, pack, place, unpack
+
+
+class Classifier:
+    """SGD on the cross-entropy; tests use an average of the weights (selection paper, sections 4.1.1 and 4.1.3).
+
+    Args:
+        network: images [b, c, h, w] -> logits [b, classes].
+        weight_decay: of fully connected layers only.
+        average: decay of the moving average of the weights. As in the pipeline the paper builds on, it starts shorter:
+            min(average, (1 + step) / (10 + step)).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        learning_rate: float,
+        momentum: float,
+        weight_decay: float,
+        average: float,
+        precision: Precision,
+        device: torch.device,
+        world: int = 1,
+    ) -> None:
+        self.device, self.dtype, self.decay, self.step = device, compute_dtype(precision, device), average, 0
+        trained = place(network, device, world)
+        averaged = copy.deepcopy(bare(trained)).requires_grad_(False).eval()
+        self.networks: dict[str, nn.Module] = {"classifier": trained, "average": averaged}
+        dense = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
+        rest = [p for p in network.parameters() if all(p is not weight for weight in dense)]
+        groups = [{"params": dense, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        sgd = torch.optim.SGD(groups, learning_rate, momentum=momentum, foreach=True)
+        self.optimizers: dict[str, torch.optim.Optimizer] = {"classifier": sgd}
+        self._weights, self._averaged = [p.detach() for p in network.parameters()], list(averaged.parameters())
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """One step on the batch; {"loss": cross-entropy before it}."""
+        optimizer = self.optimizers["classifier"]
+        with autocast(self.dtype, self.device):
+            logits = self.networks["classifier"](batch.images)
+        loss = F.cross_entropy(logits.float(), batch.labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        self.step += 1
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(self._averaged, self._weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        return {"loss": loss.detach()}
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """{"accuracy", "loss"} of the averaged weights, with the batch statistics of the trained ones."""
+        network = self.networks["average"]
+        for mine, trained in zip(network.buffers(), bare(self.networks["classifier"]).buffers(), strict=True):
+            mine.copy_(trained)
+        right, loss, count = 0.0, 0.0, 0
+        for batch in batches:
+            with autocast(self.dtype, self.device):
+                logits = network(batch.images)
+            right += float((logits.argmax(1) == batch.labels).sum())
+            loss += float(F.cross_entropy(logits.float(), batch.labels, reduction="sum"))
+            count += len(batch.labels)
+        return {"accuracy": right / count, "loss": loss / count}
+
+    def state_dict(self) -> dict[str, Any]:
+        return pack(self.networks, self.optimizers, step=self.step)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        unpack(state, self.networks, self.optimizers)
+        self.step = state["step"]

@@ -1,0 +1,55 @@
+"""What learners share: precision, distribution over workers, and their state as one dictionary."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """bf16 where asked for or, with "auto", where the hardware multiplies in it; fp32 otherwise."""
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bf16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    cpu = torch.cpu
+    fast = any(getattr(cpu, probe, bool)() for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return torch.bfloat16 if fast else torch.float32
+
+
+def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
+def place(network: nn.Module, device: torch.device, world: int = 1) -> nn.Module:
+    """A network on its device in channels-last layout; with several workers, its gradients averaged over them."""
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if world == 1:
+        return network
+    return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+
+
+def bare(network: nn.Module) -> Any:
+    """The network itself, inside or outside of its distribution."""
+    return network.module if isinstance(network, DistributedDataParallel) else network
+
+
+def pack(networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer], **more: Any) -> dict[str, Any]:
+    """The whole state of a learner; networks without the wrapper of their distribution."""
+    return {
+        "networks": {name: bare(network).state_dict() for name, network in networks.items()},
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
+        **more,
+    }
+
+
+def unpack(state: Mapping[str, Any], networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]) -> None:
+    for name, network in networks.items():
+        bare(network).load_state_dict(state["networks"][name])
+    for name, optimizer in optimizers.items():
+        optimizer.load_state_dict(state["optimizers"][name])

@@ -1,0 +1,52 @@
+"""The selection paper's autoencoder."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dsopt.registry import MODELS
+
+
+class Autoencoder(nn.Module):
+    """Images in 0..1 -> embedding -> images. `encode` gives the flat embedding, [b, code_channels * 9]."""
+
+    def __init__(self, channels: int, width: int, code_channels: int) -> None:
+        super().__init__()
+        self.code_channels = code_channels
+
+        def down(inputs: int, outputs: int) -> list[nn.Module]:
+            return [
+                nn.Conv2d(inputs, outputs, 5, padding=2, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(inplace=True),
+                nn.MaxPool2d(3, stride=2, padding=1),
+            ]
+
+        def up(inputs: int, outputs: int) -> list[nn.Module]:
+            return [
+                nn.ConvTranspose2d(inputs, outputs, 5, stride=2, padding=2, output_padding=1),
+                nn.ReLU(inplace=True),
+            ]
+
+        self.encoder = nn.Sequential(*down(channels, width), *down(width, width), *down(width, code_channels))
+        self.decoder = nn.Sequential(*up(code_channels, width), *up(width, width), *up(width, channels))
+        # The last ReLU is the paper's. Started at mid-grey, its pixels are alive; at zero about half of them never wake up.
+        nn.init.constant_(self.decoder[-2].bias, 0.5)  # type: ignore[arg-type]
+
+    def encode(self, images: Float[Tensor, "b c 24 24"]) -> Float[Tensor, "b d"]:
+        return self.encoder(images).flatten(1)
+
+    def decode(self, embeddings: Float[Tensor, "b d"]) -> Float[Tensor, "b c 24 24"]:
+        return self.decoder(embeddings.view(-1, self.code_channels, 3, 3))
+
+    def forward(self, images: Float[Tensor, "b c 24 24"]) -> Float[Tensor, "b c 24 24"]:
+        return self.decoder(self.encoder(images))
+
+
+@MODELS.register(kind="autoencoder", input_size=24)
+def autoencoder(channels: int, *, width: int = 64, code_channels: int = 24) -> Autoencoder:
+    """An hourglass around 216 = 24 x 3 x 3 elements (selection paper, section 4.2 and figure 2).
+
+    The encoder has 5x5 convolutions, batch normalisation, ReLU and 3x3 pooling, 24 -> 12 -> 6 -> 3 pixels; the decoder
+    three 5x5 transposed convolutions of stride 2 with ReLU. The figure's channel counts are lost: `width` is ours.
+    """
+    return Autoencoder(channels, width, code_channels)

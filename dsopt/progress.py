@@ -1,0 +1,49 @@
+"""Progress lines: what stage, how far, how fast, how long still. Plain lines, so that they read well in any log."""
+
+import sys
+import time
+from collections.abc import Callable
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+output: Callable[[str], object] = _print  # workers on a cluster replace it, so that their lines reach the person
+
+
+def say(stage: str, text: str) -> None:
+    output(f"{stage:<38} {text}")
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 7 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Progress:
+    """Tells how a stage goes, at most every `every` seconds; `done` and `total` are counts of `unit`."""
+
+    def __init__(self, stage: str, total: int, unit: str, every: float = 2.0) -> None:
+        self.stage, self.total, self.unit, self.every = stage, total, unit, every
+        self.started = self.told = time.monotonic()
+        self.first: int | None = None
+
+    def update(self, done: int, note: str = "") -> None:
+        now = time.monotonic()
+        if self.first is None:  # what an earlier attempt did is not this one's speed
+            self.first, self.started = done, now
+        if now - self.told < self.every or done >= self.total:
+            return
+        self.told = now
+        rate = (done - self.first) / max(now - self.started, 1e-9)
+        left = f"{duration((self.total - done) / rate)} left" if rate > 0 else "starting"
+        share = f"{done:,}/{self.total:,} {self.unit}  {100 * done / max(self.total, 1):3.0f} %"
+        say(self.stage, "  ".join(filter(None, [share, f"{rate:,.0f}/s", left, note])))
+
+
+def warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,108 @@
+"""Names in a configuration -> functions in the code. The signature is the schema.
+
+Positional parameters are data, keyword-only parameters are configuration: a new selection method, loss or model is one new
+function in one new file, and its options are checked and listed by `help=true` without any list to edit.
+"""
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, get_type_hints
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dsopt.errors import InputError, unknown
+
+
+class Registry:
+    """The functions of one family, by name; every module of `package` is imported at the first look-up."""
+
+    def __init__(self, package: str, noun: str) -> None:
+        self.package, self.noun = package, noun
+        self._functions: dict[str, Callable[..., Any]] = {}
+        self._traits: dict[str, SimpleNamespace] = {}
+
+    def register(self, function: Callable[..., Any] | None = None, /, **traits: Any) -> Any:
+        """Enter a function under its own name; `traits` are what callers must know about it before they call it."""
+        if function is None:
+            return functools.partial(self.register, **traits)
+        name = function.__name__
+        if name in self._functions and self._functions[name].__module__ != function.__module__:
+            raise ValueError(f"{self.package} already has a {name!r}")
+        self._functions[name] = function
+        self._traits[name] = SimpleNamespace(**traits)
+        return function
+
+    def names(self) -> list[str]:
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
+            importlib.import_module(f"{self.package}.{module.name}")
+        return sorted(self._functions)
+
+    def function(self, name: str) -> Callable[..., Any]:
+        if name not in self.names():
+            raise unknown(self.noun, name, self._functions)
+        return self._functions[name]
+
+    def traits(self, name: str) -> SimpleNamespace:
+        """What was said about the function when it was registered."""
+        self.function(name)
+        return self._traits[name]
+
+    def options(self, name: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """All options of a function with their values: `options` checked against its signature, defaults filled in.
+
+        Raises InputError for an unknown option, a wrong type, or one that has no default and was not given.
+        """
+        function = self.function(name)
+        hints = get_type_hints(function)
+        parameters = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        for given in options or {}:
+            if given not in {p.name for p in parameters}:
+                raise unknown(f"{self.noun} {name}: option", str(given), [p.name for p in parameters])
+        fields = [
+            (p.name, hints[p.name], "???" if p.default is p.empty else dataclasses.field(default_factory=_constant(p)))
+            for p in parameters
+        ]
+        try:
+            merged = OmegaConf.merge(OmegaConf.structured(dataclasses.make_dataclass(name, fields)), dict(options or {}))
+            return OmegaConf.to_container(merged, throw_on_missing=True)  # type: ignore[return-value]
+        except OmegaConfBaseException as error:
+            raise InputError(f"{self.noun} {name}: {one_line(error)}") from None
+
+    def defaults(self, name: str) -> dict[str, Any]:
+        """The options of a function and their default values ("(needed)" where there is none)."""
+        parameters = inspect.signature(self.function(name)).parameters.values()
+        return {p.name: "(needed)" if p.default is p.empty else p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+    def build(self, name: str, options: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+        """The named function with its keyword-only parameters bound to checked `options`."""
+        return functools.partial(self.function(name), **self.options(name, options))
+
+    def summary(self, name: str) -> str:
+        """The first sentence of a function's docstring."""
+        return (inspect.getdoc(self.function(name)) or "").split("\n")[0]
+
+
+def one_line(error: OmegaConfBaseException) -> str:
+    """OmegaConf's message without its trailer of internals: the key and what is wrong with it."""
+    message = str(error).split("\n")[0].strip()
+    key = getattr(error, "full_key", None)
+    return f"{key}: {message}" if key else message
+
+
+def _constant(parameter: inspect.Parameter) -> Callable[[], Any]:
+    return lambda: parameter.default
+
+
+AUGMENTATIONS = Registry("dsopt.augment", "augmentation")
+DATASETS = Registry("dsopt.data.sets", "data set")
+LOSSES = Registry("dsopt.losses", "loss")
+MODELS = Registry("dsopt.models", "model")
+SCHEDULES = Registry("dsopt.training.schedules", "schedule")
+SELECTORS = Registry("dsopt.selection", "selection method")

@@ -1,0 +1,303 @@
+"""The figures of a report: pure functions from arrays and tables to PNG bytes."""
+
+import math
+from collections import defaultdict
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from dsopt.errors import JobError
+from dsopt.reporting.pictures import embedding_picture, enlarge, strip
+from dsopt.reporting.style import FAINT, INK, colours, picture, shorten
+from dsopt.reporting.tables import ResultRow, RunInfo, by_row, percent
+
+MOST_CLASSES = 20  # more rows than this cannot be read at a glance
+MOST_COLUMNS = 10
+WIDTH = 760  # of a chart, in CSS pixels
+
+
+# --- pictures ------------------------------------------------------------------------------------------------------
+
+
+@picture
+def reconstructions(
+    inputs: UInt8[np.ndarray, "m h w c"],
+    embeddings: Float[np.ndarray, "m d"],
+    outputs: Float[np.ndarray, "m h2 w2 c"],
+) -> Figure:
+    """What the autoencoder keeps: inputs, embeddings as pictures, reproductions (the paper's figures 3 and 4).
+
+    `outputs` is in 0..1, and clipped to that. The first ten images are shown. All embeddings share one grey scale,
+    black for their smallest value and white for their 99th percentile.
+    """
+    m, side, gap, margin = min(len(inputs), MOST_COLUMNS), 128, 8, 92.0
+    reproduced = np.rint(np.nan_to_num(outputs[:m]).clip(0, 1) * 255).astype(np.uint8)
+    rows = {
+        "input": [enlarge(image, side) for image in inputs[:m]],
+        "embedding": [enlarge(image, side) for image in embedding_picture(embeddings[:m])],
+        "reproduction": [enlarge(image, side) for image in reproduced],
+    }
+    width = max(image.shape[1] for images in rows.values() for image in images)
+    strips = [strip(images, max(image.shape[0] for image in images), width, gap) for images in rows.values()]
+    figure = _canvas(margin + strips[0].shape[1] / 2, sum(s.shape[0] / 2 + gap for s in strips) - gap)
+    top = 0.0
+    for title, pixels in zip(rows, strips, strict=True):
+        _write(figure, title, margin - 10, top + pixels.shape[0] / 4, ha="right")
+        _place(figure, pixels, margin, top)
+        top += pixels.shape[0] / 2 + gap
+    return figure
+
+
+@picture
+def chosen_grid(groups: list[tuple[str, list[tuple[str, UInt8[np.ndarray, "_ _ _ _"]]]]]) -> Figure:
+    """Chosen images per class: a panel a group, side by side; a row a class, its name at the left.
+
+    Args:
+        groups: for each panel its title and, for each class, its name and images; a class may be missing or empty.
+
+    At most 20 classes and 20 images a row over all panels are shown.
+    """
+    panels = [(title, dict(classes)) for title, classes in groups]
+    names = list(dict.fromkeys(name for _, classes in panels for name in classes))
+    shown = names[:MOST_CLASSES]
+    most = max([len(images) for _, classes in panels for images in classes.values()], default=0)
+    columns = max(1, min(most, 2 * MOST_COLUMNS // max(1, len(panels))))
+    rows = {(i, name): [enlarge(x, 84) for x in panels[i][1].get(name, [])[:columns]] for i in range(len(panels)) for name in shown}
+    sizes = [image.shape for images in rows.values() for image in images] or [(84, 84, 3)]
+    height, width, gap, between, head = max(s[0] for s in sizes), max(s[1] for s in sizes), 4, 24, 26
+    labels = {name: shorten(name, 18) for name in shown}
+    margin = 14.0 + 7 * max([len(label) for label in labels.values()], default=0)
+    across, down = (columns * (width + gap) - gap) / 2, (height + gap) / 2
+    foot = 24 if len(names) > len(shown) else 0
+    figure = _canvas(margin + len(panels) * (across + between) - between, head + len(shown) * down + foot)
+    for i, (title, _) in enumerate(panels):
+        _write(figure, shorten(title, int(across / 6.4)), margin + i * (across + between), 8.0, weight="bold")
+    for j, name in enumerate(shown):
+        _write(figure, labels[name], margin - 10, head + j * down + height / 4, ha="right")
+        for i in range(len(panels)):
+            left, top = margin + i * (across + between), head + j * down
+            if rows[i, name]:
+                _place(figure, strip(rows[i, name], height, width, gap), left, top)
+            else:
+                _write(figure, "none", left, top + height / 4, color=FAINT)
+    if foot:
+        _write(
+            figure,
+            f"the first {len(shown)} of {len(names)} classes",
+            margin,
+            head + len(shown) * down + 12,
+            color=FAINT,
+        )
+    return figure
+
+
+def _canvas(width: float, height: float) -> Figure:
+    return Figure(figsize=((math.ceil(max(width, 160)) + 8) / 100, (math.ceil(height) + 8) / 100))
+
+
+def _place(figure: Figure, pixels: UInt8[np.ndarray, "h w 3"], left: float, top: float) -> None:
+    """Put an image where each of its pixels is one of the file's; `left` and `top` in CSS pixels."""
+    width, height = figure.get_size_inches() * 100
+    h, w = pixels.shape[0] / 2, pixels.shape[1] / 2
+    axes = figure.add_axes(((left + 4) / width, 1 - (top + 4 + h) / height, w / width, h / height))
+    axes.imshow(pixels, aspect="auto", interpolation="nearest")
+    axes.set_axis_off()
+
+
+def _write(figure: Figure, text: str, left: float, top: float, **style: Any) -> None:
+    width, height = figure.get_size_inches() * 100
+    figure.text((left + 4) / width, 1 - (top + 4) / height, text, va="center_baseline", **style)
+
+
+# --- charts --------------------------------------------------------------------------------------------------------
+
+
+@picture
+def class_histogram(counts: dict[str, list[int]], classes: list[str]) -> Figure:
+    """How many images of each class every subset holds, as grouped bars.
+
+    Args:
+        counts: for each subset, under the name of its method, the number of images of each class.
+
+    Of more than 20 classes those are shown whose shares differ most between the subsets, and the figure says so.
+    """
+    table = np.array([counts[name] for name in counts], dtype=float).reshape(len(counts), len(classes))
+    shares = table / table.sum(axis=1, keepdims=True).clip(1)
+    shown = np.arange(len(classes))
+    if len(classes) > MOST_CLASSES:
+        shown = np.sort(np.argsort(-np.ptp(shares, axis=0), kind="stable")[:MOST_CLASSES])
+    labels = [shorten(classes[i], 16) for i in shown]
+    crowded = sum(len(label) + 2 for label in labels) * 6 > WIDTH - 60
+
+    figure = Figure(figsize=(WIDTH / 100, 3.3 if crowded else 3.0), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / max(1, len(counts))
+    colour = colours(counts)
+    for i, name in enumerate(counts):
+        places = np.arange(len(shown)) + (i - (len(counts) - 1) / 2) * width
+        axes.bar(places, table[i, shown], width * 0.92, color=colour[name], label=shorten(name, 30))
+    middle, half = (len(shown) - 1) / 2, max(len(shown), 4) / 2 + 0.1
+    axes.set_xlim(middle - half, middle + half)
+    axes.set_xticks(
+        np.arange(len(shown)), labels, **({"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {})
+    )
+    axes.tick_params(axis="x", length=0)
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set_ylabel("images")
+    axes.grid(axis="y")
+    if len(shown) < len(classes):
+        axes.set_xlabel(f"{len(shown)} of {len(classes)} classes: those whose shares differ most between the subsets", color=FAINT)
+    if counts:
+        figure.legend(loc="outside upper left", ncols=min(4, len(counts)), handlelength=0.9, handleheight=0.9, columnspacing=1.6)
+    return figure
+
+
+@picture
+def accuracy_bars(rows: list[ResultRow]) -> Figure:
+    """Test accuracy of every row as bars from zero, with the sample deviation as whiskers, grouped by split.
+
+    A dashed line marks training on the full data.
+    """
+    groups: dict[float, list[ResultRow]] = defaultdict(list)
+    for row in rows:
+        groups[row.split].append(row)
+    figure = Figure(figsize=(WIDTH / 100, 0.4 + sum(0.36 + 0.24 * len(group) for group in groups.values())), layout="constrained")
+    heights = [len(group) for group in groups.values()]
+    grid = figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    colour = colours(row.method for row in rows)
+    reference = next((row.accuracy_mean for row in rows if row.split == 0), None)
+    for axes, (split, group) in zip(grid, groups.items(), strict=True):
+        axes.set_title(_heading(split), color=FAINT)
+        for y, row in enumerate(group):
+            sd = row.accuracy_sd or 0.0
+            axes.barh(y, 100 * row.accuracy_mean, 0.66, color=colour[row.method])
+            if sd:
+                axes.errorbar(100 * row.accuracy_mean, y, xerr=100 * sd, color=INK, linewidth=1, capsize=2.5, capthick=1)
+            value = percent(row.accuracy_mean, row.accuracy_sd)
+            axes.text(1.015, y, value, transform=axes.get_yaxis_transform(), va="center_baseline")
+        labels = [shorten(row.row.removesuffix(f", {_name(split)}"), 34) for row in group]
+        axes.set_yticks(range(len(group)), labels)
+        axes.set_ylim(len(group) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        if reference is not None:
+            axes.axvline(100 * reference, color=INK, linewidth=0.9, linestyle=(0, (3, 2)))
+        axes.tick_params(axis="x", length=0)
+        if axes is not grid[-1]:
+            axes.spines["bottom"].set_visible(False)
+    grid[-1].set_xlim(0, None)
+    grid[-1].set_xlabel("test accuracy, %" + (" (dashed: full data)" if reference is not None else ""))
+    return figure
+
+
+def _name(split: float) -> str:
+    return f"{100 * split:.0f}/{100 * (1 - split):.0f}"
+
+
+def _heading(split: float) -> str:
+    if split == 0:
+        return "only the full data"
+    if split == 1:
+        return f"only the subset ({_name(split)})"
+    return f"{100 * split:.0f} % of the budget on the subset, then on the full data ({_name(split)})"
+
+
+@picture
+def loss_curves(metrics: pa.Table, runs: list[RunInfo], x: Literal["step", "seconds"]) -> Figure:
+    """Training loss against steps or seconds: a line a row of the table, the mean over seeds in a band of their range.
+
+    Lines are moving averages over a fortieth of a run's records; a line ends where the first of its seeds ended. The
+    loss axis is logarithmic if the lines span more than a decade. Raises JobError if no run has a training loss.
+    """
+    losses = metrics.filter((pc.field("split") == "train") & (pc.field("name") == "loss")).sort_by("step")
+    rows = by_row(runs)
+    height = max(3.6, 0.6 + 0.17 * len(rows))  # so that the names of the lines have room
+    figure = Figure(figsize=(WIDTH / 100, height), layout="constrained")
+    axes = figure.subplots()
+    colour, dashes = colours(run.method for run in runs), _dashes(runs)
+    ends: list[tuple[str, str, float, float]] = []
+    span: list[float] = []
+    lost: list[str] = []
+    for row, group in rows.items():
+        curves = [_curve(losses.filter(pc.field("run") == run.run), x) for run in group]
+        curves = [curve for curve in curves if len(curve[0])]
+        if not curves:
+            continue
+        at, values = _aligned(curves)
+        mean, style = values.mean(axis=0), {"color": colour[group[0].method], "linestyle": dashes[group[0].split]}
+        axes.fill_between(at, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.18, linewidth=0)
+        axes.plot(at, mean, linewidth=1.5, marker="o" if len(at) == 1 else None, markersize=4, **style)
+        fine = np.flatnonzero(np.isfinite(mean))
+        if not len(fine):
+            lost.append(row)
+        else:
+            name = shorten(row, 34) + (" (diverged)" if fine[-1] < len(mean) - 1 else "")
+            ends.append((name, style["color"], float(at[fine[-1]]), float(mean[fine[-1]])))
+            span += [float(mean[fine].min()), float(mean[fine].max())]
+    if not ends and not lost:
+        raise JobError("the metrics have no training loss (split=train, name=loss) of any run.")
+    if lost:
+        axes.set_title(shorten(f"never a finite loss: {', '.join(lost)}", 100), color=FAINT)
+    if span and min(span) > 0 and max(span) > 10 * min(span):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("step" if x == "step" else "seconds of training")
+    axes.set_ylabel("training loss")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.grid(axis="y")
+    axes.margins(x=0.01)
+    _label_ends(axes, ends, apart=0.165 / (height - 0.5))
+    return figure
+
+
+def _dashes(runs: list[RunInfo]) -> dict[float, Any]:
+    """Full data and a subset alone are solid lines; further splits are dashed, each in its own way."""
+    mixed = sorted({run.split for run in runs} - {0.0, 1.0}, reverse=True)
+    kinds: list[Any] = ["--", ":", "-.", (0, (6, 1.5)), (0, (1, 3))]
+    return {0.0: "-", 1.0: "-"} | {split: kinds[i % len(kinds)] for i, split in enumerate(mixed)}
+
+
+def _curve(losses: pa.Table, x: str) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    at, values = losses[x].to_numpy().astype(float), losses["value"].to_numpy().astype(float)
+    window = np.ones(max(1, len(values) // 40))
+    values = np.where(np.isfinite(values), values, np.nan)  # a diverged run's line ends
+    if not len(values):
+        return at, values
+    return at, np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
+
+
+def _aligned(
+    curves: list[tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]],
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "k n"]]:
+    """The curves at common places, over the range that all of them cover."""
+    start, stop = max(at[0] for at, _ in curves), min(at[-1] for at, _ in curves)
+    places = np.linspace(start, stop, 400) if stop > start else np.array([stop])
+    return places, np.stack([np.interp(places, at, values) for at, values in curves])
+
+
+def _label_ends(axes: Axes, ends: list[tuple[str, str, float, float]], apart: float) -> None:
+    """Name each line at the right, in the order of their ends; `apart`: a line of text in heights of the axes."""
+    axes.autoscale_view()  # the limits are final, so are the places
+    to_axes = axes.transData + axes.transAxes.inverted()
+    points = [(*to_axes.transform((at, value)), name, colour) for name, colour, at, value in ends]
+    points.sort(key=lambda point: point[1])
+    heights = np.array([point[1] for point in points])
+    for _ in range(1000):  # names that overlap push each other half the way, and stay beside the axes
+        overlap = (apart - np.diff(heights)).clip(0) / 2
+        heights[:-1] -= overlap
+        heights[1:] += overlap
+        heights = heights.clip(0, 1)
+    for height, (right, end, name, colour) in zip(heights, points, strict=True):
+        line = ([right, 1.015, 1.03], [end, height, height])
+        axes.plot(*line, color=colour, linewidth=0.7, alpha=0.6, transform=axes.transAxes, clip_on=False)
+        axes.text(1.035, height, name, va="center_baseline", transform=axes.transAxes)

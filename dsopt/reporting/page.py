@@ -1,0 +1,143 @@
+"""A report as one HTML file that needs nothing else: no script, no font, no file beside it."""
+
+import base64
+import struct
+from dataclasses import dataclass
+from html import escape
+
+from dsopt.reporting.tables import HEADER, ResultRow, cells, note
+
+# The page may load nothing but its own images and style, should hostile text ever get past the escaping.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1f2328; --faint: #5c6670; --line: #d8dde2; --paper: #fff; --shade: #f5f6f8 }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e7eb; --faint: #9ba5b0; --line: #363d45; --paper: #15181c; --shade: #1e2227 }
+}
+* { box-sizing: border-box }
+html { -webkit-text-size-adjust: 100% }
+body { margin: 0; background: var(--paper); color: var(--ink); overflow-wrap: anywhere;
+  font: 1rem/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif }
+main { max-width: 62rem; margin: 0 auto; padding: 3rem 1.5rem 4rem }
+h1 { font-size: 1.9rem; line-height: 1.25; letter-spacing: -.01em; margin: 0 0 .75rem }
+h2 { font-size: 1.25rem; line-height: 1.3; margin: 3.25rem 0 .5rem }
+p { max-width: 44rem; margin: 0 0 1rem; white-space: pre-line }
+.lead { font-size: 1.125rem; color: var(--faint) }
+.note { font-size: .875rem; color: var(--faint); margin-top: .75rem }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.5rem; margin: 1.75rem 0 0; 
+  padding: 1rem 1.25rem;  background: var(--shade); border-radius: .5rem; font-size: .9rem }
+dt { color: var(--faint) }
+dd { margin: 0 }
+.wide { overflow-x: auto; margin: 1rem 0 }
+table { border-collapse: collapse; min-width: 100%; font-size: .95rem; overflow-wrap: normal;
+  font-variant-numeric: tabular-nums }
+th, td { padding: .45rem .9rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line) }
+th:first-child, td:first-child { text-align: left; padding-left: 0 }
+th:last-child, td:last-child { padding-right: 0 }
+thead th { font-weight: 600; color: var(--faint); border-bottom-width: 2px }
+tbody th { font-weight: 400 }
+figure { margin: 1.25rem 0; padding: 1rem; background: #fff; border: 1px solid var(--line); border-radius: .5rem;
+  overflow-x: auto }
+figure img { display: block; max-width: 100%; height: auto; margin: 0 auto }
+@media (prefers-color-scheme: dark) {
+  figure { background: #e9ebee; border: 0 }
+  figure img { mix-blend-mode: multiply }
+}
+@media (max-width: 40rem) {
+  main { padding: 1.75rem 1rem 3rem }
+  h1 { font-size: 1.5rem }
+  dl { grid-template-columns: 1fr; gap: 0 } dd { margin-bottom: .6rem }
+  th, td { padding: .4rem .4rem; font-size: .85rem } tbody th { white-space: normal; min-width: 7rem }
+  figure { padding: .6rem } figure img { max-width: none; width: min(var(--width), 36rem) }
+}
+@media print {
+  :root { color-scheme: light; --ink: #000; --faint: #444; --line: #bbb; --paper: #fff; --shade: #fff }
+  main { max-width: none; padding: 0 } body { font-size: 10pt } dl { border: 1px solid var(--line) }
+  h2 { margin-top: 1.75rem } h2, section > p { break-after: avoid } figure, tr, dl { break-inside: avoid }
+  .wide, figure { overflow: visible }
+  figure { background: #fff; border: 0; padding: 0 } figure img { mix-blend-mode: normal }
+}
+"""
+
+
+@dataclass
+class Section:
+    """A part of the page.
+
+    Args:
+        text: plain text; an empty line separates paragraphs.
+        png: a figure drawn at twice its size, described by the title.
+        html: trusted markup, such as a table; put in as it is.
+    """
+
+    title: str
+    text: str
+    png: bytes | None = None
+    html: str | None = None
+
+
+def page(title: str, lead: str, facts: dict[str, str], sections: list[Section]) -> str:
+    """The whole file: title, a lead of one or two sentences, facts as names and values, then the sections."""
+    listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>\n" for name, value in facts.items())
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{escape(title)}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<main>
+<header>
+<h1>{escape(title)}</h1>
+{_paragraphs(lead, "lead")}
+{f"<dl>{listed}</dl>" if facts else ""}
+</header>
+{"".join(_section(section) for section in sections)}</main>
+</body>
+</html>
+"""
+
+
+def results_table(rows: list[ResultRow]) -> str:
+    """The table of results, and a line on what its columns mean."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in HEADER)
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{_padded(cell)}</td>" for cell in others)}</tr>\n'
+        for name, *others in cells(rows)
+    )
+    return (
+        f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n'
+        f'<p class="note">{escape(note(rows))}</p>'
+    )
+
+
+def _padded(cell: str) -> str:
+    """The cell with its trailing blanks kept, as wide as digits are: means stay aligned above deviations."""
+    text = cell.rstrip()
+    return escape(text) + '<span style="visibility:hidden"> ± 0.00</span>' * (len(text) < len(cell))
+
+
+def _section(section: Section) -> str:
+    parts = [f"<section>\n<h2>{escape(section.title)}</h2>", _paragraphs(section.text), section.html or ""]
+    if section.png:
+        parts.append(_figure(section.png, section.title))
+    return "\n".join(part for part in parts if part) + "\n</section>\n"
+
+
+def _paragraphs(text: str, kind: str = "") -> str:
+    opening = f'<p class="{kind}">' if kind else "<p>"
+    return "\n".join(f"{opening}{escape(part.strip())}</p>" for part in text.split("\n\n") if part.strip())
+
+
+def _figure(png: bytes, described: str) -> str:
+    width, height = (size // 2 for size in struct.unpack(">II", png[16:24]))  # of the PNG's header; drawn at twice the size
+    data = base64.b64encode(png).decode()
+    return (
+        f'<figure><img width="{width}" height="{height}" style="--width:{width}px" alt="{escape(described)}" '
+        f'src="data:image/png;base64,{data}"></figure>'
+    )

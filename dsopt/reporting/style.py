@@ -1,0 +1,77 @@
+"""How every figure looks: its colours, its type, its resolution."""
+
+import functools
+import io
+import zlib
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec
+
+import matplotlib
+from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+
+INK, FAINT = "#333333", "#8a8a8a"
+DPI = 200  # figures are laid out at 100 dots an inch, a dot a CSS pixel, and drawn at twice that
+
+# Okabe and Ito's colours, which people with any colour vision tell apart; the last two are Paul Tol's.
+_FIXED = {"full": "#7a7a7a", "random": "#e69f00", "random_balanced": "#009e73", "top_activation": "#0072b2"}
+_OTHERS = ["#d55e00", "#cc79a7", "#56b4e9", "#882255", "#999933"]
+
+_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
+    "font.size": 8.5,
+    "text.color": INK,
+    "text.parse_math": False,  # names of classes are text, whatever dollars are in them
+    "axes.edgecolor": "#bbbbbb",
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.axisbelow": True,
+    "axes.titlesize": 8.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 6,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.7,
+    "xtick.color": "#bbbbbb",
+    "ytick.color": "#bbbbbb",
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "figure.facecolor": "white",
+    "legend.frameon": False,
+}
+
+
+def picture(draw: Callable[P, Figure]) -> Callable[P, bytes]:
+    """Make a function that draws a figure one that returns it as PNG bytes in the common style."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> bytes:
+        buffer = io.BytesIO()
+        with matplotlib.rc_context(_STYLE):
+            draw(*args, **kwargs).savefig(buffer, format="png", dpi=DPI)
+        return buffer.getvalue()
+
+    return drawn
+
+
+def colours(methods: Iterable[str]) -> dict[str, str]:
+    """A colour for each method: fixed for the common ones, by name for others, so that figures of one report agree."""
+    found: dict[str, str] = {}
+    for method in sorted(set(methods)):
+        start = zlib.crc32(method.encode()) % len(_OTHERS)
+        wheel = _OTHERS[start:] + _OTHERS[:start]
+        free = [colour for colour in wheel if colour not in found.values()]
+        found[method] = _FIXED.get(_key(method)) or (free or wheel)[0]
+    return found
+
+
+def _key(method: str) -> str:
+    return "_".join(method.lower().replace("-", " ").replace("_", " ").split()).removesuffix("_data")
+
+
+def shorten(name: str, length: int) -> str:
+    """A name on one line of at most `length` characters."""
+    name = " ".join(name.split())
+    return name if len(name) <= length else name[: length - 1].rstrip() + "…"

@@ -1,0 +1,27 @@
+"""The baselines that no selection method may be compared without: chance, and chance with balanced classes."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dsopt.registry import SELECTORS
+from dsopt.selection.balance import per_class
+from dsopt.selection.contract import Selection
+
+
+@SELECTORS.register(embeddings=False, labels=False, seeded=True, stream=None)
+def random(
+    embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], budget: int, generator: torch.Generator
+) -> Selection:
+    """Take images by chance, all alike."""
+    indices = torch.randperm(len(labels), generator=generator)[:budget]
+    return Selection(indices, torch.full((budget,), torch.nan), ["random"] * budget)
+
+
+@SELECTORS.register(embeddings=False, labels=True, seeded=True, stream=None)
+def random_balanced(
+    embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], budget: int, generator: torch.Generator
+) -> Selection:
+    """Take the same number from every class, by chance within it; a remainder goes to the lowest labels."""
+    chosen = per_class(random, embeddings, labels, budget, generator)
+    return chosen._replace(reasons=["random in its class"] * budget)

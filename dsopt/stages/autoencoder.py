@@ -1,0 +1,87 @@
+"""autoencoder: images -> the trained model that embeds them, by Ray Train over all workers or in this process."""
+
+import io
+
+import torch
+
+from dsopt.augment.inputs import make_inputs
+from dsopt.config import Config, plain
+from dsopt.data.batches import in_order
+from dsopt.data.images import load
+from dsopt.errors import InputError
+from dsopt.learners.autoencoder import AutoencoderLearner
+from dsopt.learners.parts import bare
+from dsopt.models.autoencoder import Autoencoder
+from dsopt.registry import LOSSES, MODELS, SCHEDULES
+from dsopt.seeds import derive
+from dsopt.stages import ingest
+from dsopt.stages.step import Step
+from dsopt.stages.training import Run, finish, fit_run, resident
+from dsopt.storage import Stage, Table, read_bytes
+from dsopt.training.loop import Phase
+from dsopt.training.worker import Worker
+
+
+def model(config: Config) -> tuple[Stage, list[Step]]:
+    """The trained autoencoder of the configured data set, and the steps that lead to it."""
+    images, steps = ingest.images(config)
+    made_of = plain(config.autoencoder) | {"loss": plain(config.loss), "seed": config.seed}
+    stage = Stage(config.storage, "autoencoder", config.data.name, made_of, {"images": images})
+    return stage, [*steps, Step(stage, _distribute)]
+
+
+def _distribute(stage: Stage, config: Config) -> None:
+    from dsopt.cluster.train import distributed
+
+    distributed(train, (stage, config), config.cluster)
+
+
+def train(worker: Worker, stage: Stage, config: Config) -> None:
+    """One worker's part of training the autoencoder; the first worker writes the stage."""
+    table = Table(stage.inputs["images"].uri)
+    settings, size = config.autoencoder, input_size(config.autoencoder.name, table)
+    images = load(table.uri, "train")
+    torch.manual_seed(derive(config.seed, "weights"))
+    network = build(config, table)
+    loss = LOSSES.build(config.loss.name, config.loss.options)()
+    critic = MODELS.build("critic")(table.manifest["channels"]) if loss.critic else None
+    learner = AutoencoderLearner(
+        network,
+        loss,
+        critic,
+        learning_rate=settings.learning_rate,
+        momentum=settings.momentum,
+        precision=settings.precision,
+        device=worker.device,
+        world=worker.world,
+    )
+    inputs = make_inputs(settings.augment, size, None)
+    schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
+    source = resident(images, inputs, settings.batch_size, derive(config.seed, "autoencoder"), worker)
+    run = Run(stage, "autoencoder", config.seed, settings.batch_size)
+    state = fit_run(run, learner, [Phase(source, schedule, settings.steps)], config, worker)
+    if not worker.leads:
+        return
+    held_out = load(table.uri, "test") if table.rows("test") else images
+    tests = learner.evaluate(in_order(held_out.images, held_out.labels, 1000, inputs.test, worker.device))
+    finish(run, worker, state, tests, bare(learner.networks["autoencoder"]))
+
+
+def build(config: Config, table: Table) -> Autoencoder:
+    return MODELS.build(config.autoencoder.name, config.autoencoder.options)(table.manifest["channels"])
+
+
+def trained(stage: Stage, config: Config, device: torch.device) -> Autoencoder:
+    """The autoencoder of a finished stage, ready to embed."""
+    network = build(config, Table(stage.inputs["images"].uri))
+    name = Table(stage.uri).manifest["model"]
+    network.load_state_dict(torch.load(io.BytesIO(read_bytes(stage.path(name))), map_location=device, weights_only=True))
+    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def input_size(name: str, table: Table) -> int:
+    """The side that a network takes. Raises InputError if the images are smaller."""
+    size = MODELS.traits(name).input_size
+    if table.manifest["image_size"] < size:
+        raise InputError(f"data.image_size={table.manifest['image_size']}: {name} takes {size} pixels or more.")
+    return size

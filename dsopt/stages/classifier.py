@@ -1,0 +1,163 @@
+"""train: images, and perhaps a subset of them -> a trained classifier with its metrics, in one phase or two."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dsopt.augment.inputs import make_inputs
+from dsopt.config import Config, TrainConfig, plain
+from dsopt.data.batches import in_order
+from dsopt.data.images import Images, load
+from dsopt.errors import InputError
+from dsopt.learners.classifier import Classifier
+from dsopt.learners.parts import bare
+from dsopt.registry import MODELS, SCHEDULES
+from dsopt.seeds import derive
+from dsopt.stages import autoencoder, ingest, select
+from dsopt.stages.step import Step
+from dsopt.stages.training import Run, finish, fit_run, resident
+from dsopt.storage import Stage, Table
+from dsopt.training.loop import Phase
+from dsopt.training.worker import Worker
+
+# What of `train` does not shape the run besides its phases.
+_ELSEWHERE = ("learner", "subset", "split", "phases", "steps", "epochs", "seconds")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the comparison: what is trained on, and what share of the budget goes to the subset first.
+
+    Args:
+        extra: a selection whose cost in seconds is given to training on top of the budget.
+    """
+
+    title: str
+    method: str
+    split: float
+    images: Stage
+    subset: Stage | None = None
+    extra: Stage | None = None
+
+
+def phases(train: TrainConfig, split: float) -> list[dict[str, Any]]:
+    """The phases of a run: `train.phases` if given, else the budget divided at `split`. Budgets are shares of steps, not of epochs."""
+    if train.phases:
+        return train.phases
+    key = "seconds" if train.seconds else "epochs" if train.epochs else "steps"
+    budget = getattr(train, key)
+    fast = round(split * budget) if key == "steps" else split * budget
+    parts = [{"data": "subset", key: fast}, {"data": "full", key: budget - fast}]
+    return [part for part in parts if part[key] > 0]
+
+
+def run(config: Config, row: Row, seed: int, earlier: Stage | None = None) -> Step:
+    """The training run of a row with one seed.
+
+    Args:
+        earlier: for a row with `extra`, the run on the same data without it, whose speed turns the extra seconds into steps.
+    """
+    made_of = {key: value for key, value in plain(config.train).items() if key not in _ELSEWHERE}
+    made_of |= {"phases": phases(config.train, row.split), "seed": seed}
+    inputs = {"images": row.images} | ({"subset": row.subset} if row.subset else {})
+    if row.extra and earlier:
+        inputs |= {"extra": row.extra, "earlier": earlier}
+    stage = Stage(config.storage, "train", f"{config.data.name}-{row.method}", made_of, inputs)
+    title = f"train {row.title}, seed {seed}"
+    return Step(stage, train, (seed, title), parallel=True, title=title)
+
+
+def alone(config: Config) -> list[Step]:
+    """One run over all workers, on the subset of `train.subset` or of `select` and then on everything."""
+    images, steps = ingest.images(config)
+    subset, method = None, "full"
+    if any(phase["data"] == "subset" for phase in phases(config.train, config.train.split)):
+        if config.train.subset:
+            subset, method = Stage.existing(config.train.subset), "given"
+        else:
+            subset, steps = select.subset(config, config.select, config.seed)
+            method = config.select.name
+    step = run(config, Row("classifier", method, config.train.split, images, subset), config.seed)
+    return [*steps, Step(step.stage, _distribute, step.arguments, title=step.title)]
+
+
+def _distribute(stage: Stage, config: Config, seed: int, title: str) -> None:
+    from dsopt.cluster.train import distributed
+
+    distributed(train, (stage, config, seed, title), config.cluster)
+
+
+def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -> None:
+    """One worker's part of a training run; the first worker writes the stage."""
+    table = Table(stage.inputs["images"].uri)
+    if not table.manifest["labelled"]:
+        raise InputError("train: the data set has no labels; without them the job goes up to select.")
+    settings, size = config.train, autoencoder.input_size(config.train.name, table)
+    inputs = make_inputs(settings.augment, size, settings.standardise)
+    sets: dict[str, Callable[[], Images]] = {"full": lambda: load(table.uri, "train")}
+    if "subset" in stage.inputs:
+        sets["subset"] = lambda: load(stage.inputs["subset"].uri)
+    torch.manual_seed(derive(seed, "weights"))
+    network = MODELS.build(settings.name, settings.options)(table.manifest["channels"], table.manifest["num_classes"])
+    learner = Classifier(
+        network,
+        learning_rate=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        average=settings.average,
+        precision=settings.precision,
+        device=worker.device,
+        world=worker.world,
+    )
+    schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
+    budget = _with_extra(stage, list(stage.config["phases"]))
+    shares = _shares(budget, table.rows("train") / settings.batch_size)
+    made = []
+    for index, phase in enumerate(budget):
+        if phase["data"] not in sets:
+            raise InputError("train.phases: a phase trains on the subset, but there is none; give train.subset or select.")
+        source = resident(sets[phase["data"]](), inputs, settings.batch_size, derive(seed, "phase", index), worker)
+        made.append(Phase(source, _slice(schedule, *shares[index]), *_length(phase, table.rows("train"), settings.batch_size)))
+    job = Run(stage, title, seed, settings.batch_size)
+    state = fit_run(job, learner, made, config, worker)
+    if not worker.leads:
+        return
+    test = load(table.uri, "test")
+    tests = learner.evaluate(in_order(test.images, test.labels, 1000, inputs.test, worker.device))
+    finish(job, worker, state, tests, bare(learner.networks["average"]), phases=budget)
+
+
+def _length(phase: dict[str, Any], rows: int, batch_size: int) -> tuple[int | None, float | None]:
+    """(steps, seconds) of a phase. Epochs are of the full set, also on the subset: equal budgets are equal work."""
+    if "seconds" in phase:
+        return None, float(phase["seconds"])
+    return max(1, round(phase["steps"] if "steps" in phase else phase["epochs"] * rows / batch_size)), None
+
+
+def _shares(budget: list[dict[str, Any]], steps_per_epoch: float) -> list[tuple[float, float]]:
+    """Where in the whole run each phase begins and ends, so that one schedule spans them all (section 4.4: same rates)."""
+    if len({"seconds" in phase for phase in budget}) > 1:
+        raise InputError("train.phases: either all phases are in seconds or none.")
+    lengths = [p.get("seconds") or p.get("steps") or p["epochs"] * steps_per_epoch for p in budget]
+    ends = [sum(lengths[: i + 1]) / sum(lengths) for i in range(len(lengths))]
+    return list(zip([0.0, *ends[:-1]], ends, strict=True))
+
+
+def _slice(schedule: Callable[[float], float], start: float, stop: float) -> Callable[[float], float]:
+    return lambda progress: schedule(start + progress * (stop - start))
+
+
+def _with_extra(stage: Stage, budget: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The phases, the last one longer by the seconds that choosing took, at the speed of the earlier run on the same data."""
+    if "extra" not in stage.inputs:
+        return budget
+    seconds, last = select.cost(stage.inputs["extra"]), dict(budget[-1])
+    if "seconds" in last:
+        return [*budget[:-1], last | {"seconds": last["seconds"] + seconds}]
+    earlier = Table(stage.inputs["earlier"].uri).manifest
+    key = "steps" if "steps" in last else "epochs"
+    whole = sum(phase[key] for phase in budget)
+    more = whole * seconds / earlier["seconds"]
+    return [*budget[:-1], last | {key: last[key] + (round(more) if key == "steps" else more)}]

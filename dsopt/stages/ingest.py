@@ -1,0 +1,80 @@
+"""ingest: any data set -> the images table, every image decoded once, checked, and of one size."""
+
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from dsopt.config import Config, DataConfig, plain
+from dsopt.data.ingest import ingest_shard, source_channels
+from dsopt.data.source import Shard, Source, find
+from dsopt.errors import InputError
+from dsopt.progress import say
+from dsopt.stages.step import Step, item_by_item
+from dsopt.storage import IMAGES, Stage, with_image_feature, write_table
+
+LISTED = 1000  # broken rows named in the manifest; all are counted
+
+
+def images(config: Config) -> tuple[Stage, list[Step]]:
+    """The images table of the configured data set, and the steps that make it."""
+    source = find(config.data)
+    made_of = plain(config.data) | {"root": None, "source": source.fingerprint}
+    stage = Stage(config.storage, "ingest", config.data.name, made_of)
+    return stage, [Step(stage, _work, (source,))]
+
+
+def _work(stage: Stage, config: Config, source: Source) -> None:
+    shards, classes = source.plan()
+    if not shards:
+        raise InputError(f"data.root={config.data.root}: has no images.")
+    data = dataclasses.replace(config.data, channels=config.data.channels or source_channels(shards))
+    ingest = partial(_ingest, stage=stage, shards=shards, data=data, classes=classes)
+    stream = partial(_stream, ingest=ingest, config=config, remote=source.remote)
+    entries, seconds = item_by_item(f"ingest {stage.name}", stage, [1] * len(shards), "shards", stream)
+    parts = [part for entry in entries for part in entry["parts"]]
+    broken = [row for entry in entries for row in entry["broken"]]
+    rows = {split: sum(p["rows"] for p in parts if p["split"] == split) for split in ("train", "test")}
+    if not rows["train"]:
+        raise InputError(
+            f"data.root={config.data.root}: not one usable training image ({len(broken)} broken; first: {broken[:1]})."
+        )
+    if broken:
+        say(f"ingest {stage.name}", f"left out {len(broken)} broken rows, listed in {stage.folder}/manifest.json")
+    labels = [entry["labels"] for entry in entries if entry["labels"] is not None]
+    stage.commit(
+        parts,
+        IMAGES,
+        seconds=seconds,
+        classes=classes,
+        num_classes=len(classes) if classes else max(labels, default=-1) + 1,
+        labelled=bool(labels),
+        channels=data.channels,
+        image_size=data.image_size,
+        broken={"count": len(broken), "rows": broken[:LISTED]},
+        splits=rows,
+    )
+
+
+def _stream(indices: list[int], ingest: partial[dict[str, Any]], config: Config, remote: bool) -> Iterator[dict[str, Any]]:
+    from dsopt.cluster.data import stream
+
+    # Only this machine is sure to see a local folder, and a single machine gains nothing by asking Ray for small sets.
+    cluster = config.cluster if remote else dataclasses.replace(config.cluster, workers=0)
+    return stream(indices, cluster, ingest)
+
+
+def _ingest(index: int, stage: Stage, shards: list[Shard], data: DataConfig, classes: list[str] | None) -> dict[str, Any]:
+    tables, broken = ingest_shard(shards[index], data, classes)
+    parts, highest = [], None
+    for split, table in tables.items():
+        if not len(table):
+            continue
+        path = f"data/{split}-{index:05d}.parquet"
+        table = table.replace_schema_metadata(with_image_feature(IMAGES).metadata)
+        # Images are compressed already.
+        size = write_table(stage.path(path), table, compression="none")
+        parts.append({"path": path, "rows": len(table), "bytes": size, "split": split})
+        known = [label for label in table["label"].to_pylist() if label is not None]
+        highest = max([*known, *([highest] if highest is not None else [])], default=None)
+    return {"index": index, "parts": parts, "broken": [row._asdict() for row in broken], "labels": highest}

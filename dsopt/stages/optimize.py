@@ -1,0 +1,102 @@
+"""The main job: ingest, train the autoencoder, embed, select, train in two phases beside the baselines, report."""
+
+from collections.abc import Callable
+
+from dsopt.config import Config
+from dsopt.progress import say
+from dsopt.stages import autoencoder, classifier, embed, ingest, report, select
+from dsopt.stages.classifier import Row
+from dsopt.stages.step import Step, run
+from dsopt.storage import Table
+
+Plan = list[Step]
+
+
+def plan(config: Config) -> Plan:
+    """All stages of the main job, in order; up to the subset for a data set that is known to have no labels."""
+    images, _ = ingest.images(config)
+    if images.done() and not Table(images.uri).manifest["labelled"]:
+        return plan_select(config)
+    rows, steps = comparison(config)
+    return _unique([*steps, report.page(config, rows)])
+
+
+def comparison(config: Config) -> tuple[list[tuple[Row, int, Step]], Plan]:
+    """Every training run of the comparison as (row, seed, step), and all steps that lead to them and are them."""
+    images, _ = ingest.images(config)
+    seeds = range(config.seed, config.seed + config.compare.seeds)
+    chosen, steps = select.subset(config, config.select, config.seed)
+    rows: list[tuple[Row, int, Step]] = []
+    full = Row("full data", "full", 0.0, images)
+    rows += [(full, seed, classifier.run(config, full, seed)) for seed in seeds]
+    for settings in [*(select.baseline(config, name) for name in config.compare.methods), config.select]:
+        for split in config.compare.splits:
+            for seed in seeds:
+                subset, subset_steps = select.subset(config, settings, seed)
+                steps += subset_steps
+                share = f"{100 * split:g}/{100 * (1 - split):g}"
+                row = Row(f"{settings.name}, {share}", settings.name, split, images, subset)
+                rows.append((row, seed, classifier.run(config, row, seed)))
+    if config.compare.equal_cost:
+        longer = Row("full data + choosing", "full", 0.0, images, extra=chosen)
+        plain_runs = {seed: step.stage for row, seed, step in rows if row is full}
+        rows += [(longer, seed, classifier.run(config, longer, seed, plain_runs[seed])) for seed in seeds]
+    return rows, _unique([*steps, *(step for _, _, step in rows)])
+
+
+def plan_ingest(config: Config) -> Plan:
+    return ingest.images(config)[1]
+
+
+def plan_embed(config: Config) -> Plan:
+    return embed.embeddings(config)[1]
+
+
+def plan_select(config: Config) -> Plan:
+    return select.subset(config, config.select, config.seed)[1]
+
+
+def plan_report(config: Config) -> Plan:
+    """A report of the runs that are done; it trains nothing."""
+    rows, _ = comparison(config)
+    return [report.page(config, [(row, seed, step) for row, seed, step in rows if step.stage.done()])]
+
+
+def plan_train(config: Config) -> Plan:
+    """One training run over all workers: the autoencoder, or a classifier on the subset and then on everything."""
+    if config.train.learner == "autoencoder":
+        return autoencoder.model(config)[1]
+    return classifier.alone(config)
+
+
+def optimize(config: Config) -> None:
+    """Run the plan; once the data set is there, see whether it has the labels that training needs."""
+    run(plan_ingest(config), config)
+    steps = plan(config)
+    run(steps[1:], config)
+    last = steps[-1].stage
+    if last.kind == "select":
+        say("optimize", f"the data set has no labels: done up to the subset, {last.uri}")
+    else:
+        say("subset", select.subset(config, config.select, config.seed)[0].uri)
+        report.tell(last, comparison(config)[0])
+
+
+def report_done(config: Config) -> None:
+    """Report on the runs that are done, and tell."""
+    (step,) = plan_report(config)
+    run([step], config)
+    report.tell(step.stage, [(row, seed, made) for row, seed, made in comparison(config)[0] if made.stage.done()])
+
+
+def stages(make: Callable[[Config], Plan]) -> Callable[[Config], None]:
+    """A job that runs a plan as it is."""
+    return lambda config: run(make(config), config)
+
+
+def _unique(steps: Plan) -> Plan:
+    """Each stage once, where it first comes; selections before the training runs that need them."""
+    seen: dict[str, Step] = {}
+    for step in steps:
+        seen.setdefault(step.stage.hash, step)
+    return list(seen.values())

@@ -1,0 +1,39 @@
+"""Where a piece of work runs: which of how many workers, on what device, with how many threads."""
+
+import platform
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Worker:
+    rank: int = 0
+    world: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker is the one that reports and writes."""
+        return self.rank == 0
+
+    def describe(self) -> str:
+        """The hardware, for whoever reads the figures."""
+        if self.device.type == "cuda":
+            return f"{self.world} x {torch.cuda.get_device_name(self.device)}"
+        return f"{self.world} x {torch.get_num_threads()} threads of {_processor()}"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def this_process(gpu: bool | None = None, threads: int | None = None) -> Worker:
+    """A worker of its own: on the GPU if there is one and it is not declined, with `threads` CPU threads."""
+    if threads:
+        torch.set_num_threads(threads)
+    return Worker(device=torch.device("cuda" if gpu is not False and torch.cuda.is_available() else "cpu"))

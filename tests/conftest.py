@@ -1,0 +1,105 @@
+"""What all tests share: an environment set before Ray is imported, a real S3 server, a small local Ray cluster, data sets."""
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import boto3
+import pytest
+from s3_server import S3Server
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Here and not in a fixture: Ray reads its settings at import, and workers get the environment that `ray.init` found.
+# So the server's address and keys are fixed now, and the server itself is started by the first test that needs it.
+SERVER = S3Server(Path(tempfile.gettempdir()) / f"dsopt-s3-{os.getpid()}")
+os.environ.update(
+    SERVER.env,
+    RAY_AUTH_MODE="disabled",
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.2",  # 4 s less a fit
+    RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S="60",
+    RAY_AIR_NEW_OUTPUT="0",
+    RAY_BACKEND_LOG_LEVEL="fatal",
+    RAY_DATA_DISABLE_PROGRESS_BARS="1",
+    TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S="5",
+)
+os.environ.pop("RAY_ADDRESS", None)  # tests never join a cluster that happens to run here
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first, then slow ones, then those that need Ray; tests of the GPU only where there is one."""
+    items.sort(key=lambda item: ("ray" in item.keywords, "slow" in item.keywords))
+    needs_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if needs_gpu:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in needs_gpu:
+                item.add_marker(pytest.mark.skip(reason="there is no GPU"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads() -> None:
+    """The same number of threads on every machine: sums, and with them the last digits, depend on it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A started S3 server with an empty bucket `dsopt`; every process of the tests has its address in the environment."""
+    atexit.register(SERVER.remove)  # also when the session is interrupted
+    SERVER.start()
+    boto3.client("s3").create_bucket(Bucket="dsopt")
+    yield SERVER
+    SERVER.remove()
+
+
+@pytest.fixture
+def s3_storage(s3: S3Server) -> str:
+    """A place on the S3 server that no other test uses."""
+    return f"s3://dsopt/{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(params=["local", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty place to write to, once on the local disk and once on the S3 server."""
+    return str(tmp_path / "storage") if request.param == "local" else request.getfixturevalue("s3_storage")
+
+
+@pytest.fixture(scope="session")
+def ray_local() -> Iterator[ModuleType]:
+    """A Ray cluster of this session alone, with 4 logical CPUs."""
+    import ray
+
+    folder = tempfile.mkdtemp(prefix="ray_")  # short: the paths of its sockets are limited to 107 bytes
+    path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])  # functions of test files go by reference
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        object_store_memory=400 * 2**20,
+        log_to_driver=False,
+        logging_level="error",
+        _temp_dir=folder,
+        runtime_env={"env_vars": {"PYTHONPATH": path}},
+    )
+    yield ray
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cifar10_root() -> str:
+    """The folder of CIFAR-10 as Parquet, if it is on this machine."""
+    folder = Path(os.environ.get("DSOPT_TEST_DATA") or REPOSITORY.parent / "shared" / "data") / "cifar10"
+    if not list(folder.glob("*.parquet")):
+        pytest.skip("CIFAR-10 is not here: set DSOPT_TEST_DATA to a folder with cifar10/{train,test}*.parquet")
+    return str(folder)

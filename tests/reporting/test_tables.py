@@ -1,0 +1,80 @@
+import pyarrow as pa
+import pytest
+
+from dsopt.errors import JobError
+from dsopt.reporting.tables import ResultRow, RunInfo, as_markdown, as_text, summarise
+from dsopt.storage import METRICS
+
+
+def metrics(*rows: tuple[str, int, float, str, str, float]) -> pa.Table:
+    columns = zip(
+        *[(run, 0, step, seconds, split, name, value) for run, step, seconds, split, name, value in rows], strict=True
+    )
+    return pa.table([list(column) for column in columns], schema=METRICS)
+
+
+def info(run: str, row: str = "full data", choosing: float = 0.0) -> RunInfo:
+    return RunInfo(run, row, "full", 0.0, seed=0, images=50_000, choosing_seconds=choosing)
+
+
+def row(name: str, mean: float, sd: float | None, seconds: float = 12.0) -> ResultRow:
+    return ResultRow(name, "random", 1.0, 4320, 3 if sd else 1, mean, sd, seconds, 0.5, seconds + 0.5)
+
+
+def test_accuracy_is_that_of_the_last_step_not_the_best() -> None:
+    table = metrics(
+        ("a", 200, 9.0, "test", "accuracy", 0.5),  # rows come in any order
+        ("a", 100, 5.0, "test", "accuracy", 0.9),
+        ("a", 300, 12.0, "train", "accuracy", 1.0),
+        ("a", 300, 12.0, "test", "loss", 0.1),
+    )
+    [result] = summarise(table, [info("a")])
+    assert result.accuracy_mean == 0.5
+    assert result.accuracy_sd is None and result.seeds == 1
+    assert result.training_seconds == 12.0
+
+
+def test_mean_sample_deviation_and_costs_over_seeds() -> None:
+    table = metrics(*[(run, 10, 4.0, "test", "accuracy", value) for run, value in (("a", 0.1), ("b", 0.2), ("c", 0.6))])
+    [result] = summarise(table, [info("a", choosing=1.0), info("b", choosing=2.0), info("c", choosing=3.0)])
+    assert result.seeds == 3
+    assert result.accuracy_mean == pytest.approx(0.3)
+    assert result.accuracy_sd == pytest.approx(0.07**0.5)  # ((0.2² + 0.1² + 0.3²) / (3 - 1)) ** 0.5
+    assert (result.choosing_seconds, result.total_seconds) == (2.0, 6.0)
+
+
+def test_rows_come_as_first_named_and_other_runs_do_not_count() -> None:
+    table = metrics(*[(run, 1, 1.0, "test", "accuracy", 0.5) for run in "abcd"])
+    results = summarise(table, [info("c", "z"), info("a", "y"), info("b", "z")])
+    assert [(r.row, r.seeds) for r in results] == [("z", 2), ("y", 1)]
+
+
+def test_a_run_without_test_accuracy_is_named() -> None:
+    table = metrics(("a", 1, 1.0, "test", "accuracy", 0.5), ("b", 1, 1.0, "train", "accuracy", 0.5))
+    with pytest.raises(JobError, match=r"'b' \(random\).*no test accuracy"):
+        summarise(table, [info("a"), info("b", "random")])
+
+
+def test_text_columns_line_up() -> None:
+    lines = as_text([row("full data", 0.9, 0.01), row("random, 100/0", 0.0512, None, 1234.5)]).splitlines()
+    assert lines[0].split("  ")[0] == "training data" and "accuracy %" in lines[0]
+    first, second = lines[2:4]
+    assert first.index("90.00") == second.index("5.12") - 1  # the decimal points are under each other
+    assert first.endswith("12.5") and second.endswith("1,235.0") and len(first) == len(second) == len(lines[1])
+    assert "± 1.00" in first and "±" not in second
+    assert max(len(line) for line in lines[4:]) <= len(lines[1])
+
+
+def test_one_seed_is_called_by_its_name() -> None:
+    text = as_text([row("a", 0.5, None)])
+    assert "one seed" in text and "±" not in text
+
+
+def test_an_empty_table_is_a_header() -> None:
+    assert as_text([]).startswith("training data")
+
+
+def test_markdown_keeps_its_columns_whatever_the_names() -> None:
+    lines = as_markdown([row("a | b", 0.5, 0.1)]).splitlines()
+    assert lines[2].startswith("| a \\| b | 4,320 | 50.00 ± 10.00 | 12.0 | 0.5 | 12.5 |")
+    assert lines[0].count("|") == lines[1].count("|") == lines[2].replace("\\|", "").count("|")
