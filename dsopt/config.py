@@ -1,13 +1,14 @@
 """The one configuration tree. A preset, a sweep trial and a command line are the same thing: a list of overrides."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from dsopt import registry
@@ -22,8 +23,8 @@ def _key(default: Any, says: str) -> Any:
     return field(default=default, metadata={"says": says})
 
 
-def _part(part: type, **defaults: Any) -> Any:
-    return field(default_factory=lambda: part(**defaults))
+def _part(part: type, says: str = "", **defaults: Any) -> Any:
+    return field(default_factory=lambda: part(**defaults), metadata={"says": says})
 
 
 @dataclass
@@ -51,7 +52,7 @@ class OptimizerConfig:
     batch_size: int = _key(128, "images a step, over all workers together")
     learning_rate: float = _key(0.1, "of SGD; the paper's 0.1")
     momentum: float = _key(0.9, "of SGD; 0 for the paper's conference version")
-    schedule: Choice = _part(Choice, name="cosine")
+    schedule: Choice = _part(Choice, "how the learning rate goes", name="cosine")
     augment: list[str] = _key([], "training transforms, in order")
     precision: Literal["auto", "bf16", "fp32"] = _key("auto", "auto: bf16 where the hardware has it")
 
@@ -114,7 +115,7 @@ class Config:
     seed: int = _key(0, "makes a run repeatable")
     data: DataConfig = _part(DataConfig)
     autoencoder: AutoencoderConfig = _part(AutoencoderConfig)
-    loss: Choice = _part(Choice, name="squared_error")
+    loss: Choice = _part(Choice, "of the autoencoder's reproductions", name="squared_error")
     embed: EmbedConfig = _part(EmbedConfig)
     select: SelectConfig = _part(SelectConfig)
     train: TrainConfig = _part(TrainConfig)
@@ -156,9 +157,19 @@ def load(arguments: Sequence[str], presets: Path | None = None) -> Config:
     tree = OmegaConf.structured(Config)
     for override in overrides:
         tree = _apply(tree, override)
-    config: Config = OmegaConf.to_object(tree)  # type: ignore[assignment]
-    for _, family, name, options in choices(config):
-        family.options(name, options)
+    try:
+        config: Config = OmegaConf.to_object(tree)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:  # such as a ${key} that is none
+        raise InputError(one_line(error)) from None
+    for key, family, name, options in choices(config):
+        try:
+            family.options(name, options)
+        except InputError as error:
+            raise InputError(f"{key}: {error}") from None
+    for key, kind, name in (("autoencoder", "autoencoder", config.autoencoder.name), ("train", "classifier", config.train.name)):
+        if registry.MODELS.traits(name).kind != kind:
+            fitting = [model for model in registry.MODELS.names() if registry.MODELS.traits(model).kind == kind]
+            raise InputError(f"{key}.name={name}: is not a {kind}; valid: {', '.join(fitting)}.")
     _check_values(config)
     return config
 
@@ -167,15 +178,18 @@ def _preset(name: str, folder: Path | None) -> list[str]:
     path = Path(name) if name.endswith((".yaml", ".yml")) else (folder or Path()) / f"{name}.yaml"
     if not path.is_file():
         raise unknown("preset", name, [p.stem for p in path.parent.glob("*.yaml")])
-    overrides = yaml.safe_load(path.read_text()) or []
+    try:
+        overrides = yaml.safe_load(path.read_bytes()) or []
+    except yaml.YAMLError:
+        overrides = None
     if not isinstance(overrides, list) or not all(isinstance(o, str) and "=" in o for o in overrides):
         raise InputError(f"preset {path}: must be a YAML list of overrides such as - select.budget=4320")
     return overrides
 
 
 def _apply(tree: DictConfig, override: str) -> DictConfig:
-    key, equals, _ = override.partition("=")
-    if not equals:
+    key, equals, value = override.partition("=")
+    if not equals or not all(key.split(".")) or "\n" in override:
         raise InputError(f"argument {override!r} is not key=value; see help=true.")
     try:
         return OmegaConf.merge(tree, OmegaConf.from_dotlist([override]))  # type: ignore[return-value]
@@ -184,10 +198,17 @@ def _apply(tree: DictConfig, override: str) -> DictConfig:
         parent, _, last = full_key.rpartition(".")
         node = OmegaConf.select(tree, parent) if parent else tree
         raise unknown(f"{override}: key", last, [str(k) for k in node] if isinstance(node, DictConfig) else []) from None
-    except OmegaConfBaseException as error:
-        raise InputError(f"{override}: {one_line(error)}") from None
+    except (OmegaConfBaseException, TypeError) as error:
+        node = OmegaConf.select(tree, key)
+        if isinstance(node, ListConfig) and not value.startswith("["):
+            raise InputError(f"{override}: is a list; right is {key}=[{value}].") from None
+        if isinstance(node, DictConfig):
+            right = f"{key}.name={value}" if "name" in node else f"{key}.KEY={value}"
+            raise InputError(f"{override}: {key} is a group of keys; right is {right}.") from None
+        raise InputError(f"{override}: {one_line(error).removeprefix(f'{key}: ')}") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{override}: the value is not valid YAML ({str(error).splitlines()[0]})") from None
+        problem = str(error).splitlines()[0]
+        raise InputError(f"{override}: the value is not valid YAML ({problem}); right may be '{key}=\"{value}\"'.") from None
 
 
 def _check_values(config: Config) -> None:
@@ -212,13 +233,21 @@ def _check_values(config: Config) -> None:
             "train.epochs",
             "not given together with train.seconds",
         ),
+        (config.train.epochs is None or config.train.epochs > 0, "train.epochs", "above 0"),
+        (config.train.seconds is None or config.train.seconds > 0, "train.seconds", "above 0"),
         (0 <= config.train.average < 1, "train.average", "in [0, 1)"),
+        (0 <= config.train.weight_decay < math.inf, "train.weight_decay", "0 or more"),
+        (config.embed.batch_size >= 1, "embed.batch_size", "at least 1"),
+        (config.cluster.cpus_per_worker is None or config.cluster.cpus_per_worker >= 1, "cluster.cpus_per_worker", "at least 1"),
+        (config.cluster.max_failures >= 0, "cluster.max_failures", "0 or more"),
+        (config.cluster.checkpoint_seconds >= 0, "cluster.checkpoint_seconds", "0 or more"),
+        (0 <= config.seed < 2**32, "seed", "in [0, 2^32)"),
     ]
     for part, section in (("autoencoder", config.autoencoder), ("train", config.train)):
         rules += [
             (section.steps >= 1, f"{part}.steps", "at least 1"),
             (section.batch_size >= 1, f"{part}.batch_size", "at least 1"),
-            (section.learning_rate > 0, f"{part}.learning_rate", "above 0"),
+            (0 < section.learning_rate < math.inf, f"{part}.learning_rate", "above 0"),
             (0 <= section.momentum < 1, f"{part}.momentum", "in [0, 1)"),
         ]
     for fine, key, right in rules:
@@ -234,7 +263,9 @@ def _check_phase(phase: dict[str, Any]) -> None:
     for key in phase:
         if key not in ("data", "steps", "epochs", "seconds"):
             raise unknown(f"train.phases: {phase}: key", key, ["data", "steps", "epochs", "seconds"])
-    if phase.get("data") not in ("subset", "full") or len(budgets) != 1 or not phase[budgets[0]] > 0:
+    amount = phase[budgets[0]] if len(budgets) == 1 else None
+    fine = isinstance(amount, int | float) and not isinstance(amount, bool) and 0 < amount < math.inf
+    if phase.get("data") not in ("subset", "full") or not fine or (budgets == ["steps"] and not isinstance(amount, int)):
         raise InputError(f"train.phases: {phase}: needs data (subset or full) and one of steps, epochs, seconds above 0.")
 
 
@@ -250,23 +281,25 @@ def as_yaml(config: Any) -> str:
 def describe() -> str:
     """What `help=true` prints: every key with its default and meaning, every registered name with its options."""
     lines = ["keys (key=default  meaning):"]
-    lines += [f"  {key + '=' + value:<44} {says}".rstrip() for key, value, says in _describe_keys(Config(), "")]
+    lines += [f"  {key + '=' + value:<44} {says}".rstrip() for key, value, says in _describe_keys(Config(), "", "")]
     families = [registry.DATASETS, registry.SELECTORS, registry.MODELS, registry.LOSSES]
     for family in [*families, registry.AUGMENTATIONS, registry.SCHEDULES]:
-        lines += ["", f"{family.noun}s (name  options):"]
+        lines += ["", f"{family.noun}{'es' if family.noun.endswith('s') else 's'} (name  options):"]
         for name in family.names():
             lines.append(f"  {name:<20} {family.summary(name)}")
             lines += [f"      options.{key}={value}" for key, value in family.defaults(name).items()]
     return "\n".join(lines)
 
 
-def _describe_keys(part: Any, prefix: str) -> list[tuple[str, str, str]]:
+def _describe_keys(part: Any, prefix: str, about: str) -> list[tuple[str, str, str]]:
     rows = []
     for item in dataclasses.fields(part):
-        value = getattr(part, item.name)
+        value, says = getattr(part, item.name), item.metadata.get("says", "")
         if dataclasses.is_dataclass(value):
-            rows += _describe_keys(value, f"{prefix}{item.name}.")
+            rows += _describe_keys(value, f"{prefix}{item.name}.", says)
         else:
             shown = "" if value is None else str(value).replace("'", "").replace(" ", "")
-            rows.append((prefix + item.name, shown, item.metadata.get("says", "")))
+            rows.append(
+                (prefix + item.name, shown, says or (about if item.name == "name" else "its options, as options.KEY=VALUE"))
+            )
     return rows

@@ -8,6 +8,7 @@ from dsopt import config as configuration
 from dsopt.config import Config
 from dsopt.errors import InputError, JobError
 from dsopt.stages.step import Step, show
+from dsopt.storage import absolute
 
 DONE, FAILED, WRONG = 0, 1, 2
 
@@ -31,6 +32,7 @@ def main(file: str, about: str | None, run: Callable[[Config], None], plan: Call
         return DONE
     try:
         config = configuration.load(overrides, Path(file).parent / "presets")
+        config.storage = absolute(config.storage)  # workers have working directories of their own
         show(plan(config), config) if flags else run(config)
     except InputError as error:
         return _say(error, WRONG)

@@ -1,6 +1,5 @@
 """Progress lines: what stage, how far, how fast, how long still. Plain lines, so that they read well in any log."""
 
-import sys
 import time
 from collections.abc import Callable
 
@@ -25,25 +24,21 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Tells how a stage goes, at most every `every` seconds; `done` and `total` are counts of `unit`."""
+    """Tells how a stage goes, at most every `every` seconds. Counts are of `unit`.
 
-    def __init__(self, stage: str, total: int, unit: str, every: float = 2.0) -> None:
-        self.stage, self.total, self.unit, self.every = stage, total, unit, every
+    Args:
+        done: what an earlier attempt has done: it is not counted as this one's speed.
+    """
+
+    def __init__(self, stage: str, total: int, unit: str, *, done: int = 0, every: float = 2.0) -> None:
+        self.stage, self.total, self.unit, self.first, self.every = stage, total, unit, done, every
         self.started = self.told = time.monotonic()
-        self.first: int | None = None
 
     def update(self, done: int, note: str = "") -> None:
         now = time.monotonic()
-        if self.first is None:  # what an earlier attempt did is not this one's speed
-            self.first, self.started = done, now
-        if now - self.told < self.every or done >= self.total:
+        if now - self.told < self.every or not self.first < done < self.total:
             return
         self.told = now
-        rate = (done - self.first) / max(now - self.started, 1e-9)
-        left = f"{duration((self.total - done) / rate)} left" if rate > 0 else "starting"
-        share = f"{done:,}/{self.total:,} {self.unit}  {100 * done / max(self.total, 1):3.0f} %"
-        say(self.stage, "  ".join(filter(None, [share, f"{rate:,.0f}/s", left, note])))
-
-
-def warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+        rate = (done - self.first) / (now - self.started)
+        share = f"{done:,}/{self.total:,} {self.unit}  {100 * done / self.total:3.0f} %"
+        say(self.stage, "  ".join(filter(None, [share, f"{rate:,.0f}/s", f"{duration((self.total - done) / rate)} left", note])))

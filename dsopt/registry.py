@@ -72,7 +72,7 @@ class Registry:
         try:
             merged = OmegaConf.merge(OmegaConf.structured(dataclasses.make_dataclass(name, fields)), dict(options or {}))
             return OmegaConf.to_container(merged, throw_on_missing=True)  # type: ignore[return-value]
-        except OmegaConfBaseException as error:
+        except (OmegaConfBaseException, TypeError) as error:  # TypeError: a mapping where a list belongs
             raise InputError(f"{self.noun} {name}: {one_line(error)}") from None
 
     def defaults(self, name: str) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class Registry:
         return (inspect.getdoc(self.function(name)) or "").split("\n")[0]
 
 
-def one_line(error: OmegaConfBaseException) -> str:
+def one_line(error: OmegaConfBaseException | TypeError) -> str:
     """OmegaConf's message without its trailer of internals: the key and what is wrong with it."""
     message = str(error).split("\n")[0].strip()
     key = getattr(error, "full_key", None)

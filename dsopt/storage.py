@@ -59,9 +59,7 @@ def absolute(uri: str) -> str:
     if not authority:
         raise InputError(f"{uri}: there is no bucket; right is s3://bucket/prefix.")
     if "@" in authority or "?" in rest or (":" in authority and "@" in rest):  # a secret may contain a slash
-        raise InputError(
-            "storage URI: credentials and settings do not belong into it; use AWS_ACCESS_KEY_ID and the like."
-        )
+        raise InputError("storage URI: credentials and settings do not belong into it; use AWS_ACCESS_KEY_ID and the like.")
     return uri.rstrip("/")
 
 
@@ -240,17 +238,14 @@ METRICS = pa.schema(
 
 def embeddings_schema(size: int) -> pa.Schema:
     """The embeddings table: a standard Arrow tensor column that Ray, pyarrow, pandas, DuckDB and Polars read."""
-    return pa.schema(
-        [("id", pa.int64()), ("label", pa.int64()), ("embedding", pa.fixed_shape_tensor(pa.float32(), [size]))]
-    )
+    return pa.schema([("id", pa.int64()), ("label", pa.int64()), ("embedding", pa.fixed_shape_tensor(pa.float32(), [size]))])
 
 
 def with_image_feature(schema: pa.Schema) -> pa.Schema:
     """The schema with the note that makes Hugging Face `datasets` decode the image column to pictures."""
     kinds = {"int64": "int64", "int32": "int32", "float": "float32", "string": "string"}
     features: dict[str, Any] = {
-        f.name: {"_type": "Image"} if f.name == "image" else {"dtype": kinds[str(f.type)], "_type": "Value"}
-        for f in schema
+        f.name: {"_type": "Image"} if f.name == "image" else {"dtype": kinds[str(f.type)], "_type": "Value"} for f in schema
     }
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
@@ -351,9 +346,7 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:  # e.g. run from a working directory on a cluster
             return "unknown"
 
-    return {"python": platform.python_version()} | {
-        n: installed(n) for n in ("dsopt", "torch", "ray", "pyarrow", "numpy")
-    }
+    return {"python": platform.python_version()} | {n: installed(n) for n in ("dsopt", "torch", "ray", "pyarrow", "numpy")}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What all tests share: an environment set before Ray is imported, a real S3 server, a small local Ray cluster, data sets."""
 
 import atexit
+import logging
 import os
 import shutil
 import sys
@@ -87,7 +88,7 @@ def ray_local() -> Iterator[ModuleType]:
         include_dashboard=False,
         object_store_memory=400 * 2**20,
         log_to_driver=False,
-        logging_level="error",
+        logging_level=logging.ERROR,
         _temp_dir=folder,
         runtime_env={"env_vars": {"PYTHONPATH": path}},
     )

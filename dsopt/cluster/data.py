@@ -1,7 +1,7 @@
 """Streaming a table's parts through Ray Data: read on CPUs, compute on a pool of devices, write, all at once.
 
-One row of the stream is one part of a table, because a part's output has its own name and bytes: whatever is retried, doubled or run
-by two jobs at once replaces a file with itself. That gives every image exactly one row without bookkeeping by Ray, which
+One row of the stream is one part of a table, because a part's output has its own name and bytes: whatever is retried, doubled or
+run by two jobs at once replaces a file with itself. That gives every image exactly one row without bookkeeping by Ray, which
 cannot take back what a killed writer left.
 """
 

@@ -19,7 +19,8 @@ from dsopt.selection.balance import per_class as in_each_class
 from dsopt.selection.contract import Selection, Stream
 
 CHOSEN = pa.schema([("id", pa.int64()), ("rank", pa.int32()), ("score", pa.float32()), ("reason", pa.string())])
-BLOCK = 1 << 21  # values read together: 8 MB
+BLOCK = 1 << 21  # values decoded together: 8 MB
+READ_BYTES = 1 << 24  # fetched together
 UNLABELLED = -1
 ALL = 0  # the one group when classes do not matter
 
@@ -190,7 +191,9 @@ def _blocks(part: storage.Part) -> Iterator[tuple[Int[Tensor, " b"], Int[Tensor,
     """The ids, labels and embeddings of a part, a few MB at a time however large it is."""
     size = _embedding_size(part)
     system, path = storage.filesystem(part.uri)
-    with system.open_input_file(path) as file, pq.ParquetFile(file, buffer_size=1 << 22) as parquet:
+    # pre_buffer, pyarrow's default, would hold a whole row group's bytes, and that may be the whole file.
+    reader = functools.partial(pq.ParquetFile, buffer_size=READ_BYTES, pre_buffer=False)
+    with system.open_input_file(path) as file, reader(file) as parquet:
         for batch in parquet.iter_batches(max(BLOCK // size, 1), columns=["id", "label", "embedding"]):
             column = batch.column("embedding")
             values = column.storage.flatten()

@@ -10,9 +10,7 @@ from dsopt.selection.contract import Selection
 
 
 @SELECTORS.register(embeddings=False, labels=False, seeded=True, stream=None)
-def random(
-    embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], budget: int, generator: torch.Generator
-) -> Selection:
+def random(embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], budget: int, generator: torch.Generator) -> Selection:
     """Take images by chance, all alike."""
     indices = torch.randperm(len(labels), generator=generator)[:budget]
     return Selection(indices, torch.full((budget,), torch.nan), ["random"] * budget)

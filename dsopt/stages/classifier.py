@@ -43,7 +43,7 @@ class Row:
 
 
 def phases(train: TrainConfig, split: float) -> list[dict[str, Any]]:
-    """The phases of a run: `train.phases` if given, else the budget divided at `split`. Budgets are shares of steps, not of epochs."""
+    """The phases of a run: `train.phases` if given, else the budget divided at `split`."""
     if train.phases:
         return train.phases
     key = "seconds" if train.seconds else "epochs" if train.epochs else "steps"

@@ -42,12 +42,15 @@ def _work(stage: Stage, config: Config, source: Source) -> None:
     if broken:
         say(f"ingest {stage.name}", f"left out {len(broken)} broken rows, listed in {stage.folder}/manifest.json")
     labels = [entry["labels"] for entry in entries if entry["labels"] is not None]
+    num_classes = len(classes) if classes else max(labels, default=-1) + 1
+    if num_classes > max(10_000, sum(rows.values())):
+        raise InputError(f"data.root={config.data.root}: labels go up to {num_classes - 1}; number the classes from 0.")
     stage.commit(
         parts,
         IMAGES,
         seconds=seconds,
         classes=classes,
-        num_classes=len(classes) if classes else max(labels, default=-1) + 1,
+        num_classes=num_classes,
         labelled=bool(labels),
         channels=data.channels,
         image_size=data.image_size,

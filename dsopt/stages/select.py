@@ -1,5 +1,6 @@
 """select: embeddings (or only labels) -> the subset table: the chosen images with rank, score and reason."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -53,7 +54,9 @@ def _work(stage: Stage, config: Config, select: SelectConfig, seed: int) -> None
         return stream(parts, config.cluster, function)
 
     distribute = {"run_parts": run_parts} if config.cluster.workers and len(looked_at) > 1 else {}
+    started = time.monotonic()
     chosen = choose(looked_at, select.name, select.options, select.budget, select.per_class, seed, **distribute)
+    choosing = time.monotonic() - started
     parts = images.parts("train")
     keep = partial(_filter, stage=stage, parts=parts, chosen=chosen)
 
@@ -65,7 +68,7 @@ def _work(stage: Stage, config: Config, select: SelectConfig, seed: int) -> None
     stage.commit(
         written,
         SUBSET,
-        seconds=seconds,
+        seconds=choosing + seconds,
         seed=seed,
         method=select.name,
         of=images.rows("train"),

@@ -119,11 +119,10 @@ def item_by_item(
     """
     journal = Journal(stage)
     todo = [index for index in range(len(sizes)) if index not in journal.entries]
-    progress = Progress(step_label, sum(sizes), unit)
     count = sum(sizes[index] for index in journal.entries)
     if journal.entries:
         say(step_label, f"goes on after {count:,} {unit} of an interrupted run")
-    progress.update(count)
+    progress = Progress(step_label, sum(sizes), unit, done=count)
     before = max((entry["seconds"] for entry in journal), default=0.0)
     started = time.monotonic()
     for entry in stream(todo) if todo else ():

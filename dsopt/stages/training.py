@@ -67,22 +67,29 @@ def resident(images: Images, inputs: Inputs, batch_size: int, seed: int, worker:
 
 def fit_run(run: Run, learner: Learner, phases: list[Phase], config: Config, worker: Worker) -> State:
     """Train with progress and checkpoints; goes on from the last checkpoint if the run was interrupted."""
-    steps = [phase.steps for phase in phases]
-    timed = [phase.seconds or 0 for phase in phases]
-    whole = sum(map(int, timed)) if None in steps else sum(s for s in steps if s) * run.batch_size
-    progress = Progress(run.label, whole, "seconds" if None in steps else "images")
+    timed = sum(phase.seconds or 0 for phase in phases)
+    images = sum(phase.steps or 0 for phase in phases) * run.batch_size
+    progress = Progress(run.label, round(timed) or images, "seconds" if timed else "images")
+
+    def done(state: State) -> int:
+        return int(state.seconds) if timed else state.total * run.batch_size
 
     def report(state: State) -> None:
         loss = next(value for _, _, name, value in reversed(state.rows) if name == "loss")
-        done = int(state.seconds) if None in steps else state.total * run.batch_size
-        progress.update(done, f"loss {loss:.4f}")
+        progress.update(done(state), f"loss {loss:.4f}")
+
+    def resumed(state: State) -> None:
+        progress.first = done(state)
+        say(run.label, f"goes on after step {state.total:,} of an interrupted run")
+
+    def quiet(state: State) -> None: ...
 
     checkpoint = StageCheckpoint(run.stage.path("checkpoint.pt"))
     return fit(
         learner,
         phases,
-        report=report if worker.leads else lambda state: None,
-        resumed=lambda state: say(run.label, f"goes on after step {state.total:,} of an interrupted run") if worker.leads else None,
+        report=report if worker.leads else quiet,
+        resumed=resumed if worker.leads else quiet,
         checkpoint=checkpoint,
         checkpoint_seconds=config.cluster.checkpoint_seconds,
         name=run.label,

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -15,6 +15,7 @@ from dsopt.data.batches import Batch
 from dsopt.errors import JobError
 
 
+@runtime_checkable
 class Learner(Protocol):
     """Networks with their optimisers. `networks` are placed by the learner; the loop sets rates, steps and saves."""
 
@@ -54,6 +55,7 @@ class State:
     rows: list[tuple[int, float, str, float]] = field(default_factory=list)
 
 
+@runtime_checkable
 class Checkpoint(Protocol):
     """Where a run's state is kept. `load` gives None if there is none yet."""
 

@@ -25,7 +25,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dsopt import storage
-from dsopt.selection.choose import BLOCK, choose
+from dsopt.selection.choose import BLOCK, READ_BYTES, choose
 from dsopt.selection.top_activation import top_activation
 
 SIZE, SHARE = 216, 0.0864
@@ -89,7 +89,7 @@ def parts_of(folder: str) -> list[storage.Part]:
 
 def only_read(parts: list[storage.Part]) -> None:
     for part in parts:
-        with pq.ParquetFile(part.uri, buffer_size=1 << 22) as parquet:
+        with pq.ParquetFile(part.uri, buffer_size=READ_BYTES, pre_buffer=False) as parquet:
             for batch in parquet.iter_batches(BLOCK // SIZE, columns=["id", "label", "embedding"]):
                 assert len(batch)
 

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import dsopt
+import dsopt.data.images
 from dsopt import storage
 from dsopt.data.images import CHUNK, decode, load
 from dsopt.errors import InputError
@@ -60,6 +61,15 @@ def test_decode_reads_jpeg_as_pil_does():
     rows = table(images(1, 8, 8, 3).repeat(4, axis=1).repeat(4, axis=2), kind="JPEG")
     picture = Image.open(io.BytesIO(rows["image"][0]["bytes"].as_py()))
     assert np.array_equal(decode(rows).images[0].permute(1, 2, 0).numpy(), np.asarray(picture))
+
+
+def test_decode_without_torchvision_gives_the_same(monkeypatch):
+    for shape in ((9, 7), (9, 7, 3)):
+        rows = table(images(5, *shape))
+        expected = decode(rows).images
+        with monkeypatch.context() as patch:
+            patch.setattr(dsopt.data.images, "_decode", dsopt.data.images._decode_with_pil)
+            assert torch.equal(decode(rows).images, expected)
 
 
 def test_decode_takes_slices_chunks_and_large_binary():

@@ -16,6 +16,8 @@ import torchvision.datasets
 
 from dsopt.config import DataConfig
 from dsopt.data.ingest import ingest_shard, source_channels
+from dsopt.data.known import Known, find_known
+from dsopt.data.sets import mnist
 from dsopt.data.source import Row, Shard, decide_splits, find, limit_shards, named_split
 from dsopt.errors import InputError
 from dsopt.registry import DATASETS
@@ -137,6 +139,17 @@ def test_a_download_goes_to_the_cache_once(tmp_path, monkeypatch):
     first, second = find(DataConfig(name="cifar10")), find(DataConfig(name="cifar10"))
     assert len(calls) == 1 and first.fingerprint == second.fingerprint
     assert [path.name for path in (tmp_path / "cache/dsopt").iterdir()] == ["cifar-10-batches-py"]
+
+
+def test_the_package_of_the_system_is_found_after_the_root(tmp_path, no_download):
+    write_mnist(tmp_path / "installed", gzip.compress, ".gz")
+    known = Known("mnist", "MNIST", "MNIST/raw", mnist.FILES, mnist.read_idx_files, ("0",), installed=str(tmp_path / "installed"))
+    source = find_known(known, DataConfig(name="mnist", root=str(tmp_path / "empty")))
+    assert sum(shard.rows for shard in source.plan()[0]) == 10
+    write_mnist(tmp_path / "empty")
+    assert (
+        "train-labels-idx1-ubyte" in find_known(known, DataConfig(name="mnist", root=str(tmp_path / "empty"))).fingerprint["files"]
+    )
 
 
 def test_cifar10_from_its_python_files_and_its_archive(tmp_path):

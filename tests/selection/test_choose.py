@@ -148,3 +148,13 @@ def test_a_budget_is_a_count_or_a_share() -> None:
     for wrong in (8, 0, -1, 0.0, -0.5, 1.5, 4320.0, float("nan")):
         with pytest.raises(InputError, match=r"select\.budget"):
             resolve(wrong, 7)
+
+
+def test_memory_is_bounded_by_blocks_not_by_the_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, size = 20_000, 200  # 16 MB in one row group
+    (part,) = write(tmp_path, table(torch.arange(rows), None, torch.randn(rows, size)))
+    monkeypatch.setattr(module, "BLOCK", 1000 * size)
+    monkeypatch.setattr(module, "READ_BYTES", 1 << 20)
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in module._blocks(part)]
+    assert len(held) >= 20 and max(held) < rows * size * 4 / 2

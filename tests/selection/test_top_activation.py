@@ -125,7 +125,7 @@ def test_is_enough_exactly_when_the_kept_ones_fill_the_budget(depth: int) -> Non
     state = TopActivations(10, 5, depth)
     state.add(torch.arange(40), same)
     assert state.enough() == (depth >= 10)
-    few = TopActivations(3, 5, 4)
+    few = TopActivations(9, 5, 4)  # more than there are: nothing deeper could help
     few.add(torch.arange(4), same[:4])
     assert few.enough()
 

@@ -1,0 +1,202 @@
+"""How fast the training loop is, beside the alternatives, in one process on the same cores.
+
+    python tests/benchmarks/bench_training.py [--steps 40] [--rounds 7] [--threads 2]
+
+Everybody trains the paper's classifier (classifier24, SGD with momentum, batches of 128, 24x24 crops, flips, brightness, contrast,
+per-image standardisation) on CIFAR-10 if it is here, else on random images of its size:
+
+dsopt       what `jobs/train.py` runs: `fit`, `Classifier` with its averaged weights, images resident as bytes; precision "auto"
+plain       a minimal loop by hand with the same precision, channels-last, the same augmentation in plain tensor operations;
+            without averaged weights, checkpoints or metrics. Wanted: dsopt has at least 0.95 of its images a second
+loader N    `DataLoader` with N workers, torchvision's transforms on one image at a time, fp32, NCHW, as most tutorials have it.
+            Wanted: dsopt has at least 3 times the images a second of the better one
+
+The contenders take turns, so that whatever else the machine does hits all of them; a ratio is the median of the rounds' ratios.
+"""
+
+import argparse
+import itertools
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from dsopt.augment.inputs import make_inputs
+from dsopt.config import TrainConfig
+from dsopt.data.images import Images
+from dsopt.learners.classifier import Classifier
+from dsopt.learners.parts import autocast, compute_dtype
+from dsopt.models.classifier24 import classifier24
+from dsopt.stages.training import resident
+from dsopt.training.loop import Phase, fit
+from dsopt.training.schedules import constant
+from dsopt.training.worker import Worker
+
+CPU, BATCH, SIZE, RATE, MOMENTUM = torch.device("cpu"), 128, 24, 0.01, 0.9
+
+Contender = Callable[[int], object]  # train for that many steps
+
+
+def data(count: int) -> tuple[str, Images]:
+    """The first images of CIFAR-10, or random ones."""
+    folder = Path(os.environ.get("DSOPT_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data") / "cifar10"
+    files = sorted(folder.glob("train*.parquet"))
+    if not files:
+        pixels = torch.randint(0, 256, (count, SIZE + 8, SIZE + 8, 3), dtype=torch.uint8)
+        return "random images", Images(torch.arange(count), pixels.permute(0, 3, 1, 2), torch.randint(0, 10, (count,)))
+    from dsopt.data.images import decode
+
+    table = pq.read_table(files[0]).slice(0, count)
+    table = table.rename_columns(["image" if name == "img" else name for name in table.column_names])
+    return "CIFAR-10", decode(table.append_column("id", [np.arange(len(table))]))
+
+
+def dsopt_loop(images: Images) -> Contender:
+    settings = TrainConfig()
+    learner = Classifier(
+        classifier24(3, 10),
+        learning_rate=RATE,
+        momentum=MOMENTUM,
+        weight_decay=settings.weight_decay,
+        average=settings.average,
+        precision="auto",
+        device=CPU,
+    )
+    source = resident(images, make_inputs(settings.augment, SIZE, settings.standardise), BATCH, 0, Worker())
+    return lambda steps: fit(learner, [Phase(source, constant, steps)])
+
+
+def plain_inputs(images: Tensor) -> Tensor:
+    """The augmentation, written as anybody would: [b, h, w, c] bytes -> [b, c, 24, 24] floats."""
+    b, h, w, _ = images.shape
+    span = torch.arange(SIZE)
+    rows = (torch.randint(0, h - SIZE + 1, (b, 1)) + span)[:, :, None]
+    columns = (torch.randint(0, w - SIZE + 1, (b, 1)) + span)[:, None, :]
+    x = images[torch.arange(b)[:, None, None], rows, columns].permute(0, 3, 1, 2)
+    x = torch.where(torch.rand(b, 1, 1, 1) < 0.5, x.flip(3), x).float() / 255
+    x = x + (torch.rand(b, 1, 1, 1) * 2 - 1) * 63 / 255
+    mean = x.mean((2, 3), keepdim=True)
+    x = (x - mean) * (0.2 + 1.6 * torch.rand(b, 1, 1, 1)) + mean
+    std, mean = torch.std_mean(x, (1, 2, 3), keepdim=True)
+    return (x - mean) / std.clamp_min((3 * SIZE * SIZE) ** -0.5)
+
+
+def plain_loop(images: Images) -> Contender:
+    network = classifier24(3, 10).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.SGD(network.parameters(), RATE, momentum=MOMENTUM, weight_decay=0.004)
+    pixels, labels = images.images.permute(0, 2, 3, 1).contiguous(), images.labels
+    dtype = compute_dtype("auto", CPU)
+
+    def train(steps: int) -> None:
+        order = torch.cat([torch.randperm(len(labels)) for _ in range(steps * BATCH // len(labels) + 1)])
+        for batch in order[: steps * BATCH].split(BATCH):
+            inputs = plain_inputs(pixels[batch])
+            with autocast(dtype, CPU):
+                logits = network(inputs)
+                loss = F.cross_entropy(logits, labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return train
+
+
+class Pictures(Dataset):
+    """As torchvision's CIFAR10: an array of all images, each made a PIL image when it is asked for."""
+
+    def __init__(self, images: Images, transform: Callable[[Image.Image], Tensor]) -> None:
+        self.pixels = images.images.permute(0, 2, 3, 1).numpy()
+        self.labels, self.transform = images.labels.tolist(), transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
+
+
+def standardise_one(image: Tensor) -> Tensor:
+    return (image - image.mean()) / image.std().clamp_min(image.numel() ** -0.5)
+
+
+def loader_loop(images: Images, workers: int) -> Contender:
+    transform = transforms.Compose(
+        [
+            transforms.RandomCrop(SIZE),
+            transforms.RandomHorizontalFlip(),
+            transforms.ColorJitter(brightness=63 / 255, contrast=0.8),
+            transforms.ToTensor(),
+            standardise_one,
+        ]
+    )
+    dataset = Pictures(images, transform)
+    loader = DataLoader(dataset, BATCH, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0)
+    network = classifier24(3, 10)
+    optimizer = torch.optim.SGD(network.parameters(), RATE, momentum=MOMENTUM, weight_decay=0.004)
+    batches: Iterator[tuple[Tensor, Tensor]] = itertools.chain.from_iterable(itertools.repeat(loader))
+
+    def train(steps: int) -> None:
+        for inputs, labels in itertools.islice(batches, steps):
+            loss = F.cross_entropy(network(inputs), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return train
+
+
+def seconds(contender: Contender, steps: int) -> float:
+    time.sleep(0.5)  # until the loader's workers have filled their queue again, and rest
+    began = time.perf_counter()
+    contender(steps)
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=40, help="a turn; the loader takes a quarter")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    name, images = data(10_000)
+    print(f"{name}, {compute_dtype('auto', CPU)}, torch {torch.__version__}, {Worker().describe()}", flush=True)
+    few = max(arguments.steps // 4, 1)
+    contenders = {
+        "dsopt": (dsopt_loop(images), arguments.steps),
+        "plain": (plain_loop(images), arguments.steps),
+        "loader 0": (loader_loop(images, 0), few),
+        "loader 2": (loader_loop(images, 2), few),
+    }
+    for contender, _ in contenders.values():
+        contender(5)
+    speeds: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(arguments.rounds):
+        names = list(contenders)[:: 1 if turn % 2 == 0 else -1]
+        for name in names:
+            contender, steps = contenders[name]
+            speeds[name].append(steps * BATCH / seconds(contender, steps))
+    print(f"{'':10}{'images/s':>10}{'dsopt is':>12}   of {arguments.rounds} rounds")
+    for name, these in speeds.items():
+        ratios = sorted(a / b for a, b in zip(speeds["dsopt"], these, strict=True))
+        spread = f"   {ratios[0]:.2f} to {ratios[-1]:.2f}"
+        print(f"{name:10}{statistics.median(these):10,.0f}{statistics.median(ratios):11.2f}x{spread}")
+
+
+if __name__ == "__main__":
+    main()

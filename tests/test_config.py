@@ -1,0 +1,268 @@
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from dsopt import config as configuration
+from dsopt import registry
+from dsopt.config import Config, load
+from dsopt.errors import InputError
+from dsopt.registry import Registry
+
+FAMILIES = {
+    "AUGMENTATIONS": ["crop", "flip", "brightness", "contrast"],
+    "DATASETS": ["digits", "cifar10"],
+    "LOSSES": ["squared_error", "wasserstein"],
+    "MODELS": ["autoencoder", "classifier24"],
+    "SCHEDULES": ["cosine", "constant"],
+    "SELECTORS": ["top_activation", "random", "random_balanced"],
+}
+
+
+@pytest.fixture(autouse=True)
+def _families(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small families in place of the real ones: these tests are about the configuration alone."""
+    if request.node.name == "test_real_presets_and_names":
+        return
+    for family, names in FAMILIES.items():
+        fake = Registry("tests_of_nothing", f"kind of {family.lower()}")
+        monkeypatch.setattr(fake, "names", lambda fake=fake: sorted(fake._functions))
+        for name in names:
+            fake.register(function(name), kind="autoencoder" if name == "autoencoder" else "classifier")
+        monkeypatch.setattr(registry, family, fake)
+
+
+def function(name: str) -> Any:
+    def made(data: int, *, size: int = 3, kind: Literal["red", "green"] = "red") -> None:
+        """Does nothing."""
+
+    made.__name__ = name
+    return made
+
+
+def refused(*arguments: str, presets: Path | None = None) -> str:
+    with pytest.raises(InputError) as error:
+        load(arguments, presets)
+    message = str(error.value)
+    assert message
+    assert "\n" not in message
+    return message
+
+
+def value(config: Config, key: str) -> Any:
+    return OmegaConf.select(OmegaConf.structured(config), key)
+
+
+@pytest.mark.parametrize(
+    ("override", "right"),
+    [
+        ("seed=5", 5),
+        ("storage=s3://bucket/a:b", "s3://bucket/a:b"),
+        ("storage=a=b", "a=b"),
+        ("storage='a b'", "a b"),
+        ("data.root=null", None),
+        ("data.root=", None),
+        ("data.root=some/*.parquet", "some/*.parquet"),
+        ('data.root="*.parquet"', "*.parquet"),
+        ("data.name=cifar10", "cifar10"),
+        ("select.budget=4320", 4320),
+        ("select.budget=1", 1),
+        ("select.budget=0.5", 0.5),
+        ("select.budget=1.0", 1.0),
+        ("select.options.size=4", 4),
+        ("select.options.kind=green", "green"),
+        ("train.schedule.options.size=4", 4),
+        ("train.learning_rate=1e-3", 0.001),
+        ("train.learning_rate=1", 1.0),
+        ("train.augment=[]", []),
+        ("train.augment=[flip,crop]", ["flip", "crop"]),
+        ("train.epochs=2", 2.0),
+        ("compare.splits=[1,0.5]", [1.0, 0.5]),
+        ("select.per_class=true", True),
+        ("train.phases=[{data: subset, steps: 5}, {data: full, epochs: 0.5}]", None),
+    ],
+)
+def test_overrides(override: str, right: Any) -> None:
+    given = value(load([override]), override.partition("=")[0])
+    if right is not None or "phases" not in override:
+        assert given == right
+        assert type(given) in (type(right), type(OmegaConf.create([])))
+    else:
+        assert given == [{"data": "subset", "steps": 5}, {"data": "full", "epochs": 0.5}]
+
+
+def test_a_budget_of_one_image_is_not_the_whole_set() -> None:
+    assert isinstance(load(["select.budget=1"]).select.budget, int)
+    assert isinstance(load(["select.budget=1.0"]).select.budget, float)
+
+
+def test_a_group_at_once() -> None:
+    config = load(["select={name: random, options: {size: 2}}"])
+    assert (config.select.name, config.select.options) == ("random", {"size": 2})
+    assert config.select.budget == Config().select.budget
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("selct.name=random", "selct.name=random: key 'selct' is not known. Did you mean 'select'? Valid: autoencoder, "),
+        ("select.nme=random", "select.nme=random: key 'nme' is not known. Did you mean 'name'? Valid: budget, name, "),
+        ("select={nme: random}", "select={nme: random}: key 'nme' is not known. Did you mean 'name'?"),
+        ("train.schedule.nme=x", "train.schedule.nme=x: key 'nme' is not known. Did you mean 'name'? Valid: name, options."),
+        ("seed.x=1", "seed.x=1: "),
+        ("seed", "argument 'seed' is not key=value; see help=true."),
+        ("--help", "argument '--help' is not key=value; see help=true."),
+        ("=5", "argument '=5' is not key=value"),
+        ("select..budget=5", "argument 'select..budget=5' is not key=value"),
+        ("seed=1\nstorage=x", "argument 'seed=1\\nstorage=x' is not key=value"),
+        ("seed=one", "seed=one: Value 'one' of type 'str' could not be converted to Integer"),
+        ("seed=", "seed=: "),
+        ("train.steps=1.5", "train.steps=1.5: "),
+        ("select.budget=true", "select.budget=true: "),
+        ("select.budget=many", "select.budget=many: "),
+        ("data.on_error=ignore", "data.on_error=ignore: Invalid value 'ignore', expected one of ['skip', 'fail']"),
+        ("data=cifar10", "data=cifar10: data is a group of keys; right is data.name=cifar10."),
+        ("embed=5", "embed=5: embed is a group of keys; right is embed.KEY=5."),
+        ("compare.methods=random", "compare.methods=random: is a list; right is compare.methods=[random]."),
+        ("train.phases=[1]", "train.phases=[1]: "),
+        ("train.augment={a: 1}", "train.augment={a: 1}: is a list; right is "),
+        ("storage=[1", "storage=[1: the value is not valid YAML"),
+        ("data.root=*.png", "data.root=*.png: the value is not valid YAML (while scanning an alias); right may be '"),
+        ("storage=${nothing}", "storage: Interpolation key 'nothing' not found"),
+        ("data.name=digit", "data: kind of datasets 'digit' is not known. Did you mean 'digits'? Valid: cifar10, digits."),
+        ("select.name=topactivation", "select: kind of selectors 'topactivation' is not known. Did you mean 'top_activation'?"),
+        ("train.schedule.name=cosin", "train.schedule: kind of schedules 'cosin' is not known. Did you mean 'cosine'?"),
+        ("loss.name=wassertein", "loss: kind of losses 'wassertein' is not known. Did you mean 'wasserstein'?"),
+        ("train.augment=[flp]", "train.augment: kind of augmentations 'flp' is not known. Did you mean 'flip'?"),
+        ("train.name=autoencoder", "train.name=autoencoder: is not a classifier; valid: classifier24."),
+        ("compare.methods=[rnd]", "compare.methods: kind of selectors 'rnd' is not known."),
+        ("select.options.szie=1", "select: kind of selectors top_activation: option 'szie' is not known. Did you mean 'size'?"),
+        ("select.options.size=big", "select: kind of selectors top_activation: size: "),
+        ("data.options.kind=blue", "data: kind of datasets digits: kind: Invalid value 'blue', expected one of"),
+        ("select.options=5", "select.options=5: "),
+        ("preset=", "preset '' is not known."),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(override: str, told: str) -> None:
+    assert refused(override).startswith(told)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("select.budget=0", "select.budget=-5", "select.budget=2.0", "select.budget=0.0", "select.budget=nan"),
+        *("data.image_size=0", "data.channels=2", "data.test_fraction=1", "data.limit=0", "seed=-1", "seed=4294967296"),
+        *("train.steps=0", "train.batch_size=0", "train.learning_rate=0", "train.learning_rate=nan", "train.momentum=1"),
+        *("train.learning_rate=inf", "autoencoder.steps=-1", "autoencoder.momentum=-0.1", "embed.batch_size=0"),
+        *("train.split=1.1", "train.split=nan", "train.average=1", "train.weight_decay=-1", "train.epochs=0"),
+        *("train.seconds=-1", "compare.seeds=0", "compare.splits=[0.5,2]", "cluster.workers=-1"),
+        *("cluster.cpus_per_worker=0", "cluster.max_failures=-1", "cluster.checkpoint_seconds=-1"),
+        *("train.phases=[{data: subset}]", "train.phases=[{data: some, steps: 5}]", "train.phases=[{steps: 5}]"),
+        *("train.phases=[{data: full, steps: 5, epochs: 1}]", "train.phases=[{data: full, steps: 0}]"),
+        *("train.phases=[{data: full, steps: five}]", "train.phases=[{data: full, steps: true}]"),
+        *("train.phases=[{data: full, steps: 1.5}]", "train.phases=[{data: full, stps: 5}]"),
+    ],
+)
+def test_values_that_no_run_can_use_are_told(override: str) -> None:
+    key = override.partition("=")[0]
+    assert refused(override).startswith(key)
+
+
+def test_two_budgets_are_told() -> None:
+    assert "train.seconds" in refused("train.epochs=1", "train.seconds=1")
+
+
+# --- presets -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def presets(tmp_path: Path) -> Path:
+    (tmp_path / "small.yaml").write_text("- train.steps=5\n- select.budget=10\n")
+    (tmp_path / "other.yaml").write_text("- train.steps=7\n- seed=3\n")
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    (tmp_path / "mapping.yaml").write_text("seed: 3\n")
+    (tmp_path / "numbers.yaml").write_text("- 3\n")
+    (tmp_path / "broken.yaml").write_text("- [a\n")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "wrong.yaml").write_text("- seeed=3\n")
+    return tmp_path
+
+
+def test_a_preset_is_a_list_of_overrides(presets: Path) -> None:
+    assert load(["preset=small"], presets) == load(["train.steps=5", "select.budget=10"])
+    assert load(["preset=empty"], presets) == load([])
+    assert load([f"preset={presets}/small.yaml"]) == load(["preset=small"], presets)
+
+
+def test_later_wins(presets: Path) -> None:
+    assert load(["seed=1", "seed=2"]).seed == 2
+    assert load(["preset=small", "preset=other"], presets).train.steps == 7
+    assert load(["preset=other", "preset=small"], presets).train.steps == 5
+    assert load(["preset=other", "preset=small"], presets).seed == 3
+    assert load(["train.steps=9", "preset=small"], presets).train.steps == 9  # the command line wins wherever it stands
+    assert load(["preset=small", "train.steps=9"], presets).train.steps == 9
+
+
+def test_wrong_presets_are_told(presets: Path) -> None:
+    assert refused("preset=smal", presets=presets).startswith("preset 'smal' is not known. Did you mean 'small'? Valid: ")
+    assert refused("preset=nowhere/x.yaml", presets=presets).startswith("preset 'nowhere/x.yaml' is not known.")
+    for name in ("mapping", "numbers", "broken", "binary"):
+        told = refused(f"preset={name}", presets=presets)
+        assert f"{name}.yaml: must be a YAML list of overrides" in told
+    assert "Did you mean 'seed'?" in refused("preset=wrong", presets=presets)
+
+
+# --- what it is turned into ----------------------------------------------------------------------------------------
+
+
+def test_yaml_and_back() -> None:
+    config = load(["seed=3", "select.options.size=4", "train.phases=[{data: full, steps: 5}]"])
+    text = configuration.as_yaml(config)
+    assert yaml.safe_load(text) == configuration.plain(config)
+    assert yaml.safe_load(text)["train"]["phases"] == [{"data": "full", "steps": 5}]
+    assert configuration.as_yaml({"a": [1, None]}) == "a:\n- 1\n- null\n"
+
+
+def test_configurations_share_nothing() -> None:
+    one = load([])
+    one.train.augment.append("flip")
+    one.select.options["size"] = 1
+    assert load([]) == Config()
+
+
+def test_help_tells_all_keys_and_names() -> None:
+    text = configuration.describe()
+    for key in keys(configuration.plain(Config())):
+        assert f" {key}=" in text
+    for names in FAMILIES.values():
+        for name in names:
+            assert f"\n  {name} " in text
+    assert "options.size=3" in text
+    assert "Does nothing." in text
+
+
+def keys(tree: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key, item in tree.items():
+        found += keys(item, f"{prefix}{key}.") if isinstance(item, dict) and key != "options" else [prefix + key]
+    return found
+
+
+def test_every_key_says_what_it_is() -> None:
+    for line in configuration.describe().split("\n\n")[0].splitlines()[1:]:
+        key, _, says = line.strip().partition(" ")
+        assert says.strip() or key.split("=")[0].endswith(("name", "options")), line
+
+
+def test_real_presets_and_names() -> None:
+    """With the real families: the defaults and every preset that comes with the jobs."""
+    folder = Path(__file__).resolve().parent.parent / "jobs" / "presets"
+    load([])
+    for preset in folder.glob("*.yaml"):
+        load([f"preset={preset.stem}"], folder)
+    text = configuration.describe()
+    for family in (registry.DATASETS, registry.SELECTORS, registry.MODELS, registry.LOSSES):
+        for name in family.names():
+            assert f"\n  {name} " in text
