@@ -192,7 +192,10 @@ def _apply(tree: DictConfig, override: str) -> DictConfig:
     if not equals or not all(key.split(".")) or "\n" in override:
         raise InputError(f"argument {override!r} is not key=value; see help=true.")
     try:
-        return OmegaConf.merge(tree, OmegaConf.from_dotlist([override]))  # type: ignore[return-value]
+        changed: DictConfig = OmegaConf.merge(tree, OmegaConf.from_dotlist([override]))  # type: ignore[assignment]
+        if isinstance(OmegaConf.select(changed, key), str) and "${" not in value:
+            OmegaConf.update(changed, key, value.strip("'\""))  # a word as it was given: YAML reads 2024_01 as a number
+        return changed
     except ConfigKeyError as error:
         full_key = str(getattr(error, "full_key", None) or key)
         parent, _, last = full_key.rpartition(".")

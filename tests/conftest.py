@@ -12,7 +12,9 @@ from pathlib import Path
 from types import ModuleType
 
 import boto3
+import pyarrow as pa
 import pytest
+from running import SMALL, here, tables, write_pictures
 from s3_server import S3Server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -104,3 +106,17 @@ def cifar10_root() -> str:
     if not list(folder.glob("*.parquet")):
         pytest.skip("CIFAR-10 is not here: set DSOPT_TEST_DATA to a folder with cifar10/{train,test}*.parquet")
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small data set in nine Parquet files, so that tables have several parts."""
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(pictures: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
+    """The tables of the main job on `pictures`, without Ray and with nothing in its way."""
+    storage = str(tmp_path_factory.mktemp("undisturbed"))
+    here("data.name=parquet", f"data.root={pictures}", f"storage={storage}", "cluster.workers=0", *SMALL)
+    return tables(storage)

@@ -57,6 +57,7 @@ def _ray(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: Dev
     import ray.data
     import ray.exceptions
 
+    session.quiet("ray.data")
     share = session.share(config)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -69,7 +70,7 @@ def _ray(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: Dev
         rows = rows.map(
             _PackedOnDevice,  # type: ignore[arg-type]
             fn_constructor_args=(on_device, share.threads),
-            compute=ray.data.ActorPoolStrategy(size=share.workers),
+            compute=ray.data.ActorPoolStrategy(size=min(share.workers, len(items))),
             num_gpus=share.gpus or None,
             num_cpus=0 if share.gpus else share.cpus / 2,
         )

@@ -2,9 +2,10 @@
 
 import atexit
 import logging
+import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,29 +33,69 @@ class Share:
 
 
 def connect() -> Any:
-    """Ray, connected: to the cluster of `RAY_ADDRESS` or of this machine, else to one started here for this process."""
+    """Ray, connected: to the cluster of `RAY_ADDRESS` (`ray job submit` sets it), else to one started here for this process.
+
+    A cluster that happens to run on this machine is not joined unasked: it may be another job's, about to end with it.
+    """
     for key, value in _ENVIRONMENT.items():
         os.environ.setdefault(key, value)
-    if "RAY_ADDRESS" not in os.environ:
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    if address == "local":
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a cluster of this process alone, bound to this machine
     import ray
 
     if not ray.is_initialized():
-        for name in ("ray", "ray.data", "ray.train", "ray.tune"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        ray.init(logging_level=logging.ERROR, log_to_driver=False)
+        quiet("ray")
+        with _no_native_output():
+            ray.init(
+                address=address,
+                include_dashboard=False if address == "local" else None,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
         atexit.register(ray.shutdown)
     return ray
+
+
+def quiet(library: str) -> None:
+    """Let a library of Ray's log errors only. Importing it undoes this, so it is for afterwards."""
+    logging.getLogger(library).setLevel(logging.ERROR)
+
+
+@contextmanager
+def _no_native_output() -> Iterator[None]:
+    """Without what C++ writes to the standard error, such as that it obeys RAY_BACKEND_LOG_LEVEL; errors are exceptions."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def share(config: ClusterConfig) -> Share:
     """Divide the cluster's CPUs, or give every worker a GPU."""
     ray = connect()
-    resources = ray.cluster_resources()
-    gpu = config.gpu if config.gpu is not None else resources.get("GPU", 0) > 0
-    workers, cpus = config.workers, int(resources.get("CPU", 0))
-    threads = config.cpus_per_worker or max(1, cpus // workers)
-    return Share(workers, float(gpu), 1.0 if gpu else float(min(threads, max(1, cpus // workers))), threads)
+    gpu = config.gpu if config.gpu is not None else ray.cluster_resources().get("GPU", 0) > 0
+    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    fitting = cpus_each(nodes, config.workers)
+    threads = config.cpus_per_worker or max(1, int(fitting))
+    return Share(config.workers, float(gpu), 1.0 if gpu else min(float(threads), fitting), threads)
+
+
+def cpus_each(nodes: Sequence[int], workers: int) -> float:
+    """The most CPUs that each worker can have when every one must find its place on some node.
+
+    Args:
+        nodes: the CPUs of each; none at all is a cluster that grows when it is asked.
+
+    Returns:
+        A whole number, or an even share of one CPU where there are more workers than CPUs.
+    """
+    whole = [cpus for cpus in range(1, max(nodes, default=0) + 1) if sum(node // cpus for node in nodes) >= workers]
+    return float(whole[-1]) if whole else 1 / math.ceil(workers / (sum(nodes) or workers))
 
 
 @contextmanager
@@ -93,6 +134,7 @@ def speak_through(board: Any) -> None:
 class _Board:
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.failure: Exception | None = None
 
     def put(self, line: str) -> None:
         self.lines.append(line)
@@ -100,3 +142,9 @@ class _Board:
     def take(self) -> list[str]:
         lines, self.lines = self.lines, []
         return lines
+
+    def fail(self, error: Exception) -> None:
+        self.failure = self.failure or error
+
+    def failed(self) -> Exception | None:
+        return self.failure

@@ -31,10 +31,11 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig) -
     if config.workers == 0:
         work(this_process(config.gpu, config.cpus_per_worker), *arguments)
         return
-    session.connect()
+    ray = session.connect()
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
+    session.quiet("ray.train")
     share = session.share(config)
     resources = {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {})
     with session.voice() as board, tempfile.TemporaryDirectory(prefix="dsopt-") as scratch:
@@ -48,23 +49,33 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig) -
                 failure_config=FailureConfig(max_failures=config.max_failures, controller_failure_limit=config.max_failures),
             ),
         )
+        error = None
         try:
-            error = trainer.fit().return_value
+            trainer.fit()
         except Exception as lost:
-            raise JobError(f"training: gave up after {config.max_failures} replaced workers: {_cause(lost)}") from lost
+            error = JobError(f"training: gave up after {config.max_failures} replaced workers: {_cause(lost)}")
+        error = ray.get(board.failed.remote()) or error
     if error is not None:
         raise error
 
 
-def _train_worker(setting: dict[str, Any]) -> Exception | None:
+def _train_worker(setting: dict[str, Any]) -> None:
+    import ray
     import ray.train
     import ray.train.torch
 
-    session.speak_through(setting["board"])
+    board = setting["board"]
+    if ray.get(board.failed.remote()) is not None:
+        return  # an earlier attempt failed for good
+    session.speak_through(board)
     torch.set_num_threads(setting["threads"])
     context = ray.train.get_context()
     worker = Worker(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
-    return _attempt(setting["work"], worker, setting["arguments"])
+    error = _attempt(setting["work"], worker, setting["arguments"])
+    if error is not None:
+        ray.get(board.fail.remote(error))
+        if worker.world > 1:
+            raise error  # else the others might wait for this one for ever
 
 
 def each(work: Work, arguments: Sequence[tuple[Any, ...]], config: ClusterConfig) -> None:

@@ -12,7 +12,7 @@ from dsopt.registry import SELECTORS
 from dsopt.selection.contract import Selection
 
 CHUNK = 1 << 19  # values looked at together: 2 MB, so that they stay in the cache between two operations
-SAMPLE = 16  # one row in so many is looked at first, to know early what is not worth keeping
+SAMPLE = 64  # one row in so many is looked at first, to know early what is not worth keeping
 ANY_ID, NO_ID = np.iinfo(np.int64).max, np.iinfo(np.int64).min
 
 Ints: TypeAlias = Int[np.ndarray, " c"]
@@ -65,9 +65,11 @@ class TopActivations:
 
     def _guess_bar(self, embeddings: Float[Tensor, "b d"]) -> None:
         """The `depth` best of a part of the rows are no better than those of all."""
-        sample = embeddings[:: max(min(SAMPLE, len(embeddings) // (4 * self.depth)), 1)]
-        if len(sample) >= self.depth:
-            best = sample.T.topk(self.depth, sorted=False).values.amin(dim=1).numpy()
+        step = max(min(SAMPLE, len(embeddings) // (16 * self.depth)), 1)
+        sample = np.ascontiguousarray(embeddings[::step].numpy().T)
+        last = sample.shape[1] - self.depth
+        if last >= 0:
+            best = np.partition(sample, last, axis=1)[:, last]
             self.bar, self.bar_id = np.nextafter(best, np.float32(-np.inf)), np.full(self.size, NO_ID)
 
     def _add_chunk(self, ids: Int[np.ndarray, " b"], chunk: Float[np.ndarray, "b d"]) -> None:

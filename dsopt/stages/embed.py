@@ -18,6 +18,8 @@ from dsopt.stages.step import Step, item_by_item
 from dsopt.storage import Part, Stage, Table, embeddings_schema, read_table, write_table
 from dsopt.training.worker import Worker
 
+Embedded = tuple[int, np.ndarray, np.ndarray, np.ndarray]  # index of the part, ids, labels, embeddings [n, d]
+
 
 def embeddings(config: Config) -> tuple[Stage, list[Step]]:
     """The embeddings of the training images, and the steps that lead to them."""
@@ -50,33 +52,32 @@ def _read(index: int, parts: list[Part]) -> tuple[int, Images]:
     return index, decode(read_table(parts[index].uri, ["id", "image", "label"]))
 
 
-def _encoder(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[int, Images]], tuple[int, Images, np.ndarray]]:
-    """The trained encoder on a worker's device: (index, images) -> (index, images without pixels, embeddings [n, d])."""
+def _encoder(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[int, Images]], Embedded]:
+    """The trained encoder on a worker's device."""
     network = autoencoder.trained(stage.inputs["autoencoder"], config, worker.device)
     size = autoencoder.input_size(config.autoencoder.name, Table(stage.inputs["images"].uri))
     inputs = make_inputs([], size, None)
     dtype = compute_dtype(config.embed.precision, worker.device)
 
     @torch.inference_mode()
-    def encode(item: tuple[int, Images]) -> tuple[int, Images, np.ndarray]:
+    def encode(item: tuple[int, Images]) -> Embedded:
         index, images = item
         found = []
         # Batches never cross parts: an embedding does not depend on how the parts are dealt out.
         for batch in images.images.split(config.embed.batch_size):
             with autocast(dtype, worker.device):
                 found.append(network.encode(inputs.test(batch.to(worker.device))).float().cpu())
-        return index, Images(images.ids, images.images[:0], images.labels), torch.cat(found).numpy()
+        return index, images.ids.numpy(), images.labels.numpy(), torch.cat(found).numpy()
 
     return encode
 
 
-def _write(item: tuple[int, Images, np.ndarray], stage: Stage) -> dict[str, Any]:
-    index, images, embeddings = item
+def _write(item: Embedded, stage: Stage) -> dict[str, Any]:
+    index, ids, labels, embeddings = item
     if not np.isfinite(embeddings).all():
         raise JobError(f"{stage.uri}: embeddings are not finite; the autoencoder diverged.")
-    labels = images.labels.numpy()
     columns = [
-        pa.array(images.ids.numpy()),
+        pa.array(ids),
         pa.array(labels, mask=labels < 0),
         pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(embeddings, dtype=np.float32)),
     ]

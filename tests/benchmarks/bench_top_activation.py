@@ -66,9 +66,7 @@ def in_memory(repeat: int) -> None:
     times = [(seconds(ours), seconds(theirs)) for _ in range(repeat)]
     mine, numpy = (statistics.median(column) for column in zip(*times, strict=True))
     ratio = statistics.median(b / a for a, b in times)
-    print(
-        f"in memory, 50,000 x {SIZE}, k={budget}: {1e3 * mine:.1f} ms, NumPy {1e3 * numpy:.1f} ms: {ratio:.1f}x as fast"
-    )
+    print(f"in memory, 50,000 x {SIZE}, k={budget}: {1e3 * mine:.1f} ms, NumPy {1e3 * numpy:.1f} ms: {ratio:.1f}x as fast")
 
 
 def write_parts(folder: str, rows: int) -> None:

@@ -97,9 +97,7 @@ def test_methods_that_look_at_no_embeddings_choose_from_an_images_table(tmp_path
         choose(parts, "top_activation", {}, 9, False, 0)
 
 
-@pytest.mark.parametrize(
-    ("name", "by_class", "asked"), [("random_balanced", False, "select.name"), ("random", True, "per_class")]
-)
+@pytest.mark.parametrize(("name", "by_class", "asked"), [("random_balanced", False, "select.name"), ("random", True, "per_class")])
 def test_missing_labels_stop_only_what_needs_them(name: str, by_class: bool, asked: str, tmp_path: Path) -> None:
     parts = write(tmp_path, table(torch.arange(20), None, torch.randn(20, 3)))
     with pytest.raises(InputError, match=f"{asked}=?.*needs labels"):

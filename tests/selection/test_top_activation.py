@@ -58,9 +58,7 @@ def test_equals_the_slow_version(table: torch.Tensor, data: st.DataObject) -> No
 
 @settings(max_examples=60, deadline=None)
 @given(table=embedding_tables(), data=st.data(), chunk=st.integers(1, 40))
-def test_blocks_in_any_order_and_shallow_states_give_the_slow_answer(
-    table: torch.Tensor, data: st.DataObject, chunk: int
-) -> None:
+def test_blocks_in_any_order_and_shallow_states_give_the_slow_answer(table: torch.Tensor, data: st.DataObject, chunk: int) -> None:
     rows, size = table.shape
     budget = data.draw(st.integers(1, rows))
     ids = torch.tensor(data.draw(st.lists(st.integers(-9, 99), min_size=rows, max_size=rows, unique=True)))
@@ -86,9 +84,7 @@ def test_blocks_in_any_order_and_shallow_states_give_the_slow_answer(
 
 @pytest.mark.parametrize("budget", [1, 2, 3, 7, 100, 299, 300])
 @pytest.mark.parametrize("kind", ["normal", "relu", "dead", "rising", "falling", "constant", "one column"])
-def test_equals_the_slow_version_at_a_size_with_many_chunks(
-    kind: str, budget: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_equals_the_slow_version_at_a_size_with_many_chunks(kind: str, budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", 150)
     normal = torch.randn(300, 3, generator=torch.Generator().manual_seed(0))
     rising = torch.arange(300.0)[:, None] + torch.tensor([0.0, 0.5, 0.25])

@@ -1,0 +1,140 @@
+"""Run jobs as a person does, and compare the tables that they leave."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+
+from dsopt import config as configuration
+from dsopt.stages import optimize
+from dsopt.storage import Table, absolute, join, list_files
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# The main job in seconds. One thread and full precision everywhere: the tables of two runs can be compared, and a busy machine
+# slows it down no more than its share. One image a forward pass, so that embedding takes long enough to be disturbed.
+# No row whose length is a matter of speed.
+SMALL = (
+    *("autoencoder.options.width=8", "autoencoder.steps=60", "autoencoder.batch_size=32", "autoencoder.precision=fp32", "embed.batch_size=1"),
+    *("train.steps=60", "train.batch_size=32", "train.precision=fp32", "select.budget=50"),
+    *("compare.seeds=1", "compare.splits=[0.5]", "compare.methods=[random]", "compare.equal_cost=false"),
+    *("cluster.cpus_per_worker=1", "cluster.checkpoint_seconds=0"),
+)
+TRAIN_FILES, ROWS, TEST_ROWS = 8, 40, 80
+
+
+def start(job: str, *overrides: str, cwd: Path = REPOSITORY, **env: str) -> subprocess.Popen[str]:
+    """A job, started from the shell in a session of its own."""
+    command = [sys.executable, str(cwd / "jobs" / f"{job}.py"), *overrides]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=cwd, env=os.environ | env, text=True, start_new_session=True, **pipes)  # type: ignore[return-value]
+
+
+def shell(job: str, *overrides: str, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+    """A job from the shell, to its end."""
+    process = start(job, *overrides, **env)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def here(*overrides: str, presets: Path = REPOSITORY / "jobs" / "presets") -> None:
+    """The main job in this process."""
+    config = configuration.load(overrides, presets)
+    config.storage = absolute(config.storage)
+    threads = torch.get_num_threads()
+    try:
+        optimize.optimize(config)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def one_line(text: str) -> str:
+    """The one line that a person is to see; fails if there are more, or none."""
+    (line,) = text.splitlines()
+    assert line.startswith("error: ") and len(line) < 400, text
+    return line
+
+
+def write_pictures(folder: Path) -> str:
+    """Real digits as the Hugging Face hub would store them, in as many files as make several parts of every table."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images, labels = (digits.images * 15).astype(np.uint8), digits.target
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"train-{i}.parquet" for i in range(TRAIN_FILES)]
+    for name, start, rows in [*((name, i * ROWS, ROWS) for i, name in enumerate(names)), ("test.parquet", 1000, TEST_ROWS)]:
+        rows = [
+            {"image": {"bytes": _png(images[i]), "path": None}, "label": int(labels[i])} for i in range(start, start + rows)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), folder / name)
+    return str(folder)
+
+
+def _png(image: np.ndarray) -> bytes:
+    sink = io.BytesIO()
+    Image.fromarray(image).resize((32, 32)).save(sink, "PNG")
+    return sink.getvalue()
+
+
+def tables(storage: str) -> dict[str, pa.Table]:
+    """Every finished table below a storage, without what differs by nature: seconds, and hashes of where the data lay."""
+    found = {}
+    for file in list_files(storage):
+        if file.endswith("/_DONE"):
+            folder = file.removesuffix("/_DONE")
+            name = re.sub(r"-[0-9a-f]{12}$", "", folder)
+            assert name not in found, f"{storage} has two of {name}"
+            table = Table(join(storage, folder)).read()
+            found[name] = table.drop_columns([c for c in ("seconds", "run") if c in table.column_names])
+    return found
+
+
+def assert_same(found: dict[str, pa.Table], expected: dict[str, pa.Table], *, tolerance: float = 1e-5) -> None:
+    """Row for row the same; floating-point numbers up to a tolerance."""
+    assert set(found) == set(expected)
+    for name, table in expected.items():
+        assert found[name].schema.equals(table.schema), name
+        assert len(found[name]) == len(table), name
+        for column in table.column_names:
+            left, right = (t[column].combine_chunks() for t in (found[name], table))
+            if isinstance(left, pa.FixedShapeTensorArray):
+                left, right = left.storage.flatten(), right.storage.flatten()
+            if pa.types.is_floating(left.type):
+                np.testing.assert_allclose(left.to_numpy(False), right.to_numpy(False), 0, tolerance, err_msg=f"{name}.{column}")
+            else:
+                assert left.equals(right), f"{name}.{column}"
+
+
+def until(condition: Callable[[], object], seconds: float = 60, every: float = 0.005) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(every)
+
+
+def processes(title: str, of: int) -> list[psutil.Process]:
+    """The processes below a process whose title, such as Ray gives its workers, contains a text."""
+    found = []
+    for process in psutil.Process(of).children(recursive=True):
+        try:
+            if title in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:  # it ended meanwhile
+            continue
+    return found
