@@ -8,7 +8,7 @@ from dsopt import config as configuration
 from dsopt.config import Config
 from dsopt.errors import InputError, JobError
 from dsopt.stages.step import Step, show
-from dsopt.storage import absolute
+from dsopt.storage import absolute, check_readable
 
 DONE, FAILED, WRONG = 0, 1, 2
 
@@ -33,6 +33,7 @@ def main(file: str, about: str | None, run: Callable[[Config], None], plan: Call
     try:
         config = configuration.load(overrides, Path(file).parent / "presets")
         config.storage = absolute(config.storage)  # workers have working directories of their own
+        check_readable(config.storage)
         show(plan(config), config) if flags else run(config)
     except InputError as error:
         return _say(error, WRONG)

@@ -121,6 +121,10 @@ def retried(function: Callable[..., T], seconds: float | None = None) -> Callabl
 
 @retried
 def exists(uri: str) -> bool:
+    return _exists_once(uri)
+
+
+def _exists_once(uri: str) -> bool:
     system, path = filesystem(uri)
     return system.get_file_info(path).type != pf.FileType.NotFound
 
@@ -202,6 +206,18 @@ def row_count(uri: str) -> int:
     system, path = filesystem(uri)
     with system.open_input_file(path) as file:
         return pq.read_metadata(file).num_rows
+
+
+def check_readable(uri: str) -> None:
+    """Fail now, in one line, if an object store does not answer or refuses. What is not there yet is fine.
+
+    Raises:
+        InputError: a wrong address, wrong keys, or no permission.
+    """
+    try:
+        retried(_exists_once, seconds=5.0)(uri)  # a person waits
+    except OSError as error:
+        raise InputError(f"storage={uri}: cannot be read: {_first_line(error)}") from None
 
 
 def check_writable(uri: str) -> None:

@@ -12,9 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 import boto3
-import pyarrow as pa
 import pytest
-from running import SMALL, here, tables, write_pictures
+from running import SMALL, here, write_pictures
 from s3_server import S3Server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -115,8 +114,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(pictures: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
-    """The tables of the main job on `pictures`, without Ray and with nothing in its way."""
+def undisturbed(pictures: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the main job on `pictures` stores, without Ray and with nothing in its way."""
     storage = str(tmp_path_factory.mktemp("undisturbed"))
     here("data.name=parquet", f"data.root={pictures}", f"storage={storage}", "cluster.workers=0", *SMALL)
-    return tables(storage)
+    return storage

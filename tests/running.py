@@ -26,12 +26,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # slows it down no more than its share. One image a forward pass, so that embedding takes long enough to be disturbed.
 # No row whose length is a matter of speed.
 SMALL = (
-    *("autoencoder.options.width=8", "autoencoder.steps=60", "autoencoder.batch_size=32", "autoencoder.precision=fp32", "embed.batch_size=1"),
-    *("train.steps=60", "train.batch_size=32", "train.precision=fp32", "select.budget=50"),
+    *("autoencoder.options.width=8", "autoencoder.steps=120", "autoencoder.batch_size=32", "autoencoder.precision=fp32", "embed.batch_size=1"),
+    *("train.steps=60", "train.batch_size=32", "train.precision=fp32", "train.options.width=8", "select.budget=50"),
     *("compare.seeds=1", "compare.splits=[0.5]", "compare.methods=[random]", "compare.equal_cost=false"),
     *("cluster.cpus_per_worker=1", "cluster.checkpoint_seconds=0"),
 )
-TRAIN_FILES, ROWS, TEST_ROWS = 8, 40, 80
+TRAIN_FILES, ROWS, TEST_ROWS = 8, 120, 80
 
 
 def start(job: str, *overrides: str, cwd: Path = REPOSITORY, **env: str) -> subprocess.Popen[str]:
@@ -128,13 +128,13 @@ def until(condition: Callable[[], object], seconds: float = 60, every: float = 0
         time.sleep(every)
 
 
-def processes(title: str, of: int) -> list[psutil.Process]:
-    """The processes below a process whose title, such as Ray gives its workers, contains a text."""
-    found = []
-    for process in psutil.Process(of).children(recursive=True):
-        try:
-            if title in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:  # it ended meanwhile
-            continue
-    return found
+def title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it ended meanwhile
+        return ""
+
+
+def processes(text: str, of: int) -> list[psutil.Process]:
+    """The processes below a process in whose title, such as Ray gives its workers, a text is found."""
+    return [process for process in psutil.Process(of).children(recursive=True) if text in title(process)]

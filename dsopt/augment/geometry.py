@@ -11,15 +11,11 @@ from dsopt.registry import AUGMENTATIONS
 @AUGMENTATIONS.register(bytes=True)
 def crop(images: Shaped[Tensor, "b c h w"], draw: Draw, *, size: int = 24) -> Shaped[Tensor, "b c s s"]:
     """Cut a square of `size` pixels at a random place, another one for every image."""
-    batch, _, height, width = images.shape
-    top = (draw() * (height - size + 1)).long()
-    left = (draw() * (width - size + 1)).long()
-    # As rows of [b * h * w, c] pixels: one gather, whose result is channels-last like the images.
-    span = torch.arange(size, device=images.device)
-    rows = torch.arange(batch, device=images.device)[:, None] * height + top[:, None] + span  # [b, s]
-    pixels = rows[:, :, None] * width + (left[:, None] + span)[:, None, :]  # [b, s, s]
-    flat = images.permute(0, 2, 3, 1).reshape(batch * height * width, -1)
-    return flat[pixels.flatten()].view(batch, size, size, -1).permute(0, 3, 1, 2)
+    windows = images.unfold(2, size, 1).unfold(3, size, 1)  # [b, c, tops, lefts, s, s], a view
+    top = (draw() * windows.shape[2]).long()
+    left = (draw() * windows.shape[3]).long()
+    # One gather, whose result is channels-last like the images.
+    return windows[torch.arange(len(images), device=images.device), :, top, left]
 
 
 def centre_crop(images: Shaped[Tensor, "b c h w"], size: int) -> Shaped[Tensor, "b c s s"]:

@@ -34,7 +34,7 @@ class AutoencoderLearner:
     ) -> None:
         self.device, self.dtype, self.loss = device, compute_dtype(precision, device), loss
         self.networks: dict[str, nn.Module] = {"autoencoder": place(network, device, world)}
-        sgd = torch.optim.SGD(network.parameters(), learning_rate, momentum=momentum, foreach=True)
+        sgd = torch.optim.SGD(network.parameters(), learning_rate, momentum=momentum, fused=True)
         self.optimizers: dict[str, torch.optim.Optimizer] = {"autoencoder": sgd}
         if critic is not None:
             self.networks["critic"] = place(critic, device, world)

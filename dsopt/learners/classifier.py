@@ -41,7 +41,7 @@ class Classifier:
         dense = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
         rest = [p for p in network.parameters() if all(p is not weight for weight in dense)]
         groups = [{"params": dense, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        sgd = torch.optim.SGD(groups, learning_rate, momentum=momentum, foreach=True)
+        sgd = torch.optim.SGD(groups, learning_rate, momentum=momentum, fused=True)
         self.optimizers: dict[str, torch.optim.Optimizer] = {"classifier": sgd}
         self._weights, self._averaged = [p.detach() for p in network.parameters()], list(averaged.parameters())
 

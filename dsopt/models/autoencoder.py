@@ -17,8 +17,8 @@ class Autoencoder(nn.Module):
             return [
                 nn.Conv2d(inputs, outputs, 5, padding=2, bias=False),
                 nn.BatchNorm2d(outputs),
-                nn.ReLU(inplace=True),
                 nn.MaxPool2d(3, stride=2, padding=1),
+                nn.ReLU(inplace=True),  # after the pooling: the same values for a quarter of the work
             ]
 
         def up(inputs: int, outputs: int) -> list[nn.Module]:

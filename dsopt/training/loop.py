@@ -13,6 +13,8 @@ from torch import Tensor
 
 from dsopt.data.batches import Batch
 from dsopt.errors import JobError
+from dsopt.seeds import derive
+from dsopt.training.worker import keep_freed_memory
 
 
 @runtime_checkable
@@ -86,6 +88,7 @@ def fit(
     Raises:
         JobError: the loss is no longer a finite number.
     """
+    keep_freed_memory()
     state = _resume(learner, checkpoint)
     if state.total:
         resumed(state)
@@ -97,7 +100,10 @@ def fit(
         while not (ended := _ended(phase, state, world, learner.device)) or since:
             if not ended:
                 _set_rate(learner, phase.rate(_progress(phase, state)))
-                for key, value in learner.update(phase.source(state.step)).items():
+                batch = phase.source(state.step)
+                # What a network draws (dropout) follows from the batch, or a resumed run would draw something else.
+                torch.manual_seed(derive(batch.seed, rank))
+                for key, value in learner.update(batch).items():
                     sums[key] = sums[key] + value if key in sums else value
                 state.step, state.total, since = state.step + 1, state.total + 1, since + 1
                 ended = phase.steps is not None and state.step >= phase.steps

@@ -1,6 +1,8 @@
 """Where a piece of work runs: which of how many workers, on what device, with how many threads."""
 
+import ctypes
 import platform
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -37,3 +39,16 @@ def this_process(gpu: bool | None = None, threads: int | None = None) -> Worker:
     if threads:
         torch.set_num_threads(threads)
     return Worker(device=torch.device("cuda" if gpu is not False and torch.cuda.is_available() else "cpu"))
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep up to 1 GiB of freed memory for the next step, where it is glibc; elsewhere do nothing.
+
+    By default it gives every step's activations back to the system, which then clears their pages again: for the paper's
+    classifier 5,600 page faults and a tenth of the time of a step.
+    """
+    if sys.platform == "linux":
+        trim_threshold, mmap_threshold = -1, -3  # malloc.h
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda name, value: 0)
+        mallopt(trim_threshold, 2**30)
+        mallopt(mmap_threshold, 2**25)  # bytes; the most that every version takes

@@ -1,6 +1,6 @@
-"""How fast the training loop is, beside the alternatives, in one process on the same cores.
+"""How fast the training loop is, beside the alternatives, in one run on the same cores.
 
-    python tests/benchmarks/bench_training.py [--steps 40] [--rounds 7] [--threads 2]
+    python tests/benchmarks/bench_training.py [--steps 20] [--rounds 9] [--threads 2] [--together]
 
 Everybody trains the paper's classifier (classifier24, SGD with momentum, batches of 128, 24x24 crops, flips, brightness, contrast,
 per-image standardisation) on CIFAR-10 if it is here, else on random images of its size:
@@ -12,16 +12,20 @@ loader N    `DataLoader` with N workers, torchvision's transforms on one image a
             Wanted: dsopt has at least 3 times the images a second of the better one
 
 The contenders take turns, so that whatever else the machine does hits all of them; a ratio is the median of the rounds' ratios.
+Each has a process of its own: dsopt tells its process's C library to keep freed memory, which would speed up the others too, as
+`--together` shows (all in one process).
 """
 
 import argparse
 import itertools
+import multiprocessing
 import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +41,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dsopt.augment.inputs import make_inputs
 from dsopt.config import TrainConfig
-from dsopt.data.images import Images
+from dsopt.data.images import Images, decode
 from dsopt.learners.classifier import Classifier
 from dsopt.learners.parts import autocast, compute_dtype
 from dsopt.models.classifier24 import classifier24
@@ -51,15 +55,13 @@ CPU, BATCH, SIZE, RATE, MOMENTUM = torch.device("cpu"), 128, 24, 0.01, 0.9
 Contender = Callable[[int], object]  # train for that many steps
 
 
-def data(count: int) -> tuple[str, Images]:
+def data(count: int = 10_000) -> tuple[str, Images]:
     """The first images of CIFAR-10, or random ones."""
     folder = Path(os.environ.get("DSOPT_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data") / "cifar10"
     files = sorted(folder.glob("train*.parquet"))
     if not files:
         pixels = torch.randint(0, 256, (count, SIZE + 8, SIZE + 8, 3), dtype=torch.uint8)
         return "random images", Images(torch.arange(count), pixels.permute(0, 3, 1, 2), torch.randint(0, 10, (count,)))
-    from dsopt.data.images import decode
-
     table = pq.read_table(files[0]).slice(0, count)
     table = table.rename_columns(["image" if name == "img" else name for name in table.column_names])
     return "CIFAR-10", decode(table.append_column("id", [np.arange(len(table))]))
@@ -159,43 +161,73 @@ def loader_loop(images: Images, workers: int) -> Contender:
     return train
 
 
-def seconds(contender: Contender, steps: int) -> float:
-    time.sleep(0.5)  # until the loader's workers have filled their queue again, and rest
-    began = time.perf_counter()
-    contender(steps)
-    return time.perf_counter() - began
+MAKE: dict[str, Callable[[Images], Contender]] = {
+    "dsopt": dsopt_loop,
+    "plain": plain_loop,
+    "loader 0": partial(loader_loop, workers=0),
+    "loader 2": partial(loader_loop, workers=2),
+}
+
+
+def ready(name: str, threads: int) -> Callable[[int], float]:
+    """A contender after its warm-up: number of steps -> seconds they took."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    contender = MAKE[name](data()[1])
+    contender(5)
+
+    def turn(steps: int) -> float:
+        began = time.perf_counter()
+        contender(steps)
+        return time.perf_counter() - began
+
+    return turn
+
+
+def serve(name: str, threads: int, pipe: Connection) -> None:
+    turn = ready(name, threads)
+    pipe.send(None)
+    while steps := pipe.recv():
+        pipe.send(turn(steps))
+
+
+def elsewhere(name: str, threads: int) -> Callable[[int], float]:
+    """A contender in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    pipe, other = context.Pipe()
+    context.Process(target=serve, args=(name, threads, other)).start()
+    pipe.recv()
+
+    def turn(steps: int) -> float:
+        pipe.send(steps)
+        return pipe.recv() if steps else 0.0
+
+    return turn
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=40, help="a turn; the loader takes a quarter")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=20, help="a turn; the loaders take a third, which takes about as long")
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--together", action="store_true", help="all in one process")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    name, images = data(10_000)
-    print(f"{name}, {compute_dtype('auto', CPU)}, torch {torch.__version__}, {Worker().describe()}", flush=True)
-    few = max(arguments.steps // 4, 1)
-    contenders = {
-        "dsopt": (dsopt_loop(images), arguments.steps),
-        "plain": (plain_loop(images), arguments.steps),
-        "loader 0": (loader_loop(images, 0), few),
-        "loader 2": (loader_loop(images, 2), few),
-    }
-    for contender, _ in contenders.values():
-        contender(5)
-    speeds: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(arguments.rounds):
-        names = list(contenders)[:: 1 if turn % 2 == 0 else -1]
-        for name in names:
-            contender, steps = contenders[name]
-            speeds[name].append(steps * BATCH / seconds(contender, steps))
-    print(f"{'':10}{'images/s':>10}{'dsopt is':>12}   of {arguments.rounds} rounds")
+    print(f"{data()[0]}, {compute_dtype('auto', CPU)}, torch {torch.__version__}, {Worker().describe()}", flush=True)
+    turns = {name: (ready if arguments.together else elsewhere)(name, arguments.threads) for name in MAKE}
+    speeds: dict[str, list[float]] = {name: [] for name in turns}
+    for i in range(arguments.rounds):
+        for name in list(turns)[:: 1 if i % 2 == 0 else -1]:
+            steps = max(arguments.steps // 3, 1) if "loader" in name else arguments.steps
+            speeds[name].append(steps * BATCH / turns[name](steps))
+            time.sleep(0.5)  # until a loader's workers have filled their queue again, and rest
+    print(f"{'':10}{'images/s':>10}{'dsopt is':>11}   from, to (of {arguments.rounds} rounds)")
     for name, these in speeds.items():
-        ratios = sorted(a / b for a, b in zip(speeds["dsopt"], these, strict=True))
-        spread = f"   {ratios[0]:.2f} to {ratios[-1]:.2f}"
-        print(f"{name:10}{statistics.median(these):10,.0f}{statistics.median(ratios):11.2f}x{spread}")
+        ratios = sorted(ours / theirs for ours, theirs in zip(speeds["dsopt"], these, strict=True))
+        print(f"{name:10}{statistics.median(these):10,.0f}{statistics.median(ratios):10.2f}x   {ratios[0]:.2f}, {ratios[-1]:.2f}")
+    if not arguments.together:
+        for turn in turns.values():
+            turn(0)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """The job is killed; the same command goes on, and ends with the tables of an undisturbed run."""
 
+import contextlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow as pa
+import psutil
 import pytest
-from running import SMALL, assert_same, tables
+from running import SMALL, assert_same, one_line, shell, start, tables, title, until
 
 # In the order in which the job comes by them: at every stage, and around every kind of write.
 MOMENTS = [
@@ -30,10 +31,62 @@ MOMENTS = [
 
 
 @pytest.mark.slow
-def test_killed_at_every_stage(pictures: str, undisturbed: dict[str, pa.Table], tmp_path: Path) -> None:
+def test_killed_at_every_stage(pictures: str, undisturbed: str, tmp_path: Path) -> None:
     arguments = ["data.name=parquet", f"data.root={pictures}", f"storage={tmp_path}", "cluster.workers=0", *SMALL]
     command = [sys.executable, str(Path(__file__).parent / "killed.py"), json.dumps(MOMENTS), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "goes on after 3 shards" in done.stdout and "goes on after step 20" in done.stdout
-    assert_same(tables(str(tmp_path)), undisturbed, tolerance=0)
+    assert "goes on after 2 shards" in done.stdout and "goes on after step 20" in done.stdout
+    assert_same(tables(str(tmp_path)), tables(undisturbed), tolerance=0)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_killed_on_ray(pictures: str, undisturbed: str, tmp_path: Path) -> None:
+    """With Ray Train, and with Ray Data, at work. What they work with ends without anybody's help."""
+    arguments = ["data.name=parquet", f"data.root={pictures}", f"storage={tmp_path}", "cluster.workers=1", *SMALL]
+    left = []
+    for moment in ("autoencoder/*/checkpoint.pt", "embed/*/_journal/*"):
+        job = start("optimize", *arguments)
+        until(lambda moment=moment: list(tmp_path.glob(moment)))
+        started = psutil.Process(job.pid).children(recursive=True)
+        names = ("raylet/raylet ", "gcs/gcs_server ", "RayTrainWorker", "MapWorker")
+        working = [process for process in started if any(name in title(process) for name in names)]
+        assert len(working) == 3
+        job.kill()
+        job.communicate()
+        until(lambda working=working: not any(map(title, working)), seconds=30)
+        left += started
+    ended = shell("optimize", *arguments)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert_same(tables(str(tmp_path)), tables(undisturbed))
+    for process in left:  # Ray's agents take a minute
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+@pytest.mark.slow
+def test_two_at_once(pictures: str, undisturbed: str, tmp_path: Path) -> None:
+    arguments = ["data.name=parquet", f"data.root={pictures}", f"storage={tmp_path}", "cluster.workers=0", *SMALL]
+    jobs = [start("optimize", *arguments) for _ in range(2)]
+    for job in jobs:
+        _, errors = job.communicate(timeout=120)
+        assert (job.returncode, errors) == (0, "")
+    assert_same(tables(str(tmp_path)), tables(undisturbed), tolerance=0)
+
+
+@pytest.mark.slow
+def test_full_disk(pictures: str, undisturbed: str, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        arguments = ["data.name=parquet", f"data.root={pictures}", f"storage={disk}", "cluster.workers=0", *SMALL]
+        ended = shell("optimize", *arguments)
+        assert ended.returncode == 1 and "No space left" in one_line(ended.stderr)
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        assert shell("optimize", *arguments).returncode == 0
+        assert_same(tables(str(disk)), tables(undisturbed), tolerance=0)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

@@ -1,0 +1,61 @@
+"""From bytes to what a network takes, in one piece and split over workers."""
+
+import pytest
+import torch
+
+from dsopt.augment import draws
+from dsopt.augment.inputs import make_inputs
+from dsopt.augment.light import standardise
+from dsopt.registry import AUGMENTATIONS
+
+CPU = torch.device("cpu")
+ALL = ["crop", "flip", "brightness", "contrast"]
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    pixels = torch.randint(0, 256, (20, 3, 32, 30), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("bounds", [[0, 10, 20], [0, 6, 13, 20], [0, 0, 20]])
+def test_a_split_batch_is_transformed_as_in_one_piece(images, bounds):
+    inputs = make_inputs(AUGMENTATIONS.names(), 24, "deviation")
+    whole = inputs.train(images, draws(7, 20, 0, 20, CPU))
+    spans = zip(bounds, bounds[1:], strict=False)
+    parts = [inputs.train(images[start:stop], draws(7, 20, start, stop, CPU)) for start, stop in spans]
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-5)
+
+
+def test_draws_differ_by_image_call_and_seed():
+    draw = draws(0, 1000, 0, 1000, CPU)
+    first, second = draw(), draw()
+    assert len(first.unique()) > 990 and not torch.equal(first, second)
+    assert 0 <= float(first.min()) < 0.01 and 0.99 < float(first.max()) < 1
+    assert torch.equal(draws(0, 1000, 0, 1000, CPU)(), first) and not torch.equal(draws(1, 1000, 0, 1000, CPU)(), first)
+
+
+def test_inputs_for_tests_are_the_standardised_centre(images):
+    expected = images[:, :, 4:28, 3:27].float() / 255
+    torch.testing.assert_close(make_inputs(ALL, 24, None).test(images), expected)
+    for by in ("deviation", "variance"):
+        torch.testing.assert_close(make_inputs(ALL, 24, by).test(images), standardise(expected, by))
+
+
+def test_training_inputs(images):
+    inputs = make_inputs(ALL, 20, "deviation").train(images, draws(0, 20, 0, 20, CPU))
+    assert inputs.shape == (20, 3, 20, 20) and inputs.dtype == torch.float32
+    assert inputs.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(inputs.mean((1, 2, 3)), torch.zeros(20), rtol=0, atol=1e-5)
+    torch.testing.assert_close(inputs.std((1, 2, 3), correction=0), torch.ones(20), rtol=0, atol=1e-4)
+
+
+def test_without_augmentation_training_and_test_are_the_same(images):
+    inputs = make_inputs([], 24, "deviation")
+    assert torch.equal(inputs.train(images, draws(0, 20, 0, 20, CPU)), inputs.test(images))
+
+
+def test_without_standardisation_inputs_lie_in_0_to_1_on_their_grid(images):
+    inputs = make_inputs(["crop", "flip"], 24, None).train(images, draws(0, 20, 0, 20, CPU))
+    torch.testing.assert_close((inputs * 255).round() / 255, inputs)
+    assert float(inputs.min()) == 0 and float(inputs.max()) == 1

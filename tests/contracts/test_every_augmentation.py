@@ -1,0 +1,56 @@
+"""What every registered augmentation promises; a new one is tested by being there."""
+
+import pytest
+import torch
+
+from dsopt.augment import draws
+from dsopt.registry import AUGMENTATIONS
+
+CPU = torch.device("cpu")
+NAMES = AUGMENTATIONS.names()
+
+
+def images(channels: int, dtype: torch.dtype) -> torch.Tensor:
+    pixels = torch.randint(0, 256, (16, channels, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
+    return pixels if dtype == torch.uint8 else pixels.to(dtype) / 255
+
+
+def cases() -> list:
+    both, floats = [torch.uint8, torch.float32], [torch.float32]
+    return [(name, dtype) for name in NAMES for dtype in (both if AUGMENTATIONS.traits(name).bytes else floats)]
+
+
+def test_there_are_those_of_the_paper():
+    assert {"crop", "flip", "brightness", "contrast"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name, dtype", cases())
+def test_an_augmentation(name, dtype, channels):
+    augment, given = AUGMENTATIONS.build(name), images(channels, dtype)
+    before = given.clone()
+    found = augment(given, draws(0, 16, 0, 16, CPU))
+    side = AUGMENTATIONS.options(name).get("size", 32)
+    assert found.shape == (16, channels, side, side) and found.dtype == dtype
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.isfinite(found.float()).all()
+    assert torch.equal(given, before), "the input was modified"
+    assert found.data_ptr() != given.data_ptr()
+    assert torch.equal(augment(given, draws(0, 16, 0, 16, CPU)), found), "the same draws gave something else"
+    assert not torch.equal(augment(given, draws(1, 16, 0, 16, CPU)), found), "other draws changed nothing"
+
+
+@pytest.mark.parametrize("name, dtype", cases())
+def test_an_augmentation_treats_every_image_by_itself(name, dtype):
+    augment, given = AUGMENTATIONS.build(name), images(3, dtype)
+    alike = given[:1].expand(16, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+    found = augment(alike, draws(0, 16, 0, 16, CPU))
+    assert len(found.flatten(1).unique(dim=0)) > 1, "all images got the same"
+    alone = augment(alike[5:6], draws(0, 16, 5, 6, CPU))
+    torch.testing.assert_close(alone, found[5:6])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_augmentation_is_documented(name):
+    assert AUGMENTATIONS.summary(name).endswith(".")

@@ -1,0 +1,53 @@
+"""What every registered model promises; a new one is tested by being there."""
+
+import pytest
+import torch
+from torch import nn
+
+from dsopt.registry import MODELS
+
+NAMES = MODELS.names()
+
+
+def build(name: str, channels: int) -> nn.Module:
+    torch.manual_seed(0)
+    arguments = (channels, 7) if MODELS.traits(name).kind == "classifier" else (channels,)
+    return MODELS.build(name)(*arguments)
+
+
+def test_there_are_those_of_the_paper():
+    assert {"autoencoder", "classifier24", "critic"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model(name, channels):
+    traits, network = MODELS.traits(name), build(name, channels)
+    side = traits.input_size
+    images = torch.rand(4, channels, side, side, generator=torch.Generator().manual_seed(0))
+    found = network(images)
+    expected = {"classifier": (4, 7), "autoencoder": (4, channels, side, side), "critic": (4, 1)}
+    assert found.shape == expected[traits.kind]
+    found.square().mean().backward()
+    for key, parameter in network.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), key
+    assert any(float(parameter.grad.abs().max()) > 0 for parameter in network.parameters())  # type: ignore[union-attr]
+    if traits.kind == "autoencoder":
+        embedding = network.eval().encode(images)  # type: ignore[operator]
+        assert embedding.ndim == 2 and len(embedding) == 4
+        torch.testing.assert_close(network.decode(embedding), network(images))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_starts_from_the_seed_alone(name):
+    first, second = build(name, 1).state_dict(), build(name, 1).state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_gives_the_same_in_channels_last(name):
+    side = MODELS.traits(name).input_size
+    images, network = torch.rand(4, 3, side, side), build(name, 3).eval()
+    expected = network(images)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    torch.testing.assert_close(network(images.contiguous(memory_format=torch.channels_last)), expected, rtol=1e-3, atol=1e-5)

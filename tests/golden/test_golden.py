@@ -1,0 +1,50 @@
+"""Twenty steps of every learner give the losses they always gave. A change that means to change them runs
+
+    DSOPT_WRITE_GOLDEN=1 python -m pytest tests/golden
+
+and says in its message why.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from dsopt import config as configuration
+from dsopt.stages import autoencoder, ingest
+from dsopt.stages.classifier import Row, run
+from dsopt.storage import Table
+from dsopt.training.worker import Worker
+
+HERE = Path(__file__).parent
+SETTINGS = ["cluster.workers=0", "train.precision=fp32", "autoencoder.precision=fp32", "train.batch_size=32"]
+SETTINGS += ["autoencoder.batch_size=32", "train.steps=20", "autoencoder.steps=20"]
+
+
+def losses(learner: str, storage: str) -> list[float]:
+    """Of the stage as a job makes it, on digits."""
+    torch.set_num_threads(2)
+    loss = "wasserstein" if learner == "wasserstein" else "squared_error"
+    config = configuration.load([f"storage={storage}", f"loss.name={loss}", *SETTINGS])
+    images, (step,) = ingest.images(config)
+    images.begin()
+    step.work(images, config, *step.arguments)
+    if learner == "classifier":
+        made = run(config, Row("full", "full", 0.0, images), 0)
+        made.work(Worker(), made.stage, config, *made.arguments)
+    else:
+        made = autoencoder.model(config)[1][-1]
+        autoencoder.train(Worker(), made.stage, config)
+    rows = Table(made.stage.uri).read().to_pylist()
+    return [row["value"] for row in rows if row["split"] == "train" or row["name"] != "accuracy"]
+
+
+@pytest.mark.parametrize("learner", ["classifier", "autoencoder", "wasserstein"])
+def test_losses_are_the_golden_ones(learner: str, tmp_path: Path) -> None:
+    found, path = losses(learner, str(tmp_path)), HERE / f"{learner}.json"
+    if os.environ.get("DSOPT_WRITE_GOLDEN"):
+        path.write_text(json.dumps([float(f"{value:.6g}") for value in found]) + "\n")
+    # Processors differ in the last digits, and twenty steps carry that on.
+    assert found == pytest.approx(json.loads(path.read_text()), rel=5e-3)

@@ -1,0 +1,199 @@
+"""Every job, as a person runs it."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from running import REPOSITORY, SMALL, one_line, shell, tables
+
+from dsopt.storage import Table
+
+JOBS = REPOSITORY / "jobs"
+HERE = ("cluster.workers=0", *SMALL)
+TINY = (*HERE, "autoencoder.steps=6", "train.steps=6")
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    """Run a job's file in this process: name, arguments -> (exit status, output, errors)."""
+
+    def run(name: str, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+        monkeypatch.setattr(sys, "path", [str(JOBS), *sys.path])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(JOBS / f"{name}.py"), run_name="__main__")
+        return ended.value.code, *capfd.readouterr()  # type: ignore[return-value]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """The main job on digits, from the shell: (storage, output)."""
+    storage = str(tmp_path_factory.mktemp("done"))
+    ended = shell("optimize", f"storage={storage}", *TINY)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return storage, ended.stdout
+
+
+def files(storage: str | Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in Path(storage).rglob("*")}
+
+
+@pytest.mark.slow
+def test_ends_with_the_table_and_the_report(done: tuple[str, str]) -> None:
+    storage, output = done
+    for title in ("full data", "random, 50/50", "top_activation, 50/50"):
+        assert any(line.startswith(title) for line in output.splitlines()), title
+    report = output.splitlines()[-1].split()[-1]
+    assert report.startswith(storage) and b"<html" in Path(report).read_bytes()
+    subset = next(line.split()[-1] for line in output.splitlines() if line.startswith("subset "))
+    assert Table(subset).rows() == 50
+
+
+@pytest.mark.slow
+def test_again_does_nothing_twice(done: tuple[str, str]) -> None:
+    storage, output = done
+    before = files(storage)
+    again = shell("optimize", f"storage={storage}", *TINY, timeout=60)
+    assert (again.returncode, again.stderr) == (0, "") and files(storage) == before
+    lines = again.stdout.splitlines()
+    reused = [line for line in lines if "done before, reused" in line]
+    assert len(reused) == len(tables(storage)) and not any("done in" in line for line in lines)
+    assert lines[-8:] == output.splitlines()[-8:]  # the same table, and the report's path
+
+
+@pytest.mark.slow
+def test_dry_run_writes_nothing(job, done: tuple[str, str], tmp_path: Path) -> None:
+    status, output, errors = job("optimize", f"storage={tmp_path / 'new'}", *TINY, "dry_run=true")
+    assert (status, errors) == (0, "") and not list(tmp_path.iterdir())
+    stages = [line for line in output.splitlines() if line.startswith(("to do", "done"))]
+    kinds = ["ingest", "autoencoder", "embed", "select", "select", "train", "train", "train", "report"]
+    assert [line[7:].split()[0] for line in stages] == kinds and all(line.startswith("to do") for line in stages)
+    assert "steps: 6" in output  # the resolved configuration
+    before = files(done[0])
+    status, output, _ = job("optimize", f"storage={done[0]}", *TINY, "train.steps=7", "dry_run=true")
+    shown = [line[:5] for line in output.splitlines() if line.startswith(("to do", "done"))]
+    assert status == 0 and shown == ["done "] * 5 + ["to do"] * 4 and files(done[0]) == before
+
+
+@pytest.mark.parametrize("name", ["optimize", "ingest", "train", "embed", "select", "report"])
+def test_help(job, name: str) -> None:
+    status, output, errors = job(name, "help=true")
+    assert (status, errors) == (0, "")
+    assert f"python jobs/{name}.py" in output and "select.budget" in output and "top_activation" in output
+
+
+@pytest.mark.slow
+def test_each_job_alone(job, tmp_path: Path) -> None:
+    def made(name: str, *more: str) -> set[str]:
+        before = set(tables(str(tmp_path)))
+        status, _, errors = job(name, f"storage={tmp_path}", *TINY, *more)
+        assert (status, errors) == (0, ""), name
+        return set(tables(str(tmp_path))) - before
+
+    assert made("ingest") == {"ingest/digits"}
+    assert made("train", "train.learner=autoencoder") == {"autoencoder/digits"}
+    assert made("embed") == {"embed/digits"}
+    assert made("select") == {"select/digits-top_activation"}
+    assert made("train") == {"train/digits-top_activation"}
+    subset = next(str(path) for path in tmp_path.glob("select/*"))
+    assert made("train", f"train.subset={subset}", "train.split=1") == {"train/digits-given"}
+    status, output, errors = job("report", f"storage={tmp_path}", *TINY)  # the run on the subset is one of the comparison's
+    assert (status, errors) == (0, "") and "top_activation, 50/50" in output and "full data" not in output
+    status, _, errors = job("report", f"storage={tmp_path}/empty", *TINY)
+    assert status == 2 and "no training run" in one_line(errors)
+
+
+@pytest.mark.slow
+def test_report_alone_on_what_is_done(job, done: tuple[str, str]) -> None:
+    status, output, errors = job("report", f"storage={done[0]}", *TINY, "compare.methods=[]")
+    assert (status, errors) == (0, "")
+    assert "full data" in output and "random, 50/50" not in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["select.budgte=10"], "Did you mean 'budget'"),
+        (["data.name=digist"], "Did you mean 'digits'"),
+        (["select.name=top"], "Valid:"),
+        (["select.options.k=1"], "option"),
+        (["preset=demmo"], "Did you mean 'demo'"),
+        (["train.steps=many"], "train.steps"),
+        (["train.steps=0"], "at least 1"),
+        (["steps"], "key=value"),
+        (["data.name=folder"], "data.root"),
+        (["data.name=folder", "data.root=/nowhere/at/all"], "/nowhere/at/all"),
+        (["data.name=parquet", "data.root=/nowhere/at/all.parquet"], "/nowhere/at/all.parquet"),
+        (["train.subset=/nowhere/at/all"], "/nowhere/at/all"),
+        (["select.budget=100000"], "select.budget"),
+        (["data.image_size=16"], "data.image_size"),
+    ],
+)
+def test_wrong_input_is_one_line(job, tmp_path: Path, arguments: list[str], says: str) -> None:
+    name = "train" if any(a.startswith("train.subset") for a in arguments) else "optimize"
+    status, _, errors = job(name, f"storage={tmp_path}", *TINY, *arguments)
+    assert status == 2 and says in one_line(errors)
+
+
+def test_wrong_input_from_the_shell(tmp_path: Path) -> None:
+    ended = shell("optimize", f"storage={tmp_path}", "select.budgte=10")
+    assert ended.returncode == 2 and "Did you mean 'budget'" in one_line(ended.stderr) and not ended.stdout
+
+
+def test_storage_that_is_a_file(job, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    status, _, errors = job("optimize", f"storage={tmp_path}/file", *TINY)
+    assert status == 2 and "cannot be written" in one_line(errors) and (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_diverging_run(job, tmp_path: Path) -> None:
+    status, _, errors = job("train", f"storage={tmp_path}", *TINY, "train.learning_rate=1e30", "train.split=0")
+    assert status == 1 and "diverged at step" in one_line(errors)
+    assert not [name for name in tables(str(tmp_path)) if name.startswith("train/")]
+
+
+def write_folder(root: Path, *, classes: bool) -> None:
+    numbers = np.random.default_rng(0)
+    for i in range(40):
+        folder = root / f"class{i % 2}" if classes else root
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(numbers.integers(0, 255, (24, 30, 3), np.uint8)).save(folder / f"{i}.png")
+
+
+@pytest.mark.slow
+def test_without_labels_up_to_select(job, tmp_path: Path) -> None:
+    write_folder(tmp_path / "images", classes=False)
+    arguments = ["data.name=folder", f"data.root={tmp_path}/images", f"storage={tmp_path}/runs", *TINY, "select.budget=7"]
+    status, output, errors = job("optimize", *arguments)
+    assert (status, errors) == (0, "") and "no labels" in output.splitlines()[-1]
+    found = tables(f"{tmp_path}/runs")
+    assert set(found) == {f"{stage}/folder" for stage in ("ingest", "autoencoder", "embed")} | {"select/folder-top_activation"}
+    assert len(found["select/folder-top_activation"]) == 7
+    assert job("optimize", *arguments)[0] == 0  # again: also nothing to train
+    status, _, errors = job("select", *arguments, "select.name=random_balanced")
+    assert status == 2 and "labels" in one_line(errors)
+    status, _, errors = job("train", *arguments)
+    assert status == 2 and "labels" in one_line(errors)
+
+
+@pytest.mark.slow
+def test_broken_images_are_left_out_and_listed(job, tmp_path: Path) -> None:
+    write_folder(tmp_path / "images", classes=True)
+    (tmp_path / "images" / "class0" / "broken.png").write_bytes(b"\x89PNG and no more")
+    (tmp_path / "images" / "class1" / "2.jpg").write_text("a text")
+    arguments = ["data.name=folder", f"data.root={tmp_path}/images", f"storage={tmp_path}/runs", *HERE]
+    status, output, errors = job("ingest", *arguments)
+    assert (status, errors) == (0, "") and "left out 2 broken rows" in output
+    (stage,) = (tmp_path / "runs").glob("ingest/*")
+    broken = Table(str(stage)).manifest["broken"]
+    assert broken["count"] == 2 and {row["source"] for row in broken["rows"]} == {"class0/broken.png", "class1/2.jpg"}
+    assert Table(str(stage)).rows() == 40
+    status, _, errors = job("ingest", *arguments, "data.on_error=fail")
+    assert status == 2 and "class" in one_line(errors)

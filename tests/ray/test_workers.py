@@ -1,0 +1,63 @@
+"""On Ray: the tables are those of a run without it, whatever dies on the way."""
+
+import os
+import shutil
+import threading
+from pathlib import Path
+from types import ModuleType
+
+import psutil
+import pytest
+from running import SMALL, assert_same, here, processes, tables, title, until
+
+from dsopt.cluster.session import cpus_each
+
+
+def test_cpus_of_a_worker_fit_on_a_node() -> None:
+    assert cpus_each([8], 2) == 4 and cpus_each([8], 3) == 2 and cpus_each([2, 2, 2], 2) == 2 and cpus_each([0, 16, 16], 4) == 8
+    assert cpus_each([2], 4) == 0.5 and cpus_each([1, 1], 3) == 0.5  # more workers than CPUs share them
+    assert cpus_each([0], 4) == cpus_each([], 4) == 1  # a cluster that starts from nothing
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_killed_workers(
+    ray_local: ModuleType, pictures: str, undisturbed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SIGKILL of a Ray Train worker, of an embedding actor and of the worker of a run, each in the midst of its work."""
+
+    def job() -> None:
+        here("data.name=parquet", f"data.root={pictures}", f"storage={tmp_path}", "cluster.workers=1", *SMALL)
+
+    def worker(text: str) -> psutil.Process:
+        until(lambda: processes(text, os.getpid()))
+        return processes(text, os.getpid())[0]
+
+    running = threading.Thread(target=job)
+    running.start()
+    trainer = worker("RayTrainWorker")
+    until(lambda: list(tmp_path.glob("autoencoder/*/checkpoint.pt")))
+    trainer.kill()
+    encoder = worker("MapWorker")
+    until(lambda: ").submit" in title(encoder))  # it has begun; before, it loads the network
+    encoder.kill()
+    assert not list(tmp_path.glob("embed/*/_DONE"))
+    classifier = worker("ray::_task")
+    until(lambda: list(tmp_path.glob("train/*full*/checkpoint.pt")))
+    classifier.kill()
+    running.join(timeout=120)
+    assert not running.is_alive()
+    printed = capsys.readouterr().out.splitlines()
+    for label in ("autoencoder", "train full data"):
+        assert any(line.startswith(label) and "of an interrupted run" in line for line in printed), label
+    assert_same(tables(str(tmp_path)), tables(undisturbed))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_two_workers(ray_local: ModuleType, pictures: str, undisturbed: str, tmp_path: Path) -> None:
+    """With the same autoencoder, so that embeddings can be compared: two workers' gradients are summed in another order."""
+    for stage in ("ingest", "autoencoder"):
+        shutil.copytree(Path(undisturbed) / stage, tmp_path / stage)
+    here("data.name=parquet", f"data.root={pictures}", f"storage={tmp_path}", "cluster.workers=2", *SMALL)
+    assert_same(tables(str(tmp_path)), tables(undisturbed))

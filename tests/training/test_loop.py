@@ -1,0 +1,133 @@
+"""The loop: budgets, reports, and going on as if nothing had happened."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dsopt.data.batches import Batch
+from dsopt.errors import JobError
+from dsopt.learners.parts import pack, unpack
+from dsopt.training.loop import Phase, State, fit
+
+CPU = torch.device("cpu")
+
+
+class Line:
+    """A learner as small as can be, with momentum, so that a lost optimiser would show."""
+
+    device = CPU
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.networks = {"line": nn.Linear(3, 1)}
+        self.optimizers = {"line": torch.optim.SGD(self.networks["line"].parameters(), 0.05, momentum=0.9)}
+        self.rates: list[float] = []
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        self.rates.append(self.optimizers["line"].param_groups[0]["lr"])
+        loss = (self.networks["line"](batch.images).squeeze(1) - batch.labels).square().mean()
+        self.optimizers["line"].zero_grad()
+        loss.backward()
+        self.optimizers["line"].step()
+        return {"loss": loss.detach()}
+
+    def state_dict(self) -> dict:
+        return pack(self.networks, self.optimizers)
+
+    def load_state_dict(self, state: dict) -> None:
+        unpack(state, self.networks, self.optimizers)
+
+
+class Kept:
+    """A checkpoint in memory."""
+
+    def __init__(self) -> None:
+        self.data: bytes | None = None
+
+    def load(self) -> bytes | None:
+        return self.data
+
+    def save(self, data: bytes) -> None:
+        self.data = data
+
+
+def source(seed: int) -> Callable[[int], Batch]:
+    def batch(step: int) -> Batch:
+        images = torch.rand(8, 3, generator=torch.Generator().manual_seed(1000 * seed + step))
+        return Batch(images, images.sum(1), step)
+
+    return batch
+
+
+def phases() -> list[Phase]:
+    return [Phase(source(1), lambda p: 1 - p / 2, steps=7), Phase(source(2), lambda p: 0.5, steps=5)]
+
+
+def weights(learner: Line) -> Tensor:
+    return nn.utils.parameters_to_vector(learner.networks["line"].parameters()).detach()
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", range(1, 12))
+def test_resumed_is_undisturbed(at: int) -> None:
+    whole = Line()
+    expected = fit(whole, phases(), report_every=1)
+
+    def die(state: State) -> None:
+        if state.total == at + 1:
+            raise Killed
+
+    kept, told = Kept(), []
+    with pytest.raises(Killed):
+        fit(Line(), phases(), report=die, report_every=1, checkpoint=kept, checkpoint_seconds=0.0)
+    resumed = Line()
+    state = fit(resumed, phases(), report_every=1, checkpoint=kept, resumed=lambda s: told.append(s.total))
+    # A phase's last step is not saved by itself: the next phase's first is.
+    assert told == ([at] if at != 7 else [6])
+    assert torch.equal(weights(resumed), weights(whole))
+    assert [(s, n, v) for s, _, n, v in state.rows] == [(s, n, v) for s, _, n, v in expected.rows]
+    assert state.total == expected.total == 12 and state.seconds > 0
+
+
+@pytest.mark.parametrize("every", [1, 3, 5, 100])
+def test_every_step_is_in_exactly_one_report(every: int) -> None:
+    each = fit(Line(), phases(), report_every=1).rows
+    state = fit(Line(), phases(), report_every=every)
+    assert [step for step, *_ in state.rows] == sorted({*range(every, 12, every), 7, 12})
+    begun = 0
+    for step, _, _, value in state.rows:
+        assert value == pytest.approx(sum(v for _, _, _, v in each[begun:step]) / (step - begun), rel=1e-5)
+        begun = step
+
+
+def test_rates_follow_the_phase() -> None:
+    learner = Line()
+    fit(learner, phases())
+    assert learner.rates == pytest.approx([0.05 * (1 - i / 14) for i in range(7)] + [0.025] * 5)
+
+
+def test_a_budget_of_seconds_is_kept() -> None:
+    state = fit(Line(), [Phase(source(1), lambda p: 1.0, seconds=0.2)], report_every=1)
+    assert state.total > 1 and state.seconds >= 0.2
+    rows = [seconds for _, seconds, _, _ in state.rows]
+    assert rows == sorted(rows) and rows[-2] < 0.2
+
+
+def test_divergence_is_told_and_the_last_checkpoint_stays() -> None:
+    class Diverging(Line):
+        def update(self, batch: Batch) -> dict[str, Tensor]:
+            loss = super().update(batch)["loss"]
+            return {"loss": loss if batch.seed < 4 else torch.tensor(math.nan)}
+
+    kept = Kept()
+    with pytest.raises(JobError, match="at step 5"):
+        fit(Diverging(), phases(), report_every=1, checkpoint=kept, checkpoint_seconds=0.0)
+    told: list[int] = []
+    fit(Line(), phases(), checkpoint=kept, resumed=lambda state: told.append(state.total))
+    assert told == [4]
