@@ -19,10 +19,10 @@ CPU = torch.device("cpu")
 def digits() -> tuple[Tensor, Tensor]:
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    images = (torch.from_numpy(found["images"]) * 255 / 16).round().to(torch.uint8)[:, None]
+    pixels, labels = load_digits(return_X_y=True)
+    images = (torch.from_numpy(pixels).view(-1, 1, 8, 8) * 255 / 16).round().to(torch.uint8)
     large = images.repeat_interleave(4, 2).repeat_interleave(4, 3)
-    return large.contiguous(memory_format=torch.channels_last), torch.from_numpy(found["target"])
+    return large.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels)
 
 
 def feed(

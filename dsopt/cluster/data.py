@@ -62,10 +62,13 @@ def _ray(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: Dev
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    # Ray Data's own defaults: lost workers are replaced for ever, but one that is lost while it starts ends all.
+    context.max_consecutive_actor_init_deaths = config.max_failures
+    tries = {"max_retries": config.max_failures}
     packed = [{"value": pickle.dumps(item)} for item in items]
     rows = ray.data.from_items(packed, override_num_blocks=len(packed))
     # Half of the CPUs is for the pool, half for reading and writing: a pool that held them all would wait for ever.
-    rows = rows.map(_Packed(read), num_cpus=0.5)
+    rows = rows.map(_Packed(read), num_cpus=0.5, **tries)
     if on_device:
         rows = rows.map(
             _PackedOnDevice,  # type: ignore[arg-type]
@@ -73,15 +76,18 @@ def _ray(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: Dev
             compute=ray.data.ActorPoolStrategy(size=min(share.workers, len(items))),
             num_gpus=share.gpus or None,
             num_cpus=0 if share.gpus else share.cpus / 2,
+            max_restarts=config.max_failures,
+            max_task_retries=config.max_failures,
         )
     if write:
-        rows = rows.map(_Packed(write), num_cpus=0.5)
+        rows = rows.map(_Packed(write), num_cpus=0.5, **tries)
     try:
         for row in rows.iter_rows():
             yield pickle.loads(row["value"])
+    except ray.exceptions.RayTaskError as error:
+        raise JobError(f"data pipeline: {session.cause(error)}") from error
     except ray.exceptions.RayError as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise JobError(f"data pipeline: {lines[-1] if lines else type(error).__name__}") from error
+        raise JobError(f"data pipeline: gave up after {config.max_failures} lost workers: {session.cause(error)}") from error
 
 
 class _Packed:

@@ -4,6 +4,7 @@ import atexit
 import logging
 import math
 import os
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -58,8 +59,15 @@ def connect() -> Any:
 
 
 def quiet(library: str) -> None:
-    """Let a library of Ray's log errors only. Importing it undoes this, so it is for afterwards."""
-    logging.getLogger(library).setLevel(logging.ERROR)
+    """Silence the log of one of Ray's libraries: errors come as exceptions. Importing it undoes this, so it is for afterwards."""
+    logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+def cause(error: BaseException) -> str:
+    """The one line that matters of an error from another process, whose text is a traceback between Ray's explanations."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Exit)\b", line) and not line.startswith("ray.")]
+    return raised[-1] if raised else f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
 @contextmanager

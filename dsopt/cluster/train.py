@@ -53,7 +53,7 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig) -
         try:
             trainer.fit()
         except Exception as lost:
-            error = JobError(f"training: gave up after {config.max_failures} replaced workers: {_cause(lost)}")
+            error = JobError(f"training: gave up after {config.max_failures} replaced workers: {session.cause(lost)}")
         error = ray.get(board.failed.remote()) or error
     if error is not None:
         raise error
@@ -106,7 +106,7 @@ def each(work: Work, arguments: Sequence[tuple[Any, ...]], config: ClusterConfig
             try:
                 error = error or ray.get(finished)
             except Exception as lost:
-                error = error or JobError(f"training: gave up after {config.max_failures} lost workers: {_cause(lost)}")
+                error = error or JobError(f"training: gave up after {config.max_failures} lost workers: {session.cause(lost)}")
     if error is not None:
         raise error
 
@@ -125,8 +125,3 @@ def _attempt(work: Work, worker: Worker, arguments: tuple[Any, ...]) -> Exceptio
     except OSError as error:
         return JobError(f"{type(error).__name__}: {str(error).splitlines()[0]}")
     return None
-
-
-def _cause(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else ''}"

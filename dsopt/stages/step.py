@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dsopt.config import Config, as_yaml
-from dsopt.errors import InputError
+from dsopt.errors import InputError, JobError
 from dsopt.progress import Progress, duration, say
 from dsopt.storage import Stage, check_writable, list_files, read_bytes, write_bytes
 
@@ -118,6 +118,8 @@ def item_by_item(
         stream: the indices to do -> their entries, each with its "index", in any order.
     """
     journal = Journal(stage)
+    if not set(journal.entries) <= set(range(len(sizes))):
+        raise InputError(f"{stage.uri}: its journal is not of these {len(sizes)} items; remove the folder.")
     todo = [index for index in range(len(sizes)) if index not in journal.entries]
     count = sum(sizes[index] for index in journal.entries)
     if journal.entries:
@@ -131,5 +133,5 @@ def item_by_item(
         count += sizes[index]
         progress.update(count)
     if len(journal.entries) != len(sizes):
-        raise InputError(f"{stage.uri}: has {len(journal.entries)} journal entries for {len(sizes)} items; remove the folder.")
+        raise JobError(f"{stage.uri}: only {len(journal.entries)} of {len(sizes)} items were made.")
     return list(journal), before + time.monotonic() - started

@@ -1,5 +1,7 @@
 """From bytes to what a network takes, in one piece and split over workers."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -18,11 +20,11 @@ def images() -> torch.Tensor:
     return pixels.contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("bounds", [[0, 10, 20], [0, 6, 13, 20], [0, 0, 20]])
+@pytest.mark.parametrize("bounds", [[0, 10, 20], [0, 6, 13, 20]])
 def test_a_split_batch_is_transformed_as_in_one_piece(images, bounds):
     inputs = make_inputs(AUGMENTATIONS.names(), 24, "deviation")
     whole = inputs.train(images, draws(7, 20, 0, 20, CPU))
-    spans = zip(bounds, bounds[1:], strict=False)
+    spans = itertools.pairwise(bounds)
     parts = [inputs.train(images[start:stop], draws(7, 20, start, stop, CPU)) for start, stop in spans]
     torch.testing.assert_close(torch.cat(parts), whole, rtol=0, atol=1e-5)
 

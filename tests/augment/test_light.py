@@ -15,8 +15,10 @@ def images() -> torch.Tensor:
 
 
 def test_brightness_shifts_every_image_by_a_number_of_its_own(images):
-    shifts = [float((after - before).mean()) for before, after in zip(images, brightness(images, draws(0, 64, 0, 64, CPU)), strict=True)]
-    (u,) = (draws(0, 64, 0, 64, CPU)(),)
+    shifts = [
+        float((after - before).mean()) for before, after in zip(images, brightness(images, draws(0, 64, 0, 64, CPU)), strict=True)
+    ]
+    u = draws(0, 64, 0, 64, CPU)()
     for i, after in enumerate(brightness(images, draws(0, 64, 0, 64, CPU), most=0.5)):
         torch.testing.assert_close(after, images[i] + (2 * u[i] - 1) * 0.5)
     assert min(shifts) < -0.2 and max(shifts) > 0.2 and max(map(abs, shifts)) <= 63 / 255 + 1e-6

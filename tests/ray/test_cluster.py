@@ -1,0 +1,100 @@
+"""On a running cluster of several nodes: jobs that are submitted to it, and a node that is lost."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from running import REPOSITORY, SMALL, processes, start, tables, until
+from s3_server import free_ports
+
+from dsopt.storage import Table
+
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class Cluster:
+    """A head and two more nodes, each with one CPU, all on this machine."""
+
+    address: str
+    dashboard: str
+    nodes: list[psutil.Popen]  # the head first
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    port, dashboard = free_ports(2)
+    folder = tempfile.mkdtemp(prefix="ray_")  # short: the paths of its sockets are limited to 107 bytes
+    env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
+    each = ["--block", "--num-cpus=1", "--object-store-memory=200000000", "--dashboard-agent-listen-port=0"]
+    made = Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", [])
+
+    def node(*options: str) -> None:
+        log = Path(folder, f"node{len(made.nodes)}.log")
+        with log.open("w") as file:
+            command = [str(BIN / "ray"), "start", *each, *options]
+            made.nodes.append(psutil.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True))
+        until(lambda: "Ray runtime started" in log.read_text())
+
+    node("--head", f"--temp-dir={folder}", f"--port={port}", f"--dashboard-port={dashboard}", "--disable-usage-stats")
+    node(f"--address={made.address}")
+    node(f"--address={made.address}")
+    yield made
+    for one in made.nodes[::-1]:  # never `ray stop`: it would end everybody's Ray on this machine
+        end(one)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def end(node: psutil.Popen) -> None:
+    """Kill all of a node's processes at once."""
+    if node.poll() is None:
+        for process in [*node.children(recursive=True), node]:
+            process.kill()
+        node.wait()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_lost_node(cluster: Cluster, tmp_path: Path) -> None:
+    """One of the two nodes that train is killed: a third takes over, from the checkpoint, to the same number of steps."""
+    arguments = [f"storage={tmp_path}", "cluster.workers=2", *SMALL, "train.split=0", "train.steps=400"]
+    job = start("train", *arguments, RAY_ADDRESS=cluster.address)
+    until(lambda: list(tmp_path.glob("train/*/checkpoint.pt")) or job.poll() is not None)
+    lost = next(node for node in cluster.nodes[1:] if processes("RayTrainWorker", node.pid))
+    end(lost)
+    output, errors = job.communicate(timeout=180)
+    assert (job.returncode, errors) == (0, ""), output
+    assert "of an interrupted run" in output
+    (stage,) = tmp_path.glob("train/*")
+    manifest = Table(str(stage)).manifest
+    assert manifest["steps"] == 400 and manifest["device"].startswith("2 x")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_submitted_job(cluster: Cluster, tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    for part in ("dsopt", "jobs"):
+        shutil.copytree(REPOSITORY / part, package / part, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def submit(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [BIN / "ray", "job", "submit", "--working-dir", package, "--", "python", "jobs/optimize.py", *arguments]
+        env = os.environ | {"RAY_API_SERVER_ADDRESS": cluster.dashboard}
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=180)
+
+    done = submit(f"storage={tmp_path}/runs", "cluster.workers=2", *SMALL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "top_activation, 50/50" in done.stdout and "report.html" in done.stdout  # its log was followed
+    assert len(tables(f"{tmp_path}/runs")) == 9
+    wrong = submit(f"storage={tmp_path}/runs", "select.budgte=1")
+    assert wrong.returncode != 0
+    said = [line for line in wrong.stdout.splitlines() if line.startswith("error: ")]
+    assert len(set(said)) == 1 and "Did you mean 'budget'" in said[0] and "Traceback" not in wrong.stdout

@@ -1,0 +1,111 @@
+"""What goes wrong in a process of the cluster reaches the person as it does without Ray, and nothing waits for ever."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from running import until
+
+from dsopt.cluster.data import stream
+from dsopt.cluster.train import distributed, each
+from dsopt.config import ClusterConfig
+from dsopt.errors import InputError, JobError
+from dsopt.training.worker import Worker
+
+# The functions that go to other processes are local ones: pickled by value, for nobody there could import this file.
+
+
+def cluster(workers: int, max_failures: int = 1) -> ClusterConfig:
+    return ClusterConfig(workers=workers, cpus_per_worker=1, max_failures=max_failures)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=[pytest.mark.ray, pytest.mark.slow])])
+def test_data(request: pytest.FixtureRequest, workers: int) -> None:
+    def read(item: int) -> int:
+        if item == 3:
+            raise InputError("3 is wrong")
+        if item == 4:
+            raise OSError("the disk is full\nand more")
+        return 10 * item
+
+    if workers:
+        request.getfixturevalue("ray_local")
+    assert sorted(stream([1, 2], cluster(workers), read)) == [10, 20]
+    assert list(stream([], cluster(workers), read)) == []
+    with pytest.raises(InputError, match="3 is wrong"):
+        list(stream([3], cluster(workers), read))
+    with pytest.raises((JobError, OSError), match="the disk is full"):
+        list(stream([4], cluster(workers), read))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_bug_in_a_data_worker(ray_local: ModuleType) -> None:
+    def read(item: int) -> int:
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(JobError, match="^data pipeline: ZeroDivisionError: a bug$"):
+        list(stream([1], cluster(1), read))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_data_worker_that_always_dies(ray_local: ModuleType) -> None:
+    def encoder(worker: Worker) -> Callable[[int], None]:
+        return lambda item: os.kill(os.getpid(), signal.SIGKILL)
+
+    def read(item: int) -> int:
+        return item
+
+    with pytest.raises(JobError, match="^data pipeline: gave up after 1 lost workers: ActorDiedError"):
+        list(stream([1], cluster(1), read, encoder))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_one_of_two_training_workers_fails(ray_local: ModuleType, tmp_path: Path) -> None:
+    """The other one, which waits for it, does not wait for ever, and the error is the one that was raised."""
+
+    def work(worker: Worker) -> None:
+        import torch
+
+        if not worker.leads:
+            until((tmp_path / "leader").exists)
+            raise InputError("only here")
+        with (tmp_path / "leader").open("a") as file:
+            file.write("waits\n")
+        torch.distributed.barrier()
+
+    with pytest.raises(InputError, match="only here"):
+        distributed(work, (), cluster(2, max_failures=3))
+    assert (tmp_path / "leader").read_text() == "waits\n"  # nobody tried again
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_runs_beside_each_other(ray_local: ModuleType, tmp_path: Path) -> None:
+    def work(worker: Worker, name: str, then: str) -> None:
+        (tmp_path / name).touch()
+        if then == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if then == "dies once" and not (tmp_path / "again").exists():
+            (tmp_path / "again").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if then == "fails":
+            raise InputError("wrong")
+        if then == "waits for the failing one":
+            until(lambda: (tmp_path / "failing").exists())
+            time.sleep(1)
+        (tmp_path / name).write_text("done")
+
+    each(work, [("first", ""), ("second", "dies once"), ("third", "")], cluster(2))
+    assert all((tmp_path / name).read_text() == "done" for name in ("first", "second", "third"))
+    with pytest.raises(InputError, match="wrong"):
+        each(work, [("slow", "waits for the failing one"), ("failing", "fails"), ("late", "")], cluster(2))
+    assert (tmp_path / "slow").read_text() == "done" and not (tmp_path / "late").exists()
+    with pytest.raises(JobError, match="gave up after 1 lost workers"):
+        each(work, [("dying", "dies")], cluster(1))

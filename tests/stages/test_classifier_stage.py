@@ -1,0 +1,88 @@
+"""A training run's budget: steps, epochs or seconds, in one phase or several."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from running import SMALL
+
+from dsopt.config import Config, TrainConfig, load
+from dsopt.errors import InputError
+from dsopt.stages import classifier, optimize
+from dsopt.stages.classifier import phases
+from dsopt.stages.step import run
+from dsopt.storage import METRICS, Stage, Table
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("storage"))
+
+
+def trained(storage: str, *overrides: str) -> tuple[dict[str, Any], pa.Table]:
+    """The manifest and the metrics of a run on digits and, where a phase asks for it, a random subset of 50."""
+    config = load([f"storage={storage}", "cluster.workers=0", *SMALL, "select.name=random", *overrides])
+    steps = optimize.plan_train(config)
+    run(steps, config)
+    table = Table(steps[-1].stage.uri)
+    return table.manifest, table.read()
+
+
+def test_shares_of_the_budget() -> None:
+    def plan(split: float, **settings: Any) -> list[dict[str, Any]]:
+        return phases(TrainConfig(**settings), split)
+
+    assert plan(0.25, steps=100) == [{"data": "subset", "steps": 25}, {"data": "full", "steps": 75}]
+    assert plan(0.0, steps=100) == [{"data": "full", "steps": 100}]
+    assert plan(1.0, steps=100) == [{"data": "subset", "steps": 100}]
+    assert plan(0.5, epochs=3.0) == [{"data": "subset", "epochs": 1.5}, {"data": "full", "epochs": 1.5}]
+    assert plan(0.5, seconds=8.0) == [{"data": "subset", "seconds": 4.0}, {"data": "full", "seconds": 4.0}]
+    own = [{"data": "full", "steps": 3}, {"data": "subset", "epochs": 2}]
+    assert plan(0.5, phases=own) == own
+
+
+@pytest.mark.slow
+def test_epochs_are_of_the_full_set(storage: str) -> None:
+    manifest, _ = trained(storage, "train.epochs=1", "train.split=0.5")
+    assert manifest["steps"] == 2 * round(0.5 * 1445 / 32)
+
+
+@pytest.mark.slow
+def test_seconds(storage: str) -> None:
+    manifest, metrics = trained(storage, "train.seconds=0.6", "train.split=0.5")
+    assert manifest["steps"] > 2 and 0.6 <= manifest["seconds"] < 3
+    assert metrics["step"].to_pylist()[-1] == manifest["steps"]
+
+
+@pytest.mark.slow
+def test_phases_spelled_out(storage: str) -> None:
+    manifest, metrics = trained(storage, "train.phases=[{data: full, steps: 21}, {data: subset, steps: 4}]")
+    assert manifest["steps"] == 25 and metrics.schema.equals(METRICS)
+    steps = [row["step"] for row in metrics.to_pylist() if row["name"] == "loss" and row["split"] == "train"]
+    assert steps == [20, 21, 25]  # every 20, and at the end of a phase
+    with pytest.raises(InputError, match="either all phases are in seconds or none"):
+        trained(storage, "train.phases=[{data: full, steps: 21}, {data: full, seconds: 1}]")
+
+
+def test_choosing_is_paid_for_in_steps(storage: str) -> None:
+    """100 steps in 20 s, and 5 s of choosing: 25 steps more."""
+    config = load([f"storage={storage}", "cluster.workers=0", "train.steps=100"])
+    made = {kind: Stage(storage, kind, "toy", {}) for kind in ("ingest", "select", "train")}
+    made["select"].commit([], METRICS, seconds=5.0)
+    made["train"].commit([], METRICS, seconds=20.0)
+    row = classifier.Row("longer", "full", 0.0, made["ingest"], extra=made["select"])
+    stage = classifier.run(config, row, 0, made["train"]).stage
+    assert classifier._with_extra(stage, stage.config["phases"]) == [{"data": "full", "steps": 125}]
+
+
+def same_hash(one: Config, other: Config) -> bool:
+    return optimize.plan_train(one)[-1].stage.hash == optimize.plan_train(other)[-1].stage.hash
+
+
+def test_what_a_run_is_made_of(tmp_path: Path) -> None:
+    """The cluster is no part of it: a run goes on, and is found again, on any number of workers."""
+    base = [f"storage={tmp_path}", "select.name=random"]
+    assert same_hash(load([*base, "cluster.workers=0"]), load([*base, "cluster.workers=4", "cluster.checkpoint_seconds=1"]))
+    for different in ("train.steps=7", "train.learning_rate=0.2", "seed=1", "data.image_size=40", "train.split=0.25"):
+        assert not same_hash(load(base), load([*base, different])), different

@@ -1,0 +1,116 @@
+"""Two processes with gloo, without Ray: the same training as in one."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from digits import CPU, feed
+from torch import nn
+from torch.multiprocessing.spawn import spawn
+
+from dsopt.learners.autoencoder import AutoencoderLearner
+from dsopt.learners.classifier import Classifier
+from dsopt.losses.reconstruction import wasserstein
+from dsopt.models.critic import critic
+from dsopt.training.loop import Phase, fit
+
+pytestmark = pytest.mark.slow
+
+SETTINGS: dict[str, Any] = {
+    "learning_rate": 0.05,
+    "momentum": 0.9,
+    "weight_decay": 0.004,
+    "average": 0.9,
+    "precision": "fp32",
+    "device": CPU,
+}
+Work = Callable[[int, int, Path], dict[str, Any]]  # (rank, world, folder) -> what it found
+
+
+def classifier(rank: int, world: int, folder: Path) -> dict[str, Any]:
+    """Ten steps on digits with a network without batch statistics, which would be of half a batch."""
+    torch.manual_seed(rank)  # DDP takes rank 0's weights
+    network = nn.Sequential(nn.Flatten(), nn.Linear(576, 32), nn.ReLU(), nn.Linear(32, 10))
+    learner = Classifier(network, **SETTINGS, world=world)
+    source = feed(100, 32, rank=rank, world=world)
+    reports: list[int] = []
+    state = fit(learner, [Phase(source, lambda p: 1.0, 10)], report=lambda s: reports.append(s.total), report_every=1)
+    average = float(nn.utils.parameters_to_vector(learner.networks["average"].parameters()).double().sum())
+    return {"losses": [value for *_, value in state.rows], "average": average, "reports": reports}
+
+
+def with_critic(rank: int, world: int, folder: Path) -> dict[str, Any]:
+    torch.manual_seed(rank)
+    network = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 3, padding=1))
+    learner = AutoencoderLearner(
+        network, wasserstein(), critic(1, width=4), learning_rate=0.05, momentum=0.9, precision="fp32", device=CPU, world=world
+    )
+    source = feed(100, 16, augment=["crop"], standardised=False, rank=rank, world=world)
+    state = fit(learner, [Phase(source, lambda p: 1.0, 6)], report_every=1)
+    return {"losses": [value for _, _, name, value in state.rows if name == "loss"]}
+
+
+def timed(rank: int, world: int, folder: Path) -> dict[str, Any]:
+    """A budget of seconds, interrupted and resumed; the processes must agree about every step, or wait for ever."""
+
+    class File:
+        path, saves = folder / "checkpoint", 0
+
+        def load(self) -> bytes | None:
+            assert rank == 0
+            return self.path.read_bytes() if self.path.exists() else None
+
+        def save(self, data: bytes) -> None:
+            assert rank == 0
+            self.path.write_bytes(data)
+
+    def one(seconds: float) -> int:
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(576, 10))
+        learner = Classifier(network, **SETTINGS, world=world)
+        source = feed(100, 16, rank=rank, world=world)
+        phase = Phase(source, lambda p: 1.0, seconds=seconds)
+        return fit(learner, [phase], report_every=1, checkpoint=File(), checkpoint_seconds=-1.0).total
+
+    return {"totals": [one(0.1), one(0.3)]}
+
+
+def _process(rank: int, world: int, works: list[Work], folder: str) -> None:
+    torch.set_num_threads(1)
+    rendezvous, patience = f"file://{folder}/rendezvous", timedelta(seconds=60)
+    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=world, timeout=patience)
+    found = {work.__name__: work(rank, world, Path(folder)) for work in works}
+    Path(folder, f"{rank}.json").write_text(json.dumps(found))
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two processes found, by work; they are started once for all tests."""
+    folder = tmp_path_factory.mktemp("two")
+    spawn(_process, (2, [classifier, with_critic, timed], str(folder)), nprocs=2)
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_both_know_the_same(both):
+    assert both[0] == both[1]  # means over both, and a clock of both
+
+
+def test_the_losses_are_those_of_one_process(both, tmp_path):
+    alone, found = classifier(0, 1, tmp_path), both[0]["classifier"]
+    assert found["losses"] == pytest.approx(alone["losses"], rel=1e-4)
+    assert found["average"] == pytest.approx(alone["average"], rel=1e-4) and alone["reports"] == found["reports"]
+
+
+def test_a_critic_is_trained_by_both(both, tmp_path):
+    assert both[0]["with_critic"]["losses"] == pytest.approx(with_critic(0, 1, tmp_path)["losses"], rel=1e-3)
+
+
+def test_a_budget_of_seconds_has_one_clock_and_goes_on_after_an_interruption(both):
+    first, second = both[0]["timed"]["totals"]
+    assert 0 < first < second
