@@ -29,6 +29,7 @@ import pyarrow.fs as pf
 import pyarrow.parquet as pq
 import yaml
 
+from dsopt import __version__
 from dsopt.errors import InputError, JobError
 
 FORMAT = 1  # part of every stage's hash: raise it when a stage's code changes what it writes
@@ -356,13 +357,16 @@ class Stage:
 
 
 def versions() -> dict[str, str]:
+    """What made a table: Python, this package, and those whose results may change with theirs."""
+
     def installed(name: str) -> str:
         try:
             return version(name)
-        except PackageNotFoundError:  # e.g. run from a working directory on a cluster
-            return "unknown"
+        except PackageNotFoundError:  # the core does without Ray
+            return "none"
 
-    return {"python": platform.python_version()} | {n: installed(n) for n in ("dsopt", "torch", "ray", "pyarrow", "numpy")}
+    libraries = {name: installed(name) for name in ("torch", "ray", "pyarrow", "numpy")}
+    return {"python": platform.python_version(), "dsopt": __version__} | libraries
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # slows it down no more than its share. One image a forward pass, so that embedding takes long enough to be disturbed.
 # No row whose length is a matter of speed.
 SMALL = (
-    *("autoencoder.options.width=8", "autoencoder.steps=120", "autoencoder.batch_size=32", "autoencoder.precision=fp32", "embed.batch_size=1"),
-    *("train.steps=60", "train.batch_size=32", "train.precision=fp32", "train.options.width=8", "select.budget=50"),
+    *("autoencoder.steps=120", "autoencoder.batch_size=32", "autoencoder.precision=fp32", "autoencoder.options.width=8"),
+    *("train.steps=60", "train.batch_size=32", "train.precision=fp32", "train.options.width=8"),
+    *("embed.batch_size=1", "select.budget=50"),
     *("compare.seeds=1", "compare.splits=[0.5]", "compare.methods=[random]", "compare.equal_cost=false"),
     *("cluster.cpus_per_worker=1", "cluster.checkpoint_seconds=0"),
 )
@@ -78,9 +79,7 @@ def write_pictures(folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"train-{i}.parquet" for i in range(TRAIN_FILES)]
     for name, start, rows in [*((name, i * ROWS, ROWS) for i, name in enumerate(names)), ("test.parquet", 1000, TEST_ROWS)]:
-        rows = [
-            {"image": {"bytes": _png(images[i]), "path": None}, "label": int(labels[i])} for i in range(start, start + rows)
-        ]
+        rows = [{"image": {"bytes": _png(images[i]), "path": None}, "label": int(labels[i])} for i in range(start, start + rows)]
         pq.write_table(pa.Table.from_pylist(rows), folder / name)
     return str(folder)
 

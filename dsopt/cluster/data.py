@@ -6,6 +6,7 @@ cannot take back what a killed writer left.
 """
 
 import pickle
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -64,11 +65,11 @@ def _ray(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: Dev
     context.print_on_execution_start = False
     # Ray Data's own defaults: lost workers are replaced for ever, but one that is lost while it starts ends all.
     context.max_consecutive_actor_init_deaths = config.max_failures
-    tries = {"max_retries": config.max_failures}
+    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # but these have no other name, in the Ray we pin
     packed = [{"value": pickle.dumps(item)} for item in items]
     rows = ray.data.from_items(packed, override_num_blocks=len(packed))
     # Half of the CPUs is for the pool, half for reading and writing: a pool that held them all would wait for ever.
-    rows = rows.map(_Packed(read), num_cpus=0.5, **tries)
+    rows = rows.map(_Packed(read), num_cpus=0.5, max_retries=config.max_failures)
     if on_device:
         rows = rows.map(
             _PackedOnDevice,  # type: ignore[arg-type]
@@ -80,7 +81,7 @@ def _ray(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: Dev
             max_task_retries=config.max_failures,
         )
     if write:
-        rows = rows.map(_Packed(write), num_cpus=0.5, **tries)
+        rows = rows.map(_Packed(write), num_cpus=0.5, max_retries=config.max_failures)
     try:
         for row in rows.iter_rows():
             yield pickle.loads(row["value"])

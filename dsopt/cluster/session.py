@@ -13,6 +13,7 @@ from typing import Any
 
 from dsopt import progress
 from dsopt.config import ClusterConfig
+from dsopt.errors import JobError
 
 # Read by Ray when it is imported or started. Only defaults: what the user or a cluster has set stays.
 _ENVIRONMENT = {
@@ -47,13 +48,16 @@ def connect() -> Any:
 
     if not ray.is_initialized():
         quiet("ray")
-        with _no_native_output():
-            ray.init(
-                address=address,
-                include_dashboard=False if address == "local" else None,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-            )
+        try:
+            with _no_native_output():
+                ray.init(
+                    address=address,
+                    include_dashboard=False if address == "local" else None,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                )
+        except Exception as error:  # Ray raises plain ones here
+            raise JobError(f"Ray cannot be started or reached (RAY_ADDRESS={address}): {cause(error)}") from None
         atexit.register(ray.shutdown)
     return ray
 

@@ -18,9 +18,9 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 sys.path[0] = str(REPOSITORY)
 
-from dsopt import storage
-from dsopt.job import main
-from dsopt.stages import optimize
+from dsopt import storage  # noqa: E402
+from dsopt.job import main  # noqa: E402
+from dsopt.stages import optimize  # noqa: E402
 
 
 def die() -> None:

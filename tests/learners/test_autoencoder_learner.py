@@ -68,6 +68,8 @@ def test_each_step_moves_its_own_network_only():
     heavy.update(batch)
     assert alike(weights(light.networks["critic"]), weights(heavy.networks["critic"]))
     assert not alike(weights(light.networks["critic"]), started)
+    gradients = [[p.grad for p in made.networks["critic"].parameters() if p.grad is not None] for made in (light, heavy)]
+    assert gradients[0] and alike(*gradients)  # nothing of the autoencoder's step was added
     assert not alike(weights(light.networks["autoencoder"]), weights(heavy.networks["autoencoder"]))
 
 

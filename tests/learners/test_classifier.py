@@ -102,6 +102,8 @@ def test_evaluation_is_right_whatever_the_batch_size():
     with torch.no_grad():
         logits = network(whole.images)
     assert not network.training
+    for mine, trained in zip(network.buffers(), made.networks["classifier"].buffers(), strict=True):
+        assert torch.equal(mine, trained)  # batch statistics
     assert found[0]["accuracy"] == pytest.approx(float((logits.argmax(1) == whole.labels).float().mean()))
     assert found[0]["loss"] == pytest.approx(float(F.cross_entropy(logits, whole.labels)), rel=1e-5)
 

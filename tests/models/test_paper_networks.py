@@ -29,7 +29,10 @@ def test_the_autoencoder_has_216_elements(channels):
     embeddings = network.encode(images)
     assert embeddings.shape == (5, 216) and (embeddings >= 0).all()  # ReLU: activations
     reproductions = network(images)
-    assert reproductions.shape == images.shape and (reproductions >= 0).all()
+    assert reproductions.shape == images.shape
+    torch.nn.init.constant_(network.decoder[-2].bias, -0.3)  # type: ignore[arg-type]
+    dark = network(images)
+    assert (dark >= 0).all() and (dark == 0).any()
 
 
 def test_other_sizes_of_the_embedding():

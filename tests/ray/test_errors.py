@@ -48,7 +48,7 @@ def test_a_bug_in_a_data_worker(ray_local: ModuleType) -> None:
     def read(item: int) -> int:
         raise ZeroDivisionError("a bug")
 
-    with pytest.raises(JobError, match="^data pipeline: ZeroDivisionError: a bug$"):
+    with pytest.raises(JobError, match=r"^data pipeline: ZeroDivisionError: a bug$"):
         list(stream([1], cluster(1), read))
 
 
@@ -61,7 +61,7 @@ def test_a_data_worker_that_always_dies(ray_local: ModuleType) -> None:
     def read(item: int) -> int:
         return item
 
-    with pytest.raises(JobError, match="^data pipeline: gave up after 1 lost workers: ActorDiedError"):
+    with pytest.raises(JobError, match=r"^data pipeline: gave up after 1 lost workers: ActorDiedError"):
         list(stream([1], cluster(1), read, encoder))
 
 

@@ -121,6 +121,12 @@ def test_a_budget_of_seconds_is_kept() -> None:
     assert rows == sorted(rows) and rows[-2] < 0.2
 
 
+def test_every_phase_has_a_budget_of_its_own():
+    timed = [Phase(source(i), lambda p: 1.0, seconds=0.1) for i in range(2)]
+    state = fit(Line(), [timed[0], Phase(source(3), lambda p: 1.0, steps=0), timed[1]], report_every=1)
+    assert state.seconds >= 0.2 and state.phase == 3
+
+
 def test_divergence_is_told_and_the_last_checkpoint_stays() -> None:
     class Diverging(Line):
         def update(self, batch: Batch) -> dict[str, Tensor]:
