@@ -115,20 +115,15 @@ def test_class_histogram_of_an_empty_subset() -> None:
 
 def test_accuracy_bars() -> None:
     one = decoded(accuracy_bars([result("full data", 0.0, 0.9, None, "full")]))
-    rows = [
-        result(f"m{i}, {name}", split, 0.1 * i) for split, name in ((1.0, "100/0"), (0.5, "50/50")) for i in range(5)
-    ]
+    rows = [result(f"m{i}, {name}", split, 0.1 * i) for split, name in ((1.0, "100/0"), (0.5, "50/50")) for i in range(5)]
     assert decoded(accuracy_bars(rows)).shape[0] > one.shape[0]
     decoded(accuracy_bars([result(HOSTILE, 0.25, 0.0, 0.0), result("diverged", 0.25, float("nan"), None)]))
 
 
 def test_bars_end_at_the_accuracy() -> None:
-    drawn = decoded(
-        accuracy_bars([result("a", 1.0, 0.4, None, "top_activation"), result("b", 1.0, 0.8, None, "random")])
-    )
+    drawn = decoded(accuracy_bars([result("a", 1.0, 0.4, None, "top_activation"), result("b", 1.0, 0.8, None, "random")]))
     lengths = [
-        np.abs(drawn.astype(int) - colour).sum(axis=-1).__lt__(6).sum(axis=1).max()
-        for colour in ((0, 114, 178), (230, 159, 0))
+        np.abs(drawn.astype(int) - colour).sum(axis=-1).__lt__(6).sum(axis=1).max() for colour in ((0, 114, 178), (230, 159, 0))
     ]
     assert lengths[0] / lengths[1] == pytest.approx(0.5, abs=0.01)
 

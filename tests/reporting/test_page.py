@@ -57,12 +57,7 @@ def test_page_is_one_file() -> None:
     assert read.open == []
     assert "http:" not in html and "https:" not in html and "@import" not in html and "url(" not in html
     assert not {tag for tag, _ in read.tags} & {"script", "link", "iframe", "object", "base", "form"}
-    sources = [
-        value or ""
-        for _, attributes in read.tags
-        for key, value in attributes.items()
-        if key in ("src", "href", "srcset")
-    ]
+    sources = [value or "" for _, attributes in read.tags for key, value in attributes.items() if key in ("src", "href", "srcset")]
     assert len(sources) == 1 and sources[0].startswith("data:image/png;base64,")
     assert len(re.findall("src=", html)) == 1
 
@@ -78,9 +73,7 @@ def test_hostile_names_stay_text() -> None:
     assert read.open == []
     assert [tag for tag, _ in read.tags] == [tag for tag, _ in Reader(example()).tags]
     assert all(not key.startswith("on") for _, attributes in read.tags for key in attributes)
-    assert (
-        read.text.count(HOSTILE) == 8
-    )  # title, heading, lead, a fact's name and value, a section's title and text, a row
+    assert read.text.count(HOSTILE) == 8  # title, heading, lead, a fact's name and value, a section's title and text, a row
     [image] = [attributes for tag, attributes in read.tags if tag == "img"]
     assert image["alt"] == HOSTILE
 

@@ -7,9 +7,7 @@ from dsopt.storage import METRICS
 
 
 def metrics(*rows: tuple[str, int, float, str, str, float]) -> pa.Table:
-    columns = zip(
-        *[(run, 0, step, seconds, split, name, value) for run, step, seconds, split, name, value in rows], strict=True
-    )
+    columns = zip(*[(run, 0, step, seconds, split, name, value) for run, step, seconds, split, name, value in rows], strict=True)
     return pa.table([list(column) for column in columns], schema=METRICS)
 
 
