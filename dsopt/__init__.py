@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
+from dsopt.version import __version__
+
 if TYPE_CHECKING:
     from dsopt.data.images import load_subset
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "load_subset"]
 
 

@@ -249,7 +249,7 @@ def _check_values(config: Config) -> None:
     for part, section in (("autoencoder", config.autoencoder), ("train", config.train)):
         rules += [
             (section.steps >= 1, f"{part}.steps", "at least 1"),
-            (section.batch_size >= 1, f"{part}.batch_size", "at least 1"),
+            (section.batch_size >= max(1, config.cluster.workers), f"{part}.batch_size", "at least 1 image for every worker"),
             (0 < section.learning_rate < math.inf, f"{part}.learning_rate", "above 0"),
             (0 <= section.momentum < 1, f"{part}.momentum", "in [0, 1)"),
         ]

@@ -29,8 +29,8 @@ import pyarrow.fs as pf
 import pyarrow.parquet as pq
 import yaml
 
-from dsopt import __version__
 from dsopt.errors import InputError, JobError
+from dsopt.version import __version__
 
 FORMAT = 1  # part of every stage's hash: raise it when a stage's code changes what it writes
 RETRY_SECONDS = 120.0  # how long an unreachable object store is waited for; outages of 40 s were seen in practice
