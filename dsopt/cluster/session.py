@@ -44,6 +44,8 @@ def connect() -> Any:
     address = os.environ.get("RAY_ADDRESS") or "local"
     if address == "local":
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a cluster of this process alone, bound to this machine
+    else:
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")  # the default tells a wrong address after minutes
     import ray
 
     if not ray.is_initialized():
