@@ -42,7 +42,7 @@ def start(job: str, *overrides: str, cwd: Path = REPOSITORY, **env: str) -> subp
     return subprocess.Popen(command, cwd=cwd, env=os.environ | env, text=True, start_new_session=True, **pipes)  # type: ignore[return-value]
 
 
-def shell(job: str, *overrides: str, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+def shell(job: str, *overrides: str, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
     """A job from the shell, to its end."""
     process = start(job, *overrides, **env)
     try:

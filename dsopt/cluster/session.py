@@ -45,7 +45,7 @@ def connect() -> Any:
     if address == "local":
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a cluster of this process alone, bound to this machine
     else:
-        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")  # the default tells a wrong address after minutes
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # of 40 s; the default is 20
     import ray
 
     if not ray.is_initialized():

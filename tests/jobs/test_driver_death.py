@@ -34,7 +34,7 @@ MOMENTS = [
 def test_killed_at_every_stage(pictures: str, undisturbed: str, tmp_path: Path) -> None:
     arguments = ["data.name=parquet", f"data.root={pictures}", f"storage={tmp_path}", "cluster.workers=0", *SMALL]
     command = [sys.executable, str(Path(__file__).parent / "killed.py"), json.dumps(MOMENTS), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "goes on after 2 shards" in done.stdout and "goes on after step 20" in done.stdout
     assert_same(tables(str(tmp_path)), tables(undisturbed), tolerance=0)
@@ -70,7 +70,7 @@ def test_two_at_once(pictures: str, undisturbed: str, tmp_path: Path) -> None:
     arguments = ["data.name=parquet", f"data.root={pictures}", f"storage={tmp_path}", "cluster.workers=0", *SMALL]
     jobs = [start("optimize", *arguments) for _ in range(2)]
     for job in jobs:
-        _, errors = job.communicate(timeout=120)
+        _, errors = job.communicate(timeout=600)
         assert (job.returncode, errors) == (0, "")
     assert_same(tables(str(tmp_path)), tables(undisturbed), tolerance=0)
 
