@@ -116,7 +116,11 @@ def cpus_each(nodes: Sequence[int], workers: int) -> float:
 def voice() -> Iterator[Any]:
     """A handle that lets workers speak through this process's output: pass it to `speak_through` there."""
     ray = connect()
-    board = ray.remote(num_cpus=0)(_Board).remote()
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    # Where the driver is: on any other node it could be lost with that node.
+    beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board = ray.remote(num_cpus=0, scheduling_strategy=beside)(_Board).remote()
     stop = threading.Event()
 
     def listen() -> None:
