@@ -1,5 +1,6 @@
 """Run jobs as a person does, and compare the tables that they leave."""
 
+import atexit
 import io
 import os
 import re
@@ -39,7 +40,9 @@ def start(job: str, *overrides: str, cwd: Path = REPOSITORY, **env: str) -> subp
     """A job, started from the shell in a session of its own."""
     command = [sys.executable, str(cwd / "jobs" / f"{job}.py"), *overrides]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=cwd, env=os.environ | env, text=True, start_new_session=True, **pipes)  # type: ignore[return-value]
+    process = subprocess.Popen(command, cwd=cwd, env=os.environ | env, text=True, start_new_session=True, **pipes)
+    atexit.register(process.kill)  # should its test fail before its end
+    return process  # type: ignore[return-value]
 
 
 def shell(job: str, *overrides: str, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
@@ -119,7 +122,7 @@ def assert_same(found: dict[str, pa.Table], expected: dict[str, pa.Table], *, to
                 assert left.equals(right), f"{name}.{column}"
 
 
-def until(condition: Callable[[], object], seconds: float = 60, every: float = 0.005) -> None:
+def until(condition: Callable[[], object], seconds: float = 180, every: float = 0.005) -> None:
     """Wait until something is so."""
     deadline = time.monotonic() + seconds
     while not condition():

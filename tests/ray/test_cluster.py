@@ -43,13 +43,15 @@ def cluster() -> Iterator[Cluster]:
             made.nodes.append(psutil.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True))
         until(lambda: "Ray runtime started" in log.read_text())
 
-    node("--head", f"--temp-dir={folder}", f"--port={port}", f"--dashboard-port={dashboard}", "--disable-usage-stats")
-    node(f"--address={made.address}")
-    node(f"--address={made.address}")
-    yield made
-    for one in made.nodes[::-1]:  # never `ray stop`: it would end everybody's Ray on this machine
-        end(one)
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        node("--head", f"--temp-dir={folder}", f"--port={port}", f"--dashboard-port={dashboard}", "--disable-usage-stats")
+        node(f"--address={made.address}")
+        node(f"--address={made.address}")
+        yield made
+    finally:
+        for one in made.nodes[::-1]:  # never `ray stop`: it would end everybody's Ray on this machine
+            end(one)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def end(node: psutil.Popen) -> None:
