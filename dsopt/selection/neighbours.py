@@ -1,0 +1,97 @@
+"""The nearest other rows of every row."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dsopt.errors import InputError
+
+EXACT_ROWS = 50_000  # up to here exact, with or without faiss: about a minute on two cores
+MOST_ROWS = 500_000  # a hundred times the work; more than that is not waited for
+BLOCK = 1 << 24  # distances held together: 64 MB
+PAIRS = 1 << 16  # pairs of rows compared together
+
+
+def nearest(embeddings: Float[Tensor, "n d"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
+    """The squared Euclidean distances to the k nearest other rows and which they are, nearest first, ties by the lowest row.
+
+    Exact up to `EXACT_ROWS` rows. Beyond, if faiss is installed, each row is compared with those in the 64 nearest of 4 sqrt(n)
+    clusters (Jégou et al. 2011, "Product quantization for nearest neighbor search", section IV, without the quantisation), which
+    misses few; it is repeatable, as graphs (HNSW) built by several threads are not.
+
+    Raises:
+        ValueError: k is negative, or there are not k other rows.
+        InputError: more than `MOST_ROWS` rows, and faiss is not installed.
+    """
+    rows = len(embeddings)
+    if not 0 <= k < rows:
+        raise ValueError(f"{rows} rows do not have {k} others each")
+    centred = embeddings - embeddings.mean(0)  # short vectors: less is lost in the difference of their squares
+    if rows > EXACT_ROWS:
+        try:
+            return _probe(centred, k)
+        except ImportError:
+            if rows > MOST_ROWS:
+                raise InputError(f"nearest neighbours among {rows} rows need faiss: pip install 'dsopt[faiss]'.") from None
+    return _compare_all(centred, torch.arange(rows), k)
+
+
+def _compare_all(x: Float[Tensor, "n d"], rows: Int[Tensor, " m"], k: int) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
+    """The k nearest others of some rows, exactly: all that could be are found by matrix products, then measured."""
+    if not k or not len(rows):
+        return x.new_empty(len(rows), k), rows.new_empty(len(rows), k)
+    squares = x.square().sum(1)
+    found = [_compare_block(x, squares, block, k) for block in rows.split(max(BLOCK // len(x), 1))]
+    return torch.cat([distances for distances, _ in found]), torch.cat([others for _, others in found])
+
+
+def _compare_block(
+    x: Float[Tensor, "n d"], squares: Float[Tensor, " n"], block: Int[Tensor, " b"], k: int
+) -> tuple[Float[Tensor, "b k"], Int[Tensor, "b k"]]:
+    rough = torch.addmm(squares, x[block], x.T, alpha=-2).add_(squares[block, None])
+    rough[torch.arange(len(block)), block] = torch.inf
+    kth = rough.kthvalue(k).values
+    # A rough distance is wrong by at most e (|x| + |y|)^2, where e is d times epsilon. If |y| < 2 |x|, that is at most 9 e |x|^2;
+    # otherwise |x - y| > |y| / 2, and it is at most 9 e of the distance. Twice that, as the k-th may be wrong as well.
+    slack = 18 * x.shape[1] * torch.finfo(x.dtype).eps * (squares[block] + kth.clamp(min=0))
+    here, others = (rough <= (kth + slack)[:, None]).nonzero(as_tuple=True)
+    distances = _measure(x, block[here], others)
+    order = distances.argsort(stable=True)
+    order = order[here[order].argsort(stable=True)]  # by row, then distance, then the other row
+    counts = here.bincount(minlength=len(block))
+    first = counts.cumsum(0) - counts
+    best = order[first[:, None] + torch.arange(k)]
+    return distances[best], others[best]
+
+
+def _measure(x: Float[Tensor, "n d"], some: Int[Tensor, " p"], others: Int[Tensor, " p"]) -> Float[Tensor, " p"]:
+    """Squared distances of pairs of rows, by differences: those of equal rows are equal, and nought is nought."""
+    pairs = zip(some.split(PAIRS), others.split(PAIRS), strict=True)
+    return torch.cat([(x[a] - x[b]).square_().sum(1) for a, b in pairs])
+
+
+def _probe(x: Float[Tensor, "n d"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
+    """The k nearest others in the clusters around each row; exactly where those hold too few."""
+    import faiss
+
+    rows, size = x.shape
+    lists = int(4 * rows**0.5)
+    index = faiss.IndexIVFFlat(faiss.IndexFlatL2(size), size, lists)
+    index.nprobe = 64
+    index.train(x[:: max(rows // (64 * lists), 1)].numpy())
+    index.add(x.numpy())
+    distances, others = [], []
+    for block in torch.arange(rows).split(PAIRS // 8):
+        found = torch.from_numpy(index.search(x[block].numpy(), k + 1)[1]).long()
+        missing = (found < 0).any(1)
+        exact = found.clamp(min=0)
+        measured = _measure(x, block.repeat_interleave(k + 1), exact.flatten()).view(len(block), k + 1)
+        # A row finds itself, or k + 1 that are no farther: then the last of these goes.
+        measured[exact == block[:, None]] = torch.inf
+        exact, by_row = exact.sort(1)
+        nearest_first = measured.gather(1, by_row).sort(1, stable=True)
+        near, which = nearest_first.values[:, :k], exact.gather(1, nearest_first.indices)[:, :k]
+        near[missing], which[missing] = _compare_all(x, block[missing], k)
+        distances.append(near)
+        others.append(which)
+    return torch.cat(distances), torch.cat(others)
