@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,6 +102,24 @@ class CompareConfig:
 
 
 @dataclass
+class SweepConfig:
+    title: str = _key("sweep", "a word for its folder and its page")
+    paper: str = _key("", "what the paper had, told in the report")
+    grid: dict[str, Any] = _key({}, "keys and their values, every combination a row: sweep.grid.train.split=[0,0.5,1]")
+    also: list[list[str]] = _key([], "rows beside the grid, each a list of overrides: [[train.split=0]]")
+    equal_cost: bool = _key(False, "one more row: full data, given the seconds that choosing with `select` takes on top")
+    seeds: int = _key(3, "runs of every row, with seed, seed+1, ...; a search has one of each sample")
+    x: str | None = _key(None, "the key on the x axis of the figure; not given: the first of the grid that has numbers")
+    searcher: Literal["grid", "random", "optuna"] = _key("grid", "where trials come from: sweep.grid, or samples of sweep.space")
+    space: dict[str, Any] = _key({}, "of a search: sweep.space.train.learning_rate={log: [0.001, 0.5]}, {uniform: ...} or a list")
+    samples: int = _key(20, "trials of a search")
+    scheduler: Literal["none", "asha"] = _key("none", "asha: stop trials early whose validation accuracy falls behind")
+    grace: float = _key(0.1, "asha: share of its budget that every trial gets")
+    reduction: int = _key(3, "asha: one of so many goes on at each halving")
+    gpus: float = _key(1.0, "GPUs a trial, where workers have one; 0.25: four trials on each")
+
+
+@dataclass
 class ClusterConfig:
     workers: int = _key(1, "processes that train and embed, one a GPU or share of the CPUs; 0: without Ray")
     gpu: bool | None = _key(None, "one GPU a worker; not given: if the cluster has any now (say true if it starts from none)")
@@ -120,6 +139,7 @@ class Config:
     select: SelectConfig = _part(SelectConfig)
     train: TrainConfig = _part(TrainConfig)
     compare: CompareConfig = _part(CompareConfig)
+    sweep: SweepConfig = _part(SweepConfig)
     cluster: ClusterConfig = _part(ClusterConfig)
 
 
@@ -154,7 +174,15 @@ def load(arguments: Sequence[str], presets: Path | None = None) -> Config:
     named = [a.removeprefix("preset=") for a in arguments if a.startswith("preset=")]
     overrides = [o for name in named for o in _preset(name, presets)]
     overrides += [a for a in arguments if not a.startswith("preset=")]
-    tree = OmegaConf.structured(Config)
+    return _checked(OmegaConf.structured(Config), overrides)
+
+
+def variant(config: Config, overrides: Sequence[str]) -> Config:
+    """The checked configuration with some more overrides: a trial of a sweep. Raises InputError as `load` does."""
+    return _checked(OmegaConf.structured(config), overrides)
+
+
+def _checked(tree: DictConfig, overrides: Sequence[str]) -> Config:
     for override in overrides:
         tree = _apply(tree, override)
     try:
@@ -229,6 +257,12 @@ def _check_values(config: Config) -> None:
         (config.data.limit is None or config.data.limit >= 1, "data.limit", "at least 1"),
         (config.cluster.workers >= 0, "cluster.workers", "0 (without Ray) or more"),
         (config.compare.seeds >= 1, "compare.seeds", "at least 1"),
+        (re.fullmatch(r"[\w.-]+", config.sweep.title), "sweep.title", "a word of letters, digits, _, - and ."),
+        (config.sweep.seeds >= 1, "sweep.seeds", "at least 1"),
+        (config.sweep.samples >= 1, "sweep.samples", "at least 1"),
+        (0 < config.sweep.grace < 1, "sweep.grace", "a share in (0, 1)"),
+        (config.sweep.reduction >= 2, "sweep.reduction", "at least 2"),
+        (0 < config.sweep.gpus <= 1, "sweep.gpus", "in (0, 1]"),
         (0 <= config.train.split <= 1, "train.split", "a share in [0, 1]"),
         (all(0 < s <= 1 for s in config.compare.splits), "compare.splits", "shares in (0, 1]"),
         (
