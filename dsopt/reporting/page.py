@@ -5,7 +5,7 @@ import struct
 from dataclasses import dataclass
 from html import escape
 
-from dsopt.reporting.tables import HEADER, ResultRow, cells, note
+from dsopt.reporting.tables import ResultRow, cells, header, note
 
 # The page may load nothing but its own images and style, should hostile text ever get past the escaping.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -105,15 +105,17 @@ def page(title: str, lead: str, facts: dict[str, str], sections: list[Section]) 
 
 def results_table(rows: list[ResultRow]) -> str:
     """The table of results, and a line on what its columns mean."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in HEADER)
+    return f'{table(header(rows), cells(rows))}\n<p class="note">{escape(note(rows))}</p>'
+
+
+def table(head: list[str], lines: list[list[str]]) -> str:
+    """Any table; the first cell of a line is its name."""
+    titles = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     body = "".join(
         f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{_padded(cell)}</td>" for cell in others)}</tr>\n'
-        for name, *others in cells(rows)
+        for name, *others in lines
     )
-    return (
-        f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n'
-        f'<p class="note">{escape(note(rows))}</p>'
-    )
+    return f'<div class="wide"><table>\n<thead><tr>{titles}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>'
 
 
 def _padded(cell: str) -> str:

@@ -2,7 +2,7 @@
 
 import statistics
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +23,7 @@ class RunInfo:
         split: share of the budget spent on the subset; 0 for full data.
         images: size of the subset, or of the full set.
         choosing_seconds: what choosing the subset cost; 0 for full data.
+        settings: what the row is described by in columns of their own, instead of by its name: {"budget": "0.1"}.
     """
 
     run: str
@@ -32,11 +33,17 @@ class RunInfo:
     seed: int
     images: int
     choosing_seconds: float
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One row of the table: means over its runs. Accuracy is in 0..1; its deviation is None for a single seed."""
+    """One row of the table: means over its runs. Accuracy is in 0..1; its deviation is None for a single seed.
+
+    Args:
+        split: share of the budget spent on the subset.
+        judged_on: the images that accuracy is of: "test" or "validation".
+    """
 
     row: str
     method: str
@@ -48,26 +55,28 @@ class ResultRow:
     training_seconds: float
     choosing_seconds: float
     total_seconds: float
+    settings: dict[str, str] = field(default_factory=dict)
+    judged_on: str = "test"
 
 
-def summarise(metrics: pa.Table, runs: list[RunInfo]) -> list[ResultRow]:
+def summarise(metrics: pa.Table, runs: list[RunInfo], judged_on: str = "test") -> list[ResultRow]:
     """The rows of the table, in the order in which `runs` first names them.
 
-    The accuracy of a run is that on the test split at its last step, never the best one; its training time is the
-    largest `seconds` among its rows. Deviations are sample deviations. Raises JobError for a run without a test
+    The accuracy of a run is that on the split `judged_on` at its last step, never the best one; its training time is the
+    largest `seconds` among its rows. Deviations are sample deviations. Raises JobError for a run without such an
     accuracy.
     """
-    tested = metrics.filter((pc.field("split") == "test") & (pc.field("name") == "accuracy")).sort_by("step")
+    tested = metrics.filter((pc.field("split") == judged_on) & (pc.field("name") == "accuracy")).sort_by("step")
     accuracy = dict(zip(tested["run"].to_pylist(), tested["value"].to_pylist(), strict=True))  # the last step wins
     longest = metrics.group_by("run").aggregate([("seconds", "max")])
     seconds = dict(zip(longest["run"].to_pylist(), longest["seconds_max"].to_pylist(), strict=True))
     for run in runs:
         if accuracy.get(run.run) is None:
             raise JobError(
-                f"run {run.run!r} ({run.row}): its metrics have no test accuracy (split=test, name=accuracy); "
+                f"run {run.run!r} ({run.row}): its metrics have no {judged_on} accuracy (split={judged_on}, name=accuracy); "
                 "did its training finish?"
             )
-    return [_row(group, accuracy, seconds) for group in by_row(runs).values()]
+    return [_row(group, accuracy, seconds, judged_on) for group in by_row(runs).values()]
 
 
 def by_row(runs: list[RunInfo]) -> dict[str, list[RunInfo]]:
@@ -78,7 +87,7 @@ def by_row(runs: list[RunInfo]) -> dict[str, list[RunInfo]]:
     return groups
 
 
-def _row(runs: list[RunInfo], accuracy: dict[str, float], seconds: dict[str, float]) -> ResultRow:
+def _row(runs: list[RunInfo], accuracy: dict[str, float], seconds: dict[str, float], judged_on: str) -> ResultRow:
     accuracies = [accuracy[run.run] for run in runs]
     training = statistics.fmean(seconds[run.run] for run in runs)
     choosing = statistics.fmean(run.choosing_seconds for run in runs)
@@ -93,20 +102,32 @@ def _row(runs: list[RunInfo], accuracy: dict[str, float], seconds: dict[str, flo
         training_seconds=training,
         choosing_seconds=choosing,
         total_seconds=training + choosing,
+        settings=runs[0].settings,
+        judged_on=judged_on,
     )
 
 
+def header(rows: list[ResultRow]) -> list[str]:
+    """The columns' names: HEADER, or settings and the number of runs in place of the row's name."""
+    settings = list(rows[0].settings) if rows else []
+    return [*settings, "n", *HEADER[1:]] if settings else HEADER
+
+
 def cells(rows: list[ResultRow]) -> list[list[str]]:
-    """The table's cells as text, one list a row, under HEADER; a missing deviation is blanks, so that means line up."""
+    """The table's cells as text, one list a row, under `header`; a missing deviation is blanks, so that means line up."""
     accuracies = [percent(row.accuracy_mean, row.accuracy_sd) for row in rows]
     if any(row.accuracy_sd is not None for row in rows):
         blank = " " * len(" ± 0.00")
         accuracies = [a + blank if row.accuracy_sd is None else a for a, row in zip(accuracies, rows, strict=True)]
     times = [[row.training_seconds, row.choosing_seconds, row.total_seconds] for row in rows]
     return [
-        [row.row, f"{row.images:,}", accuracy, *(f"{t:,.1f}" for t in time)]
+        [*_leading(row), f"{row.images:,}", accuracy, *(f"{t:,.1f}" for t in time)]
         for row, accuracy, time in zip(rows, accuracies, times, strict=True)
     ]
+
+
+def _leading(row: ResultRow) -> list[str]:
+    return [*row.settings.values(), str(row.seeds)] if row.settings else [row.row]
 
 
 def percent(mean: float, sd: float | None) -> str:
@@ -118,20 +139,23 @@ def note(rows: list[ResultRow]) -> str:
     """What the columns mean, in one or two sentences."""
     counts = sorted({row.seeds for row in rows})
     seeds = " to ".join(str(n) for n in counts[:: max(1, len(counts) - 1)])
+    images = "held-out training" if rows and rows[0].judged_on == "validation" else "test"
     accuracy = (
-        f"Accuracy on the test images after the last step, mean ± sample standard deviation over {seeds} seeds."
+        f"Accuracy on the {images} images after the last step, mean ± sample standard deviation over {seeds} seeds."
         if counts and counts[-1] > 1
-        else "Accuracy on the test images after the last step, one seed: differences may be chance."
+        else f"Accuracy on the {images} images after the last step, one seed: differences may be chance."
     )
     return f"{accuracy} Choosing counts everything done to get the subset; total is training plus choosing."
 
 
 def as_text(rows: list[ResultRow]) -> str:
     """The table for a terminal."""
-    table = [HEADER, *cells(rows)]
-    widths = [max(len(line[i]) for line in table) for i in range(len(HEADER))]
+    head = header(rows)
+    table, words = [head, *cells(rows)], max(1, len(head) - len(HEADER))
+    widths = [max(len(line[i]) for line in table) for i in range(len(head))]
     lines = [
-        "  ".join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))) for line in table
+        "  ".join(c.ljust(w) if i < words else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        for line in table
     ]
     rule = "  ".join("─" * width for width in widths)
     return "\n".join(line.rstrip() for line in [lines[0], rule, *lines[1:], rule, *textwrap.wrap(note(rows), len(rule))])
@@ -139,6 +163,6 @@ def as_text(rows: list[ResultRow]) -> str:
 
 def as_markdown(rows: list[ResultRow]) -> str:
     """The table for a README."""
-    table = [[cell.strip().replace("|", "\\|") for cell in line] for line in [HEADER, *cells(rows)]]
-    table.insert(1, ["---"] + ["---:"] * (len(HEADER) - 1))
+    table = [[cell.strip().replace("|", "\\|") for cell in line] for line in [header(rows), *cells(rows)]]
+    table.insert(1, ["---"] + ["---:"] * (len(table[0]) - 1))
     return "\n".join(f"| {' | '.join(line)} |" for line in table) + f"\n\n{note(rows)}\n"

@@ -3,16 +3,28 @@
 import ctypes
 import platform
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 
+def _unwatched(share: float, state: Any) -> None: ...
+
+
 @dataclass(frozen=True)
 class Worker:
+    """One of `world` processes.
+
+    Args:
+        watch: told the share of a training run's budget that is spent, and the loop's state, as it goes; may raise to end the run.
+    """
+
     rank: int = 0
     world: int = 1
     device: torch.device = torch.device("cpu")
+    watch: Callable[[float, Any], None] = field(default=_unwatched, compare=False)
 
     @property
     def leads(self) -> bool:

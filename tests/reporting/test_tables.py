@@ -76,3 +76,32 @@ def test_markdown_keeps_its_columns_whatever_the_names() -> None:
     lines = as_markdown([row("a | b", 0.5, 0.1)]).splitlines()
     assert lines[2].startswith("| a \\| b | 4,320 | 50.00 ± 10.00 | 12.0 | 0.5 | 12.5 |")
     assert lines[0].count("|") == lines[1].count("|") == lines[2].replace("\\|", "").count("|")
+
+
+def test_settings_are_columns_of_their_own() -> None:
+    table = metrics(*[(run, 10, 4.0, "validation", "accuracy", 0.5) for run in "abc"])
+    runs = [
+        RunInfo(run, f"row {lr}", "full", 0.0, 0, 10, 0.0, {"training data": "full data", "rate": lr})
+        for run, lr in zip("abc", ["0.1", "0.1", "0.25"], strict=True)
+    ]
+    rows = summarise(table, runs, "validation")
+    lines = as_text(rows).splitlines()
+    assert lines[0].split() == [
+        "training",
+        "data",
+        "rate",
+        "n",
+        "images",
+        "accuracy",
+        "%",
+        "training",
+        "s",
+        "choosing",
+        "s",
+        "total",
+        "s",
+    ]
+    assert lines[2].split()[:4] == ["full", "data", "0.1", "2"] and lines[3].split()[:4] == ["full", "data", "0.25", "1"]
+    assert lines[2].index("0.1") == lines[3].index("0.25")  # words stand at the left
+    assert "held-out" in lines[-2] + lines[-1] and "test images" not in as_text(rows)
+    assert as_markdown(rows).splitlines()[0].startswith("| training data | rate | n | images |")

@@ -1,0 +1,104 @@
+"""How the trials of a sweep are named and put together: rows of the table with a column a setting, lines of the figure."""
+
+import functools
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dsopt.config import Config
+from dsopt.reporting.lines import Point, accuracy_lines
+from dsopt.reporting.tables import RunInfo
+from dsopt.stages import report
+from dsopt.stages.standings import Standings
+from dsopt.stages.trials import Planned, leaves
+
+# Settings that do not concern a run on the full data alone.
+_CHOOSING = ("select", "embed", "autoencoder", "loss", "proxy", "teacher")
+
+
+def infos(trials: Sequence[Planned], done: Iterable[Planned]) -> list[RunInfo]:
+    """What every finished run counts for; trials that differ only in settings which do not concern them are one.
+
+    Args:
+        trials: all of them, whose overrides are the columns.
+    """
+    keys = list(dict.fromkeys(key for trial in trials for key in _overridden(trial) if key != "select.name"))
+    found: dict[tuple[str, str], RunInfo] = {}
+    for trial in done:
+        settings = {_short(key, keys): _cell(trial, key) for key in keys}
+        row = ", ".join([trial.row.title, *(f"{key} {value}" for key, value in settings.items() if value != "–")])
+        info = vars(report.info(trial.row, trial.trial.seed, trial.run.stage))
+        info |= {"row": row, "settings": {"training data": trial.row.title} | settings}
+        found[row, info["run"]] = RunInfo(**info)
+    return list(found.values())
+
+
+def lines(config: Config, trials: Sequence[Planned], standings: Standings) -> bytes | None:
+    """The figure over `sweep.x`, a line for every combination of the grid's other keys; None where there is no grid."""
+    grid = [key for key, _ in leaves("sweep.grid", config.sweep.grid)]
+    if config.sweep.searcher != "grid" or not grid:
+        return None
+    x = config.sweep.x or _first_with_numbers(grid, trials)
+    others = [key for key in grid if key != x]
+    series: dict[str, dict[Any, list[float]]] = {}
+    beside: dict[str, list[float]] = {}
+    for trial in trials:
+        standing = standings.runs[trial.run.stage.hash]
+        if standing.status != "done" or standing.accuracy is None:
+            continue
+        if trial.trial.equal_cost or _overridden(trial) != grid:
+            more = [text for text in trial.trial.overrides if text != "train.split=0"]
+            beside.setdefault(", ".join([trial.row.title, *more]), []).append(standing.accuracy)
+        else:
+            line = ", ".join(_named(key, _value(trial.config, key), others) for key in others) or "the grid"
+            series.setdefault(line, {}).setdefault(_value(trial.config, x), []).append(standing.accuracy)
+    if not series:
+        return None
+    points = {line: [_point(at, values) for at, values in found.items()] for line, found in series.items()}
+    return accuracy_lines(points, {title: statistics.fmean(values) for title, values in beside.items()}, x)
+
+
+def _point(at: Any, values: list[float]) -> Point:
+    return Point(at, statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def _overridden(trial: Planned) -> list[str]:
+    return [text.partition("=")[0] for text in trial.trial.overrides]
+
+
+def _short(key: str, keys: Sequence[str]) -> str:
+    """The last word of a key that tells, if it is no other key's."""
+
+    def last(key: str) -> str:
+        return key.removesuffix(".name").rpartition(".")[2]
+
+    return last(key) if sum(last(other) == last(key) for other in keys) == 1 else key
+
+
+def _named(key: str, value: Any, keys: Sequence[str]) -> str:
+    return str(value) if key.endswith(".name") else f"{_short(key, keys)} {_text(value)}"
+
+
+def _cell(trial: Planned, key: str) -> str:
+    chosen = trial.row.subset is not None or "scores" in trial.run.stage.inputs
+    concerned = chosen or key.partition(".")[0] not in _CHOOSING
+    return _text(_value(trial.config, key)) if concerned else "–"
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else "–" if value is None else str(value)
+
+
+def _value(config: Config, key: str) -> Any:
+    def below(part: Any, word: str) -> Any:
+        return part.get(word) if isinstance(part, dict) else getattr(part, word)
+
+    return functools.reduce(below, key.split("."), config)
+
+
+def _first_with_numbers(grid: list[str], trials: Sequence[Planned]) -> str:
+    def numbers(key: str) -> bool:
+        values = [_value(trial.config, key) for trial in trials if _overridden(trial) == grid]
+        return all(isinstance(value, int | float) for value in values) and len(set(values)) > 1
+
+    return next((key for key in grid if numbers(key)), grid[0])

@@ -1,0 +1,40 @@
+"""The sweep job, as a person runs it."""
+
+from pathlib import Path
+
+import pytest
+from running import SMALL, one_line, shell
+
+ARGUMENTS = ("cluster.workers=0", *SMALL, "train.steps=4", "data.limit=100", "sweep.seeds=1")
+
+
+@pytest.mark.slow
+def test_dry_run_wrong_input_and_a_sweep(tmp_path: Path) -> None:
+    grid = "sweep.grid.select.name=[random,top_activation]"
+    shown = shell("sweep", f"storage={tmp_path}/new", *ARGUMENTS, grid, "dry_run=true")
+    assert (shown.returncode, shown.stderr) == (0, "") and not list(tmp_path.iterdir())
+    steps = [line[7:].split()[0] for line in shown.stdout.splitlines() if line.startswith("to do")]
+    assert steps == ["ingest", "select", "train", "autoencoder", "embed", "select", "train", "sweep"]
+    wrong = shell("sweep", f"storage={tmp_path}/new", *ARGUMENTS, "sweep.grid.select.name=[random,kcentre]")
+    assert wrong.returncode == 2 and "Did you mean 'kcenter'" in one_line(wrong.stderr) and not list(tmp_path.iterdir())
+    done = shell("sweep", f"storage={tmp_path}/new", *ARGUMENTS, grid)
+    assert (done.returncode, done.stderr) == (0, "")
+    report = Path(done.stdout.splitlines()[-1].split()[-1])
+    assert report.is_relative_to(tmp_path / "new" / "sweep") and "<html" in report.read_text()
+    told = [line for line in done.stdout.splitlines() if line.startswith("trial ")]
+    assert [line.split()[:4] for line in told] == [
+        ["trial", "1/2", "select.name=random", "seed=0:"],
+        ["trial", "2/2", "select.name=top_activation", "seed=0:"],
+    ]
+
+
+@pytest.mark.slow
+def test_without_labels(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for i in range(30):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.new("L", (24, 24), i * 8).save(tmp_path / "images" / f"{i}.png")
+    data = ("data.name=folder", f"data.root={tmp_path}/images", "data.limit=null")
+    ended = shell("sweep", f"storage={tmp_path}/runs", *ARGUMENTS, *data, "sweep.grid.train.split=[0,1]")
+    assert ended.returncode == 2 and "labels" in one_line(ended.stderr) and not list((tmp_path / "runs").glob("train"))

@@ -1,0 +1,57 @@
+"""Sweeps on Ray Tune, as a person starts them; and one that is killed."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from running import SMALL, one_line, shell, start, until
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+BASE = (*SMALL, "data.limit=200", "train.split=0", "sweep.seeds=1", "cluster.checkpoint_seconds=0")
+
+
+def listed(storage: Path) -> list[dict]:
+    (file,) = storage.glob("sweep/*/trials.parquet")
+    timed = ("training_seconds", "choosing_seconds")
+    return [{key: value for key, value in row.items() if key not in timed} for row in pq.read_table(file).to_pylist()]
+
+
+def test_one_fails_and_a_killed_sweep_goes_on(tmp_path: Path) -> None:
+    arguments = [*BASE, "sweep.grid.train.learning_rate=[0.01,0.02,0.03,0.04,1e30,0.05]"]
+    alone = shell("sweep", f"storage={tmp_path}/alone", *arguments, "cluster.workers=0")
+    assert alone.returncode == 1 and "1 of 6 trials failed" in one_line(alone.stderr)
+
+    storage = tmp_path / "ray"
+    job = start("sweep", f"storage={storage}", *arguments, "cluster.workers=2")
+    until(lambda: len(list(storage.glob("train/*/_DONE"))) >= 2)
+    job.kill()
+    job.communicate()
+    done = {path: path.stat().st_mtime_ns for mark in storage.glob("train/*/_DONE") for path in mark.parent.rglob("*")}
+    again = shell("sweep", f"storage={storage}", *arguments, "cluster.workers=2")
+    assert again.returncode == 1 and "1 of 6 trials failed" in one_line(again.stderr)
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert all(len(list(folder.glob("model-*"))) == 1 for folder in storage.glob("train/*") if (folder / "_DONE").exists())
+
+    assert listed(storage) == listed(tmp_path / "alone")
+    failed = [row for row in listed(storage) if row["status"] == "failed"]
+    assert len(failed) == 1 and "diverged at step" in failed[0]["reason"]
+    assert "failed: " in again.stdout and "trial 6/6" in again.stdout
+    accuracies = [
+        [line.split()[5] for line in ended.stdout.splitlines() if line.startswith("full data ")] for ended in (alone, again)
+    ]
+    assert accuracies[0] == accuracies[1] and len(accuracies[0]) == 5
+
+
+def test_asha_and_a_search(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    space = ("sweep.searcher=optuna", "sweep.space.train.learning_rate={log: [1e-7, 0.1]}", "sweep.samples=6")
+    asha = ("sweep.scheduler=asha", "sweep.grace=0.25", "sweep.reduction=2", "train.validate_every=20", "train.average=0.5")
+    arguments = [f"storage={tmp_path}", *BASE, *space, *asha, "train.steps=80", "cluster.workers=2"]
+    ended = shell("sweep", *arguments)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    rows = listed(tmp_path)
+    assert len(rows) == 6 and {row["status"] for row in rows} == {"done", "stopped"}
+    assert all(row["reason"].startswith("stopped at step") for row in rows if row["status"] == "stopped")
+    best = max(rows, key=lambda row: row["accuracy"])
+    assert next(line for line in ended.stdout.splitlines() if line.startswith("best ")).split()[1] == best["overrides"][0]
