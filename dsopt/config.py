@@ -65,7 +65,22 @@ class AutoencoderConfig(OptimizerConfig, Choice):
 
 
 @dataclass
+class ClassifierConfig(OptimizerConfig, Choice):
+    name: str = _key("classifier24", "the network to train")
+    augment: list[str] = _key(["crop", "flip", "brightness", "contrast"], "training transforms, in order")
+    standardise: Literal["deviation", "variance"] = _key("deviation", "divide by the deviation, or as the paper's text says")
+    weight_decay: float = _key(0.004, "on the fully connected layers only")
+    average: float = _key(0.999, "decay of the averaged weights that are tested")
+    learning_rate: float = _key(0.05, "of SGD; the paper's 0.1 was for batches of 1,024")
+
+
+@dataclass
 class EmbedConfig:
+    source: Literal["autoencoder", "proxy", "network", "table"] = _key("autoencoder", "what makes the embeddings")
+    network: str = _key("resnet18", "a classifier of torchvision.models, for source=network")
+    weights: str | None = _key(None, "its weights: the path or s3:// URI of a state dictionary saved by torch")
+    size: int = _key(224, "pixels a side that it takes; images are enlarged to that")
+    table: str | None = _key(None, "Parquet with `id` and `embedding`, for source=table: a file, a folder or a glob")
     batch_size: int = _key(512, "images a forward pass")
     precision: Literal["auto", "bf16", "fp32"] = _key("fp32", "fp32 gives the same values on any number of workers")
 
@@ -75,21 +90,25 @@ class SelectConfig(Choice):
     name: str = _key("top_activation", "the selection method")
     budget: int | float = _key(0.0864, "how many images: a count (4320), or a share of the training set (0.0864)")
     per_class: bool = _key(False, "choose the same number from every class")
+    pca: int | None = _key(None, "look only at this many principal components of the embeddings")
+    shard_rows: int = _key(
+        1_000_000, "embeddings seen at once; if there are more, every shard chooses first"
+    )
+    soft_labels: Literal["none", "proxy", "teacher"] = _key("none", "whose probabilities are kept with the chosen images")
+    views: int = _key(8, "augmented views of an image that a soft label is averaged over")
 
 
 @dataclass
-class TrainConfig(OptimizerConfig, Choice):
-    name: str = _key("classifier24", "the network to train")
+class TrainConfig(ClassifierConfig):
     learner: Literal["classifier", "autoencoder"] = _key("classifier", "what `jobs/train.py` trains")
-    augment: list[str] = _key(["crop", "flip", "brightness", "contrast"], "training transforms, in order")
-    standardise: Literal["deviation", "variance"] = _key("deviation", "divide by the deviation, or as the paper's text says")
-    weight_decay: float = _key(0.004, "on the fully connected layers only")
-    average: float = _key(0.999, "decay of the averaged weights that are tested")
-    learning_rate: float = _key(0.05, "of SGD; the paper's 0.1 was for batches of 1,024")
+    sampler: Choice = _part(Choice, "how the full data is fed", name="shuffle")
+    overlap: bool = _key(False, "read the full set while the subset is trained on, and go over to it as it comes")
+    validation: float = _key(0.0, "share of the training images held out to judge by, instead of the test images")
+    validate_every: int = _key(0, "steps between two looks at them; 0: only after the last step")
     epochs: float | None = _key(None, "budget in epochs of the full set, instead of steps")
     seconds: float | None = _key(None, "budget in seconds of training, instead of steps")
     split: float = _key(0.5, "share of the budget on the subset; fine-tuning on everything gets the rest")
-    phases: list[dict[str, Any]] = _key([], "the phases spelled out: [{data: subset, steps: 500}, {data: full, epochs: 2}]")
+    phases: list[dict[str, Any]] = _key([], "instead: [{data: subset, steps: 500}, {data: full, steps: 90, sampler: {name: rs2}}]")
     subset: str | None = _key(None, "`jobs/train.py`: a subset's folder instead of the one that `select` describes")
 
 
@@ -136,6 +155,8 @@ class Config:
     autoencoder: AutoencoderConfig = _part(AutoencoderConfig)
     loss: Choice = _part(Choice, "of the autoencoder's reproductions", name="squared_error")
     embed: EmbedConfig = _part(EmbedConfig)
+    proxy: ClassifierConfig = _part(ClassifierConfig, steps=1000)
+    teacher: ClassifierConfig = _part(ClassifierConfig, steps=4000)
     select: SelectConfig = _part(SelectConfig)
     train: TrainConfig = _part(TrainConfig)
     compare: CompareConfig = _part(CompareConfig)
@@ -151,13 +172,14 @@ def choices(config: Config) -> list[tuple[str, registry.Registry, str, dict[str,
         ("autoencoder.schedule", registry.SCHEDULES, config.autoencoder.schedule),
         ("loss", registry.LOSSES, config.loss),
         ("select", registry.SELECTORS, config.select),
-        ("train", registry.MODELS, config.train),
-        ("train.schedule", registry.SCHEDULES, config.train.schedule),
+        ("train.sampler", registry.SAMPLERS, config.train.sampler),
     ]
+    for key, part in (("proxy", config.proxy), ("teacher", config.teacher), ("train", config.train)):
+        found += [(key, registry.MODELS, part), (f"{key}.schedule", registry.SCHEDULES, part.schedule)]
     named = [(key, family, choice.name, choice.options) for key, family, choice in found]
     named += [("compare.methods", registry.SELECTORS, name, {}) for name in config.compare.methods]
-    for key, names in (("autoencoder.augment", config.autoencoder.augment), ("train.augment", config.train.augment)):
-        named += [(key, registry.AUGMENTATIONS, name, {}) for name in names]
+    for key in ("autoencoder", "proxy", "teacher", "train"):
+        named += [(f"{key}.augment", registry.AUGMENTATIONS, name, {}) for name in getattr(config, key).augment]
     return named
 
 
@@ -194,7 +216,8 @@ def _checked(tree: DictConfig, overrides: Sequence[str]) -> Config:
             family.options(name, options)
         except InputError as error:
             raise InputError(f"{key}: {error}") from None
-    for key, kind, name in (("autoencoder", "autoencoder", config.autoencoder.name), ("train", "classifier", config.train.name)):
+    for key in ("autoencoder", "proxy", "teacher", "train"):
+        kind, name = "autoencoder" if key == "autoencoder" else "classifier", getattr(config, key).name
         if registry.MODELS.traits(name).kind != kind:
             fitting = [model for model in registry.MODELS.names() if registry.MODELS.traits(model).kind == kind]
             raise InputError(f"{key}.name={name}: is not a {kind}; valid: {', '.join(fitting)}.")
@@ -272,15 +295,38 @@ def _check_values(config: Config) -> None:
         ),
         (config.train.epochs is None or config.train.epochs > 0, "train.epochs", "above 0"),
         (config.train.seconds is None or config.train.seconds > 0, "train.seconds", "above 0"),
-        (0 <= config.train.average < 1, "train.average", "in [0, 1)"),
-        (0 <= config.train.weight_decay < math.inf, "train.weight_decay", "0 or more"),
+        (0 <= config.train.validation < 1, "train.validation", "in [0, 1)"),
+        (config.train.validate_every >= 0, "train.validate_every", "0 or more"),
+        (
+            not config.train.overlap or (not config.train.phases and config.train.sampler.name == "shuffle"),
+            "train.overlap",
+            "without train.phases (where it is data: overlap) and without a train.sampler",
+        ),
+        (
+            not config.train.validation
+            or not (config.train.overlap or any(phase.get("data") == "overlap" for phase in config.train.phases)),
+            "train.validation",
+            "0 where phases overlap: what to hold out is known only once all images are there",
+        ),
+        (config.select.pca is None or config.select.pca >= 1, "select.pca", "at least 1 component"),
+        (config.select.shard_rows >= 1, "select.shard_rows", "at least 1"),
+        (config.select.views >= 1, "select.views", "at least 1"),
+        (config.embed.size >= 1, "embed.size", "at least 1 pixel"),
+        (config.embed.source != "network" or config.embed.weights, "embed.weights", "given with embed.source=network"),
+        (config.embed.source != "table" or config.embed.table, "embed.table", "given with embed.source=table"),
         (config.embed.batch_size >= 1, "embed.batch_size", "at least 1"),
         (config.cluster.cpus_per_worker is None or config.cluster.cpus_per_worker >= 1, "cluster.cpus_per_worker", "at least 1"),
         (config.cluster.max_failures >= 0, "cluster.max_failures", "0 or more"),
         (config.cluster.checkpoint_seconds >= 0, "cluster.checkpoint_seconds", "0 or more"),
         (0 <= config.seed < 2**32, "seed", "in [0, 2^32)"),
     ]
-    for part, section in (("autoencoder", config.autoencoder), ("train", config.train)):
+    classifiers = {"proxy": config.proxy, "teacher": config.teacher, "train": config.train}
+    for part, section in classifiers.items():
+        rules += [
+            (0 <= section.average < 1, f"{part}.average", "in [0, 1)"),
+            (0 <= section.weight_decay < math.inf, f"{part}.weight_decay", "0 or more"),
+        ]
+    for part, section in {"autoencoder": config.autoencoder, **classifiers}.items():
         rules += [
             (section.steps >= 1, f"{part}.steps", "at least 1"),
             (section.batch_size >= max(1, config.cluster.workers), f"{part}.batch_size", "at least 1 image for every worker"),
@@ -295,15 +341,39 @@ def _check_values(config: Config) -> None:
         _check_phase(phase)
 
 
+DATA = ("subset", "full", "overlap")  # the last: the subset, and of the full set what is read meanwhile
+BUDGETS = ("steps", "epochs", "seconds")
+
+
 def _check_phase(phase: dict[str, Any]) -> None:
-    budgets = [k for k in ("steps", "epochs", "seconds") if k in phase]
+    about, valid = f"train.phases: {phase}", ["data", *BUDGETS, "sampler"]
     for key in phase:
-        if key not in ("data", "steps", "epochs", "seconds"):
-            raise unknown(f"train.phases: {phase}: key", key, ["data", "steps", "epochs", "seconds"])
+        if key not in valid:
+            raise unknown(f"{about}: key", str(key), valid)
+    if "data" in phase and phase["data"] not in DATA:
+        raise unknown(f"{about}: data", str(phase["data"]), DATA)
+    budgets = [k for k in BUDGETS if k in phase]
     amount = phase[budgets[0]] if len(budgets) == 1 else None
     fine = isinstance(amount, int | float) and not isinstance(amount, bool) and 0 < amount < math.inf
-    if phase.get("data") not in ("subset", "full") or not fine or (budgets == ["steps"] and not isinstance(amount, int)):
-        raise InputError(f"train.phases: {phase}: needs data (subset or full) and one of steps, epochs, seconds above 0.")
+    if "data" not in phase or not fine or (budgets == ["steps"] and not isinstance(amount, int)):
+        raise InputError(f"{about}: needs data ({', '.join(DATA)}) and one of steps, epochs, seconds above 0.")
+    if "sampler" in phase:
+        _check_sampler(about, phase)
+
+
+def _check_sampler(about: str, phase: dict[str, Any]) -> None:
+    chosen = phase["sampler"]
+    if not isinstance(chosen, dict) or not isinstance(chosen.get("name"), str):
+        raise InputError(f"{about}: sampler: right is {{name: shuffle}}, perhaps with options: {{...}}.")
+    for key in chosen:
+        if key not in ("name", "options"):
+            raise unknown(f"{about}: sampler: key", str(key), ["name", "options"])
+    if phase["data"] == "overlap":
+        raise InputError(f"{about}: sampler: an overlap shuffles what is there; give the sampler to a phase on full data.")
+    try:
+        registry.SAMPLERS.options(chosen["name"], chosen.get("options"))
+    except InputError as error:
+        raise InputError(f"{about}: sampler: {error}") from None
 
 
 def plain(config: Any) -> Any:
@@ -320,7 +390,7 @@ def describe() -> str:
     lines = ["keys (key=default  meaning):"]
     lines += [f"  {key + '=' + value:<44} {says}".rstrip() for key, value, says in _describe_keys(Config(), "", "")]
     families = [registry.DATASETS, registry.SELECTORS, registry.MODELS, registry.LOSSES]
-    for family in [*families, registry.AUGMENTATIONS, registry.SCHEDULES]:
+    for family in [*families, registry.AUGMENTATIONS, registry.SCHEDULES, registry.SAMPLERS]:
         lines += ["", f"{family.noun}{'es' if family.noun.endswith('s') else 's'} (name  options):"]
         for name in family.names():
             lines.append(f"  {name:<20} {family.summary(name)}")

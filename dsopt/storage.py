@@ -261,9 +261,13 @@ def embeddings_schema(size: int) -> pa.Schema:
 def with_image_feature(schema: pa.Schema) -> pa.Schema:
     """The schema with the note that makes Hugging Face `datasets` decode the image column to pictures."""
     kinds = {"int64": "int64", "int32": "int32", "float": "float32", "string": "string"}
-    features: dict[str, Any] = {
-        f.name: {"_type": "Image"} if f.name == "image" else {"dtype": kinds[str(f.type)], "_type": "Value"} for f in schema
-    }
+
+    def feature(type: pa.DataType) -> dict[str, Any]:
+        if pa.types.is_fixed_size_list(type):
+            return {"feature": feature(type.value_type), "length": type.list_size, "_type": "List"}
+        return {"dtype": kinds[str(type)], "_type": "Value"}
+
+    features: dict[str, Any] = {f.name: {"_type": "Image"} if f.name == "image" else feature(f.type) for f in schema}
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 

@@ -24,18 +24,22 @@ CHUNK = 256  # images a task of a decoding thread
 
 @dataclass
 class Images:
-    """Decoded images; `images` lies in memory as [n, h, w, c] (channels last); a label is -1 where there is none."""
+    """Decoded images; `images` lies in memory as [n, h, w, c] (channels last); a label is -1 where there is none.
+
+    `soft` has probabilities of the classes where the table has soft labels.
+    """
 
     ids: Int64[Tensor, " n"]
     images: UInt8[Tensor, "n c h w"]
     labels: Int64[Tensor, " n"]
+    soft: Float32[Tensor, "n k"] | None = None
 
 
-def decode(table: pa.Table) -> Images:
-    """Decode rows with the columns `id`, `image` and, if there are labels, `label`.
+def decode(table: pa.Table, threads: int | None = None) -> Images:
+    """Decode rows with the columns `id`, `image` and, where they are, `label` and `soft_label`.
 
-    Reads on as many threads as torch uses, by torchvision's operator where it is there: 44,000 JPEGs of 32x32 a second on
-    2 cores, where PIL reads 16,000.
+    Reads on so many threads, or as many as torch uses, by torchvision's operator where it is there: 44,000 JPEGs of 32x32 a
+    second on 2 cores, where PIL reads 16,000.
 
     Raises:
         InputError: no rows, an unreadable image, or images of different sizes.
@@ -55,9 +59,9 @@ def decode(table: pa.Table) -> Images:
         images[start : start + len(some)] = torch.stack(some)
 
     starts = range(0, len(files), CHUNK)
-    with ThreadPoolExecutor(min(torch.get_num_threads(), len(starts))) as pool:
+    with ThreadPoolExecutor(min(threads or torch.get_num_threads(), len(starts))) as pool:
         list(pool.map(fill, starts))
-    return Images(_integers(table["id"]), images, _labels(table))
+    return Images(_integers(table["id"]), images, _labels(table), _soft_labels(table))
 
 
 def _files(column: pa.ChunkedArray) -> list[UInt8[Tensor, " _"]]:
@@ -109,31 +113,72 @@ def _labels(table: pa.Table) -> Int64[Tensor, " n"]:
     return _integers(pc.fill_null(table["label"], -1))
 
 
-@functools.lru_cache(maxsize=4)
-def load(uri: str, split: str | None = None) -> Images:
+def _soft_labels(table: pa.Table) -> Float32[Tensor, "n k"] | None:
+    if "soft_label" not in table.column_names:
+        return None
+    column = table["soft_label"].combine_chunks()
+    return torch.from_numpy(column.flatten().to_numpy().astype(np.float32)).view(len(column), -1)
+
+
+Watch = Callable[[Images, int], None]
+
+
+def load(
+    uri: str,
+    split: str | None = None,
+    watch: Watch = lambda images, there: None,
+    threads: int | None = None,
+    memory: UInt8[Tensor, "n h w c"] | None = None,
+) -> Images:
     """The images of a finished stage, decoded part by part; kept for this process, so do not write into them.
+
+    Args:
+        watch: is told after every part that comes in: all images, and how many of them are there.
+        threads: to decode with; as many as torch uses if not given.
+        memory: where to put the images; the call that reads them decides.
 
     Raises:
         InputError: no such stage, no rows, or images of different sizes.
     """
+    kept = _kept(uri, split)
+    if kept:
+        watch(kept[0], len(kept[0].ids))
+    else:
+        kept.append(_read(uri, split, watch, threads, memory))
+    return kept[0]
+
+
+@functools.lru_cache(maxsize=4)
+def _kept(uri: str, split: str | None) -> list[Images]:
+    """The place of a set among those that are kept; empty until it is read."""
+    return []
+
+
+def _read(uri: str, split: str | None, watch: Watch, threads: int | None, memory: UInt8[Tensor, "n h w c"] | None) -> Images:
     table = Table(uri)
     rows = table.rows(split)
     if not rows:
         raise InputError(f"{table.uri}: has no {split or ''} images.")
     filled, whole = 0, None
-    for block in table.blocks(split, ["id", "image", "label"]):
+    columns = [name for name in ("id", "image", "label", "soft_label") if name in table.manifest["schema"]]
+    for block in table.blocks(split, columns):
         if not len(block):
             continue
-        part = decode(block)
+        part = decode(block, threads)
         if whole is None:
             n, c, h, w = rows, *part.images.shape[1:]
-            pixels = torch.empty(n, h, w, c, dtype=torch.uint8).permute(0, 3, 1, 2)
-            whole = Images(torch.empty(n, dtype=torch.int64), pixels, torch.empty(n, dtype=torch.int64))
+            pixels = torch.empty(n, h, w, c, dtype=torch.uint8) if memory is None else memory
+            soft = None if part.soft is None else torch.empty(n, part.soft.shape[1])
+            numbers = [torch.empty(n, dtype=torch.int64) for _ in range(2)]
+            whole = Images(numbers[0], pixels.permute(0, 3, 1, 2), numbers[1], soft)
         if part.images.shape[1:] != whole.images.shape[1:]:
             raise _differs(whole.ids[0], whole.images.shape[1:], part.ids[0], part.images.shape[1:])
         here = slice(filled, filled + len(block))
         whole.ids[here], whole.images[here], whole.labels[here] = part.ids, part.images, part.labels
+        if whole.soft is not None and part.soft is not None:
+            whole.soft[here] = part.soft
         filled = here.stop
+        watch(whole, filled)
     assert whole is not None
     return whole
 
@@ -164,7 +209,7 @@ class SubsetDataset(torch.utils.data.Dataset):
         self.scores = torch.from_numpy(rows["score"].to_numpy().copy()) if "score" in rows.column_names else None
         self.classes = table.manifest.get("classes")
         self.transform = transform
-        self._soft = torch.tensor(rows["soft_label"].to_pylist()) if "soft_label" in rows.column_names else None
+        self._soft = decoded.soft
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -49,6 +49,7 @@ def per_class(
     labels: Int[Tensor, " n"],
     budget: int,
     generator: torch.Generator,
+    *scores: Float[Tensor, "n s"],
 ) -> Selection:
     """Apply a selector inside every class, each with its share of the budget; see `allocate` and `interleave`."""
     classes, counts = labels.unique(return_counts=True)
@@ -56,6 +57,6 @@ def per_class(
     for label, share in zip(classes.tolist(), allocate(counts.tolist(), budget), strict=True):
         if share:
             rows = (labels == label).nonzero().squeeze(1)
-            inside = selector(embeddings[rows], labels[rows], share, generator)
+            inside = selector(embeddings[rows], labels[rows], share, generator, *(some[rows] for some in scores))
             chosen.append(inside._replace(indices=rows[inside.indices]))
     return interleave(chosen)

@@ -1,6 +1,7 @@
 """From tables to the choice: reads what a method needs, in blocks where it can, and says which ids are chosen."""
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,20 +13,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsopt import storage
-from dsopt.errors import InputError
+from dsopt.errors import InputError, unknown
 from dsopt.registry import SELECTORS
 from dsopt.selection.balance import allocate, interleave
 from dsopt.selection.balance import per_class as in_each_class
-from dsopt.selection.contract import Selection, Stream
+from dsopt.selection.contract import Selection, Stream, stream_of
+from dsopt.selection.pca import principal
 
 CHOSEN = pa.schema([("id", pa.int64()), ("rank", pa.int32()), ("score", pa.float32()), ("reason", pa.string())])
 BLOCK = 1 << 21  # values decoded together: 8 MB
 READ_BYTES = 1 << 24  # fetched together
 UNLABELLED = -1
+SHARD_ROWS = 1_000_000  # embeddings that a method sees at once: 864 MB of 216 elements
 ALL = 0  # the one group when classes do not matter
 
 States = dict[int, Stream]
-RunParts = Callable[[Callable[[storage.Part], States], Sequence[storage.Part]], Iterable[States]]
+RunParts = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 
 
 def choose(
@@ -36,19 +39,27 @@ def choose(
     per_class: bool,
     seed: int,
     run_parts: RunParts = map,
+    *,
+    scores: Sequence[storage.Part] = (),
+    pca: int | None = None,
+    shard_rows: int = SHARD_ROWS,
 ) -> pa.Table:
     """Select from a table: the ids chosen by a registered method, best first, with rank, score and reason (`CHOSEN`).
 
-    The answer does not depend on how the rows are spread over parts, on the order of the parts, or on `run_parts`.
+    The answer does not depend on how the rows are spread over parts, on the order of the parts, or on `run_parts`; except that
+    of a method that must see all embeddings at once when there are more than `shard_rows`: it chooses in two rounds (see
+    `_first_round`), and its shards are made of whole parts.
 
     Args:
         parts: files of an embeddings table; of an images table will do for methods that look at no embeddings.
         budget: how many (an int), or what share of the rows (a float, rounded, at least one).
         per_class: choose the same number from every class.
         run_parts: applies a picklable function to parts, perhaps elsewhere; small picklable results, in any order.
+        scores: files of a scores table, for methods that need one.
+        pca: look only at this many principal components of the embeddings.
 
     Raises:
-        InputError: more wanted than there are, labels missing, embeddings missing or not finite, an id twice.
+        InputError: more wanted than there are, labels missing, embeddings missing or not finite, an id twice, scores missing.
     """
     traits, method = SELECTORS.traits(name), SELECTORS.build(name, options)
     keys = _keys([part for part in parts if part.rows])
@@ -56,17 +67,115 @@ def choose(
     if (per_class or traits.labels) and (keys.labels == UNLABELLED).any():
         asked = f"select.name={name}" if traits.labels else "select.per_class=true"
         raise InputError(f"{asked} needs labels; {keys.parts[0].uri} and its like have rows without.")
-    if traits.stream is not None:
-        start = functools.partial(traits.stream.start, **SELECTORS.options(name, options))
+    if (stream := stream_of(name, options)) and not pca:
         groups = keys.labels if per_class else np.full_like(keys.labels, ALL)
-        return _table(_streamed(keys.parts, start, _shares(groups, count), per_class, run_parts))
-    order = torch.from_numpy(np.argsort(keys.ids, kind="stable"))
-    ids, labels = torch.tensor(keys.ids)[order], torch.tensor(keys.labels)[order]
-    embeddings = _all_embeddings(keys.parts)[order] if traits.embeddings else torch.empty(len(ids), 0)
-    generator = torch.Generator().manual_seed(seed)
-    selector = functools.partial(in_each_class, method) if per_class else method
-    chosen = selector(embeddings, labels, count, generator)
-    return _table(chosen._replace(indices=ids[chosen.indices]))
+        return _table(_streamed(keys.parts, stream.start, _shares(groups, count), per_class, run_parts))
+    reader = _Reader(traits.embeddings, _scores(scores, traits.scores, name) if traits.scores else None)
+    chooser = _Chooser(method, per_class, pca if traits.embeddings else None, seed)
+    if not traits.embeddings or len(keys.ids) <= shard_rows:
+        return _table(chooser(reader(keys.parts), count))
+    shards = _group(keys.parts, shard_rows)
+    of_all = count / len(keys.ids)
+    first = run_parts(functools.partial(_first_round, reader=reader, chooser=chooser, share=of_all), shards)
+    return _table(chooser(_join(list(first)), count))
+
+
+# --- in memory -----------------------------------------------------------------------------------------------------
+
+
+class _Rows(NamedTuple):
+    """Rows of the tables, by rising id."""
+
+    ids: Int[Tensor, " n"]
+    embeddings: Float[Tensor, "n d"]
+    labels: Int[Tensor, " n"]
+    scores: Float[Tensor, "n s"] | None
+
+    def take(self, rows: Int[Tensor, " k"]) -> "_Rows":
+        scores = None if self.scores is None else self.scores[rows]
+        return _Rows(self.ids[rows], self.embeddings[rows], self.labels[rows], scores)
+
+
+class _Reader(NamedTuple):
+    """Parts -> their rows, with the embeddings and the scores that a method needs."""
+
+    embeddings: bool
+    scores: tuple[Int[Tensor, " n"], Float[Tensor, "n s"]] | None  # ids, in order, and what is known of them
+
+    def __call__(self, parts: Sequence[storage.Part]) -> _Rows:
+        keys = _keys(parts)
+        order = torch.from_numpy(np.argsort(keys.ids, kind="stable"))
+        ids, labels = torch.tensor(keys.ids)[order], torch.tensor(keys.labels)[order]
+        embeddings = _all_embeddings(keys.parts)[order] if self.embeddings else torch.empty(len(ids), 0)
+        if self.scores is None:
+            return _Rows(ids, embeddings, labels, None)
+        known, scores = self.scores
+        found = torch.searchsorted(known, ids).clamp(max=len(known) - 1)
+        if not torch.equal(known[found], ids):
+            missing = int(ids[known[found] != ids][0])
+            raise InputError(f"{keys.parts[0].uri} and its like: the scores table has no id {missing}.")
+        return _Rows(ids, embeddings, labels, scores[found])
+
+
+class _Chooser(NamedTuple):
+    """A method with its seed: rows, count -> the choice, with ids for indices."""
+
+    method: Callable[..., Selection]
+    per_class: bool
+    pca: int | None
+    seed: int
+
+    def __call__(self, rows: _Rows, count: int) -> Selection:
+        selector = functools.partial(in_each_class, self.method) if self.per_class else self.method
+        selector = functools.partial(principal, selector, self.pca) if self.pca else selector
+        scores = () if rows.scores is None else (rows.scores,)
+        chosen = selector(rows.embeddings, rows.labels, count, torch.Generator().manual_seed(self.seed), *scores)
+        return chosen._replace(indices=rows.ids[chosen.indices])
+
+
+def _first_round(shard: Sequence[storage.Part], reader: _Reader, chooser: _Chooser, share: float) -> _Rows:
+    """Twice its share of the budget from a shard, by the method itself: of these the second round chooses.
+
+    GreeDi (Mirzasoleiman et al. 2013, arXiv:1605.09619, algorithm 2) takes the whole budget from every shard; with budgets of many
+    per cent of the rows that would be nearly all of them.
+    """
+    rows = reader(shard)
+    return rows.take(_at(rows.ids, chooser(rows, min(len(rows.ids), math.ceil(2 * share * len(rows.ids)))).indices))
+
+
+def _at(ids: Int[Tensor, " n"], some: Int[Tensor, " k"]) -> Int[Tensor, " k"]:
+    return torch.searchsorted(ids, some.sort().values)
+
+
+def _group(parts: Sequence[storage.Part], most: int) -> list[list[storage.Part]]:
+    """Parts in groups of at most `most` rows; a part that alone has more is a group."""
+    groups: list[list[storage.Part]] = [[]]
+    for part in parts:
+        if groups[-1] and sum(p.rows for p in groups[-1]) + part.rows > most:
+            groups.append([])
+        groups[-1].append(part)
+    return groups
+
+
+def _join(shards: Sequence[_Rows]) -> _Rows:
+    ids, embeddings, labels, scores = zip(*shards, strict=True)
+    rows = _Rows(torch.cat(ids), torch.cat(embeddings), torch.cat(labels), None if scores[0] is None else torch.cat(scores))
+    return rows.take(rows.ids.argsort())
+
+
+def _scores(parts: Sequence[storage.Part], names: Sequence[str], method: str) -> tuple[Tensor, Tensor]:
+    if not parts:
+        raise InputError(f"select.name={method} needs a scores table with {', '.join(names)}.")
+    table = pa.concat_tables([storage.read_table(part.uri) for part in parts])
+    for name in names:
+        if name not in table.column_names:
+            raise unknown(f"{parts[0].uri}: column", name, table.column_names)
+    ids = torch.from_numpy(table["id"].to_numpy().copy())
+    columns = torch.cat([_matrix(table[name]) for name in names], 1)
+    if not columns.isfinite().all():
+        raise InputError(f"{parts[0].uri}: a score is null or not finite; did the proxy's training diverge?")
+    order = ids.argsort()
+    return ids[order], columns[order]
 
 
 def resolve(budget: int | float, rows: int) -> int:
@@ -109,6 +218,13 @@ def _shares(groups: np.ndarray, count: int) -> dict[int, int]:
     names, sizes = np.unique(groups, return_counts=True)
     shares = allocate(sizes.tolist(), count)
     return {name: share for name, share in zip(names.tolist(), shares, strict=True) if share}
+
+
+def _matrix(column: pa.ChunkedArray) -> Float[Tensor, "n s"]:
+    """A column of numbers, or of lists of equal length."""
+    values = column.combine_chunks()
+    flat = values.flatten() if pa.types.is_fixed_size_list(values.type) else values
+    return torch.from_numpy(flat.to_numpy(zero_copy_only=False).astype(np.float32)).view(len(values), -1)
 
 
 # --- streaming -----------------------------------------------------------------------------------------------------

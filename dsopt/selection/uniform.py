@@ -4,19 +4,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dsopt.registry import SELECTORS
 from dsopt.selection.balance import per_class
-from dsopt.selection.contract import Selection
+from dsopt.selection.contract import Selection, selector
 
 
-@SELECTORS.register(embeddings=False, labels=False, seeded=True, stream=None)
+@selector(embeddings=False, seeded=True)
 def random(embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], budget: int, generator: torch.Generator) -> Selection:
     """Take images by chance, all alike."""
     indices = torch.randperm(len(labels), generator=generator)[:budget]
     return Selection(indices, torch.full((budget,), torch.nan), ["random"] * budget)
 
 
-@SELECTORS.register(embeddings=False, labels=True, seeded=True, stream=None)
+@selector(embeddings=False, labels=True, seeded=True)
 def random_balanced(
     embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], budget: int, generator: torch.Generator
 ) -> Selection:

@@ -57,7 +57,7 @@ def train(worker: Worker, stage: Stage, config: Config) -> None:
     )
     inputs = make_inputs(settings.augment, size, None)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
-    source = resident(images, inputs, settings.batch_size, derive(config.seed, "autoencoder"), worker)
+    source, _ = resident(images, inputs, settings.batch_size, derive(config.seed, "autoencoder"), worker)
     run = Run(stage, "autoencoder", config.seed, settings.batch_size)
     state = fit_run(run, learner, [Phase(source, schedule, settings.steps)], config, worker)
     if not worker.leads:

@@ -1,4 +1,4 @@
-"""embed: images + autoencoder -> the embeddings table; exactly one row an image, the same on any number of workers."""
+"""embed: images + a network -> the embeddings table; exactly one row an image, the same on any number of workers."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -6,26 +6,42 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
+from torch import Tensor
 
 from dsopt.augment.inputs import make_inputs
-from dsopt.config import Config, plain
-from dsopt.data.images import Images, decode
-from dsopt.errors import JobError
+from dsopt.config import Config
+from dsopt.data.images import decode
+from dsopt.data.sets.parquet import parquet_files
+from dsopt.errors import InputError, JobError
 from dsopt.learners.parts import autocast, compute_dtype
-from dsopt.stages import autoencoder
+from dsopt.models.pretrained import pretrained
+from dsopt.stages import autoencoder, ingest, proxy
 from dsopt.stages.step import Step, item_by_item
-from dsopt.storage import Part, Stage, Table, embeddings_schema, read_table, write_table
+from dsopt.storage import Part, Stage, Table, embeddings_schema, join, read_bytes, read_table, write_table
 from dsopt.training.worker import Worker
 
+Encode = Callable[[Tensor], Tensor]  # uint8 [b, c, h, w] -> [b, d]
 Embedded = tuple[int, np.ndarray, np.ndarray, np.ndarray]  # index of the part, ids, labels, embeddings [n, d]
 
 
 def embeddings(config: Config) -> tuple[Stage, list[Step]]:
-    """The embeddings of the training images, and the steps that lead to them."""
-    model, steps = autoencoder.model(config)
-    inputs = {"images": model.inputs["images"], "autoencoder": model}
-    stage = Stage(config.storage, "embed", config.data.name, plain(config.embed), inputs)
+    """The embeddings of the training images from `embed.source`, and the steps that lead to them."""
+    chosen = config.embed
+    made_of: dict[str, Any] = {"source": chosen.source, "batch_size": chosen.batch_size, "precision": chosen.precision}
+    if chosen.source == "table":
+        images, steps = ingest.images(config)
+        stage = Stage(config.storage, "embed", f"{config.data.name}-table", {"table": chosen.table}, {"images": images})
+        return stage, [*steps, Step(stage, _take_over)]
+    if chosen.source == "network":
+        made_of |= {"network": chosen.network, "weights": chosen.weights, "size": chosen.size}
+        images, steps = ingest.images(config)
+        inputs = {"images": images}
+    else:
+        model, steps = autoencoder.model(config) if chosen.source == "autoencoder" else proxy.judge(config, "proxy")
+        inputs = {"images": model.inputs["images"], chosen.source: model}
+    stage = Stage(config.storage, "embed", f"{config.data.name}-{chosen.source}", made_of, inputs)
     return stage, [*steps, Step(stage, _work)]
 
 
@@ -48,28 +64,41 @@ def _work(stage: Stage, config: Config) -> None:
     stage.commit([entry["part"] for entry in done], schema, seconds=seconds, embedding_size=done[0]["size"])
 
 
-def _read(index: int, parts: list[Part]) -> tuple[int, Images]:
+def _read(index: int, parts: list[Part]) -> tuple[int, Any]:
     return index, decode(read_table(parts[index].uri, ["id", "image", "label"]))
 
 
-def _encoder(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[int, Images]], Embedded]:
-    """The trained encoder on a worker's device."""
-    network = autoencoder.trained(stage.inputs["autoencoder"], config, worker.device)
-    size = autoencoder.input_size(config.autoencoder.name, Table(stage.inputs["images"].uri))
-    inputs = make_inputs([], size, None)
+def _encoder(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[int, Any]], Embedded]:
+    """The network on a worker's device."""
+    network = _network(stage, config, worker)
     dtype = compute_dtype(config.embed.precision, worker.device)
 
     @torch.inference_mode()
-    def encode(item: tuple[int, Images]) -> Embedded:
+    def encode(item: tuple[int, Any]) -> Embedded:
         index, images = item
         found = []
         # Batches never cross parts: an embedding does not depend on how the parts are dealt out.
         for batch in images.images.split(config.embed.batch_size):
             with autocast(dtype, worker.device):
-                found.append(network.encode(inputs.test(batch.to(worker.device))).float().cpu())
+                found.append(network(batch.to(worker.device)).float().cpu())
         return index, images.ids.numpy(), images.labels.numpy(), torch.cat(found).numpy()
 
     return encode
+
+
+def _network(stage: Stage, config: Config, worker: Worker) -> Encode:
+    if config.embed.source == "autoencoder":
+        encoder = autoencoder.trained(stage.inputs["autoencoder"], config, worker.device)
+        inputs = make_inputs([], autoencoder.input_size(config.autoencoder.name, Table(stage.inputs["images"].uri)), None)
+        return lambda images: encoder.encode(inputs.test(images))
+    if config.embed.source == "proxy":
+        return proxy.Judge(stage.inputs["proxy"], config, worker.device).features
+    assert config.embed.weights is not None
+    try:
+        weights = read_bytes(config.embed.weights)
+    except FileNotFoundError:
+        raise InputError(f"embed.weights={config.embed.weights}: there is no such file.") from None
+    return pretrained(config.embed.network, weights, config.embed.size, worker.device)
 
 
 def _write(item: Embedded, stage: Stage) -> dict[str, Any]:
@@ -86,3 +115,38 @@ def _write(item: Embedded, stage: Stage) -> dict[str, Any]:
     # Floats of an activation do not compress worth the time.
     size = write_table(stage.path(path), table, compression="none")
     return {"index": index, "part": {"path": path, "rows": len(table), "bytes": size}, "size": embeddings.shape[1]}
+
+
+def _take_over(stage: Stage, config: Config) -> None:
+    """The user's own embeddings, in the order and the parts of the images."""
+    assert config.embed.table is not None
+    table = Table(stage.inputs["images"].uri)
+    folder, files = parquet_files(config.embed.table)
+    given = pa.concat_tables([_given(join(folder, file.name)) for file in files]).combine_chunks()
+    sizes = set(pc.list_value_length(given["embedding"]).unique().to_pylist())  # pyright: ignore[reportAttributeAccessIssue]
+    if len(sizes) != 1 or None in sizes:
+        raise InputError(f"embed.table={config.embed.table}: all embeddings must have the same length.")
+    (size,) = sizes
+    values = given["embedding"].combine_chunks().flatten().to_numpy().astype(np.float32).reshape(-1, size)
+    parts = []
+    for index, part in enumerate(table.parts("train")):
+        keys = read_table(part.uri, ["id", "label"])
+        found = pc.index_in(keys["id"], given["id"].combine_chunks())  # pyright: ignore[reportAttributeAccessIssue]
+        if found.null_count:
+            missing = keys["id"].filter(found.is_null())[0].as_py()
+            raise InputError(f"embed.table={config.embed.table}: has no row with id {missing} (ids are those of {table.uri}).")
+        labels = keys["label"].fill_null(-1).to_numpy()
+        written = _write((index, keys["id"].to_numpy(), labels, values[found.to_numpy()]), stage)
+        parts.append(written["part"])
+    stage.commit(parts, embeddings_schema(size), seconds=0.0, embedding_size=size)
+
+
+def _given(uri: str) -> pa.Table:
+    table = read_table(uri)
+    for name in ("id", "embedding"):
+        if name not in table.column_names:
+            raise InputError(f"{uri}: has no column `{name}`; the columns are {', '.join(table.column_names)}.")
+    column = table["embedding"]
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks])
+    return pa.table({"id": table["id"].cast(pa.int64()), "embedding": column.cast(pa.list_(pa.float32()))})

@@ -1,12 +1,13 @@
 """The main job: ingest, train the autoencoder, embed, select, train in two phases beside the baselines, report."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from dsopt.config import Config
+from dsopt.config import Config, SelectConfig
 from dsopt.progress import say
 from dsopt.stages import autoencoder, classifier, embed, ingest, report, select
 from dsopt.stages.classifier import Row
-from dsopt.stages.step import Step, run
+from dsopt.stages.step import Step, run, unique
 from dsopt.storage import Table
 
 Plan = list[Step]
@@ -18,7 +19,7 @@ def plan(config: Config) -> Plan:
     if images.done() and not Table(images.uri).manifest["labelled"]:
         return plan_select(config)
     rows, steps = comparison(config)
-    return _unique([*steps, report.page(config, rows)])
+    return unique([*steps, report.page(config, rows)])
 
 
 def comparison(config: Config) -> tuple[list[tuple[Row, int, Step]], Plan]:
@@ -26,22 +27,30 @@ def comparison(config: Config) -> tuple[list[tuple[Row, int, Step]], Plan]:
     images, _ = ingest.images(config)
     seeds = range(config.seed, config.seed + config.compare.seeds)
     chosen, steps = select.subset(config, config.select, config.seed)
+    steps += classifier.scores(config, 0.0)[1]
     rows: list[tuple[Row, int, Step]] = []
     full = Row("full data", "full", 0.0, images)
     rows += [(full, seed, classifier.run(config, full, seed)) for seed in seeds]
-    for settings in [*(select.baseline(config, name) for name in config.compare.methods), config.select]:
+    for settings in _compared(config):
+        name = settings.name + ("" if settings.soft_labels == "none" else "+soft")
         for split in config.compare.splits:
             for seed in seeds:
                 subset, subset_steps = select.subset(config, settings, seed)
                 steps += subset_steps
-                share = f"{100 * split:g}/{100 * (1 - split):g}"
-                row = Row(f"{settings.name}, {share}", settings.name, split, images, subset)
+                row = Row(f"{name}, {100 * split:g}/{100 * (1 - split):g}", name, split, images, subset)
                 rows.append((row, seed, classifier.run(config, row, seed)))
     if config.compare.equal_cost:
         longer = Row("full data + choosing", "full", 0.0, images, extra=chosen)
         plain_runs = {seed: step.stage for row, seed, step in rows if row is full}
         rows += [(longer, seed, classifier.run(config, longer, seed, plain_runs[seed])) for seed in seeds]
-    return rows, _unique([*steps, *(step for _, _, step in rows)])
+    return rows, unique([*steps, *(step for _, _, step in rows)])
+
+
+def _compared(config: Config) -> list[SelectConfig]:
+    """The baselines and the chosen method; if that has soft labels, all of them with and without: like beside like."""
+    methods = [*(select.baseline(config, name) for name in config.compare.methods), config.select]
+    both = [replace(method, soft_labels=labels) for labels in ("none", config.select.soft_labels) for method in methods]
+    return [method for i, method in enumerate(both) if method not in both[:i]]
 
 
 def plan_ingest(config: Config) -> Plan:
@@ -92,11 +101,3 @@ def report_done(config: Config) -> None:
 def stages(make: Callable[[Config], Plan]) -> Callable[[Config], None]:
     """A job that runs a plan as it is."""
     return lambda config: run(make(config), config)
-
-
-def _unique(steps: Plan) -> Plan:
-    """Each stage once, where it first comes; selections before the training runs that need them."""
-    seen: dict[str, Step] = {}
-    for step in steps:
-        seen.setdefault(step.stage.hash, step)
-    return list(seen.values())

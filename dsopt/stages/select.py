@@ -1,5 +1,6 @@
 """select: embeddings (or only labels) -> the subset table: the chosen images with rank, score and reason."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -8,26 +9,42 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from dsopt.config import Config, SelectConfig, plain
+from dsopt.data.images import decode
 from dsopt.registry import SELECTORS
+from dsopt.seeds import derive
 from dsopt.selection.choose import choose
-from dsopt.stages import embed, ingest
+from dsopt.stages import embed, ingest, proxy
 from dsopt.stages.step import Step, item_by_item
 from dsopt.storage import SUBSET, Part, Stage, Table, read_table, with_image_feature, write_table
+from dsopt.training.worker import Worker
+
+SOFTEN_BATCH = 512
 
 
 def subset(config: Config, select: SelectConfig, seed: int) -> tuple[Stage, list[Step]]:
     """The subset that a selection method chooses, and the steps that lead to it.
 
-    Methods that do not look at embeddings need none made; methods that draw nothing at random give one subset for all seeds.
+    Only what a method needs is made: embeddings, a proxy's scores, a network for soft labels. Methods that draw nothing at
+    random give one subset for all seeds.
     """
     traits = SELECTORS.traits(select.name)
     images, steps = ingest.images(config)
     inputs = {"images": images}
     if traits.embeddings:
-        inputs["embeddings"], steps = embed.embeddings(config)
-    made_of = plain(select) | {"seed": seed if traits.seeded else None}
+        inputs["embeddings"], more = embed.embeddings(config)
+        steps += more
+    if traits.scores:
+        inputs["scores"], more = proxy.judge(config, "proxy")
+        steps += more
+    made_of = {key: value for key, value in plain(select).items() if key not in ("soft_labels", "views")}
+    made_of |= {"seed": seed if traits.seeded else None}
+    if select.soft_labels != "none":
+        inputs["judge"], more = proxy.judge(config, select.soft_labels)
+        steps += more
+        made_of |= {"views": select.views}
     stage = Stage(config.storage, "select", f"{config.data.name}-{select.name}", made_of, inputs)
     return stage, [*steps, Step(stage, _work, (select, seed))]
 
@@ -37,11 +54,19 @@ def baseline(config: Config, name: str) -> SelectConfig:
     return replace(config.select, name=name, options={}, per_class=False)
 
 
-def cost(stage: Stage) -> float:
-    """Seconds that choosing took: the selection itself and, where it looked at embeddings, making and computing those."""
-    made_by = [stage, *(stage.inputs[role] for role in stage.inputs if role == "embeddings")]
-    made_by += [made.inputs["autoencoder"] for made in made_by if "autoencoder" in made.inputs]
-    return sum(Table(made.uri).manifest["seconds"] for made in made_by)
+def cost(*stages: Stage) -> float:
+    """Seconds that choosing took: these stages and everything made for them but the images, each once."""
+    made_by: dict[str, Stage] = {}
+
+    def gather(stage: Stage) -> None:
+        made_by[stage.hash] = stage
+        for role, made in stage.inputs.items():
+            if role != "images":
+                gather(made)
+
+    for stage in stages:
+        gather(stage)
+    return math.fsum(Table(made.uri).manifest["seconds"] for made in made_by.values())
 
 
 def _work(stage: Stage, config: Config, select: SelectConfig, seed: int) -> None:
@@ -55,19 +80,31 @@ def _work(stage: Stage, config: Config, select: SelectConfig, seed: int) -> None
 
     distribute = {"run_parts": run_parts} if config.cluster.workers and len(looked_at) > 1 else {}
     started = time.monotonic()
-    chosen = choose(looked_at, select.name, select.options, select.budget, select.per_class, seed, **distribute)
+    chosen = choose(
+        looked_at,
+        select.name,
+        select.options,
+        select.budget,
+        select.per_class,
+        seed,
+        **distribute,
+        scores=Table(stage.inputs["scores"].uri).parts() if "scores" in stage.inputs else (),
+        pca=select.pca,
+        shard_rows=select.shard_rows,
+    )
     choosing = time.monotonic() - started
     parts = images.parts("train")
-    keep = partial(_filter, stage=stage, parts=parts, chosen=chosen)
+    keep, write = partial(_filter, parts=parts, chosen=chosen), partial(_write, stage=stage)
+    soften = partial(_softener, stage=stage, config=config, views=select.views) if "judge" in stage.inputs else None
 
     def entries(indices: list[int]) -> Iterator[dict[str, Any]]:
-        return stream(indices, config.cluster, keep)
+        return stream(indices, config.cluster, keep, soften, write)
 
     done, seconds = item_by_item(f"select {select.name}", stage, [part.rows for part in parts], "images", entries)
     written = [entry["part"] for entry in done if entry["part"]["rows"]]
     stage.commit(
         written,
-        SUBSET,
+        _schema(images.manifest["num_classes"] if soften else None),
         seconds=choosing + seconds,
         seed=seed,
         method=select.name,
@@ -76,14 +113,42 @@ def _work(stage: Stage, config: Config, select: SelectConfig, seed: int) -> None
     )
 
 
-def _filter(index: int, stage: Stage, parts: list[Part], chosen: pa.Table) -> dict[str, Any]:
+def _filter(index: int, parts: list[Part], chosen: pa.Table) -> tuple[int, pa.Table]:
     """The chosen images of one part of the images table, in the order of their ids."""
-    path = f"data/part-{index:05d}.parquet"
     found = pc.index_in(read_table(parts[index].uri, ["id"])["id"], chosen["id"].combine_chunks())  # pyright: ignore[reportAttributeAccessIssue]
     if found.null_count == len(found):
-        return {"index": index, "part": {"path": path, "rows": 0, "bytes": 0}}
+        return index, SUBSET.empty_table()
     images = read_table(parts[index].uri).filter(found.is_valid())
     reasons = chosen.take(found.drop_null())
-    table = pa.table([*images.columns, *(reasons[name] for name in ("rank", "score", "reason"))], schema=with_image_feature(SUBSET))
-    size = write_table(stage.path(path), table, compression="none")
+    return index, pa.table([*images.columns, *(reasons[name] for name in ("rank", "score", "reason"))], schema=SUBSET)
+
+
+def _softener(worker: Worker, stage: Stage, config: Config, views: int) -> Callable[[tuple[int, pa.Table]], tuple[int, pa.Table]]:
+    """The judge on a worker's device: adds the column `soft_label`."""
+    judge = proxy.Judge(stage.inputs["judge"], config, worker.device)
+
+    def soften(item: tuple[int, pa.Table]) -> tuple[int, pa.Table]:
+        index, table = item
+        if not len(table):
+            return item
+        images = decode(table.select(["id", "image", "label"])).images
+        batches = images.split(SOFTEN_BATCH)
+        found = [judge.soft_labels(batch, views, derive(config.seed, "soft", index, i)) for i, batch in enumerate(batches)]
+        labels = torch.cat(found)
+        column = pa.FixedSizeListArray.from_arrays(pa.array(labels.flatten().numpy()), labels.shape[1])
+        return index, table.append_column("soft_label", column)
+
+    return soften
+
+
+def _write(item: tuple[int, pa.Table], stage: Stage) -> dict[str, Any]:
+    index, table = item
+    path = f"data/part-{index:05d}.parquet"
+    if not len(table):
+        return {"index": index, "part": {"path": path, "rows": 0, "bytes": 0}}
+    size = write_table(stage.path(path), table.cast(with_image_feature(table.schema)), compression="none")
     return {"index": index, "part": {"path": path, "rows": len(table), "bytes": size}}
+
+
+def _schema(classes: int | None) -> pa.Schema:
+    return SUBSET if classes is None else SUBSET.append(pa.field("soft_label", pa.list_(pa.float32(), classes)))

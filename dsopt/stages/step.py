@@ -46,6 +46,7 @@ def run(steps: Sequence[Step], config: Config) -> None:
         InputError: the storage cannot be written, or a stage finds its input wrong.
         JobError: a stage failed; those before it stay done.
     """
+    steps = unique(steps)
     todo = [step for step in steps if not step.stage.done()]
     for step in steps:
         if step not in todo:
@@ -59,6 +60,14 @@ def run(steps: Sequence[Step], config: Config) -> None:
             batch.append(todo.pop(0))
             made.add(batch[-1].stage.hash)
         _run_together(batch, config)
+
+
+def unique(steps: Sequence[Step]) -> list[Step]:
+    """Each stage once, where it first comes."""
+    seen: dict[str, Step] = {}
+    for step in steps:
+        seen.setdefault(step.stage.hash, step)
+    return list(seen.values())
 
 
 def _needs(stage: Stage, hashes: set[str]) -> bool:

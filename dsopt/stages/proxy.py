@@ -1,0 +1,144 @@
+"""proxy and teacher: images -> a classifier trained for its judgement, and the scores table: what it tells about every image.
+
+Selection methods go by the scores, embeddings can be its features, soft labels are its probabilities. It never sees test images.
+"""
+
+import io
+import math
+import uuid
+from typing import Literal
+
+import pyarrow as pa
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dsopt.augment import draws
+from dsopt.augment.inputs import Inputs, make_inputs
+from dsopt.config import ClassifierConfig, Config, plain
+from dsopt.data.batches import in_order
+from dsopt.data.images import Images, load
+from dsopt.errors import InputError
+from dsopt.learners.parts import autocast, bare, compute_dtype
+from dsopt.registry import MODELS, SCHEDULES
+from dsopt.seeds import derive
+from dsopt.stages import autoencoder, ingest
+from dsopt.stages.step import Step
+from dsopt.stages.training import Run, classifier_learner, fit_run, resident
+from dsopt.storage import Stage, Table, delete, read_bytes, write_bytes, write_table
+from dsopt.training.dynamics import Dynamics
+from dsopt.training.loop import Phase
+from dsopt.training.worker import Worker
+
+Role = Literal["proxy", "teacher"]
+
+
+def judge(config: Config, role: Role) -> tuple[Stage, list[Step]]:
+    """The trained proxy or teacher of the configured data set, and the steps that lead to it."""
+    images, steps = ingest.images(config)
+    made_of = plain(getattr(config, role)) | {"seed": config.seed}
+    stage = Stage(config.storage, role, config.data.name, made_of, {"images": images})
+    return stage, [*steps, Step(stage, _distribute)]
+
+
+def _distribute(stage: Stage, config: Config) -> None:
+    from dsopt.cluster.train import distributed
+
+    table = Table(stage.inputs["images"].uri)
+    settings: ClassifierConfig = getattr(config, stage.kind)
+    if not table.manifest["labelled"]:
+        raise InputError(f"{stage.kind}: the data set has no labels to train it with.")
+    least = math.ceil(table.rows("train") / settings.batch_size)
+    if settings.steps < least:
+        raise InputError(f"{stage.kind}.steps={settings.steps}: must be at least {least}, so that it sees every image once.")
+    distributed(_train, (stage, config), config.cluster)
+
+
+def _train(worker: Worker, stage: Stage, config: Config) -> None:
+    table, settings = Table(stage.inputs["images"].uri), getattr(config, stage.kind)
+    images = load(table.uri, "train")
+    learner = classifier_learner(settings, table, config.seed, worker)
+    inputs = _inputs(settings, table)
+    dynamics = Dynamics(len(images.labels), math.ceil(settings.steps * settings.batch_size / len(images.labels)))
+    feed = resident(images, inputs, settings.batch_size, derive(config.seed, stage.kind), worker, observe=dynamics)
+    schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
+    run = Run(stage, stage.kind, config.seed, settings.batch_size)
+    state = fit_run(run, learner, [Phase(feed.source, schedule, settings.steps, memory=dynamics)], config, worker)
+    if not worker.leads or stage.done():
+        return
+    learner.average_statistics()
+    network = bare(learner.networks["average"])
+    columns = dynamics.scores() | _after(network, images, inputs, settings, worker)
+    right = (columns["probability"].argmax(1) == images.labels).float().mean()
+    mine = uuid.uuid4().hex[:8]  # a second run of the same command cannot touch what the first declared
+    buffer = io.BytesIO()
+    torch.save(network.state_dict(), buffer)
+    write_bytes(stage.path(f"model-{mine}.pt"), buffer.getvalue())
+    scores = pa.table({"id": pa.array(images.ids.numpy()), "label": pa.array(images.labels.numpy())} | _arrow(columns))
+    path = f"data/scores-{mine}.parquet"
+    part = {"path": path, "rows": len(scores), "bytes": write_table(stage.path(path), scores)}
+    notes = {"model": f"model-{mine}.pt", "steps": state.total, "train_accuracy": float(right), "device": worker.describe()}
+    stage.commit([part], scores.schema, seconds=state.seconds, seed=config.seed, **notes)
+    delete(stage.path("checkpoint.pt"))
+
+
+def _inputs(settings: ClassifierConfig, table: Table) -> Inputs:
+    return make_inputs(settings.augment, autoencoder.input_size(settings.name, table), settings.standardise)
+
+
+def _arrow(columns: dict[str, Tensor]) -> dict[str, pa.Array]:
+    def array(column: Tensor) -> pa.Array:
+        flat = pa.array(column.flatten().numpy())
+        return flat if column.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, column.shape[1])
+
+    return {name: array(column) for name, column in columns.items()}
+
+
+@torch.inference_mode()
+def _after(network: nn.Sequential, images: Images, inputs: Inputs, settings: ClassifierConfig, worker: Worker) -> dict[str, Tensor]:
+    """The columns of the scores table that the trained network gives: `probability` and `grand`."""
+    dtype, probabilities, lengths = compute_dtype(settings.precision, worker.device), [], []
+    for batch in in_order(images.images, images.labels, 1000, inputs.test, worker.device):
+        with autocast(dtype, worker.device):
+            features = network[:-1](batch.images)
+            logits = network[-1](features)
+        p = logits.float().softmax(1)
+        error = p - torch.nn.functional.one_hot(batch.labels, p.shape[1])
+        # Of the last layer's weights and biases: error x (features, 1).
+        lengths.append((error.norm(dim=1) * (features.float().square().sum(1) + 1).sqrt()).cpu())
+        probabilities.append(p.cpu())
+    return {"grand": torch.cat(lengths), "probability": torch.cat(probabilities)}
+
+
+def trained(stage: Stage, config: Config, device: torch.device) -> nn.Sequential:
+    """The network of a finished proxy or teacher, ready to judge."""
+    table, settings = Table(stage.inputs["images"].uri), getattr(config, stage.kind)
+    network = MODELS.build(settings.name, settings.options)(table.manifest["channels"], table.manifest["num_classes"])
+    data = read_bytes(stage.path(Table(stage.uri).manifest["model"]))
+    network.load_state_dict(torch.load(io.BytesIO(data), map_location=device, weights_only=True))
+    return network.to(device, memory_format=torch.channels_last).eval()
+
+
+class Judge:
+    """A finished proxy or teacher at work on a device: features and soft labels of images, uint8 [b, c, h, w]."""
+
+    def __init__(self, stage: Stage, config: Config, device: torch.device) -> None:
+        self.settings: ClassifierConfig = getattr(config, stage.kind)
+        self.network = trained(stage, config, device)
+        self.inputs = _inputs(self.settings, Table(stage.inputs["images"].uri))
+        self.device = device
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> Float[Tensor, "b d"]:
+        """What goes into the last layer, for the images as a test sees them."""
+        return self.network[:-1](self.inputs.test(images.to(self.device)))
+
+    @torch.inference_mode()
+    def soft_labels(self, images: Tensor, views: int, seed: int) -> Float[Tensor, "b k"]:
+        """The mean of its probabilities over `views` draws of its own training transforms."""
+        dtype, n, found = compute_dtype(self.settings.precision, self.device), len(images), []
+        drawn = [draws(derive(seed, view), n, 0, n, self.device) for view in range(views)]
+        for view in drawn:
+            with autocast(dtype, self.device):
+                found.append(self.network(self.inputs.train(images.to(self.device), view)).float().softmax(1))
+        return torch.stack(found).mean(0).cpu()

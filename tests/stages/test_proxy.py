@@ -1,0 +1,185 @@
+"""A proxy's judgement: the scores table, embeddings from its features, soft labels, and what they cost."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import torchvision
+from running import SMALL
+
+import dsopt
+from dsopt.config import Config, load
+from dsopt.errors import InputError
+from dsopt.models.pretrained import pretrained
+from dsopt.stages import embed, optimize, select
+from dsopt.stages.step import run
+from dsopt.storage import Stage, Table, with_image_feature
+from dsopt.training.dynamics import SCORES
+
+JUDGE = [f"{role}.{key}" for role in ("proxy", "teacher") for key in ("batch_size=64", "options.width=8", "precision=fp32")]
+QUICK = ["cluster.workers=0", *SMALL, *JUDGE, "embed.batch_size=512", "data.limit=400", "proxy.steps=21", "teacher.steps=35"]
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("storage"))
+
+
+def settings(storage: str, *overrides: str) -> Config:
+    return load([f"storage={storage}", *QUICK, *overrides])
+
+
+def subset(storage: str, *overrides: str) -> Stage:
+    config = settings(storage, *overrides)
+    stage, steps = select.subset(config, config.select, config.seed)
+    run(steps, config)
+    return stage
+
+
+@pytest.mark.slow
+def test_the_scores_table_has_every_score_of_every_image(storage: str) -> None:
+    stage = subset(storage, "select.name=ccs", "select.budget=50").inputs["scores"]
+    table = Table(stage.uri)
+    rows = table.read()
+    assert set(rows.column_names) == {"id", "label", *SCORES}
+    assert rows["id"].to_pylist() == Table(stage.inputs["images"].uri).read("train", ["id"])["id"].to_pylist()
+    for name in SCORES:
+        values = rows[name].combine_chunks()
+        flat = values.flatten() if name == "probability" else values
+        assert np.isfinite(flat.to_numpy()).all(), name
+        assert len(np.unique(flat.to_numpy())) > (1 if name == "forgetting" else 20), name
+    probability = rows["probability"].combine_chunks().flatten().to_numpy().reshape(-1, 10)
+    assert np.allclose(probability.sum(1), 1, atol=1e-3)
+    right = (probability.argmax(1) == rows["label"].to_numpy()).mean()
+    assert right == pytest.approx(table.manifest["train_accuracy"]) and right > 0.3  # of ten classes
+    assert table.manifest["seconds"] > 0 and table.manifest["steps"] == 21
+
+
+@pytest.mark.slow
+def test_an_interrupted_proxy_goes_on_with_what_it_has_seen(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = Table(subset(storage, "select.name=ccs", "select.budget=50").inputs["scores"].uri).read()
+    from dsopt.stages import training
+
+    real, saved = training.write_bytes, []
+
+    def fails_after_a_checkpoint(uri: str, data: Any) -> None:
+        real(uri, data)
+        if uri.endswith("checkpoint.pt"):
+            saved.append(uri)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "write_bytes", fails_after_a_checkpoint)
+    other = ["select.name=ccs", "select.budget=50"]
+    with pytest.raises(KeyboardInterrupt):
+        subset(str(tmp_path), *other)
+    monkeypatch.setattr(training, "write_bytes", real)
+    found = Table(subset(str(tmp_path), *other).inputs["scores"].uri).read()
+    assert saved
+    for name in expected.column_names:
+        left, right = (t[name].combine_chunks() for t in (found, expected))
+        left, right = (x.flatten() if name == "probability" else x for x in (left, right))
+        assert np.allclose(left.to_numpy(), right.to_numpy(), atol=1e-4), name
+
+
+@pytest.mark.slow
+def test_soft_labels_are_a_column_that_training_and_users_understand(storage: str) -> None:
+    hard = subset(storage, "select.name=random_balanced", "select.budget=60")
+    soft = subset(storage, "select.name=random_balanced", "select.budget=60", "select.soft_labels=teacher", "select.views=3")
+    assert soft.hash != hard.hash and "judge" in soft.inputs and soft.inputs["judge"].kind == "teacher"
+    rows, plain_rows = Table(soft.uri).read(), Table(hard.uri).read()
+    assert rows.select(["id", "image", "label", "rank"]).equals(plain_rows.select(["id", "image", "label", "rank"]))
+    labels = rows["soft_label"].combine_chunks().flatten().to_numpy().reshape(-1, 10)
+    assert np.allclose(labels.sum(1), 1, atol=1e-3) and labels.max() < 1
+    assert select.cost(soft) > select.cost(hard) + Table(soft.inputs["judge"].uri).manifest["seconds"] - 1e-6
+    users = dsopt.load_subset(soft.uri)
+    assert torch.allclose(users[3][1], torch.tensor(labels[3])) and isinstance(dsopt.load_subset(hard.uri)[3][1], int)
+    config = settings(storage, "train.steps=40", f"train.subset={soft.uri}", "train.split=1")
+    steps = optimize.plan_train(config)
+    run(steps, config)
+    losses = [r["value"] for r in Table(steps[-1].stage.uri).read().to_pylist() if r["split"] == "train" and r["name"] == "loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_soft_labels_tell_hugging_face_what_they_are() -> None:
+    schema = pa.schema([("id", pa.int64()), ("soft_label", pa.list_(pa.float32(), 3))])
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features.from_arrow_schema(with_image_feature(schema))
+    assert features["soft_label"].length == 3
+
+
+@pytest.mark.slow
+def test_embeddings_from_the_proxy(storage: str) -> None:
+    stage = subset(storage, "select.name=top_activation", "embed.source=proxy").inputs["embeddings"]
+    assert stage.inputs["proxy"].kind == "proxy"
+    values = Table(stage.uri).read()["embedding"].combine_chunks().to_numpy_ndarray()
+    assert values.shape == (Table(stage.inputs["images"].uri).rows("train"), 192) and (values >= 0).all() and values.std() > 0
+
+
+@pytest.mark.slow
+def test_embeddings_from_a_network_of_torchvision(storage: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = torchvision.models.squeezenet1_1(num_classes=7)
+    with pytest.raises(InputError, match="no fully connected last layer"):
+        pretrained("squeezenet1_1", saved(network), 64, torch.device("cpu"))
+    network = torchvision.models.mobilenet_v3_small(num_classes=7).eval()
+    (tmp_path / "weights.pt").write_bytes(saved(network))
+    with pytest.raises(InputError, match=r"embed\.weights: are not those of resnet18"):
+        pretrained("resnet18", saved(network), 64, torch.device("cpu"))
+    with pytest.raises(InputError, match=r"Did you mean .resnet18"):
+        pretrained("resnet81", saved(network), 64, torch.device("cpu"))
+    given = [f"embed.weights={tmp_path}/weights.pt", "embed.network=mobilenet_v3_small", "embed.size=64", "data.limit=40"]
+    config = settings(storage, "embed.source=network", *given, "select.budget=5")
+    stage, steps = embed.embeddings(config)
+    run(steps, config)
+    rows = Table(stage.uri).read()
+    values = rows["embedding"].combine_chunks().to_numpy_ndarray()
+    pictures = dsopt.data.images.load(stage.inputs["images"].uri, "train").images
+    floats = torch.nn.functional.interpolate(
+        pictures.float().div(255).expand(-1, 3, -1, -1), (64, 64), mode="bilinear", antialias=True
+    )
+    mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    with torch.inference_mode():
+        expected = network.classifier[:-1](network.avgpool(network.features((floats - mean) / deviation)).flatten(1))
+    assert np.allclose(values, expected.numpy(), atol=1e-4)
+
+
+def saved(network: torch.nn.Module) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(network.state_dict(), buffer)
+    return buffer.getvalue()
+
+
+def test_embeddings_of_the_users_own(storage: str, tmp_path: Path) -> None:
+    config = settings(storage, "data.limit=40", "embed.source=table", f"embed.table={tmp_path}/own")
+    stage, steps = embed.embeddings(config)
+    run(steps[:-1], config)
+    ids = Table(stage.inputs["images"].uri).read("train", ["id"])["id"].to_pylist()
+    (tmp_path / "own").mkdir()
+    rows = [{"id": i, "embedding": [float(i), 1.0, 2.0]} for i in reversed(ids)]
+    pq.write_table(pa.Table.from_pylist(rows[:9]), tmp_path / "own" / "a.parquet")
+    with pytest.raises(InputError, match=r"has no row with id"):
+        run(steps, config)
+    pq.write_table(pa.Table.from_pylist(rows[9:]), tmp_path / "own" / "b.parquet")
+    run(steps, config)
+    found = Table(stage.uri).read()
+    assert found["embedding"].combine_chunks().to_numpy_ndarray()[:, 0].tolist() == found["id"].to_pylist() == ids
+    pq.write_table(pa.table({"id": ids, "vector": ids}), tmp_path / "own" / "b.parquet")
+    wrong = settings(storage, "data.limit=39", "embed.source=table", f"embed.table={tmp_path}/own/b.parquet")
+    with pytest.raises(InputError, match=r"b\.parquet: has no column `embedding`; the columns are id, vector"):
+        run(embed.embeddings(wrong)[1], wrong)
+
+
+def test_a_judge_must_see_every_image(storage: str) -> None:
+    with pytest.raises(InputError, match=r"proxy\.steps=3: must be at least \d"):
+        subset(storage, "select.name=ccs", "proxy.steps=3")
+
+
+@pytest.mark.parametrize(("source", "needed"), [("network", "embed.weights"), ("table", "embed.table")])
+def test_what_a_source_needs_is_asked_for(source: str, needed: str) -> None:
+    with pytest.raises(InputError, match=f"{needed}=None: must be given with embed.source={source}"):
+        load([f"embed.source={source}"])
