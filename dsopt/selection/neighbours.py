@@ -26,42 +26,45 @@ def nearest(embeddings: Float[Tensor, "n d"], k: int) -> tuple[Float[Tensor, "n 
     rows = len(embeddings)
     if not 0 <= k < rows:
         raise ValueError(f"{rows} rows do not have {k} others each")
-    centred = embeddings - embeddings.mean(0)  # short vectors: less is lost in the difference of their squares
     if rows > EXACT_ROWS:
         try:
-            return _probe(centred, k)
+            return _probe(embeddings, k)
         except ImportError:
             if rows > MOST_ROWS:
                 raise InputError(f"nearest neighbours among {rows} rows need faiss: pip install 'dsopt[faiss]'.") from None
-    return _compare_all(centred, torch.arange(rows), k)
+    return _compare_all(embeddings, torch.arange(rows), k)
 
 
 def _compare_all(x: Float[Tensor, "n d"], rows: Int[Tensor, " m"], k: int) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
     """The k nearest others of some rows, exactly: all that could be are found by matrix products, then measured."""
     if not k or not len(rows):
         return x.new_empty(len(rows), k), rows.new_empty(len(rows), k)
-    squares = x.square().sum(1)
-    found = [_compare_block(x, squares, block, k) for block in rows.split(max(BLOCK // len(x), 1))]
+    centred = x - x.mean(0)  # short vectors: less is lost in the difference of their squares
+    squares = centred.square().sum(1)
+    found = []
+    for block in rows.split(max(BLOCK // len(x), 1)):
+        here, others = _candidates(centred, squares, block, k)
+        distances = _measure(x, block[here], others)
+        order = distances.argsort(stable=True)
+        order = order[here[order].argsort(stable=True)]  # by row, then distance, then the other row
+        counts = here.bincount(minlength=len(block))
+        best = order[(counts.cumsum(0) - counts)[:, None] + torch.arange(k)]
+        found.append((distances[best], others[best]))
     return torch.cat([distances for distances, _ in found]), torch.cat([others for _, others in found])
 
 
-def _compare_block(
+def _candidates(
     x: Float[Tensor, "n d"], squares: Float[Tensor, " n"], block: Int[Tensor, " b"], k: int
-) -> tuple[Float[Tensor, "b k"], Int[Tensor, "b k"]]:
+) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"]]:
+    """Pairs of a place in the block and a row: all of the k nearest others, and few more."""
     rough = torch.addmm(squares, x[block], x.T, alpha=-2).add_(squares[block, None])
     rough[torch.arange(len(block)), block] = torch.inf
     kth = rough.kthvalue(k).values
-    # A rough distance is wrong by at most e (|x| + |y|)^2, where e is d times epsilon. If |y| < 2 |x|, that is at most 9 e |x|^2;
-    # otherwise |x - y| > |y| / 2, and it is at most 9 e of the distance. Twice that, as the k-th may be wrong as well.
-    slack = 18 * x.shape[1] * torch.finfo(x.dtype).eps * (squares[block] + kth.clamp(min=0))
+    # A rough distance is wrong by at most e (|x| + |y|)^2, where e is d + 4 times epsilon. If |y| < 2 |x|, that is at most
+    # 9 e |x|^2; otherwise |x - y| > |y| / 2, and it is at most 9 e of the distance. Twice that, as the k-th may be wrong as well.
+    slack = 18 * (x.shape[1] + 4) * torch.finfo(x.dtype).eps * (squares[block] + kth.clamp(min=0))
     here, others = (rough <= (kth + slack)[:, None]).nonzero(as_tuple=True)
-    distances = _measure(x, block[here], others)
-    order = distances.argsort(stable=True)
-    order = order[here[order].argsort(stable=True)]  # by row, then distance, then the other row
-    counts = here.bincount(minlength=len(block))
-    first = counts.cumsum(0) - counts
-    best = order[first[:, None] + torch.arange(k)]
-    return distances[best], others[best]
+    return here, others
 
 
 def _measure(x: Float[Tensor, "n d"], some: Int[Tensor, " p"], others: Int[Tensor, " p"]) -> Float[Tensor, " p"]:
@@ -88,8 +91,8 @@ def _probe(x: Float[Tensor, "n d"], k: int) -> tuple[Float[Tensor, "n k"], Int[T
         measured = _measure(x, block.repeat_interleave(k + 1), exact.flatten()).view(len(block), k + 1)
         # A row finds itself, or k + 1 that are no farther: then the last of these goes.
         measured[exact == block[:, None]] = torch.inf
-        exact, by_row = exact.sort(1)
-        nearest_first = measured.gather(1, by_row).sort(1, stable=True)
+        exact, by_row = exact.sort(dim=1)
+        nearest_first = measured.gather(1, by_row).sort(dim=1, stable=True)
         near, which = nearest_first.values[:, :k], exact.gather(1, nearest_first.indices)[:, :k]
         near[missing], which[missing] = _compare_all(x, block[missing], k)
         distances.append(near)

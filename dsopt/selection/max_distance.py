@@ -1,0 +1,47 @@
+"""The selection paper's first idea: images far from each other."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dsopt.selection.contract import Selection, selector
+from dsopt.selection.distances import from_mean, squared_distances, unit
+from dsopt.selection.lazy import greedy
+
+
+@selector()
+def max_distance(
+    embeddings: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    budget: int,
+    generator: torch.Generator,
+    *,
+    metric: Literal["l2", "cosine"] = "l2",
+) -> Selection:
+    """Take the image with the greatest sum of distances to those taken (the selection paper, Section 4.3, Equation 3).
+
+    Equation 3 asks for the subset whose pairwise distances have the greatest sum, which is NP-hard; this is the greedy answer. It
+    starts with the image farthest from the mean, whose squared distances to all have the greatest sum. Sums favour the rim, and
+    images there may be near each other: `kcenter` spreads them. The score is the sum of distances to those taken before.
+    """
+    x = embeddings if metric == "l2" else unit(embeddings)
+    squares = from_mean(x)
+    # Sums of distances grow, but those of distances less the greatest possible fall, in the same order. Rounded to float32, and
+    # not down, it spoils no sum.
+    most = 2 * float(squares.max().sqrt().float() * (1 + 2**-20)) if metric == "l2" else 2.0
+
+    def lower(sums: Float[Tensor, " m"], some: Float[Tensor, "m d"], taken: Float[Tensor, "t d"]) -> Float[Tensor, " m"]:
+        squared = squared_distances(some, taken)
+        distances = squared.sqrt_() if metric == "l2" else squared / 2
+        # Sums of float32 numbers in float64 are exact: they do not depend on how many are taken together.
+        return sums + distances.sum(1, dtype=torch.float64) - len(taken) * most
+
+    first = squares.argmax(keepdim=True)
+    values = lower(torch.zeros(len(x), dtype=torch.float64), x, x[first])
+    values[first] = -torch.inf
+    others, sums = greedy(x, values, lower, budget - 1)
+    sums = torch.cat([torch.zeros(1), sums + most * torch.arange(1, budget)])
+    reasons = ["farthest from the mean"] + ["far from those before"] * (budget - 1)
+    return Selection(torch.cat([first, others]), sums.float(), reasons)
