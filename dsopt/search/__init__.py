@@ -1,0 +1,1 @@
+"""Search for networks: spaces of them, strategies that choose among them, and how far a cheap ranking of them can be trusted."""

@@ -1,0 +1,1 @@
+"""Search spaces, one function each: `(*, fields and their values) -> Space`."""
