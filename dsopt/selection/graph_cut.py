@@ -1,0 +1,38 @@
+"""Images that are like all, but unlike each other: a submodular objective."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dsopt.selection.contract import Selection, selector
+from dsopt.selection.distances import from_mean, similarity, squared_distances, unit
+from dsopt.selection.lazy import greedy
+
+
+@selector()
+def graph_cut(
+    embeddings: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    budget: int,
+    generator: torch.Generator,
+    *,
+    trade_off: float = 1.0,
+) -> Selection:
+    """Take the image of greatest gain: like all, unlike those taken (graph cut, Iyer et al. 2021, arXiv:2006.15412).
+
+    The gain, and the score, is lambda * sum of s(i, j) over all j - 2 * sum of s(i, j) over those taken, with lambda = `trade_off`
+    and s = (1 + cosine) / 2, as in DeepCore (arXiv:2204.08499), whose lambda is 1; from 2 on, the objective never falls as images
+    are added. Choose with `per_class`, as DeepCore does.
+    """
+    x = unit(embeddings)
+    squares = from_mean(x)
+    # The mean squared distance to all rows is that to their mean, plus that of all of them to it.
+    gains = trade_off * len(x) * similarity(squares + squares.mean())
+    gains = (gains * 2**30).round() / 2**30  # so that sums that should be equal are
+    chosen, scores = greedy(x, gains, _less_like, budget)
+    return Selection(chosen, scores.float(), ["like all, unlike those before"] * budget)
+
+
+def _less_like(gains: Float[Tensor, " m"], some: Float[Tensor, "m d"], taken: Float[Tensor, "t d"]) -> Float[Tensor, " m"]:
+    # Sums of float32 numbers in float64 are exact: they do not depend on how many are taken together.
+    return gains - 2 * similarity(squared_distances(some, taken)).sum(1, dtype=torch.float64)
