@@ -102,10 +102,11 @@ def _constant(parameter: inspect.Parameter) -> Callable[[], Any]:
 
 AUGMENTATIONS = Registry("dsopt.augment", "augmentation")
 DATASETS = Registry("dsopt.data.sets", "data set")
+DISTILLERS = Registry("dsopt.distillation", "distillation method")
 LOSSES = Registry("dsopt.losses", "loss")
 MODELS = Registry("dsopt.models", "model")
 SAMPLERS = Registry("dsopt.training.samplers", "sampler")
 SCHEDULES = Registry("dsopt.training.schedules", "schedule")
 SELECTORS = Registry("dsopt.selection", "selection method")
 SPACES = Registry("dsopt.search.spaces", "search space")
-STRATEGIES = Registry("dsopt.search.strategies", "search strategy")
+STRATEGIES = Registry("dsopt.search.strategies", "search method")

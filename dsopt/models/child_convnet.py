@@ -10,7 +10,7 @@ GROUPS = 4
 
 
 def convnet(channels: int, classes: int, size: int, *, width: int, depth: int, norm: str, act: str, pool: str) -> nn.Sequential:
-    """`depth` blocks of 3x3 convolution, normalisation, activation and pooling, then a linear layer (arXiv:2006.05929, section 4.2).
+    """`depth` blocks of 3x3 convolution, normalisation, activation, pooling, then a linear layer (arXiv:2006.05929, section 4.2).
 
     Options are as in its code: leaky ReLU has slope 0.01, groups are 4, pooling halves, and images of 28 pixels grow to 32 first.
     Images [b, channels, size, size] -> logits [b, classes]. Raises InputError for images too small to be halved so often.

@@ -30,11 +30,13 @@ class Space:
     Args:
         fields: their values by name.
         network: (channels, classes, pixels a side, **{field: value}) -> images [b, c, s, s] to logits [b, classes].
+        shared: (channels, classes) -> one network with the weights of all children, and (it, genotype) makes it one of them.
     """
 
     name: str
     fields: Mapping[str, Sequence[Any]]
     network: Callable[..., nn.Module]
+    shared: tuple[Callable[[int, int], nn.Module], Callable[[nn.Module, Genotype], None]] | None = None
 
     def __post_init__(self) -> None:
         for field, values in self.fields.items():

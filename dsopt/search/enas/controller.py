@@ -1,0 +1,104 @@
+"""Who names children: an LSTM that learns from their accuracies, or chance."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+Controller = Literal["reinforce", "uniform"]
+
+HIDDEN, RANGE = 64, 0.1  # of the LSTM, and of its first weights
+FLATTEN = 1.10 / 2.5  # times tanh of a logit: no operation is ever much more likely than another
+ENTROPY = 1e-4  # its weight in the reward
+MEMORY = 0.99  # of the baseline
+
+
+class Named(NamedTuple):
+    """Children: places [n, fields], log-probability [n] and entropy [n] of the choices."""
+
+    genotypes: Int64[Tensor, "n fields"]
+    log_probability: Float[Tensor, " n"]
+    entropy: Float[Tensor, " n"]
+
+
+class Policy(nn.Module):
+    """Names one field after another, each knowing those before it (ENAS, arXiv:1802.03268, section 2.1).
+
+    Sizes and constants are those of its authors' code; its first logits favour no operation, where that code's favour the separable
+    convolutions.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.sizes = list(sizes)
+        self.cell = nn.LSTMCell(HIDDEN, HIDDEN)
+        self.start = nn.Parameter(torch.empty(HIDDEN))
+        self.words = nn.ModuleList(nn.Embedding(size, HIDDEN) for size in sizes)
+        self.heads = nn.ModuleList(nn.Linear(HIDDEN, size, bias=False) for size in sizes)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -RANGE, RANGE)
+
+    def forward(self, count: int) -> Named:
+        """So many children, drawn by torch's generator."""
+        word, state = self.start.expand(count, -1), None
+        places, chosen, entropies = [], [], []
+        for embedding, head in zip(self.words, self.heads, strict=True):
+            state = self.cell(word, state)
+            logs = (FLATTEN * torch.tanh(head(state[0]))).log_softmax(1)
+            place = torch.multinomial(logs.detach().exp(), 1)
+            places.append(place)
+            chosen.append(logs.gather(1, place).squeeze(1))
+            entropies.append(-(logs.exp() * logs).sum(1))
+            word = embedding(place.squeeze(1))
+        return Named(torch.cat(places, 1), torch.stack(chosen).sum(0), torch.stack(entropies).sum(0))
+
+
+class Reinforce:
+    """The policy with what trains it: REINFORCE with a moving baseline (arXiv:1802.03268, section 2.2).
+
+    The baseline starts at the first rewards, not at 0, and moves with the mean of an update.
+    """
+
+    def __init__(self, sizes: Sequence[int], learning_rate: float, device: torch.device) -> None:
+        self.policy = Policy(sizes).to(device)
+        self.adam = torch.optim.Adam(self.policy.parameters(), learning_rate, betas=(0.0, 0.999), eps=1e-3)
+        self.baseline: float | None = None
+
+    def name(self, count: int) -> Named:
+        return self.policy(count)
+
+    def learn(self, named: Named, accuracies: Float[Tensor, " n"]) -> None:
+        rewards = accuracies + ENTROPY * named.entropy.detach()
+        mean = float(rewards.mean())
+        self.baseline = mean if self.baseline is None else MEMORY * self.baseline + (1 - MEMORY) * mean
+        self.adam.zero_grad(set_to_none=True)
+        (-(rewards - self.baseline) * named.log_probability).mean().backward()
+        self.adam.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"policy": self.policy.state_dict(), "adam": self.adam.state_dict(), "baseline": self.baseline}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.policy.load_state_dict(state["policy"])
+        self.adam.load_state_dict(state["adam"])
+        self.baseline = state["baseline"]
+
+
+class Uniform:
+    """Random search with weight sharing (Li & Talwalkar 2019, arXiv:1902.07638): the control that learns nothing."""
+
+    def __init__(self, sizes: Sequence[int], device: torch.device) -> None:
+        self.sizes, self.device = list(sizes), device
+
+    def name(self, count: int) -> Named:
+        places = torch.stack([torch.randint(size, (count,), device=self.device) for size in self.sizes], 1)
+        zeros = torch.zeros(count, device=self.device)
+        return Named(places, zeros, zeros)
+
+    def learn(self, named: Named, accuracies: Float[Tensor, " n"]) -> None: ...
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...

@@ -1,0 +1,85 @@
+"""What children are trained on instead of all images for all steps: nothing but a table of images and a number of steps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, get_args
+
+from dsopt.errors import InputError, unknown
+from dsopt.registry import SELECTORS
+from dsopt.search.enas.controller import Controller
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A stand-in for full training.
+
+    Args:
+        data: "full", a selection method, or the folder of any images table: selected, distilled or generated.
+        options: of the selection method.
+        images: how many of it, a count or a share; all of a table if not given.
+        per_class: choose the same number from every class.
+        steps: of every child; those of full training if not given.
+        draws: independent subsets, each ranking all children.
+        shared: instead of own weights, those that all children share, trained under this controller (ENAS).
+        allow_bound_rates: train with the learning rates that a distilled set brings, which are bound to the network it was made with.
+    """
+
+    data: str
+    options: dict[str, Any] = field(default_factory=dict)
+    images: int | float | None = None
+    per_class: bool = False
+    steps: int | None = None
+    draws: int = 1
+    shared: str | None = None
+    allow_bound_rates: bool = False
+
+    @property
+    def selects(self) -> bool:
+        return self.data != "full" and not self.is_table
+
+    @property
+    def is_table(self) -> bool:
+        return "/" in self.data
+
+    def title(self, steps: int) -> str:
+        """In one line, where full training takes so many steps."""
+        name = self.data.rstrip("/").rpartition("/")[2]
+        parts = [name if self.images is None else f"{name} {self.images:g}", *(f"{k}={v}" for k, v in self.options.items())]
+        parts += [f"{self.steps} steps"] if self.steps not in (None, steps) else []
+        parts += [f"shared weights, {self.shared}"] if self.shared else []
+        parts += ["its own rates"] if self.allow_bound_rates else []
+        return ", ".join(parts)
+
+
+def parse(given: Mapping[str, Any], where: str) -> Proxy:
+    """The proxy that a configuration describes. Raises InputError, naming `where` it stands."""
+    about, valid = f"{where}: {dict(given)}", [f.name for f in fields(Proxy)]
+    for key in given:
+        if key not in valid:
+            raise unknown(f"{about}: key", str(key), valid)
+    if not isinstance(given.get("data"), str):
+        raise InputError(f"{about}: needs data: full, a selection method, or the folder of an images table.")
+    proxy = Proxy(**given)
+    if proxy.selects:
+        if proxy.data not in SELECTORS.names():
+            raise unknown(f"{about}: data", proxy.data, ["full", *SELECTORS.names()])
+        SELECTORS.options(proxy.data, proxy.options)
+    amount = proxy.images
+    rules = [
+        (amount is None or _above_0(amount), "images: must be a count above 0 or a share in (0, 1)"),
+        (not proxy.selects or amount is not None, "needs images: how many, a count or a share"),
+        (proxy.data != "full" or amount is None, "images: full data has all; give a selection method such as random_balanced"),
+        (proxy.steps is None or (isinstance(proxy.steps, int) and proxy.steps >= 1), "steps: must be at least 1"),
+        (isinstance(proxy.draws, int) and proxy.draws >= 1, "draws: must be at least 1"),
+        (proxy.shared is None or proxy.shared in get_args(Controller), f"shared: must be one of {', '.join(get_args(Controller))}"),
+        (not (proxy.shared and proxy.steps), "steps: the shared weights' are search.shared.steps"),
+        (not proxy.allow_bound_rates or proxy.is_table, "allow_bound_rates: is for the table of a distilled set"),
+    ]
+    for fine, says in rules:
+        if not fine:
+            raise InputError(f"{about}: {says}.")
+    return proxy
+
+
+def _above_0(amount: Any) -> bool:
+    return not isinstance(amount, bool) and (isinstance(amount, int) and amount > 0 or isinstance(amount, float) and 0 < amount < 1)

@@ -1,0 +1,53 @@
+"""Optuna's samplers."""
+
+import random
+from collections import deque
+from typing import Any
+
+from dsopt.errors import InputError
+from dsopt.registry import STRATEGIES
+from dsopt.search.queue import Job
+from dsopt.search.spaces.contract import Genotype, Space
+
+
+class Study:
+    """An Optuna study whose parameters are the fields; a child that it names again is not counted again."""
+
+    def __init__(self, study: Any, space: Space, children: int, steps: int) -> None:
+        from optuna.distributions import CategoricalDistribution
+
+        self.study, self.left, self.steps = study, min(children, len(space)), steps
+        self.fields = {name: CategoricalDistribution(list(range(len(values)))) for name, values in space.fields.items()}
+        self.open: deque[Any] = deque()
+        self.seen: set[Genotype] = set()
+        self.asked, self.most = 0, 10 * children  # it may come back to few children for ever
+
+    def ask(self) -> Job | None:
+        if not self.left or self.asked >= self.most:
+            return None
+        trial = self.study.ask(self.fields)
+        self.open.append(trial)
+        self.asked += 1
+        genotype = tuple(trial.params[field] for field in self.fields)
+        self.left -= genotype not in self.seen
+        self.seen.add(genotype)
+        return Job(genotype, self.steps)
+
+    def tell(self, job: Job, accuracy: float) -> None:
+        from optuna.trial import TrialState
+
+        trial = self.open.popleft()
+        failed = accuracy == -float("inf")
+        self.study.tell(trial, None if failed else accuracy, state=TrialState.FAIL if failed else TrialState.COMPLETE)
+
+
+@STRATEGIES.register(learns=True)
+def optuna(space: Space, drawn: random.Random, children: int, steps: int, *, startup: int = 10) -> Study:
+    """The tree-structured Parzen estimator of Optuna (Bergstra et al. 2011), after `startup` children by chance."""
+    try:
+        import optuna
+    except ImportError:
+        raise InputError("search.strategy=optuna: Optuna is not installed; right is pip install 'dsopt[optuna]'.") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = optuna.samplers.TPESampler(seed=drawn.randrange(2**32), n_startup_trials=startup)
+    return Study(optuna.create_study(direction="maximize", sampler=sampler), space, children, steps)
