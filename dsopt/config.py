@@ -91,9 +91,7 @@ class SelectConfig(Choice):
     budget: int | float = _key(0.0864, "how many images: a count (4320), or a share of the training set (0.0864)")
     per_class: bool = _key(False, "choose the same number from every class")
     pca: int | None = _key(None, "look only at this many principal components of the embeddings")
-    shard_rows: int = _key(
-        1_000_000, "embeddings seen at once; if there are more, every shard chooses first"
-    )
+    shard_rows: int = _key(1_000_000, "embeddings seen at once; if there are more, every shard chooses first")
     soft_labels: Literal["none", "proxy", "teacher"] = _key("none", "whose probabilities are kept with the chosen images")
     views: int = _key(8, "augmented views of an image that a soft label is averaged over")
 
@@ -139,6 +137,69 @@ class SweepConfig:
 
 
 @dataclass
+class ChildConfig(OptimizerConfig):
+    steps: int = _key(600, "optimiser steps of full training")
+    batch_size: int = _key(64, "images a step; fewer where a proxy has fewer")
+    learning_rate: float = _key(0.05, "of SGD, the same for every child")
+    standardise: Literal["deviation", "variance"] = _key("deviation", "divide by the deviation, or by the variance")
+    weight_decay: float = _key(5e-4, "on the fully connected layers only")
+    precision: Literal["auto", "bf16", "fp32"] = _key("fp32", "of tiny networks, bf16 is no faster")
+
+
+@dataclass
+class SharedConfig:
+    steps: int = _key(2000, "steps of the shared weights, each on a batch with a child of its own")
+    rounds: int = _key(10, "times the controller learns between them")
+    updates: int = _key(30, "of the controller a round")
+    samples: int = _key(10, "children an update")
+    learning_rate: float = _key(0.0035, "of the controller's Adam")
+    candidates: int = _key(1000, "children that the trained controller names at the end")
+    batches: int = _key(10, "of held-out images that each of them is judged on; the best ten then on all")
+
+
+@dataclass
+class SearchConfig:
+    space: Choice = _part(Choice, "the networks to choose from", name="mini216")
+    strategy: Choice = _part(Choice, "how children are chosen", name="random")
+    children: int = _key(60, "how many are tried")
+    proxy: dict[str, Any] = _key({"data": "full"}, "what they are trained on: {data: random_balanced, images: 100, steps: 200}")
+    proxies: list[dict[str, Any]] = _key([], "stand-ins whose ranking of children is compared with the truth; none: no study")
+    known: int = _key(60, "children by chance whose truth is found for the study")
+    seeds: int = _key(3, "full trainings of a child for its truth, and of every finalist")
+    finalists: int = _key(5, "children of the search that are trained in full before one is chosen")
+    validation: float = _key(0.2, "share of the training images held out to judge children by")
+    train: ChildConfig = _part(ChildConfig)
+    shared: SharedConfig = _part(SharedConfig)
+    ahead: int = _key(16, "children named before the first of them is known; more let more run at once, but learn later")
+    bundle: int = _key(8, "children that a worker is given at once")
+    gpus: float = _key(1.0, "GPUs a worker, where there are any; 0.25: four workers on each")
+
+
+@dataclass
+class DistillConfig(Choice):
+    name: str = _key("dd", "the distillation method")
+    per_class: int = _key(1, "synthetic images of each class")
+    network: Choice = _part(Choice, "that the images are made with, and for", name="lenet")
+    steps: int = _key(1000, "outer steps, each on a batch of real images")
+    batch_size: int = _key(256, "real images a step, over all workers together")
+    schedule: Choice = _part(Choice, "how the outer learning rate goes", name="cosine")
+    augment: list[str] = _key([], "transforms that training on the images will use, in order")
+
+
+@dataclass
+class EvaluateConfig:
+    beside: list[str] = _key([], "folders of other images tables, evaluated beside `input`")
+    images: str | None = _key(None, "the images table to test on; not given: the one that `input` was made from")
+    networks: list[str] = _key([], "networks to train; not given: the one that `input` was made with")
+    repeats: int = _key(5, "trainings of each, from initial weights of their own")
+    optimizer: Literal["adam", "sgd"] = _key("adam", "of the common recipe, beside a table's own")
+    learning_rate: float = _key(0.001, "of the common recipe")
+    momentum: float = _key(0.0, "of the common recipe, with sgd")
+    steps: int = _key(500, "of the common recipe, each on all images of the table")
+    augment: list[str] = _key([], "training transforms of the common recipe, in order")
+
+
+@dataclass
 class ClusterConfig:
     workers: int = _key(1, "processes that train and embed, one a GPU or share of the CPUs; 0: without Ray")
     gpu: bool | None = _key(None, "one GPU a worker; not given: if the cluster has any now (say true if it starts from none)")
@@ -161,6 +222,10 @@ class Config:
     train: TrainConfig = _part(TrainConfig)
     compare: CompareConfig = _part(CompareConfig)
     sweep: SweepConfig = _part(SweepConfig)
+    search: SearchConfig = _part(SearchConfig)
+    distill: DistillConfig = _part(DistillConfig)
+    input: str | None = _key(None, "`jobs/evaluate.py`: the folder of a distilled set, or of any small images table")
+    evaluate: EvaluateConfig = _part(EvaluateConfig)
     cluster: ClusterConfig = _part(ClusterConfig)
 
 
@@ -173,13 +238,23 @@ def choices(config: Config) -> list[tuple[str, registry.Registry, str, dict[str,
         ("loss", registry.LOSSES, config.loss),
         ("select", registry.SELECTORS, config.select),
         ("train.sampler", registry.SAMPLERS, config.train.sampler),
+        ("distill", registry.DISTILLERS, config.distill),
+        ("distill.network", registry.MODELS, config.distill.network),
+        ("distill.schedule", registry.SCHEDULES, config.distill.schedule),
+        ("search.space", registry.SPACES, config.search.space),
+        ("search.strategy", registry.STRATEGIES, config.search.strategy),
+        ("search.train.schedule", registry.SCHEDULES, config.search.train.schedule),
     ]
     for key, part in (("proxy", config.proxy), ("teacher", config.teacher), ("train", config.train)):
         found += [(key, registry.MODELS, part), (f"{key}.schedule", registry.SCHEDULES, part.schedule)]
     named = [(key, family, choice.name, choice.options) for key, family, choice in found]
+    named += [("evaluate.networks", registry.MODELS, name, {}) for name in config.evaluate.networks]
+    for key in ("distill", "evaluate"):
+        named += [(f"{key}.augment", registry.AUGMENTATIONS, name, {}) for name in getattr(config, key).augment]
     named += [("compare.methods", registry.SELECTORS, name, {}) for name in config.compare.methods]
     for key in ("autoencoder", "proxy", "teacher", "train"):
         named += [(f"{key}.augment", registry.AUGMENTATIONS, name, {}) for name in getattr(config, key).augment]
+    named += [("search.train.augment", registry.AUGMENTATIONS, name, {}) for name in config.search.train.augment]
     return named
 
 
@@ -265,6 +340,9 @@ def _apply(tree: DictConfig, override: str) -> DictConfig:
         raise InputError(f"{override}: the value is not valid YAML ({problem}); right may be '{key}=\"{value}\"'.") from None
 
 
+_SEARCH_COUNTS = ("children", "known", "seeds", "finalists", "ahead", "bundle")
+
+
 def _check_values(config: Config) -> None:
     """Refuse values that the types allow but no run can use."""
     budget = config.select.budget
@@ -286,6 +364,20 @@ def _check_values(config: Config) -> None:
         (0 < config.sweep.grace < 1, "sweep.grace", "a share in (0, 1)"),
         (config.sweep.reduction >= 2, "sweep.reduction", "at least 2"),
         (0 < config.sweep.gpus <= 1, "sweep.gpus", "in (0, 1]"),
+        *((getattr(config.search, key) >= 1, f"search.{key}", "at least 1") for key in _SEARCH_COUNTS),
+        (0 < config.search.validation < 1, "search.validation", "between 0 and 1"),
+        (0 < config.search.gpus <= 1, "search.gpus", "in (0, 1]"),
+        (config.distill.per_class >= 1, "distill.per_class", "at least 1"),
+        (config.distill.steps >= 1, "distill.steps", "at least 1"),
+        (
+            config.distill.batch_size >= max(1, config.cluster.workers),
+            "distill.batch_size",
+            "at least 1 image for every worker",
+        ),
+        (config.evaluate.repeats >= 1, "evaluate.repeats", "at least 1"),
+        (config.evaluate.steps >= 1, "evaluate.steps", "at least 1"),
+        (0 < config.evaluate.learning_rate < math.inf, "evaluate.learning_rate", "above 0"),
+        (0 <= config.evaluate.momentum < 1, "evaluate.momentum", "in [0, 1)"),
         (0 <= config.train.split <= 1, "train.split", "a share in [0, 1]"),
         (all(0 < s <= 1 for s in config.compare.splits), "compare.splits", "shares in (0, 1]"),
         (
@@ -326,7 +418,7 @@ def _check_values(config: Config) -> None:
             (0 <= section.average < 1, f"{part}.average", "in [0, 1)"),
             (0 <= section.weight_decay < math.inf, f"{part}.weight_decay", "0 or more"),
         ]
-    for part, section in {"autoencoder": config.autoencoder, **classifiers}.items():
+    for part, section in {"autoencoder": config.autoencoder, "search.train": config.search.train, **classifiers}.items():
         rules += [
             (section.steps >= 1, f"{part}.steps", "at least 1"),
             (section.batch_size >= max(1, config.cluster.workers), f"{part}.batch_size", "at least 1 image for every worker"),
@@ -389,8 +481,8 @@ def describe() -> str:
     """What `help=true` prints: every key with its default and meaning, every registered name with its options."""
     lines = ["keys (key=default  meaning):"]
     lines += [f"  {key + '=' + value:<44} {says}".rstrip() for key, value, says in _describe_keys(Config(), "", "")]
-    families = [registry.DATASETS, registry.SELECTORS, registry.MODELS, registry.LOSSES]
-    for family in [*families, registry.AUGMENTATIONS, registry.SCHEDULES, registry.SAMPLERS]:
+    families = [registry.DATASETS, registry.SELECTORS, registry.MODELS, registry.LOSSES, registry.SPACES, registry.STRATEGIES]
+    for family in [*families, registry.DISTILLERS, registry.AUGMENTATIONS, registry.SCHEDULES, registry.SAMPLERS]:
         lines += ["", f"{family.noun}{'es' if family.noun.endswith('s') else 's'} (name  options):"]
         for name in family.names():
             lines.append(f"  {name:<20} {family.summary(name)}")

@@ -6,6 +6,7 @@ starts the sweep again: Ray Tune's own state lies in a temporary folder and ends
 
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,12 +55,25 @@ class Search:
     known: Sequence[tuple[Point, float]] = ()
 
 
+@runtime_checkable
+class Asker(Protocol):
+    """Who names every point, in the process that called `run`; what they were worth it hears as a `Watch`."""
+
+    def ask(self) -> Point | None:
+        """The next point; None if there is none, or none before more is known."""
+        ...
+
+    def over(self) -> bool:
+        """Whether there is none even when all that runs is known."""
+        ...
+
+
 def run(
     work: Work,
     points: Sequence[Point],
     config: Config,
     watch: Watch,
-    search: Search | None = None,
+    search: Search | Asker | None = None,
     earlier: Sequence[Sequence[Numbers]] = (),
 ) -> None:
     """Run `work(worker, point, report)` for every point, `config.cluster.workers` at a time, each in a process that is kept.
@@ -74,8 +88,12 @@ def run(
         InputError: the searcher is not installed.
     """
     scheduler = _asha(config, earlier) if config.sweep.scheduler == "asha" else None
-    searcher = _optuna(config, points, search) if search else None
-    count = len(points) + (search.samples if search else 0)
+    searcher, count = None, len(points)
+    if isinstance(search, Search):
+        searcher, count = _optuna(config, points, search), count + search.samples
+    elif search:
+        searcher = _Asked(search) if config.cluster.workers == 0 else _asked(search)
+        count = sys.maxsize  # it says when it is over
     if count:
         (_here if config.cluster.workers == 0 else _on_ray)(work, points, count, config, watch, scheduler, searcher)
 
@@ -123,11 +141,40 @@ def _optuna(config: Config, points: Sequence[Point], search: Search) -> Any:
     return searcher
 
 
+class _Asked:
+    """What is asked of a searcher where there is no Ray."""
+
+    def __init__(self, asker: Asker) -> None:
+        self.asker = asker
+
+    def suggest(self, trial: str) -> Point | None:
+        return self.asker.ask()
+
+    def on_trial_complete(self, trial: str, result: Numbers) -> None: ...
+
+
+def _asked(asker: Asker) -> Any:
+    """The same as Ray Tune's searcher. It has nothing to save: who asks again asks the same."""
+    from ray.tune.search import Searcher
+
+    class Asked(Searcher):
+        def suggest(self, trial_id: str) -> Any:
+            return asker.ask() or (Searcher.FINISHED if asker.over() else None)
+
+        def on_trial_complete(self, trial_id: str, result: Numbers | None = None, error: bool = False) -> None: ...
+        def save(self, checkpoint_path: str) -> None: ...
+        def restore(self, checkpoint_path: str) -> None: ...
+
+    return Asked(metric=JUDGED_BY, mode="max")
+
+
 def _here(work: Work, points: Sequence[Point], count: int, config: Config, watch: Watch, scheduler: Any, searcher: Any) -> None:
     worker = this_process(config.cluster.gpu, config.cluster.cpus_per_worker)
     for number in range(count):
         trial = SimpleNamespace(trial_id=str(number))
         point = searcher.suggest(trial.trial_id) if searcher else points[number]
+        if point is None:
+            break
         if scheduler:
             scheduler.on_trial_add(None, trial)
         last: Numbers = {}

@@ -151,14 +151,20 @@ def note(rows: list[ResultRow]) -> str:
 def as_text(rows: list[ResultRow]) -> str:
     """The table for a terminal."""
     head = header(rows)
-    table, words = [head, *cells(rows)], max(1, len(head) - len(HEADER))
+    table = aligned(head, cells(rows), max(1, len(head) - len(HEADER)))
+    rule = table.splitlines()[1]
+    return "\n".join([table, rule, *textwrap.wrap(note(rows), len(rule))])
+
+
+def aligned(head: list[str], lines: list[list[str]], words: int = 1) -> str:
+    """Any table for a terminal; its first `words` columns are words, the others numbers."""
+    table = [head, *lines]
     widths = [max(len(line[i]) for line in table) for i in range(len(head))]
-    lines = [
+    shown = [
         "  ".join(c.ljust(w) if i < words else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
         for line in table
     ]
-    rule = "  ".join("─" * width for width in widths)
-    return "\n".join(line.rstrip() for line in [lines[0], rule, *lines[1:], rule, *textwrap.wrap(note(rows), len(rule))])
+    return "\n".join(line.rstrip() for line in [shown[0], "  ".join("─" * width for width in widths), *shown[1:]])
 
 
 def as_markdown(rows: list[ResultRow]) -> str:

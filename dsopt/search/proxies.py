@@ -20,8 +20,8 @@ class Proxy:
         per_class: choose the same number from every class.
         steps: of every child; those of full training if not given.
         draws: independent subsets, each ranking all children.
-        shared: instead of own weights, those that all children share, trained under this controller (ENAS).
-        allow_bound_rates: train with the learning rates that a distilled set brings, which are bound to the network it was made with.
+        shared: instead of own weights those that all children share, trained under this controller (ENAS).
+        allow_bound_rates: train with the learning rates that a distilled set brings, which belong to the network it was made with.
     """
 
     data: str
@@ -82,4 +82,6 @@ def parse(given: Mapping[str, Any], where: str) -> Proxy:
 
 
 def _above_0(amount: Any) -> bool:
-    return not isinstance(amount, bool) and (isinstance(amount, int) and amount > 0 or isinstance(amount, float) and 0 < amount < 1)
+    if isinstance(amount, float):
+        return 0 < amount < 1
+    return isinstance(amount, int) and not isinstance(amount, bool) and amount > 0

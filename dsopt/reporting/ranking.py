@@ -1,0 +1,98 @@
+"""Figures of a search: proxies against the truth, progress, a controller's rewards, and the cell that was found."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from dsopt.reporting.style import FAINT, INK, colours, picture, shorten
+
+WIDTH = 760  # in CSS pixels
+ABREAST = 3  # panels in a row
+
+
+@picture
+def proxy_against_truth(panels: Mapping[str, tuple[Float[np.ndarray, " n"], float]], truth: Float[np.ndarray, " n"]) -> Figure:
+    """A panel a proxy, a point a child: (what the proxy gives, Spearman's correlation) by title, against the truth in 0..1.
+
+    What is below 1 is taken for an accuracy and shown in per cent, anything else on a logarithmic axis.
+    """
+    down = max(1, math.ceil(len(panels) / ABREAST))
+    figure = Figure(figsize=(WIDTH / 100, 2.5 * down + 0.1), layout="constrained")
+    grid = figure.subplots(down, ABREAST, squeeze=False).flat
+    for axes in list(grid)[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (title, (given, rho)) in zip(grid, panels.items(), strict=False):
+        share = given.max() <= 1
+        axes.scatter(100 * given if share else given, 100 * truth, s=11, color="#0072b2", alpha=0.65, linewidth=0)
+        if not share:
+            axes.set_xscale("log")
+        axes.set_title(f"{shorten(title, 26)}: ρ {rho:.2f}", color=INK)
+        axes.grid()
+        axes.tick_params(length=0)
+    figure.supxlabel("by the proxy, %", fontsize=8.5)
+    figure.supylabel("true accuracy, %", fontsize=8.5)
+    return figure
+
+
+@picture
+def progress(accuracies: Sequence[float | None]) -> Figure:
+    """The accuracy of every child in the order of the search, those that failed left out, and the best so far."""
+    values = np.array([math.nan if value is None else 100 * value for value in accuracies])
+    figure = Figure(figsize=(WIDTH / 100, 3.0), layout="constrained")
+    axes = figure.subplots()
+    colour = colours(["full", "top_activation"])
+    numbers = np.arange(1, len(values) + 1)
+    axes.scatter(numbers, values, s=11, color=colour["full"], alpha=0.7, linewidth=0, label="a child")
+    best = np.fmax.accumulate(values)
+    axes.step(numbers, best, where="post", color=colour["top_activation"], linewidth=1.5, label="the best so far")
+    axes.set_xlabel("child")
+    axes.set_ylabel("accuracy, %")
+    axes.grid(axis="y")
+    axes.legend(loc="lower right")
+    return figure
+
+
+@picture
+def rewards(found: Sequence[tuple[int, float]]) -> Figure:
+    """The controller's mean rewards (step, accuracy in 0..1), and their moving average over a tenth of them."""
+    steps, values = (np.array(column, dtype=float) for column in zip(*found, strict=True))
+    window = np.ones(max(1, len(values) // 10))
+    smooth = np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
+    figure = Figure(figsize=(WIDTH / 100, 2.6), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(steps, 100 * values, s=6, color=FAINT, linewidth=0)
+    axes.plot(steps, 100 * smooth, color="#0072b2", linewidth=1.5)
+    axes.set_xlabel("step")
+    axes.set_ylabel("held-out accuracy, %")
+    axes.grid(axis="y")
+    return figure
+
+
+@picture
+def cell(edges: Sequence[tuple[int, int]], operations: Sequence[str]) -> Figure:
+    """A cell as a graph: nodes in a row, an arc for every edge (to, from) but those without a connection, which are dotted."""
+    nodes = 1 + max(to for to, _ in edges)
+    figure = Figure(figsize=(WIDTH / 100, 3.4), layout="constrained")
+    axes = figure.subplots()
+    colour = colours(operations)
+    for (to, source), name in zip(edges, operations, strict=True):
+        span, side = to - source, 1 if (to + source) % 2 or to - source > 2 else -1
+        angles = np.linspace(np.pi, 0, 40)
+        xs, ys = (to + source) / 2 + span / 2 * np.cos(angles), side * 0.42 * (span - 1) * np.sin(angles)
+        none = name == "none"
+        axes.plot(
+            xs, ys, color=FAINT if none else colour[name], linewidth=1 if none else 2.2, linestyle=":" if none else "-", zorder=1
+        )
+        top = side * 0.42 * (span - 1)
+        axes.text((to + source) / 2, top + 0.07, name, ha="center", va="bottom", color=FAINT if none else INK)
+    for node in range(nodes):
+        name = "in" if node == 0 else "out" if node == nodes - 1 else str(node)
+        axes.scatter([node], [0], s=420, color="white", edgecolor=INK, zorder=2)
+        axes.text(node, 0, name, ha="center", va="center_baseline", zorder=3)
+    axes.set_xlim(-0.4, nodes - 0.6)
+    axes.set_ylim(-0.75, 1.15)
+    axes.set_axis_off()
+    return figure

@@ -1,0 +1,43 @@
+"""search: children are tried on a proxy, the best of them in full, one is exported; and how far proxies can be trusted."""
+
+from dsopt.config import Config
+from dsopt.progress import say
+from dsopt.search.proxies import parse
+from dsopt.stages import ingest, search_page, search_study
+from dsopt.stages.search_best import best
+from dsopt.stages.search_page import Made
+from dsopt.stages.search_trials import FULL, Trials, trials
+from dsopt.stages.step import Step, run, unique
+from dsopt.storage import Table
+
+
+def planned(config: Config) -> tuple[Made, list[Step]]:
+    """All stages of a search, and the steps that make them, in order.
+
+    Raises:
+        InputError: a proxy, a space or a strategy that cannot be, as far as it can be known before.
+    """
+    search = config.search
+    proxy = parse(search.proxy, "search.proxy")
+    truth, studied, steps = search_study.planned(config)
+    children = 0 if proxy.shared else search.children
+    found, more = trials(config, Trials("search", proxy, search.strategy, children))
+    finalists, final = trials(config, Trials("finalists", FULL, search.strategy, 0, search.seeds, search.finalists), search=found)
+    child = best(config, finalists)
+    made = Made(found, finalists, child.stage, truth, studied)
+    return made, unique([*steps, *more, *final, child, search_page.page(config, made)])
+
+
+def plan(config: Config) -> list[Step]:
+    return planned(config)[1]
+
+
+def search(config: Config) -> None:
+    """Run the plan, and tell what was found."""
+    run(ingest.images(config)[1], config)
+    made, steps = planned(config)
+    run(steps, config)
+    search_page.tell(config, made)
+    say("child", Table(made.child.uri).manifest["child"])
+    say("exported", made.child.path("child.pt"))
+    say("report", steps[-1].stage.path("report.html"))

@@ -1,0 +1,194 @@
+"""What a search leaves for people: the page, the table of its study, and the lines on the terminal."""
+
+import math
+import textwrap
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dsopt.config import Config
+from dsopt.models.child_cells import EDGES
+from dsopt.reporting import page as pages
+from dsopt.reporting import ranking as figures
+from dsopt.reporting.page import Section
+from dsopt.reporting.tables import aligned
+from dsopt.stages import search_study
+from dsopt.stages.search_study import Ranking, Studied, Study
+from dsopt.stages.search_trials import ranked, space_of
+from dsopt.stages.step import Step
+from dsopt.storage import Stage, Table, versions, write_bytes, write_table
+
+HEAD = ["proxy", "images", "steps", "Spearman", "of ceiling", "Kendall", "top 20 %", "P@5", "regret@1", "regret@5"]
+HEAD += ["device s", "of full", "pays from"]
+NOTE = (
+    "Correlation of the proxy's with the true accuracies over {n} children (brackets: 95 % bootstrap interval over children); the "
+    "same among the truly best 20 %; share of the proxy's best 5 that are truly among the best 5; points lost by taking the best "
+    "of its 1 or 5 first picks. The truth is the mean of {seeds} full trainings, on held-out images; one seed's correlation with "
+    "the mean of the others, the ceiling, is {ceiling:.2f}. Device seconds for all children include making the proxy; of full: "
+    "against full training of as many once; pays from: children from which it is cheaper. Draws of a proxy are averaged."
+)
+RANKINGS = pa.schema(
+    [
+        ("proxy", pa.string()),
+        ("measure", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("making_seconds", pa.float64()),
+        ("seconds_each", pa.float64()),
+        ("failed", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """The stages of a search; `truth` is None where proxies are not studied."""
+
+    search: Stage
+    finalists: Stage
+    child: Stage
+    truth: Stage | None = None
+    studied: list[Studied] = field(default_factory=list)
+
+
+def page(config: Config, made: Made) -> Step:
+    inputs = {"search": made.search, "finalists": made.finalists, "child": made.child}
+    inputs |= {"truth": made.truth} if made.truth else {}
+    inputs |= {f"{one.title} {i}": stage for one in made.studied for i, stage in enumerate(one.draws)}
+    stage = Stage(config.storage, "search", f"{config.data.name}-{config.search.space.name}", {}, inputs)
+    return Step(stage, _work, (made,), title="report of the search")
+
+
+def _work(stage: Stage, config: Config, made: Made) -> None:
+    found = search_study.study(config, made.truth, made.studied) if made.truth else None
+    sections = [*(_study(found) if found else []), *_search(config, made)]
+    manifest = Table(made.child.uri).manifest
+    lead = f"The best child found: {manifest['child']}, {100 * _accuracy(made.child):.2f} % of the test images."
+    write_bytes(stage.path("report.html"), pages.page(_title(config), lead, _facts(config, made), sections).encode())
+    listed = [row for ranking in found.rankings for row in _listed(ranking)] if found else []
+    path = "data/rankings.parquet"
+    size = write_table(stage.path(path), pa.Table.from_pylist(listed, schema=RANKINGS))
+    seconds = sum(Table(made.uri).manifest["seconds"] for made in stage.inputs.values())
+    stage.commit([{"path": path, "rows": len(listed), "bytes": size}], RANKINGS, seconds=seconds, page="report.html")
+
+
+def tell(config: Config, made: Made) -> None:
+    """Print the study's table and how the best child did."""
+    if made.truth:
+        found = search_study.study(config, made.truth, made.studied)
+        table = aligned(HEAD, [_cells(ranking, found) for ranking in found.rankings])
+        print("\n".join(["", table, *textwrap.wrap(_note(found), len(table.splitlines()[1]))]))
+    row = ranked(made.finalists)[0]
+    tested = f"{100 * row['accuracy']:.2f} % of the held-out, {100 * _accuracy(made.child):.2f} % of the test images"
+    print(f"\nbest of {Table(made.search.uri).rows()} children: {tested}\n")
+
+
+def _accuracy(child: Stage) -> float:
+    metrics = Table(child.uri).read()
+    return metrics.filter((pc.field("split") == "test") & (pc.field("name") == "accuracy"))["value"][-1].as_py()
+
+
+def _title(config: Config) -> str:
+    return f"dsopt: search in {config.search.space.name} on {config.data.name}"
+
+
+def _facts(config: Config, made: Made) -> dict[str, str]:
+    search, counts = config.search, Table(made.search.inputs["images"].uri).manifest["splits"]
+    train, table = search.train, Table(made.search.uri)
+    rate = f"learning rate {train.learning_rate:g}, {train.schedule.name} schedule"
+    return {
+        "data": f"{config.data.name}: {counts['train']:,} training images, {100 * search.validation:g} % held out to judge by",
+        "search": f"{search.strategy.name}, {table.rows()} children on {search.proxy}",
+        "training": f"{train.steps:,} steps of {train.batch_size}, {rate}",
+        "device": table.manifest["device"],
+        "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
+    }
+
+
+def _note(found: Study) -> str:
+    return NOTE.format(n=len(found.truth), seeds=found.seeds, ceiling=found.ceiling)
+
+
+def _cells(ranking: Ranking, found: Study) -> list[str]:
+    measures, full = ranking.measures, found.each * len(found.truth)
+
+    def value(name: str, scale: float = 1.0) -> str:
+        return f"{scale * measures[name].value:.2f}" if name in measures else "–"
+
+    rho = measures["spearman"]
+    between = f" [{rho.low:.2f}, {rho.high:.2f}]" if rho.low == rho.low else ""
+    pays = "at once" if ranking.break_even == 0 else "never" if ranking.break_even == float("inf") else f"{math.ceil(ranking.break_even):,}"
+    return [
+        ranking.title + (f" ({ranking.failed} failed)" if ranking.failed else ""),
+        "–" if ranking.images is None else f"{ranking.images:,}",
+        "–" if ranking.steps is None else f"{ranking.steps:,}",
+        f"{rho.value:.2f}{between}",
+        f"{rho.value / found.ceiling:.2f}" if found.ceiling == found.ceiling else "–",
+        *(value(name) for name in ("kendall", "spearman_top20", "precision_at_5")),
+        *(value(name, 100) for name in ("regret_at_1", "regret_at_5")),
+        f"{ranking.total:,.1f}",
+        f"{ranking.total / full:.2f}",
+        pays,
+    ]
+
+
+def _listed(ranking: Ranking) -> list[dict[str, Any]]:
+    about = {"proxy": ranking.title, "making_seconds": ranking.making, "seconds_each": ranking.each, "failed": ranking.failed}
+    return [about | {"measure": name} | measured._asdict() for name, measured in ranking.measures.items()]
+
+
+def _study(found: Study) -> list[Section]:
+    table = pages.table(HEAD, [_cells(ranking, found) for ranking in found.rankings])
+    drawn = [r for r in found.rankings if (r.accuracies == r.accuracies).all()]
+    panels = {r.title: (r.accuracies, r.measures["spearman"].value) for r in drawn}
+    about = "A point is a child; its true accuracy is the mean over seeds, on held-out images."
+    return [
+        Section("How far each proxy can be trusted", _note(found), html=table),
+        Section("Proxy against truth", about, png=figures.proxy_against_truth(panels, found.truth)),
+    ]
+
+
+def _search(config: Config, made: Made) -> list[Section]:
+    rows, table = Table(made.search.uri).read().to_pylist(), Table(made.search.uri)
+    accuracies = [row["accuracy"] for row in rows]
+    sections = [
+        Section(
+            "The search",
+            "Held-out accuracy on the proxy of the children, in order, and the best so far.",
+            png=figures.progress(accuracies),
+        ),
+        Section("Finalists", "Trained in full; mean over seeds on the held-out images.", html=_finalists(made)),
+    ]
+    rewards = table.manifest.get("rewards")
+    if rewards:
+        about = "Mean held-out accuracy, with the shared weights, of the children that the controller named."
+        sections.append(Section("The controller", about, png=figures.rewards(rewards)))
+    space, child = space_of(config), Table(made.child.uri).manifest["child"]
+    operations = list(space.values(space.decode(child)).values())
+    if config.search.space.name == "cell201":
+        sections.append(Section("The cell", _collapse(operations), png=figures.cell(EDGES, operations)))
+    failed = [row for row in rows if row["accuracy"] is None]
+    if failed:
+        listed = [[row["child"], row["reason"]] for row in failed]
+        sections.append(Section("Failed", f"{len(failed)} children.", html=pages.table(["child", "reason"], listed)))
+    return sections
+
+
+def _collapse(operations: list[str]) -> str:
+    """A warning where a cell hardly computes anything: what weight sharing is known to come to in this space."""
+    idle = sum(operation in ("none", "skip") for operation in operations) / len(operations)
+    if idle <= 0.5:
+        return f"{100 * idle:.0f} % of its edges are skip connections or nothing."
+    return f"Collapsed: {100 * idle:.0f} % of its edges are skip connections or nothing. Do not trust this search."
+
+
+def _finalists(made: Made) -> str:
+    head = ["child", "held-out accuracy %", "parameters", "multiply-adds"]
+    listed = [
+        [row["child"], f"{100 * row['accuracy']:.2f}", f"{row['parameters']:,}", f"{row['multiply_adds']:,}"]
+        for row in ranked(made.finalists)
+    ]
+    return pages.table(head, listed)

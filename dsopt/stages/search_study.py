@@ -1,0 +1,157 @@
+"""How far each proxy's ranking can be trusted: its accuracies against the truth, and what it costs."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dsopt.config import Choice, Config
+from dsopt.search import quality
+from dsopt.search.proxies import Proxy, parse
+from dsopt.search.quality import Estimate
+from dsopt.stages import select
+from dsopt.stages.search_trials import FULL, Trials, trials
+from dsopt.stages.step import Step
+from dsopt.storage import Stage, Table
+
+BOOTSTRAPPED = ("spearman", "regret_at_1", "regret_at_5")
+
+
+@dataclass(frozen=True)
+class Studied:
+    """A proxy with the stages of its draws."""
+
+    title: str
+    proxy: Proxy
+    draws: list[Stage]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A row of the study.
+
+    Args:
+        accuracies: of the children, mean over draws, in the order of the truth.
+        measures: by the names of `quality.MEASURES`, means over draws, with intervals where they are bootstrapped.
+        making: device seconds of making the proxy, mean over draws.
+        each: device seconds a child.
+        total: both, for all children of the study.
+        failed: children without an accuracy, over all draws.
+    """
+
+    title: str
+    images: int | None
+    steps: int | None
+    accuracies: np.ndarray
+    measures: dict[str, Estimate]
+    making: float = 0.0
+    each: float = 0.0
+    total: float = 0.0
+    break_even: float = 0.0
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is known of all proxies.
+
+    Args:
+        truth: mean accuracy over seeds of each child, in 0..1.
+        ceiling: Spearman's correlation of one seed with the mean of the others.
+        each: device seconds of one full training.
+    """
+
+    truth: np.ndarray
+    ceiling: float
+    each: float
+    seeds: int
+    rankings: list[Ranking] = field(default_factory=list)
+
+
+def planned(config: Config) -> tuple[Stage | None, list[Studied], list[Step]]:
+    """The truth and the proxies of a study, and the steps that lead there. Raises InputError for a proxy that cannot be."""
+    search = config.search
+    if not search.proxies:
+        return None, [], []
+    listed = Choice("random")
+    truth, steps = trials(config, Trials("truth", FULL, listed, search.known, search.seeds))
+    studied = []
+    for number, given in enumerate(search.proxies):
+        proxy = parse(given, f"search.proxies[{number}]")
+        title, draws = proxy.title(search.train.steps), []
+        for draw in range(proxy.draws):
+            stage, more = trials(config, Trials(title, proxy, listed, search.known, draw=draw))
+            steps, draws = [*steps, *more], [*draws, stage]
+        studied.append(Studied(title, proxy, list({stage.hash: stage for stage in draws}.values())))
+    return truth, studied, steps
+
+
+def study(config: Config, truth: Stage, studied: list[Studied]) -> Study:
+    """Read the tables of a study and compare them."""
+    rows = Table(truth.uri).read().to_pylist()
+    kept = [row for row in rows if row["accuracy"] is not None]
+    children, seeds = [row["child"] for row in kept], torch.tensor([row["accuracies"] for row in kept], dtype=torch.float64)
+    mean = seeds.mean(1)
+    each = math.fsum(row["seconds"] for row in kept) / len(kept) / config.search.seeds
+    found = Study(mean.numpy(), quality.seed_ceiling(seeds), each, config.search.seeds)
+    for one in studied:
+        found.rankings.append(_ranking(config, one, children, mean, each))
+    for name in ("parameters", "multiply_adds"):
+        values = torch.tensor([row[name] for row in kept], dtype=torch.float64)
+        found.rankings.append(Ranking(name.replace("_", "-"), None, None, values.numpy(), _measures([values], mean)))
+    chance = {f"regret_at_{k}": _known(quality.chance_regret(mean, k)) for k in (1, 5)}
+    none = torch.full_like(mean, torch.nan).numpy()
+    found.rankings.append(Ranking("chance", None, None, none, {"spearman": _known(0.0), "kendall": _known(0.0)} | chance))
+    return found
+
+
+def _known(value: float) -> Estimate:
+    return Estimate(value, math.nan, math.nan)
+
+
+def _measures(proxies: list[Tensor], truth: Tensor) -> dict[str, Estimate]:
+    found = {}
+    for name, measure in quality.MEASURES.items():
+        draws = 400 if name in BOOTSTRAPPED else 0
+        value = quality.estimate(measure, proxies, truth, draws=draws) if draws else None
+        found[name] = value or _known(sum(measure(proxy, truth) for proxy in proxies) / len(proxies))
+    return found
+
+
+def _ranking(config: Config, one: Studied, children: list[str], truth: Tensor, full_each: float) -> Ranking:
+    tables = [{row["child"]: row for row in Table(stage.uri).read().to_pylist()} for stage in one.draws]
+    columns = [[math.nan if table[c]["accuracy"] is None else table[c]["accuracy"] for c in children] for table in tables]
+    proxies = [quality.failed_last(torch.tensor(column, dtype=torch.float64)) for column in columns]
+    subsets = [stage.inputs["subset"] for stage in one.draws if "subset" in stage.inputs]
+    making = sum(map(select.cost, subsets)) / len(subsets) if subsets and one.proxy.selects else 0.0
+    making = Table(subsets[0].uri).manifest["seconds"] if subsets and one.proxy.is_table else making
+    seconds = [math.fsum(row["seconds"] for row in table.values()) for table in tables]
+    spent = sum(seconds) / len(seconds)
+    if one.proxy.shared:  # the weights are made once, for however many children
+        making, spent = making + spent, 0.0
+    each = spent / len(children)
+    return Ranking(
+        one.title,
+        _images(config, one),
+        one.proxy.steps or (config.search.shared.steps if one.proxy.shared else config.search.train.steps),
+        torch.stack(proxies).mean(0).numpy(),
+        _measures(proxies, truth),
+        making=making,
+        each=each,
+        total=making + spent,
+        break_even=quality.break_even(making, each, full_each),
+        failed=sum(math.isnan(value) for column in columns for value in column),
+    )
+
+
+def _images(config: Config, one: Studied) -> int:
+    stage, amount = one.draws[0], one.proxy.images
+    if isinstance(amount, int):
+        return amount
+    table = Table((stage.inputs.get("subset") or stage.inputs["images"]).uri)
+    rows = Table(stage.inputs["images"].uri).rows("train")
+    if one.proxy.is_table:
+        return table.rows() if amount is None else round(amount * table.rows())
+    return round((amount if amount is not None else 1 - config.search.validation) * rows)

@@ -1,0 +1,261 @@
+"""children: a strategy's children, trained on a proxy and judged by held-out real images -> one table."""
+
+import itertools
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from dsopt.config import Choice, Config, SelectConfig, SweepConfig, plain
+from dsopt.errors import InputError, JobError
+from dsopt.progress import Progress, say
+from dsopt.registry import SPACES, STRATEGIES
+from dsopt.search.proxies import Proxy
+from dsopt.search.queue import Job, Queue, Strategy
+from dsopt.search.spaces.contract import Space
+from dsopt.search.strategies.fixed import Listed
+from dsopt.seeds import derive
+from dsopt.selection.choose import resolve
+from dsopt.stages import ingest, search_shared, select
+from dsopt.stages.search_child import Source, check_bound, material, source_of, train_child
+from dsopt.stages.step import Journal, Step
+from dsopt.storage import Stage, Table, write_table
+from dsopt.training.worker import Worker
+
+CHILDREN = pa.schema(
+    [
+        ("child", pa.string()),
+        ("order", pa.int64()),
+        ("steps", pa.int64()),
+        ("accuracy", pa.float64()),  # mean over seeds, on held-out images; null if it failed
+        ("accuracies", pa.list_(pa.float64())),
+        ("seconds", pa.float64()),  # of training, all seeds
+        ("parameters", pa.int64()),
+        ("multiply_adds", pa.int64()),
+        ("reason", pa.string()),
+    ]
+)
+FULL = Proxy("full")
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Which children are trained, and how.
+
+    Args:
+        title: for people: "search", "truth", the proxy's.
+        finalists: instead of a strategy's, so many of the best of the stage's input "search".
+        draw: which of a proxy's random subsets.
+    """
+
+    title: str
+    proxy: Proxy
+    strategy: Choice
+    children: int  # 0: those that a controller of shared weights names
+    seeds: int = 1
+    finalists: int = 0
+    draw: int = 0
+
+
+def space_of(config: Config) -> Space:
+    return SPACES.build(config.search.space.name, config.search.space.options)()
+
+
+def trials(config: Config, wanted: Trials, **inputs: Stage) -> tuple[Stage, list[Step]]:
+    """The stage of some children, and the steps that lead to it.
+
+    Raises:
+        InputError: a table that cannot serve as a proxy.
+    """
+    search, proxy = config.search, wanted.proxy
+    images, steps = ingest.images(config)
+    inputs = {"images": images, **inputs}
+    if proxy.is_table:
+        inputs["subset"] = Stage.existing(proxy.data)
+        check_bound(Table(proxy.data), proxy.allow_bound_rates)
+    elif proxy.selects:
+        inputs["subset"], more = select.subset(config, _selection(config, proxy), config.seed + wanted.draw)
+        steps = [*steps, *more]
+    learns = STRATEGIES.traits(wanted.strategy.name).learns
+    made_of = {
+        "space": plain(search.space),
+        "strategy": plain(wanted.strategy) if not wanted.finalists else None,
+        "children": wanted.finalists or wanted.children,
+        "ahead": search.ahead if learns and not wanted.finalists else None,
+        "train": plain(search.train),
+        "validation": search.validation,
+        "shared": plain(search.shared) if proxy.shared else None,
+        "proxy": {key: value for key, value in plain(proxy).items() if key not in ("draws", "data")},
+        "seeds": wanted.seeds,
+        "draw": wanted.draw,
+        "seed": config.seed,
+    }
+    stage = Stage(config.storage, "children", f"{config.data.name}-{search.space.name}", made_of, inputs)
+    title = f"children: {wanted.title}"
+    if proxy.shared:
+        search_shared.check(space_of(config))
+        return stage, [*steps, Step(stage, _share, (wanted,), parallel=True, title=title)]
+    return stage, [*steps, Step(stage, _work, (wanted,), title=title)]
+
+
+def _selection(config: Config, proxy: Proxy) -> SelectConfig:
+    """More than is wanted, because the selection does not know which images are held out; the best by rank are used."""
+    share = 1.5 / (1 - config.search.validation)
+    amount = proxy.images or 0
+    budget = min(1.0, share * amount) if isinstance(amount, float) else math.ceil(share * amount) + 30
+    choice = {"name": proxy.data, "options": proxy.options, "budget": budget, "per_class": proxy.per_class}
+    return replace(config.select, **choice, soft_labels="none")
+
+
+def source(stage: Stage, config: Config, proxy: Proxy) -> Source:
+    """Where a stage's children find what they are trained on."""
+    images, subset, limit = stage.inputs["images"].uri, stage.inputs.get("subset"), None
+    if proxy.images is not None:
+        rows = Table(images).rows("train") if proxy.selects else Table(proxy.data).rows()
+        limit = resolve(proxy.images, rows)
+    search = config.search
+    return source_of(proxy, images, subset.uri if subset else None, limit, search.train, search.validation, config.seed)
+
+
+def strategy_of(stage: Stage, config: Config, wanted: Trials, space: Space) -> Strategy:
+    steps = wanted.proxy.steps or config.search.train.steps
+    if wanted.finalists:
+        return Listed([space.decode(row["child"]) for row in ranked(stage.inputs["search"])[: wanted.finalists]], steps)
+    drawn = random.Random(derive(config.seed, "children"))
+    return STRATEGIES.build(wanted.strategy.name, wanted.strategy.options)(space, drawn, wanted.children, steps)
+
+
+def ranked(stage: Stage) -> list[dict[str, Any]]:
+    """The children of a finished stage, the best first: among those that were trained longest, by accuracy."""
+    rows = [row for row in Table(stage.uri).read().to_pylist() if row["accuracy"] is not None]
+    if not rows:
+        raise JobError(f"{stage.uri}: every child failed; their reasons are in its table.")
+    return sorted(rows, key=lambda row: (-row["steps"], -row["accuracy"], row["order"]))
+
+
+def _work(stage: Stage, config: Config, wanted: Trials) -> None:
+    from dsopt.cluster import tune
+
+    search, space = config.search, space_of(config)
+    facts = Table(stage.inputs["images"].uri).manifest
+    if not facts["labelled"]:
+        raise InputError("search: the data set has no labels; children cannot be trained without them.")
+    shape = (facts["channels"], facts["num_classes"], facts["image_size"])
+    space.cost(space.at(len(space) - 1), *shape)  # fails now where images are too small for the space
+    learns = STRATEGIES.traits(wanted.strategy.name).learns and not wanted.finalists
+    run = _Children(stage, config, wanted, space, ahead=search.ahead if learns else 10**9)
+    work = partial(_bundle, stage=stage, config=config, wanted=wanted)
+    tune.run(work, [], replace(config, sweep=SweepConfig(gpus=search.gpus)), run, run)
+    jobs = run.queue.jobs()
+    lost = [job for job in jobs if job not in run.found]
+    if lost:
+        raise JobError(f"{stage.uri}: {len(lost)} children were lost ({run.lost}); the same command goes on.")
+    rows = [
+        {"child": space.encode(job.genotype), "order": order, "steps": job.steps}
+        | {key: run.found[job][key] for key in ("accuracy", "accuracies", "seconds", "reason")}
+        | space.cost(job.genotype, *shape)._asdict()
+        for order, job in enumerate(jobs)
+    ]
+    if all(row["accuracy"] is None for row in rows):
+        raise JobError(f"{stage.uri}: every child failed, the first because: {rows[0]['reason']}")
+    commit(stage, config, rows, {row["device"] for row in run.found.values()})
+
+
+def _share(worker: Worker, stage: Stage, config: Config, wanted: Trials) -> None:
+    """On one worker: train shared weights, and judge with them the controller's children, or those of the strategy `random`."""
+    space, proxy = space_of(config), wanted.proxy
+    known = [job.genotype for job in iter(strategy_of(stage, config, wanted, space).ask, None)] if wanted.children else []
+    given = source(stage, config, proxy)
+    rows, rewards = search_shared.rows_of(worker, stage, config, space, given, proxy.shared or "", known)
+    commit(stage, config, rows, {worker.describe()}, rewards=rewards)
+
+
+def commit(stage: Stage, config: Config, rows: list[dict[str, Any]], devices: set[str], **notes: Any) -> None:
+    """Write a table of children and declare the stage done."""
+    path = "data/children.parquet"
+    size = write_table(stage.path(path), pa.Table.from_pylist(rows, schema=CHILDREN))
+    seconds = math.fsum(row["seconds"] for row in rows)
+    failed = sum(row["accuracy"] is None for row in rows)
+    notes |= {"failed": failed, "device": ", ".join(sorted(devices))}
+    stage.commit([{"path": path, "rows": len(rows), "bytes": size}], CHILDREN, seconds=seconds, seed=config.seed, **notes)
+
+
+class _Children:
+    """Hands out bundles of children, and writes down what they were worth: who is started again goes on from there."""
+
+    def __init__(self, stage: Stage, config: Config, wanted: Trials, space: Space, ahead: int) -> None:
+        self.space, self.bundle, self.lost, self.running = space, config.search.bundle, "", 0
+        self.journal = Journal(stage)
+        entries = itertools.chain.from_iterable(entry["children"] for entry in self.journal)
+        self.found = {self._job(row["child"], row["steps"]): row for row in entries}
+        known = {job: _accuracy(row) for job, row in self.found.items()}
+        self.queue = Queue(strategy_of(stage, config, wanted, space), ahead, known)
+        if self.found:
+            say(wanted.title, f"goes on after {len(self.found)} children of an interrupted search")
+        self.progress = Progress(wanted.title, max(wanted.children, 1), "children", done=len(self.found))
+
+    def _job(self, child: str, steps: int) -> Job:
+        return Job(self.space.decode(child), steps)
+
+    # As who is asked:
+
+    def ask(self) -> dict[str, Any] | None:
+        jobs = self.queue.take(self.bundle)
+        self.running += bool(jobs)
+        return {"children": [[self.space.encode(job.genotype), job.steps] for job in jobs]} if jobs else None
+
+    def over(self) -> bool:
+        return not self.running
+
+    # As who watches:
+
+    def started(self, point: dict[str, Any]) -> None: ...
+
+    def reported(self, point: dict[str, Any], numbers: dict[str, Any]) -> None:
+        rows = [row for row in numbers["children"] if self._job(row["child"], row["steps"]) not in self.found]
+        if rows:  # else it was told twice
+            self.journal.add(len(self.journal.entries), {"children": rows})
+        for row in rows:
+            job = self._job(row["child"], row["steps"])
+            self.found[job] = row
+            self.queue.put(job, _accuracy(row))
+        best = max((row["accuracy"] for row in self.found.values() if row["accuracy"] is not None), default=0.0)
+        self.progress.update(len(self.found), f"best {100 * best:.2f} %")
+
+    def ended(self, point: dict[str, Any], lost: str | None) -> None:
+        self.running -= 1
+        self.lost = lost or self.lost
+
+    def waiting(self) -> None: ...
+
+
+def _accuracy(row: Mapping[str, Any]) -> float:
+    return math.nan if row["accuracy"] is None else row["accuracy"]
+
+
+def _bundle(worker: Worker, point: dict[str, Any], report: Any, stage: Stage, config: Config, wanted: Trials) -> dict[str, Any]:
+    """On a worker: train some children, one after another."""
+    given = source(stage, config, wanted.proxy)
+    rows = [_child(worker, child, steps, given, stage, config, wanted) for child, steps in point["children"]]
+    return {"percent": 100.0, "accuracy": max(row["accuracy"] or 0.0 for row in rows), "children": rows}
+
+
+def _child(worker: Worker, child: str, steps: int, given: Source, stage: Stage, config: Config, wanted: Trials) -> dict[str, Any]:
+    row: dict[str, Any] = {"child": child, "steps": steps, "accuracy": None, "accuracies": [], "seconds": 0.0, "reason": ""}
+    row["device"] = worker.describe()
+    try:
+        space, data = space_of(config), material(given, worker.device)
+        build = partial(space.build, space.decode(child), data.channels, data.classes, data.size)
+        for number in range(wanted.seeds):
+            seed = derive(config.seed, stage.hash, child, number)
+            trained = train_child(build, data, config.search.train, steps, seed, worker)
+            row["accuracies"].append(trained.accuracy)
+            row["seconds"] += trained.seconds
+        row["accuracy"] = math.fsum(row["accuracies"]) / wanted.seeds
+    except Exception as error:  # one bad child does not end the search
+        row["reason"] = (str(error).splitlines() or [type(error).__name__])[0]
+    return row

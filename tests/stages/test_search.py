@@ -1,0 +1,254 @@
+"""Searches in this process: what they leave, what they refuse, and that an interruption changes nothing."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from running import REPOSITORY, start, until
+
+from dsopt import config as configuration
+from dsopt.augment.inputs import make_inputs
+from dsopt.config import Config
+from dsopt.data.images import load
+from dsopt.errors import InputError, JobError
+from dsopt.search.exported import load_child
+from dsopt.stages import search, search_trials
+from dsopt.stages.search_child import material
+from dsopt.stages.step import run
+from dsopt.storage import Stage, Table, absolute
+
+TINY = (
+    *("data.image_size=8", "data.limit=300", "cluster.workers=0", "cluster.cpus_per_worker=1"),
+    *("search.children=6", "search.known=5", "search.seeds=2", "search.finalists=2", "search.bundle=2", "search.ahead=3"),
+    *("search.train.steps=8", "search.train.batch_size=16", "search.space.options.width=[4,8]"),
+)
+STUDY = "search.proxies=[{data: full, steps: 3}, {data: random_balanced, images: 20, steps: 4, draws: 2}]"
+CPU = torch.device("cpu")
+
+
+def read(storage: Path | str, *overrides: str) -> Config:
+    config = configuration.load([f"storage={storage}", *TINY, *overrides], REPOSITORY / "jobs" / "presets")
+    config.storage = absolute(config.storage)
+    return config
+
+
+def go(storage: Path | str, *overrides: str) -> None:
+    threads = torch.get_num_threads()
+    try:
+        search.search(read(storage, *overrides))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def children(stage: Stage) -> list[dict]:
+    rows = Table(stage.uri).read().to_pylist()
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    storage = tmp_path_factory.mktemp("search")
+    go(storage, STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2")
+    return storage
+
+
+def made(storage: Path) -> search.Made:
+    return search.planned(read(storage, STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2"))[0]
+
+
+def test_proxies_rank_the_children_of_the_truth(done: Path) -> None:
+    stages = made(done)
+    assert stages.truth
+    truth = children(stages.truth)
+    assert len(truth) == 5 and all(len(row["accuracies"]) == 2 and row["steps"] == 8 for row in truth)
+    assert [len(one.draws) for one in stages.studied] == [1, 2]
+    for one in stages.studied:
+        for stage in one.draws:
+            rows = children(stage)
+            assert [row["child"] for row in rows] == [row["child"] for row in truth]
+            assert {row["steps"] for row in rows} == {one.proxy.steps}
+    first, second = (children(stage) for stage in stages.studied[1].draws)
+    assert [row["accuracy"] for row in first] != [row["accuracy"] for row in second]  # other images
+    (folder,) = done.glob("search/*/_DONE")
+    table = Table(str(folder.parent)).read().to_pylist()
+    measures = {(row["proxy"], row["measure"]): row for row in table}
+    rho = measures["random_balanced 20, 4 steps", "spearman"]
+    assert rho["low"] <= rho["value"] <= rho["high"] and rho["making_seconds"] > 0
+    assert measures["chance", "regret_at_1"]["value"] >= measures["chance", "regret_at_5"]["value"] == pytest.approx(0)
+    assert (folder.parent / "report.html").read_text().count("data:image/png") == 2
+
+
+def test_the_best_child_is_built_from_its_file(done: Path) -> None:
+    stages = made(done)
+    best = search_trials.ranked(stages.finalists)[0]["child"]
+    assert {row["child"] for row in children(stages.finalists)} <= {row["child"] for row in children(stages.search)}
+    network, about = load_child(stages.child.path("child.pt"))
+    assert about.child == best == Table(stages.child.uri).manifest["child"]
+    tested = load(stages.search.inputs["images"].uri, "test")
+    with torch.no_grad():
+        found = network(make_inputs([], about.size, about.standardise).test(tested.images)).argmax(1)
+    metrics = Table(stages.child.uri).read().to_pylist()
+    (accuracy,) = (row["value"] for row in metrics if row["split"] == "test" and row["name"] == "accuracy")
+    assert accuracy == pytest.approx(float((found == tested.labels).double().mean()))
+    with pytest.raises(InputError, match="is not an exported child"):
+        load_child(str(done / "children" / ".." / stages.child.folder / "manifest.json"))
+
+
+def test_what_is_done_is_not_done_again(done: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(search_trials, "train_child", lambda *_: pytest.fail("nothing is to be trained"))
+    go(done, STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2")
+    output = capsys.readouterr().out
+    assert "regret@5" in output and "parameters" in output and "exported" in output
+
+
+@pytest.mark.parametrize("strategy", ["evolution", "asha"])
+def test_an_interrupted_search_goes_on_to_the_same_children(
+    strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["search.strategy.options.population=2"] if strategy == "evolution" else ["search.strategy.options.rungs=2"]
+    how = [f"search.strategy.name={strategy}", *options]
+
+    def only_search(storage: Path) -> list[dict]:
+        config = read(storage, *how)
+        stage, steps = search_trials.trials(config, search_trials.Trials("search", search_trials.FULL, config.search.strategy, 6))
+        run(steps, config)
+        return children(stage)
+
+    undisturbed = only_search(tmp_path / "undisturbed")
+    train, trained = search_trials.train_child, []
+
+    def interrupted(*arguments: object) -> object:
+        if len(trained) == 5:
+            raise KeyboardInterrupt
+        trained.append(1)
+        return train(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(search_trials, "train_child", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        only_search(tmp_path / "interrupted")
+    monkeypatch.setattr(search_trials, "train_child", train)
+    capsys.readouterr()
+    assert only_search(tmp_path / "interrupted") == undisturbed
+    assert "goes on after" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_killed_job_goes_on_to_the_same_children(done: Path, tmp_path: Path) -> None:
+    how = [STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2"]
+    process = start("search", f"storage={tmp_path}", *TINY, *how)
+    until(lambda: list(tmp_path.glob("children/*/_journal/*.json")))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    go(tmp_path, *how)
+    for stage, undisturbed in ((made(tmp_path).search, made(done).search), (made(tmp_path).finalists, made(done).finalists)):
+        assert children(stage) == children(undisturbed)
+
+
+def test_no_proxy_has_a_held_out_image(tmp_path: Path) -> None:
+    config = read(tmp_path, "search.proxies=[{data: random_balanced, images: 40}, {data: random, images: 30}]")
+    _, studied, steps = search.search_study.planned(config)
+    run([step for step in steps if step.stage.kind in ("ingest", "select")], config)
+    for one, count in zip(studied, (40, 30), strict=True):
+        found = search_trials.source(one.draws[0], config, one.proxy)
+        given = material(found, CPU)
+        used = load(found.subset or "").ids[given.rows]
+        assert len(used) == count and not torch.isin(used, given.judged.ids).any()
+    balanced = material(search_trials.source(studied[0].draws[0], config, studied[0].proxy), CPU)
+    assert balanced.labels[balanced.rows].bincount().tolist() == [4] * 10
+    full = material(search_trials.source(studied[0].draws[0], config, search_trials.FULL), CPU)
+    assert 0.1 < len(full.judged.ids) / 240 < 0.3
+
+
+def with_rates(config: Config, folder: Path) -> str:
+    """A subset as a distilled set that brings learning rates."""
+    _, studied, steps = search.search_study.planned(config)
+    run([step for step in steps if step.stage.kind in ("ingest", "select")], config)
+    stage = studied[0].draws[0].inputs["subset"]
+    target = folder / "distill" / "set-1"
+    target.mkdir(parents=True)
+    (target / "data").symlink_to(Path(stage.uri) / "data")
+    manifest = Table(stage.uri).manifest | {"stage": "distill", "rates": [0.02, 0.01], "hash": "0" * 12, "inputs": {}}
+    (target / "manifest.json").write_text(json.dumps(manifest))
+    (target / "_DONE").touch()
+    return str(target)
+
+
+def test_learned_rates_are_refused_unless_allowed(tmp_path: Path) -> None:
+    folder = with_rates(read(tmp_path, "search.proxies=[{data: random_balanced, images: 20}]"), tmp_path / "sets")
+    with pytest.raises(InputError, match="allow_bound_rates: true"):
+        search.planned(read(tmp_path, f"search.proxies=[{{data: {folder}}}]"))
+    config = read(tmp_path, f"search.proxies=[{{data: {folder}, steps: 4, allow_bound_rates: true}}]", "search.known=2")
+    _, (bound,), steps = search.search_study.planned(config)
+    assert material(search_trials.source(bound.draws[0], config, bound.proxy), CPU).rates == pytest.approx((0.02, 0.01))
+    run(steps, config)
+    assert all(row["accuracy"] is not None for row in children(bound.draws[0]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["search.proxies=[{data: fll}]"], "Did you mean 'full'"),
+        (["search.proxies=[{data: full, step: 3}]"], "Did you mean 'steps'"),
+        (["search.proxies=[{images: 3}]"], "needs data"),
+        (["search.proxies=[{data: random}]"], "needs images"),
+        (["search.proxies=[{data: random, images: 1.5}]"], "a count above 0"),
+        (["search.proxies=[{data: full, images: 3}]"], "full data has all"),
+        (["search.proxies=[{data: ./nowhere}]"], "no finished stage"),
+        (["search.proxy={data: full, shared: uniform}"], "search.space.name=cell201"),
+        (["search.proxy={data: full, shared: lstm}"], "reinforce, uniform"),
+        (["search.space.name=mini261"], "Did you mean 'mini216'"),
+        (["search.space.options.widht=[3]"], "Did you mean 'width'"),
+        (["search.strategy.name=evolutoin"], "Did you mean 'evolution'"),
+        (["search.strategy.name=asha", "search.strategy.options.reduction=2", "search.strategy.options.rungs=9"], "not different"),
+        (["search.children=0"], "at least 1"),
+        (["search.validation=1"], "between 0 and 1"),
+    ],
+)
+def test_wrong_searches_are_told_before_anything_starts(overrides: list[str], says: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        search.planned(read(tmp_path, *overrides))
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_images_too_small_and_children_that_all_fail(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"set data\.image_size"):
+        go(tmp_path, "search.space.name=dc720", "search.space.options.width=[32]")
+    with pytest.raises(JobError, match="diverged"):
+        go(tmp_path, "search.train.learning_rate=1e30", "search.children=2")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_workers_find_the_same_children(done: Path, tmp_path: Path, ray_local: object) -> None:
+    config = read(tmp_path, "search.strategy.name=evolution", "search.strategy.options.population=2", "cluster.workers=2")
+    wanted = search_trials.Trials("search", search_trials.FULL, config.search.strategy, 6)
+    stage, steps = search_trials.trials(config, wanted)
+    run(steps, config)
+    assert children(stage) == children(made(done).search)
+
+
+CELLS = ("search.space.name=cell201", "search.space.options.width=4", "search.space.options.cells=1", "search.seeds=1")
+SHARED = ("search.shared.steps=8", "search.shared.rounds=2", "search.shared.updates=2", "search.shared.samples=3")
+FEW = ("search.shared.candidates=12", "search.shared.batches=1", "search.known=3", "search.finalists=1", "search.train.steps=2")
+
+
+def test_a_search_with_shared_weights(tmp_path: Path) -> None:
+    how = [f for f in TINY if "width" not in f] + [*CELLS, *SHARED, *FEW]
+    study = "search.proxies=[{data: full, shared: reinforce}, {data: full, shared: uniform}]"
+    config = configuration.load([f"storage={tmp_path}", *how, "search.proxy={data: full, shared: reinforce}", study])
+    search.search(config)
+    stages = search.planned(config)[0]
+    named = Table(stages.search.uri)
+    rows = named.read().to_pylist()
+    assert len({row["child"] for row in rows}) == len(rows) >= 10
+    assert sum(row["steps"] == 8 for row in rows) == 10  # judged on all held-out images
+    assert len(named.manifest["rewards"]) == 2 * 2
+    assert stages.truth
+    expected = [row["child"] for row in children(stages.truth)]
+    assert all([row["child"] for row in children(one.draws[0])] == expected for one in stages.studied)
+    assert load_child(stages.child.path("child.pt"))[1].space == "cell201"
+    (page,) = tmp_path.glob("search/*/report.html")
+    assert page.read_text().count("data:image/png") == 4 and "of its edges are skip connections or nothing" in page.read_text()
