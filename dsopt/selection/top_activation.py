@@ -1,6 +1,7 @@
 """The selection paper's method: the images that activate each element of the embedding most."""
 
 import math
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -8,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dsopt.registry import SELECTORS
-from dsopt.selection.contract import Selection
+from dsopt.selection.activations import activations, penalised
+from dsopt.selection.contract import Selection, selector
 
 CHUNK = 1 << 19  # values looked at together: 2 MB, so that they stay in the cache between two operations
 SAMPLE = 64  # one row in so many is looked at first, to know early what is not worth keeping
@@ -127,14 +128,19 @@ class TopActivations:
         self._compact()
         return self.depth >= self.rows or len(np.unique(self.ids)) >= self.budget
 
-    def result(self) -> Selection:
-        """The fill rule: rank by rank, and in a rank element by element, the image there unless already chosen."""
+    def result(self, names: Sequence[str] = ()) -> Selection:
+        """The fill rule: rank by rank, and in a rank element by element, the image there unless already chosen.
+
+        Args:
+            names: of the elements, for the reasons.
+        """
         self._compact()
         order, elements, ranks = self._ranked(self.keys)
         turn = order[np.argsort(ranks * self.size + elements)]
         _, first = np.unique(self.ids[turn], return_index=True)
         chosen = turn[np.sort(first)[: self.budget]]
-        keys, names = self.keys[chosen], [f"element {element}" for element in range(self.size)]
+        keys = self.keys[chosen]
+        names = names or [f"element {element}" for element in range(self.size)]
         scores = torch.from_numpy(_value(keys))
         return Selection(torch.from_numpy(self.ids[chosen]), scores, [names[element] for element in keys >> 32])
 
@@ -151,20 +157,46 @@ def _value(keys: Ints) -> Floats:
     return (rising ^ ((rising >> 31) & np.int32(0x7FFFFFFF))).view(np.float32)
 
 
-@SELECTORS.register(embeddings=True, labels=False, seeded=False, stream=TopActivations)
+def _stream(both_tails: bool, standardise: bool, penalty: bool, pairs: int) -> type[TopActivations] | None:
+    """The options compare an image with all others before any choice: then all must be there at once."""
+    return None if both_tails or standardise or penalty or pairs else TopActivations
+
+
+@selector(stream=_stream)
 def top_activation(
-    embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], budget: int, generator: torch.Generator
+    embeddings: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    budget: int,
+    generator: torch.Generator,
+    *,
+    both_tails: bool = False,
+    standardise: bool = False,
+    penalty: bool = False,
+    pairs: int = 0,
 ) -> Selection:
     """Take the images that activate each element of the embedding most (the selection paper, Section 4.3, Equation 4).
 
     Equation 4 unites the best k/n images of each of n elements; as these overlap, that is fewer than k. The fill rule
     makes it exactly k: the best image of element 0, of element 1, ..., then the second best of each, and so on, leaving
     out those already chosen, until there are k. Equal activations go by the lowest row. The score is the activation.
+
+    Args:
+        both_tails: also the images that activate each element least; the score is then the negative activation.
+        standardise: elements to zero mean and unit deviation first. No element ranks images differently for that; pairs do, as they
+            compare two elements, and so does the penalty, as it divides.
+        penalty: images with many highly active features count less, as the paper's discussion proposes: an activation is divided by
+            1 + the number of other elements (or pairs) that have the image among their best k/n.
+        pairs: so many pairs of elements choose as well, as Section 4.3 proposes for combinations. A pair is as active as the weaker
+            of its elements, so that it finds images that have both. All elements come equally often.
     """
-    ids = torch.arange(len(embeddings))
-    state = TopActivations.start(budget, embeddings.shape[1])
-    state.add(ids, embeddings)
+    values, names = embeddings, ()
+    if not _stream(both_tails, standardise, penalty, pairs):
+        values, names = activations(embeddings, both_tails, standardise, pairs)
+        values = penalised(values, math.ceil(budget / len(names))) if penalty else values
+    ids = torch.arange(len(values))
+    state = TopActivations.start(budget, values.shape[1])
+    state.add(ids, values)
     while not state.enough():
         state = state.deeper()
-        state.add(ids, embeddings)
-    return state.result()
+        state.add(ids, values)
+    return state.result(names)

@@ -10,13 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from dynamics_made_up import made_up, matrix
 
 from dsopt import storage
 from dsopt.errors import InputError
 from dsopt.registry import SELECTORS
+from dsopt.selection import Selection
 from dsopt.selection import choose as module
-from dsopt.selection.balance import per_class
+from dsopt.selection.balance import allocate, per_class
 from dsopt.selection.choose import CHOSEN, choose, resolve
+from dsopt.selection.contract import stream_of
+from dsopt.selection.pca import components
 
 ROWS, SIZE = 500, 6
 
@@ -56,10 +60,36 @@ def shuffled_elsewhere(function: Callable[..., Any], parts: Sequence[storage.Par
     return (pickle.loads(result) for result in results)
 
 
-@pytest.mark.parametrize("name", SELECTORS.names())
+def write_scores(folder: Path, ids: torch.Tensor, columns: dict[str, torch.Tensor]) -> list[storage.Part]:
+    """Two parts, in no order."""
+    arrays = {
+        name: pa.array(values.numpy())
+        if values.ndim == 1
+        else pa.FixedSizeListArray.from_arrays(pa.array(values.numpy().ravel()), values.shape[1])
+        for name, values in columns.items()
+    }
+    whole = pa.table({"id": ids.numpy(), "other": np.zeros(len(ids)), **arrays})
+    folder.mkdir()
+    return write(folder, whole.take(pa.array(np.random.default_rng(0).permutation(len(ids)))), [len(ids) // 3])
+
+
+def equal(got: pa.Table, ids: torch.Tensor, expected: Selection) -> bool:
+    return (
+        got["id"].to_pylist() == ids[expected.indices].tolist()
+        and got["rank"].to_pylist() == list(range(len(expected.indices)))
+        and np.array_equal(got["score"].to_numpy(), expected.scores.numpy(), equal_nan=True)
+        and got["reason"].to_pylist() == list(expected.reasons)
+    )
+
+
+STREAMED = [name for name in SELECTORS.names() if stream_of(name, {})]
+IN_MEMORY = [name for name in SELECTORS.names() if name not in STREAMED]
+
+
+@pytest.mark.parametrize("name", STREAMED)
 @pytest.mark.parametrize("by_class", [False, True])
 @pytest.mark.parametrize("budget", [1, 20, 103, ROWS])
-def test_the_answer_is_that_of_the_selector_whatever_the_parts(
+def test_the_streamed_answer_is_that_of_the_selector_whatever_the_parts(
     name: str,
     by_class: bool,
     budget: int,
@@ -78,10 +108,108 @@ def test_the_answer_is_that_of_the_selector_whatever_the_parts(
     for given, run_parts in ((parts, map), (parts[::-1], map), (parts, shuffled_elsewhere)):
         got = choose(given, name, {}, budget, by_class, 5, run_parts)
         assert got.schema == CHOSEN
-        assert got["id"].to_pylist() == ids[order][expected.indices].tolist()
-        assert got["rank"].to_pylist() == list(range(budget))
-        assert np.array_equal(got["score"].to_numpy(), expected.scores.numpy(), equal_nan=True)
-        assert got["reason"].to_pylist() == list(expected.reasons)
+        assert equal(got, ids[order], expected)
+
+
+@pytest.mark.parametrize("name", IN_MEMORY)
+@pytest.mark.parametrize(("by_class", "budget"), [(False, 103), (True, 20)])
+@pytest.mark.parametrize("data", ["shuffled"], indirect=True)
+def test_the_answer_in_memory_is_that_of_the_selector_whatever_the_parts(
+    name: str, by_class: bool, budget: int, data: tuple[torch.Tensor, ...], tmp_path: Path
+) -> None:
+    ids, labels, embeddings = data
+    traits, order = SELECTORS.traits(name), ids.argsort()
+    columns = made_up(traits.scores, ROWS, torch.Generator().manual_seed(4))
+    scores = write_scores(tmp_path / "scores", ids, columns) if columns else []
+    selector = SELECTORS.build(name)
+    looked_at = embeddings[order] if traits.embeddings else torch.empty(ROWS, 0)
+    inputs = (looked_at, labels[order], budget, torch.Generator().manual_seed(5), *(some[order] for some in matrix(columns)))
+    expected = per_class(selector, *inputs) if by_class else selector(*inputs)
+    parts = write(tmp_path, table(*data), [130, 130, 131, 400])
+    assert equal(choose(parts[::-1], name, {}, budget, by_class, 5, scores=scores), ids[order], expected)
+
+
+def test_options_that_allow_for_no_stream_choose_in_memory(data: tuple[torch.Tensor, ...], tmp_path: Path) -> None:
+    ids, labels, embeddings = data
+    order, options = ids.argsort(), {"both_tails": True, "penalty": True}
+    expected = SELECTORS.build("top_activation", options)(embeddings[order], labels[order], 40, torch.Generator())
+    got = choose(write(tmp_path, table(*data), [200]), "top_activation", options, 40, False, 5)
+    assert equal(got, ids[order], expected)
+
+
+@pytest.mark.parametrize("by_class", [False, True])
+@pytest.mark.parametrize("name", ["kmeans", "moderate", "d2"])
+@pytest.mark.parametrize("data", ["shuffled"], indirect=True)
+def test_two_rounds_choose_as_many_and_one_shard_is_one_round(
+    name: str, by_class: bool, data: tuple[torch.Tensor, ...], tmp_path: Path
+) -> None:
+    ids, labels, _ = data
+    columns = made_up(SELECTORS.traits(name).scores, ROWS, torch.Generator().manual_seed(4))
+    scores = write_scores(tmp_path / "scores", ids, columns) if columns else []
+    parts = write(tmp_path, table(*data), [130, 131, 250, 400])
+
+    def chosen(run_parts: Any = map, **how: int) -> pa.Table:
+        return choose(parts, name, {}, 100, by_class, 5, run_parts, scores=scores, **how)
+
+    two = chosen(shard_rows=160)
+    assert len(set(two["id"].to_pylist())) == 100
+    assert chosen(shard_rows=160) == chosen(shuffled_elsewhere, shard_rows=160) == two
+    if by_class:
+        label_of = dict(zip(ids.tolist(), labels.tolist(), strict=True))
+        taken = [label_of[i] for i in two["id"].to_pylist()]
+        counts = [int((labels == label).sum()) for label in (0, 1, 7)]
+        assert [taken.count(label) for label in (0, 1, 7)] == allocate(counts, 100)
+    one = chosen()
+    assert chosen(shard_rows=ROWS) == one
+    assert one != two  # for these data; else nothing was tested
+
+
+def test_the_second_round_sees_what_the_first_chose_and_no_more(tmp_path: Path) -> None:
+    """By hand: two shards of 10 rows, 4 wanted, so each shard offers its 4 easiest, and the 4 easiest of these 8 are chosen."""
+    loss = torch.tensor([*range(10), 2.5, 3.5, 20, 21, 22, 23, 24, 25, 26, 27])
+    parts = write(tmp_path, table(torch.arange(20), None, torch.randn(20, 3)), [10])
+    scores = write_scores(tmp_path / "scores", torch.arange(20), {"el2n": -loss})
+    got = choose(parts, "d2", {"neighbours": 0, "cut": 0.0}, 4, False, 0, scores=scores, shard_rows=10)
+    assert got["id"].to_pylist() == [0, 1, 2, 10]
+
+
+def test_principal_components_are_those_of_numpy(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(60, 5, generator=generator) @ torch.randn(5, 5, generator=generator) + 100
+    centred = embeddings.double().numpy() - embeddings.double().numpy().mean(0)
+    _, _, rows = np.linalg.svd(centred, full_matrices=False)
+    rows *= np.sign(rows[np.arange(5), np.abs(rows).argmax(1)])[:, None]
+    for count in (1, 3, 5, 9):
+        ours = components(embeddings, count).numpy()
+        assert np.allclose(ours, (centred @ rows.T)[:, :count], atol=1e-4)
+
+
+def test_pca_is_looked_at_instead_of_the_embeddings(tmp_path: Path) -> None:
+    embeddings = torch.randn(80, 6, generator=torch.Generator().manual_seed(1)) * torch.tensor([1, 9, 1, 1, 5, 1])
+    parts = write(tmp_path, table(torch.arange(80), None, embeddings), [30])
+    for name in ("kmeans", "top_activation"):  # one in memory, one that could be streamed
+        generator = torch.Generator().manual_seed(5)
+        expected = SELECTORS.build(name)(components(embeddings, 2), torch.full((80,), -1), 12, generator)
+        got = choose(parts, name, {}, 12, False, 5, pca=2)
+        assert equal(got, torch.arange(80), expected)
+        assert got["id"].to_pylist() != choose(parts, name, {}, 12, False, 5)["id"].to_pylist()
+
+
+def test_a_scores_table_must_be_there_and_have_all_rows_and_finite_values(tmp_path: Path) -> None:
+    parts = write(tmp_path, table(torch.arange(20), None, torch.randn(20, 3)))
+    with pytest.raises(InputError, match=r"select\.name=dual needs a scores table with dual, mean_probability"):
+        choose(parts, "dual", {}, 5, False, 0)
+    known = {"el2n": torch.rand(20)}
+    few = write_scores(tmp_path / "few", torch.arange(20)[1:], {"el2n": known["el2n"][1:]})
+    with pytest.raises(InputError, match="no id 0"):
+        choose(parts, "el2n", {}, 5, False, 0, scores=few)
+    other = write_scores(tmp_path / "other", torch.arange(20), known)
+    with pytest.raises(InputError, match="grand"):
+        choose(parts, "grand", {}, 5, False, 0, scores=other)
+    known["el2n"][3] = torch.nan
+    broken = write_scores(tmp_path / "broken", torch.arange(20), known)
+    with pytest.raises(InputError, match="not finite"):
+        choose(parts, "el2n", {}, 5, False, 0, scores=broken)
 
 
 def test_methods_that_look_at_no_embeddings_choose_from_an_images_table(tmp_path: Path) -> None:

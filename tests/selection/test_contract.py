@@ -4,25 +4,27 @@ import pickle
 
 import pytest
 import torch
+from dynamics_made_up import made_up, matrix
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsopt.registry import SELECTORS
 from dsopt.selection import Selection
 from dsopt.selection.balance import allocate
+from dsopt.selection.contract import stream_of
 
 
 def run(name: str, rows: int, size: int, budget: int, seed: int = 0, data_seed: int = 0) -> Selection:
-    source = torch.Generator().manual_seed(data_seed)
+    source, traits = torch.Generator().manual_seed(data_seed), SELECTORS.traits(name)
     embeddings = torch.randn(rows, size, generator=source).relu()
     labels = torch.randint(3, (rows,), generator=source)
-    looks = SELECTORS.traits(name).embeddings
-    selector = SELECTORS.build(name)
-    return selector(embeddings if looks else embeddings[:, :0], labels, budget, torch.Generator().manual_seed(seed))
+    scores = matrix(made_up(traits.scores, rows, source))
+    generator = torch.Generator().manual_seed(seed)
+    return SELECTORS.build(name)(embeddings if traits.embeddings else embeddings[:, :0], labels, budget, generator, *scores)
 
 
 @pytest.mark.parametrize("name", SELECTORS.names())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_gives_exactly_the_budget_of_distinct_rows_and_the_same_again(name: str, data: st.DataObject) -> None:
     rows, size = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 9))
@@ -45,13 +47,15 @@ def test_depends_on_the_seed_if_and_only_if_it_says_so(name: str) -> None:
 
 @pytest.mark.parametrize("name", SELECTORS.names())
 def test_leaves_its_input_alone(name: str) -> None:
-    embeddings, labels = torch.randn(40, 5), torch.arange(40) % 3
-    before = embeddings.clone(), labels.clone()
-    SELECTORS.build(name)(embeddings, labels, 11, torch.Generator())
-    assert torch.equal(embeddings, before[0]) and torch.equal(labels, before[1])
+    scores = matrix(made_up(SELECTORS.traits(name).scores, 40, torch.Generator().manual_seed(0)))
+    inputs = torch.randn(40, 5), torch.arange(40) % 3, *scores
+    before = [tensor.clone() for tensor in inputs]
+    embeddings, labels, *scores = inputs
+    SELECTORS.build(name)(embeddings, labels, 11, torch.Generator(), *scores)
+    assert all(torch.equal(now, then) for now, then in zip(inputs, before, strict=True))
 
 
-@pytest.mark.parametrize("name", [n for n in SELECTORS.names() if SELECTORS.traits(n).stream])
+@pytest.mark.parametrize("name", [n for n in SELECTORS.names() if stream_of(n, {})])
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_streams_give_the_answer_of_the_selector_for_any_blocks_and_merges(name: str, data: st.DataObject) -> None:
@@ -63,7 +67,7 @@ def test_streams_give_the_answer_of_the_selector_for_any_blocks_and_merges(name:
     order = torch.randperm(rows, generator=source) if data.draw(st.booleans()) else torch.arange(rows)
     blocks = order.split(data.draw(st.integers(1, rows)))
 
-    state = SELECTORS.traits(name).stream.start(budget, size)
+    state = stream_of(name, {}).start(budget, size)
     while True:
         for block in blocks:
             if data.draw(st.booleans()):  # in place

@@ -1,10 +1,15 @@
 """Equation 4 and the fill rule against a slow version that is obviously right."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from dsopt.errors import InputError
+from dsopt.selection import activations as activations_module
 from dsopt.selection import top_activation as module
 from dsopt.selection.top_activation import TopActivations, top_activation
 
@@ -132,3 +137,83 @@ def test_keeps_no_more_than_its_depth_of_every_element() -> None:
         state.add(block, torch.randn(1000, 8, generator=generator))
         assert state.num_new + len(state.keys) <= 3 * 8 * 20 + 100
     assert state.enough() and len(state.keys) == 8 * 20
+
+
+# --- options -------------------------------------------------------------------------------------------------------
+
+
+def chosen_by(table: torch.Tensor, budget: int, **options: Any) -> tuple[list[int], list[float], list[str]]:
+    got = top_activation(table, torch.zeros(len(table)).long(), budget, torch.Generator(), **options)
+    return got.indices.tolist(), got.scores.tolist(), list(got.reasons)
+
+
+def slow_with(columns: dict[str, list[float]], budget: int) -> tuple[list[int], list[float], list[str]]:
+    """The fill rule over named columns."""
+    rows = len(next(iter(columns.values())))
+    indices, scores, reasons = slow(list(range(rows)), list(map(list, zip(*columns.values(), strict=True))), budget)
+    return indices, scores, [list(columns)[int(reason.split()[1])] for reason in reasons]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    table=embedding_tables().filter(lambda table: table.abs().max() < 1e30),
+    both_tails=st.booleans(),
+    pairs=st.booleans(),
+    penalty=st.booleans(),
+    data=st.data(),
+)
+def test_options_equal_a_slow_version(
+    table: torch.Tensor, both_tails: bool, pairs: bool, penalty: bool, data: st.DataObject
+) -> None:
+    rows, size = table.shape
+    budget, most = data.draw(st.integers(1, rows)), size * (size - 1) // 2
+    count = data.draw(st.integers(0, most)) if pairs else 0
+    elements = {f"element {e}": table[:, e].tolist() for e in range(size)}
+    columns = dict(elements)
+    apart = [(e, (e + gap) % size) for gap in range(1, size) for e in range(size)]
+    for a, b in apart[:count]:
+        both = zip(elements[f"element {a}"], elements[f"element {b}"], strict=True)
+        columns[f"elements {a} and {b}"] = [min(pair) for pair in both]
+    if both_tails:
+        columns |= {f"{name}, lowest": [-value for value in values] for name, values in elements.items()}
+    if penalty:
+        share = -(-budget // len(columns))
+        top = {name: sorted(range(rows), key=lambda i, v=v: (-v[i], i))[:share] for name, v in columns.items()}
+        for name, values in columns.items():
+            others = [1 + sum(i in best for other, best in top.items() if other != name) for i in range(rows)]
+            divided = [np.float32(v) / np.float32(o) if v > 0 else np.float32(v) * o for v, o in zip(values, others, strict=True)]
+            columns[name] = [float(np.float32(value)) for value in divided]
+    assert chosen_by(table, budget, both_tails=both_tails, penalty=penalty, pairs=count) == slow_with(columns, budget)
+
+
+def test_standardising_changes_no_element_s_ranks_but_those_of_pairs() -> None:
+    table = torch.tensor([[1000.0, 0.0], [0.0, 9.0], [300.0, 8.0], [900.0, 7.0]])
+    indices, scores, reasons = chosen_by(table, 4, standardise=True)
+    assert (indices, reasons) == (chosen_by(table, 4)[0], chosen_by(table, 4)[2])
+    expected = (table - table.mean(0)) / table.std(0, correction=0)
+    assert scores == pytest.approx([float(expected[i, int(why[-1])]) for i, why in zip(indices, reasons, strict=True)], rel=1e-5)
+    # Element 0 is a hundred times element 1: the pair then ranks as element 1 does, unless they are standardised.
+    assert [chosen_by(table, 3, pairs=1, standardise=s)[0][2] for s in (False, True)] == [2, 3]
+
+
+def test_standardising_leaves_constant_elements_at_zero() -> None:
+    indices, scores, _ = chosen_by(torch.tensor([[3.0, 1.0], [3.0, 2.0]]), 2, standardise=True)
+    assert indices == [0, 1] and scores == pytest.approx([0, 1])
+
+
+def test_the_penalty_passes_over_an_image_that_many_elements_choose() -> None:
+    """Row 0 is the best of three elements, and row 1, 2, 3 nearly as good in one each: with the penalty it comes last."""
+    table = torch.tensor([[3.0, 3.0, 3.0], [2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 2.0]])
+    assert chosen_by(table, 3)[0] == [0, 1, 2]
+    assert chosen_by(table, 3, penalty=True)[0] == [1, 2, 3]
+
+
+def test_all_pairs_are_distinct_and_no_more_are_given() -> None:
+    for size in (1, 2, 5, 6):
+        most = size * (size - 1) // 2
+        first, second = activations_module._pairs(size, most)
+        assert len({frozenset(pair) for pair in zip(first.tolist(), second.tolist(), strict=True) if len(set(pair)) == 2}) == most
+        with pytest.raises(InputError, match=f"pairs={most + 1}"):
+            chosen_by(torch.randn(4, size), 2, pairs=most + 1)
+    with pytest.raises(InputError, match="pairs=-1"):
+        chosen_by(torch.randn(4, 3), 2, pairs=-1)

@@ -1,0 +1,47 @@
+"""Difficult images that are not neighbours: difficulty passed along the edges of a neighbour graph."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dsopt.selection.by_score import number_cut
+from dsopt.selection.contract import Selection, selector
+from dsopt.selection.neighbours import nearest
+
+
+@selector(scores=("el2n",))
+def d2(
+    embeddings: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    budget: int,
+    generator: torch.Generator,
+    scores: Float[Tensor, "n 1"],
+    *,
+    neighbours: int = 5,
+    gamma: float = 0.1,
+    cut: float = 0.4,
+) -> Selection:
+    """Take difficult images in difficult surroundings, devaluing their neighbours (D2 pruning, arXiv:2310.07931, Section 3).
+
+    Forward: every image adds its neighbours' difficulty, weighted by exp(-d^2). Reverse: the image of highest value is taken, and
+    exp(-gamma d^2) times its value is subtracted from that of its neighbours, again and again. A share `cut` of the hardest is left
+    out first (the paper's beta). The score is the value when taken.
+
+    The difficulty is EL2N: the paper has forgetting events, but a short proxy run counts too few of these to tell images apart. The
+    squared distances are divided by their mean over the graph, so that `gamma` means the same for any embedding.
+    """
+    hardest_first = scores[:, 0].argsort(descending=True, stable=True)
+    left = hardest_first[number_cut(cut, len(scores), budget) :].sort().values
+    squared, near = nearest(embeddings[left], min(neighbours, len(left) - 1))
+    squared = squared / squared.mean().clamp_min(torch.finfo().tiny)
+    difficulty = scores[left, 0]
+    value = (difficulty + (difficulty[near] * (-squared).exp()).sum(1)).numpy()
+    devalued, near = (-gamma * squared).exp().numpy(), near.numpy()
+    chosen, worth = np.empty(budget, dtype=np.int64), np.empty(budget, dtype=np.float32)
+    for i in range(budget):  # NumPy, as the steps are too short for threads
+        best = value.argmax()
+        chosen[i], worth[i] = best, value[best]
+        value[near[best]] -= devalued[best] * value[best]
+        value[best] = -np.inf
+    return Selection(left[torch.from_numpy(chosen)], torch.from_numpy(worth), ["difficult"] * budget)

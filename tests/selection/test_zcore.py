@@ -1,0 +1,103 @@
+"""ZCore against a plain version that draws the same places, and its parts against obvious ones."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import kstest, triang
+
+from dsopt.selection import zcore as module
+from dsopt.selection.zcore import SHARED, zcore
+
+
+def triangular(chance: float, low: float, peak: float, high: float) -> float:
+    if chance * (high - low) < peak - low:
+        return low + math.sqrt(chance * (high - low) * (peak - low))
+    return high - math.sqrt((1 - chance) * (high - low) * (high - peak))
+
+
+def slow(table: torch.Tensor, samples: int, neighbours: int, generator: torch.Generator) -> list[float]:
+    """One place after the other, all rows looked at."""
+    rows, size = table.shape
+    planes = math.ceil(samples * rows / SHARED)
+    first = torch.randint(size, (planes,), generator=generator).sort().values
+    second = (first + torch.randint(1, max(size, 2), (planes,), generator=generator)) % size
+    scores = np.zeros(rows)
+    for a, b in zip(first.tolist(), second.tolist(), strict=True):
+        points = table[:, [a, b]].double().numpy()
+        ends = [(points[:, j].min(), np.sort(points[:, j])[(rows - 1) // 2], points[:, j].max()) for j in (0, 1)]
+        for chance in torch.rand(2, SHARED, generator=generator).T.tolist():
+            place = [triangular(chance[j], *ends[j]) for j in (0, 1)]
+            hit = int(np.abs(points - place).sum(1).argmin())
+            scores[hit] += 1
+            distances = np.abs(points - points[hit]).sum(1)
+            others = sorted((i for i in range(rows) if i != hit), key=lambda i: distances[i])[:neighbours]
+            if others and distances[others[0]] == 0:
+                coincident = [i for i in others if distances[i] == 0]
+                scores[coincident] -= 1 / len(coincident)
+            elif others:
+                nearness = distances[others] ** -4.0
+                scores[others] -= nearness / nearness.sum()
+    return scores.tolist()
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "kind", "neighbours"),
+    [(40, 5, "normal", 50), (40, 5, "normal", 4), (300, 3, "normal", 10), (40, 2, "relu", 50), (50, 3, "pairs", 50)],
+)
+def test_equals_the_slow_version(rows: int, size: int, kind: str, neighbours: int) -> None:
+    normal = torch.randn(rows, size, generator=torch.Generator().manual_seed(rows))
+    table = {"normal": normal, "relu": normal.relu(), "pairs": normal[: rows // 2].repeat_interleave(2, 0)}[kind]
+    expected = slow(table, 6, neighbours, torch.Generator().manual_seed(1))
+    chosen = zcore(table, torch.zeros(rows).long(), rows, torch.Generator().manual_seed(1), samples=6, neighbours=neighbours)
+    assert chosen.scores.tolist() == pytest.approx([expected[i] for i in chosen.indices.tolist()], abs=2e-4)
+    assert chosen.scores.tolist() == sorted(chosen.scores.tolist(), reverse=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    points=st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=1, max_size=40),
+    places=st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max_size=5),
+    data=st.data(),
+)
+def test_the_nearest_are_the_nearest_however_narrow_the_strip(
+    points: list[tuple[int, int]], places: list[tuple[float, float]], data: st.DataObject
+) -> None:
+    count = data.draw(st.integers(1, len(points)))
+    width = data.draw(st.integers(count, len(points)))
+    x, y = torch.tensor(sorted(points, key=lambda point: point[0])).float().T.contiguous()
+    at_x, at_y = torch.tensor(places, dtype=torch.float32).T.contiguous()
+    distances, positions = module._nearest(x, y, at_x, at_y, count, width)
+    every = (at_x[:, None] - x).abs() + (at_y[:, None] - y).abs()
+    assert torch.equal(distances, every.sort(1).values[:, :count])
+    assert torch.equal(every.gather(1, positions), distances)
+    assert all(len(set(row)) == count for row in positions.tolist())
+    if count == 1:
+        assert positions[:, 0].tolist() == every.min(1).indices.tolist()  # the first of equals
+
+
+def test_places_are_triangularly_distributed() -> None:
+    chance = torch.rand(2, 4000, generator=torch.Generator().manual_seed(0))
+    corners = torch.tensor([[[-1.0], [0.0]], [[2.0], [0.0]], [[3.0], [8.0]]])  # (-1, 2, 3) and (0, 0, 8)
+    places = module._triangular(chance, corners)
+    assert kstest(places[0].numpy(), triang(c=3 / 4, loc=-1, scale=4).cdf).pvalue > 0.01
+    assert kstest(places[1].numpy(), triang(c=0, loc=0, scale=8).cdf).pvalue > 0.01
+    constant = module._triangular(chance, torch.full((3, 2, 1), 5.0))
+    assert (constant == 5).all()
+
+
+def test_prefers_images_that_stand_apart() -> None:
+    """Of a heap of 90 and 10 scattered ones, the scattered ones cover more and have no neighbours to pay for."""
+    generator = torch.Generator().manual_seed(0)
+    heap = 0.02 * torch.randn(90, 4, generator=generator)
+    scattered = 4 * torch.randn(10, 4, generator=generator)
+    chosen = zcore(torch.cat([heap, scattered]), torch.zeros(100).long(), 10, generator)
+    assert (chosen.indices >= 90).sum() >= 8
+
+
+def test_equal_rows_go_by_row() -> None:
+    chosen = zcore(torch.zeros(6, 3), torch.zeros(6).long(), 1, torch.Generator())
+    assert chosen.indices.tolist() == [0]
