@@ -1,0 +1,1 @@
+"""Condensing a data set into a few synthetic images: one method a file, all under the contract of `contract.py`."""

@@ -1,0 +1,128 @@
+"""Dataset distillation, the original."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from dsopt.data.batches import Batch
+from dsopt.distillation.contract import Problem, Synthetic, distiller
+from dsopt.distillation.recipe import Recipe
+from dsopt.distillation.synthetic import Init, descend, initial
+from dsopt.distillation.unroll import State, differentiate
+from dsopt.errors import InputError
+from dsopt.seeds import derive
+
+
+class DatasetDistillation:
+    """Images, rates [epochs, blocks] (before softplus) and perhaps labels, learned through the steps they are for."""
+
+    def __init__(
+        self, problem: Problem, start: Synthetic, rates: Tensor, fixed: dict[str, Tensor], soft_labels: bool, learning_rate: float
+    ) -> None:
+        self.problem, self.device, self.fixed, self.labels = problem, problem.device, fixed, start.labels
+        self.learned = {"images": start.images.clone().requires_grad_(), "rates": rates.requires_grad_()}
+        if soft_labels:
+            self.learned["soft"] = F.one_hot(start.labels, problem.classes).float().requires_grad_()
+        self.networks: dict[str, Any] = {}
+        # The authors' settings; 0.5 instead of Adam's usual 0.9.
+        adam = torch.optim.Adam(self.learned.values(), learning_rate, betas=(0.5, 0.999))
+        self.optimizers: dict[str, torch.optim.Optimizer] = {"images": adam}
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        network = self.problem.network()
+        start = {**dict(network.named_parameters()), **self.fixed}
+        loss, gradients = self.gradients(network, [start[key].detach() for key, _ in network.named_parameters()], batch)
+        descend(self.optimizers["images"], gradients, self.problem.world)
+        return {"loss": loss}
+
+    def gradients(self, network: nn.Sequential, weights: State, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """The loss of real images after training from `weights`, and its gradients in what is learned."""
+        names, inputs = [name for name, _ in network.named_parameters()], list(self.learned.values())
+        epochs, blocks = inputs[1].shape
+
+        def loss(weights: State, x: Tensor, y: Tensor) -> Tensor:
+            return F.cross_entropy(functional_call(network, dict(zip(names, weights, strict=True)), (x,)), y)
+
+        def step(state: State, given: Any, t: int, differentiable: bool) -> State:
+            images, rates, *soft = given
+            state = [value.requires_grad_() for value in state]
+            block, targets = t % blocks, soft[0] if soft else self.labels
+            x, y = images.chunk(blocks)[block], targets.chunk(blocks)[block]
+            found = torch.autograd.grad(loss(state, x, y), state, create_graph=differentiable)
+            rate = F.softplus(rates[t // blocks, block])
+            return [value - rate * gradient for value, gradient in zip(state, found, strict=True)]
+
+        def outer(state: State) -> Tensor:
+            return loss(state, batch.images, batch.labels)
+
+        return differentiate(step, weights, inputs, 0, epochs * blocks, outer, keep=True)
+
+    def synthetic(self) -> Synthetic:
+        soft = self.learned["soft"].detach() if "soft" in self.learned else None
+        return Synthetic(self.learned["images"].detach(), self.labels, soft)
+
+    def recipe(self) -> Recipe:
+        return Recipe(rates=F.softplus(self.learned["rates"].detach()).tolist())
+
+    def weights(self) -> dict[str, Tensor]:
+        return self.fixed
+
+    def state_dict(self) -> dict[str, Any]:
+        learned = {name: value.detach() for name, value in self.learned.items()}
+        return {"learned": learned, "fixed": self.fixed, "optimizer": self.optimizers["images"].state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, value in self.learned.items():
+            value.data.copy_(state["learned"][name])
+        self.fixed = {name: value.to(self.device) for name, value in state["fixed"].items()}
+        self.optimizers["images"].load_state_dict(state["optimizer"])
+
+
+@distiller(unrolls=True)
+def dd(
+    problem: Problem,
+    *,
+    per_step: int = 1,
+    epochs: int = 3,
+    rate: float = 0.02,
+    fixed_layers: int = 0,
+    soft_labels: bool = False,
+    init: Init = "noise",
+    learning_rate: float = 0.01,
+) -> DatasetDistillation:
+    """Learn images and rates such that a few steps of gradient descent on them train the network (the thesis's algorithm 2).
+
+    That is Wang et al. 2018 (arXiv:1811.10959). `per_step` images of every class make a step, in a fixed order, `epochs`
+    times, each with rates of their own. `fixed_layers`, counted from the input, always start from the same weights (the thesis's
+    section 3.2), which then lie beside the images; with all of them, the images serve one network only. `soft_labels` are
+    learned as vectors from one-hot ones (Sucholutsky & Schonlau 2019, arXiv:1910.02551).
+
+    Raises:
+        InputError: the images of a class cannot be dealt out so, or the network has fewer layers.
+    """
+    if per_step < 1 or epochs < 1 or rate <= 0 or problem.per_class % per_step:
+        raise InputError(
+            f"distill dd: options.per_step={per_step} must divide distill.per_class={problem.per_class}; epochs, rate be above 0."
+        )
+    raw = torch.tensor(rate, dtype=torch.float64).expm1().log().float()  # the inverse of softplus
+    rates = raw.repeat(epochs, problem.per_class // per_step).to(problem.device)
+    fixed = _fixed(problem, fixed_layers)
+    return DatasetDistillation(problem, initial(problem, init), rates, fixed, soft_labels, learning_rate)
+
+
+def _fixed(problem: Problem, layers: int) -> dict[str, Float[Tensor, "..."]]:
+    """The weights of the first layers that have any, drawn once for all."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(problem.seed, "fixed weights"))
+        network = problem.network()
+    trained = [index for index, module in enumerate(network) if isinstance(module, nn.Conv2d | nn.Linear)]
+    if not 0 <= layers <= len(trained):
+        raise InputError(f"distill dd: options.fixed_layers={layers}: valid: 0 to the network's {len(trained)}.")
+    if layers == 0:
+        return {}
+    end = trained[layers] if layers < len(trained) else len(network)
+    return {name: value.detach() for name, value in network.named_parameters() if int(name.partition(".")[0]) < end}

@@ -1,0 +1,66 @@
+"""The synthetic set that methods learn: its first images, and a step on it that all workers make together."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dsopt.distillation.contract import Problem, Synthetic
+from dsopt.errors import InputError
+from dsopt.registry import SELECTORS
+from dsopt.seeds import derive
+from dsopt.selection.balance import per_class
+
+Init = Literal["noise", "real"]
+
+
+def labels(problem: Problem) -> Tensor:
+    """The classes of a synthetic set, one block after another: [per_class * classes]."""
+    return torch.arange(problem.classes, device=problem.device).repeat(problem.per_class)
+
+
+def initial(problem: Problem, init: Init) -> Synthetic:
+    """Standard normal noise, or real images by chance, the same number of every class."""
+    if init == "real":
+        return chosen(problem, "random")
+    generator = torch.Generator().manual_seed(derive(problem.seed, "synthetic"))
+    shape = problem.inputs(problem.images[:1]).shape[1:]
+    noise = torch.randn(problem.per_class * problem.classes, *shape, generator=generator)
+    return Synthetic(noise.to(problem.device), labels(problem))
+
+
+def chosen(problem: Problem, method: str) -> Synthetic:
+    """Real images that a selection method takes of each class, looking at their pixels. Raises InputError if there are too few."""
+    counts = problem.labels.bincount(minlength=problem.classes)
+    if int(counts.min()) < problem.per_class:
+        label, count = int(counts.argmin()), int(counts.min())
+        raise InputError(f"distill.per_class={problem.per_class}: class {label} has only {count} images.")
+    generator = torch.Generator().manual_seed(derive(problem.seed, "synthetic"))
+    pixels = problem.images.flatten(1).cpu()
+    pixels = pixels.float() if SELECTORS.traits(method).embeddings else pixels[:, :0].float()
+    selector = SELECTORS.build(method)
+    indices = per_class(selector, pixels, problem.labels.cpu(), problem.per_class * problem.classes, generator).indices
+    images = problem.inputs(problem.images[indices.to(problem.device)])
+    return Synthetic(images.contiguous(), problem.labels[indices.to(problem.device)])
+
+
+def average(gradients: Sequence[Tensor], world: int) -> list[Tensor]:
+    """Gradients averaged over workers, in one message."""
+    if world == 1:
+        return list(gradients)
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    parts = (flat / world).split([gradient.numel() for gradient in gradients])
+    return [part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True)]
+
+
+def descend(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor], world: int) -> list[Tensor]:
+    """One step on all parameters of an optimizer, in their order, with the workers' mean gradients; these."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    means = average(gradients, world)
+    for parameter, gradient in zip(parameters, means, strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+    return means

@@ -1,0 +1,207 @@
+"""distill: images -> a few synthetic ones, as an images table that says how to train on it."""
+
+import dataclasses
+import io
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from dsopt.augment.inputs import Inputs, make_inputs
+from dsopt.config import Choice, Config, plain
+from dsopt.data.images import Images, load
+from dsopt.distillation.contract import Distiller, Problem, Synthetic, check_unrollable
+from dsopt.errors import InputError, unknown
+from dsopt.registry import AUGMENTATIONS, DISTILLERS, MODELS, SCHEDULES
+from dsopt.seeds import derive
+from dsopt.stages import autoencoder, ingest
+from dsopt.stages.step import Step
+from dsopt.stages.training import Run, batches, fit_run
+from dsopt.storage import IMAGES, Stage, Table, delete, with_image_feature, write_bytes, write_table
+from dsopt.training.loop import Phase, State
+from dsopt.training.samplers.by_class import by_class
+from dsopt.training.samplers.shuffle import shuffle
+from dsopt.training.worker import Worker
+
+
+def artefact(config: Config) -> tuple[Stage, list[Step]]:
+    """The distilled images of the configured data set, and the steps that lead to them."""
+    check(config)
+    images, steps = ingest.images(config)
+    made_of = plain(config.distill) | {"seed": config.seed}
+    stage = Stage(config.storage, "distill", f"{config.data.name}-{config.distill.name}", made_of, {"images": images})
+    return stage, [*steps, Step(stage, _distribute)]
+
+
+def check(config: Config) -> None:
+    """Refuse, before anything starts, a network or a transform that distillation cannot use. Raises InputError."""
+    network = config.distill.network
+    for key, name in (("distill.network", network.name), *(("evaluate.networks", name) for name in config.evaluate.networks)):
+        if MODELS.traits(name).kind != "classifier":
+            raise unknown(key, name, [model for model in MODELS.names() if MODELS.traits(model).kind == "classifier"])
+    for key, names in (("distill", config.distill.augment), ("evaluate", config.evaluate.augment)):
+        for name in names:
+            if "size" in AUGMENTATIONS.defaults(name):
+                raise InputError(
+                    f"{key}.augment={name}: changes the size of images; synthetic ones are as large as the network takes."
+                )
+    if DISTILLERS.traits(config.distill.name).unrolls:
+        check_unrollable(MODELS.build(network.name, network.options)(1, 2), network.name)
+
+
+def fresh(choice: Choice, table: Table, device: torch.device) -> Callable[[], nn.Sequential]:
+    """What makes untrained networks for the images of a table, from torch's global generator."""
+    make = MODELS.build(choice.name, choice.options)
+    return lambda: make(table.manifest["channels"], table.manifest["num_classes"]).to(device)
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalisation:
+    """Mean and deviation of every channel of the training images, on the scale 0..1."""
+
+    mean: list[float]
+    deviation: list[float]
+
+    @staticmethod
+    def of(images: Tensor) -> "Normalisation":
+        counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.transpose(0, 1)]).double()
+        values = torch.arange(256).double() / 255
+        mean = (counts @ values) / counts.sum(1)
+        deviation = ((counts @ values.square()) / counts.sum(1) - mean.square()).sqrt().clamp_min(1e-3)
+        return Normalisation(mean.tolist(), deviation.tolist())
+
+    def inputs(self, size: int) -> Inputs:
+        """From bytes [b, c, h, w] to the middle square of `size` pixels, normalised."""
+        cut = make_inputs([], size, None).test
+
+        def normalise(images: Tensor) -> Tensor:
+            mean, deviation = (images.new_tensor(v, dtype=torch.float32)[:, None, None] for v in (self.mean, self.deviation))
+            return ((cut(images) - mean) / deviation).contiguous()
+
+        return Inputs(lambda images, draw: normalise(images), normalise)
+
+    def bytes(self, images: Tensor) -> Tensor:
+        """Normalised images as pictures, uint8 [b, c, h, w]: what lies outside of 0..1 is cut off."""
+        mean, deviation = (images.new_tensor(v)[:, None, None] for v in (self.mean, self.deviation))
+        return ((images * deviation + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def _distribute(stage: Stage, config: Config) -> None:
+    from dsopt.cluster.train import distributed
+
+    if not Table(stage.inputs["images"].uri).manifest["labelled"]:
+        raise InputError("distill: the data set has no labels.")
+    distributed(_train, (stage, config), config.cluster)
+
+
+def _train(worker: Worker, stage: Stage, config: Config) -> None:
+    table, settings = Table(stage.inputs["images"].uri), config.distill
+    images = load(table.uri, "train")
+    normalisation = Normalisation.of(images.images)
+    inputs = normalisation.inputs(autoencoder.input_size(settings.network.name, table))
+    found, problem = _problem(images, inputs, table, config, worker)
+    traits = DISTILLERS.traits(settings.name)
+    state = State()
+    if traits.learns:
+        draw = by_class(problem.labels.cpu(), settings.batch_size, derive(config.seed, "order")) if traits.balanced else None
+        draw = draw or shuffle(len(problem.labels), settings.batch_size, derive(config.seed, "order"))
+        source = batches(draw, problem.images, problem.labels, inputs, derive(config.seed, "distill"), worker)
+        schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
+        run = Run(stage, f"distill {settings.name}", config.seed, settings.batch_size)
+        state = fit_run(run, found, [Phase(source, schedule, settings.steps)], config, worker)
+    if worker.leads and not stage.done():
+        _write(stage, config, found, normalisation, table, state, worker)
+
+
+def _problem(images: Images, inputs: Inputs, table: Table, config: Config, worker: Worker) -> tuple[Distiller, Problem]:
+    settings = config.distill
+    classes = table.manifest["num_classes"]
+    present = images.labels.unique()
+    if len(present) != classes or int(present.min()) < 0:
+        raise InputError(f"distill: needs images of all {classes} classes, labelled; there are {int((present >= 0).sum())}.")
+    problem = Problem(
+        images.images.to(worker.device),
+        images.labels.to(worker.device),
+        inputs.test,
+        classes,
+        settings.per_class,
+        fresh(settings.network, table, worker.device),
+        settings.augment,
+        config.seed,
+        worker.device,
+        worker.world,
+    )
+    return DISTILLERS.build(settings.name, settings.options)(problem), problem
+
+
+def _write(
+    stage: Stage, config: Config, found: Distiller, normalisation: Normalisation, table: Table, state: State, worker: Worker
+) -> None:
+    """The artefact: a table of images that is of use to anyone, and in its manifest all that training on it needs."""
+    synthetic, mine = found.synthetic(), uuid.uuid4().hex[:8]
+    rows = as_table(synthetic, normalisation, config.distill.name)
+    path = f"data/distilled-{mine}.parquet"
+    size = write_table(stage.path(path), rows)
+    notes: dict[str, Any] = {}
+    if found.weights():
+        buffer = io.BytesIO()
+        torch.save({name: value.cpu() for name, value in found.weights().items()}, buffer)
+        write_bytes(stage.path(f"weights-{mine}.pt"), buffer.getvalue())
+        notes["weights"] = f"weights-{mine}.pt"
+    losses = [row for row in state.rows if row[3] == "loss"]
+    stage.commit(
+        [{"path": path, "rows": len(rows), "bytes": size}],
+        rows.schema,
+        seconds=state.seconds,
+        seed=config.seed,
+        method=config.distill.name,
+        steps=state.total,
+        loss=losses[-1][4] if losses else None,
+        per_class=config.distill.per_class,
+        shape=list(synthetic.images.shape[1:]),
+        normalisation=dataclasses.asdict(normalisation),
+        network=plain(config.distill.network),
+        recipe=dataclasses.asdict(found.recipe()),
+        evaluate=f"python jobs/evaluate.py input={stage.uri}",
+        device=worker.describe(),
+        labelled=True,
+        **{key: table.manifest[key] for key in ("classes", "num_classes", "channels", "image_size")},
+        **notes,
+    )
+    delete(stage.path("checkpoint.pt"))
+
+
+def as_table(synthetic: Synthetic, normalisation: Normalisation, method: str) -> pa.Table:
+    """The images table of a synthetic set: pictures for everyone, and beside them `pixels`, the exact numbers.
+
+    Distilled images are not pictures: their numbers leave the range of bytes, and rounding them costs accuracy.
+    """
+    images = synthetic.images.cpu()
+    m = len(images)
+    pictures = [{"bytes": _png(image), "path": None} for image in normalisation.bytes(images)]
+    columns = {
+        "id": pa.array(range(m), pa.int64()),
+        "image": pa.array(pictures, IMAGES.field("image").type),
+        "label": pa.array(synthetic.labels.cpu().numpy()),
+        "source": pa.array([method] * m),
+    }
+    if synthetic.soft is not None:
+        columns["soft_label"] = _lists(synthetic.soft)
+    table = pa.table(columns | {"pixels": _lists(images.flatten(1))})
+    return table.cast(with_image_feature(table.schema))
+
+
+def _lists(values: Tensor) -> pa.Array:
+    flat = pa.array(np.ascontiguousarray(values.cpu().float().flatten().numpy()))
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+
+
+def _png(image: Tensor) -> bytes:
+    sink = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(sink, "PNG")
+    return sink.getvalue()
