@@ -10,7 +10,7 @@ from dsopt.augment import draws
 from dsopt.augment.inputs import make_inputs
 from dsopt.data.batches import Resident, in_order
 from dsopt.seeds import derive
-from dsopt.training.samplers import shuffle
+from dsopt.training.samplers.shuffle import shuffle
 
 CPU = torch.device("cpu")
 

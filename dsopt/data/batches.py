@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 
@@ -12,8 +13,10 @@ class Batch(NamedTuple):
     """What a learner's `update` takes."""
 
     images: Tensor  # float [b, c, s, s]
-    labels: Tensor  # int64 [b], -1 where there is none
+    labels: Tensor  # int64 [b], -1 where there is none; or probabilities, float [b, classes]
     seed: int  # for whatever else of this step is random
+    weights: Tensor | None = None  # of the images in the loss, float [b]; None: all 1
+    observe: Callable[[Tensor], None] | None = None  # a classifier gives it the batch's logits [b, classes]
 
 
 @dataclass(frozen=True)
@@ -22,28 +25,51 @@ class Resident:
 
     Args:
         images: uint8 [n, c, h, w] on the device.
-        labels: int64 [n] on the device.
-        sampler: step -> indices [b] of the whole batch.
+        labels: on the device, int64 [n] or probabilities [n, classes].
+        sampler: step -> (indices [b] of the whole batch, weights [b] or None).
         seed: step -> the seed of its random transforms.
         transform: (images [b/world, c, h, w], seed, whole batch, start, stop) -> float images.
         rank, world: which slice of every batch is this worker's.
+        observe: wants to see (indices [b], labels, logits [b, classes]) of every whole batch, on every worker.
+        keep: what of a worker's slice is trained on; with it nothing is observed.
     """
 
     images: Tensor
     labels: Tensor
-    sampler: Callable[[int], Tensor]
+    sampler: Callable[[int], tuple[Tensor, Tensor | None]]
     seed: Callable[[int], int]
     transform: Callable[[Tensor, int, int, int, int], Tensor]
     rank: int = 0
     world: int = 1
+    observe: Callable[[Tensor, Tensor, Tensor], None] | None = None
+    keep: Callable[[Batch], Batch] | None = None
 
     def __call__(self, step: int) -> Batch:
-        indices = self.sampler(step)
+        indices, weights = self.sampler(step)
         total = len(indices)
         start, stop = self.rank * total // self.world, (self.rank + 1) * total // self.world
         mine = indices[start:stop].to(self.images.device, non_blocking=True)
         seed = self.seed(step)
-        return Batch(self.transform(take(self.images, mine), seed, total, start, stop), self.labels[mine], seed)
+        batch = Batch(
+            self.transform(take(self.images, mine), seed, total, start, stop),
+            self.labels[mine],
+            seed,
+            None if weights is None else weights[start:stop].to(self.images.device, non_blocking=True),
+            self._observer(indices, start) if self.observe and not self.keep else None,
+        )
+        return self.keep(batch) if self.keep else batch
+
+    def _observer(self, indices: Tensor, start: int) -> Callable[[Tensor], None]:
+        def observe(logits: Tensor) -> None:
+            if self.world > 1:
+                mine = logits.float()
+                logits = mine.new_zeros(len(indices), mine.shape[1])
+                logits[start : start + len(mine)] = mine
+                dist.all_reduce(logits)
+            assert self.observe is not None
+            self.observe(indices, self.labels[indices.to(self.labels.device)], logits)
+
+        return observe
 
 
 def take(images: Tensor, indices: Tensor) -> Tensor:

@@ -6,10 +6,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
 from dsopt.learners.parts import Precision, autocast, bare, compute_dtype, pack, place, unpack
+
+
+def mean_cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
+    """The mean over the batch, each image with its weight; labels are numbers or probabilities."""
+    if batch.weights is None:
+        return F.cross_entropy(logits, batch.labels)
+    return (F.cross_entropy(logits, batch.labels, reduction="none") * batch.weights).mean()
 
 
 class Classifier:
@@ -50,21 +58,35 @@ class Classifier:
         optimizer = self.optimizers["classifier"]
         with autocast(self.dtype, self.device):
             logits = self.networks["classifier"](batch.images)
-        loss = F.cross_entropy(logits.float(), batch.labels)
+        loss = mean_cross_entropy(logits.float(), batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         self.step += 1
         decay = min(self.decay, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self._averaged, self._weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        if batch.observe:
+            batch.observe(logits.detach())
         return {"loss": loss.detach()}
+
+    @torch.no_grad()
+    def losses(self, batch: Batch) -> Float[Tensor, " b"]:
+        """The cross-entropy of every image of a batch, before any step on it."""
+        with autocast(self.dtype, self.device):
+            logits = bare(self.networks["classifier"])(batch.images)
+        return F.cross_entropy(logits.float(), batch.labels, reduction="none")
+
+    @torch.no_grad()
+    def average_statistics(self) -> None:
+        """Give the averaged weights the batch statistics of the trained ones."""
+        for mine, trained in zip(self.networks["average"].buffers(), bare(self.networks["classifier"]).buffers(), strict=True):
+            mine.copy_(trained)
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """{"accuracy", "loss"} of the averaged weights, with the batch statistics of the trained ones."""
+        self.average_statistics()
         network = self.networks["average"]
-        for mine, trained in zip(network.buffers(), bare(self.networks["classifier"]).buffers(), strict=True):
-            mine.copy_(trained)
         right, loss, count = 0.0, 0.0, 0
         for batch in batches:
             with autocast(self.dtype, self.device):

@@ -3,7 +3,7 @@
 import io
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -30,6 +30,14 @@ class Learner(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+@runtime_checkable
+class Memory(Protocol):
+    """Something with a state of tensors and plain values."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
 @dataclass(frozen=True)
 class Phase:
     """A part of a training run. Its budget is `steps` or `seconds`, whichever is given.
@@ -37,24 +45,26 @@ class Phase:
     Args:
         source: step within the phase -> batch.
         rate: progress of the phase in 0..1 -> factor on the learning rate.
+        memory: what of its feeding must survive an interruption.
     """
 
     source: Callable[[int], Batch]
     rate: Callable[[float], float]
     steps: int | None = None
     seconds: float | None = None
+    memory: Memory | None = None
 
 
 @dataclass
 class State:
-    """Where a run stands. `rows` are the numbers reported so far: (step, seconds, name, value)."""
+    """Where a run stands. `rows` are the numbers found so far: (step, seconds, split, name, value)."""
 
     phase: int = 0
     step: int = 0  # within the phase
     total: int = 0  # over all phases
-    seconds: float = 0.0  # of training, without checkpoints, over all attempts
+    seconds: float = 0.0  # of training, without reports, validation and checkpoints, over all attempts
     phase_seconds: float = 0.0
-    rows: list[tuple[int, float, str, float]] = field(default_factory=list)
+    rows: list[tuple[int, float, str, str, float]] = field(default_factory=list)
 
 
 @runtime_checkable
@@ -72,6 +82,8 @@ def fit(
     report: Callable[[State], None] = lambda state: None,
     resumed: Callable[[State], None] = lambda state: None,
     report_every: int = 20,
+    validate: Callable[[], Mapping[str, float]] | None = None,
+    validate_every: int = 0,
     checkpoint: Checkpoint | None = None,
     checkpoint_seconds: float = 30.0,
     name: str = "training",
@@ -82,21 +94,23 @@ def fit(
     `torch.distributed`), all see rank 0's checkpoint and only it saves.
 
     Args:
-        report: called every `report_every` steps and at the end of a phase, with means since the last call in `state.rows`.
+        report: called every `report_every` steps, after a validation and at the end of a phase, with means since the last call in
+            `state.rows`.
+        validate: called on rank 0 every `validate_every` steps (0: never), but not after the last; its numbers are rows of split
+            "validation".
         resumed: called once, before the first step, if there was a checkpoint.
 
     Raises:
         JobError: the loss is no longer a finite number.
     """
     keep_freed_memory()
-    state = _resume(learner, checkpoint)
+    state = _resume(learner, phases, checkpoint)
     if state.total:
         resumed(state)
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     saved = time.monotonic()
     for index in range(state.phase, len(phases)):
-        phase, sums, since = phases[index], {}, 0
-        base, phase_base, started = state.seconds, state.phase_seconds, time.perf_counter()
+        phase, sums, since, clock = phases[index], {}, 0, time.perf_counter()
         while not (ended := _ended(phase, state, world, learner.device)) or since:
             if not ended:
                 _set_rate(learner, phase.rate(_progress(phase, state)))
@@ -107,23 +121,31 @@ def fit(
                     sums[key] = sums[key] + value if key in sums else value
                 state.step, state.total, since = state.step + 1, state.total + 1, since + 1
                 ended = phase.steps is not None and state.step >= phase.steps
-            elapsed = time.perf_counter() - started
-            state.seconds, state.phase_seconds = base + elapsed, phase_base + elapsed
-            if since and (ended or state.total % report_every == 0):
+            clock = _count(state, clock)
+            judged = validate_every > 0 and state.total % validate_every == 0 and not (ended and index == len(phases) - 1)
+            if since and (ended or judged or state.total % report_every == 0):
                 means = _means(sums, since, world)
-                elapsed = time.perf_counter() - started
-                state.seconds, state.phase_seconds = base + elapsed, phase_base + elapsed
-                state.rows += [(state.total, state.seconds, key, value) for key, value in means.items()]
+                _count(state, clock)
+                state.rows += [(state.total, state.seconds, "train", key, value) for key, value in means.items()]
                 if not all(map(math.isfinite, means.values())):
                     raise JobError(f"{name}: diverged at step {state.total} (loss is not finite); lower the learning rate.")
                 sums, since = {}, 0
+                if validate and judged and rank == 0:
+                    state.rows += [(state.total, state.seconds, "validation", key, value) for key, value in validate().items()]
                 report(state)
                 if checkpoint and rank == 0 and not ended and time.monotonic() - saved > checkpoint_seconds:
-                    checkpoint.save(_dump(learner, state))
+                    checkpoint.save(_dump(learner, phases, state))
                     saved = time.monotonic()
-                    base, phase_base, started = state.seconds, state.phase_seconds, time.perf_counter()
+                clock = time.perf_counter()
         state.phase, state.step, state.phase_seconds = index + 1, 0, 0.0
     return state
+
+
+def _count(state: State, since: float) -> float:
+    """Add the time that went by to what the run and its phase have taken; the time now."""
+    now = time.perf_counter()
+    state.seconds, state.phase_seconds = state.seconds + now - since, state.phase_seconds + now - since
+    return now
 
 
 def _means(sums: dict[str, Tensor], count: int, world: int) -> dict[str, float]:
@@ -141,10 +163,11 @@ def _ended(phase: Phase, state: State, world: int, device: torch.device) -> bool
     assert phase.seconds is not None
     if world == 1:
         return state.phase_seconds >= phase.seconds
-    # One clock for all workers, or they would take different numbers of steps and wait for each other for ever.
-    seconds = torch.tensor([state.phase_seconds], device=device)
+    # One clock for all workers, or they would learn at different rates, take different numbers of steps, and wait for ever.
+    seconds = torch.tensor([state.phase_seconds], dtype=torch.float64, device=device)
     dist.broadcast(seconds, 0)
-    return float(seconds) >= phase.seconds
+    state.phase_seconds = float(seconds)
+    return state.phase_seconds >= phase.seconds
 
 
 def _progress(phase: Phase, state: State) -> float:
@@ -161,13 +184,14 @@ def _set_rate(learner: Learner, factor: float) -> None:
             group["lr"] = group["initial_lr"] * factor
 
 
-def _dump(learner: Learner, state: State) -> bytes:
+def _dump(learner: Learner, phases: Sequence[Phase], state: State) -> bytes:
     buffer = io.BytesIO()
-    torch.save({"learner": learner.state_dict(), "state": vars(state)}, buffer)
+    memories = [phase.memory.state_dict() if phase.memory else None for phase in phases]
+    torch.save({"learner": learner.state_dict(), "memories": memories, "state": vars(state)}, buffer)
     return buffer.getvalue()
 
 
-def _resume(learner: Learner, checkpoint: Checkpoint | None) -> State:
+def _resume(learner: Learner, phases: Sequence[Phase], checkpoint: Checkpoint | None) -> State:
     if checkpoint is None:
         return State()
     if dist.is_initialized():
@@ -178,6 +202,9 @@ def _resume(learner: Learner, checkpoint: Checkpoint | None) -> State:
         data = checkpoint.load()
     if data is None:
         return State()
-    saved = torch.load(io.BytesIO(data), map_location=learner.device, weights_only=True)
+    saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)  # networks and optimisers fetch theirs
     learner.load_state_dict(saved["learner"])
+    for phase, memory in zip(phases, saved["memories"], strict=True):
+        if phase.memory:
+            phase.memory.load_state_dict(memory)
     return State(**saved["state"])

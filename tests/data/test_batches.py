@@ -1,11 +1,14 @@
 """Resident batches: the same for the same step, on any number of workers, and what they are made of."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from digits import CPU, digits, feed
 from torch import Tensor
 
 from dsopt.data.batches import Resident, in_order, take
+from dsopt.training.samplers import Draw
 
 
 def plain(sampler, *, rank: int = 0, world: int = 1) -> Resident:
@@ -22,22 +25,44 @@ def plain(sampler, *, rank: int = 0, world: int = 1) -> Resident:
 
 
 def test_a_batch_is_what_the_sampler_says_transformed():
-    batch = plain(lambda step: torch.tensor([9, step, 3, 3]))(5)
+    batch = plain(lambda step: Draw(torch.tensor([9, step, 3, 3])))(5)
     assert batch.images[:, 0, 0, 0].tolist() == [4609, 4605, 4603, 4603]  # seed 6, whole batch of 4
     assert batch.labels.tolist() == [63, 35, 21, 21] and batch.seed == 6
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
 def test_workers_share_a_batch_without_gap_or_overlap(world):
-    def sampler(step: int) -> Tensor:
-        return torch.arange(7) + step
+    def sampler(step: int) -> Draw:
+        return Draw(torch.arange(7) + step, torch.arange(7) / 7)
 
     parts = [plain(sampler, rank=rank, world=world)(2) for rank in range(world)]
     whole = plain(sampler)(2)
     assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
     assert torch.equal(torch.cat([part.labels for part in parts]), whole.labels)
     assert max(len(part.labels) for part in parts) - min(len(part.labels) for part in parts) <= 1
+    assert torch.equal(torch.cat([part.weights for part in parts]), whole.weights)
     assert {part.seed for part in parts} == {whole.seed}
+
+
+def test_what_is_kept_of_a_slice_is_trained_on_and_nothing_observed():
+    source = plain(lambda step: Draw(torch.tensor([9, step, 3, 3])), rank=1, world=2)
+    keeping = replace(
+        source, keep=lambda batch: batch._replace(images=batch.images[:1], labels=batch.labels[:1] + 1), observe=print
+    )
+    batch = keeping(5)
+    assert batch.labels.tolist() == [22] and torch.equal(batch.images, source(5).images[:1]) and batch.observe is None
+    assert source(5).labels.tolist() == [21, 21]
+
+
+def test_every_logit_is_observed_with_its_image():
+    seen = []
+    source = replace(plain(lambda step: Draw(torch.tensor([9, step, 3]))), observe=lambda *told: seen.append(told))
+    batch = source(5)
+    logits = torch.rand(3, 4)
+    assert batch.observe is not None
+    batch.observe(logits)
+    ((indices, labels, told),) = seen
+    assert indices.tolist() == [9, 5, 3] and torch.equal(labels, batch.labels) and torch.equal(told, logits)
 
 
 def test_two_workers_see_the_augmented_images_of_one():

@@ -60,6 +60,30 @@ def test_an_update_is_sgd_on_the_cross_entropy():
         torch.testing.assert_close(parameter, expected[key], rtol=1e-3, atol=1e-5, msg=key)
 
 
+def test_weights_count_in_the_loss_and_weights_of_1_change_nothing():
+    batch = feed(batch=6)(0)
+    weights = torch.tensor([0.0, 1.0, 2.0, 0.5, 1.5, 1.0])
+    one, other = learner(), learner()
+    losses = one.losses(batch)
+    assert losses.shape == (6,) and not losses.requires_grad
+    assert float(one.update(batch._replace(weights=weights))["loss"]) == pytest.approx(float((losses * weights).mean()), rel=1e-5)
+    plain = other.update(batch._replace(weights=torch.ones(6)))["loss"]
+    assert float(plain) == pytest.approx(float(losses.mean()), rel=1e-5)
+    assert float(learner().update(batch)["loss"]) == pytest.approx(float(plain), rel=1e-6)
+
+
+def test_probabilities_of_one_class_are_that_class():
+    batch = feed(batch=6)(0)
+    soft = batch._replace(labels=F.one_hot(batch.labels, 10).float())
+    assert float(learner().update(soft)["loss"]) == pytest.approx(float(learner().update(batch)["loss"]), rel=1e-5)
+
+
+def test_a_batch_that_observes_is_given_the_logits_before_the_step():
+    made, batch, seen = learner(), feed(batch=6)(0), []
+    loss = made.update(batch._replace(observe=seen.append))["loss"]
+    assert float(F.cross_entropy(seen[0], batch.labels)) == pytest.approx(float(loss), rel=1e-5) and not seen[0].requires_grad
+
+
 def test_the_averaged_weights_follow_the_formula():
     made, source = learner(nn.Sequential(nn.Flatten(), nn.Linear(576, 10)), average=0.5), feed(batch=8)
     expected = [p.detach().clone() for p in made.networks["classifier"].parameters()]

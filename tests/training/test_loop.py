@@ -1,6 +1,7 @@
 """The loop: budgets, reports, and going on as if nothing had happened."""
 
 import math
+import time
 from collections.abc import Callable
 
 import pytest
@@ -93,7 +94,7 @@ def test_resumed_is_undisturbed(at: int) -> None:
     # A phase's last step is not saved by itself: the next phase's first is.
     assert told == ([at] if at != 7 else [6])
     assert torch.equal(weights(resumed), weights(whole))
-    assert [(s, n, v) for s, _, n, v in state.rows] == [(s, n, v) for s, _, n, v in expected.rows]
+    assert [(s, n, v) for s, _, _, n, v in state.rows] == [(s, n, v) for s, _, _, n, v in expected.rows]
     assert state.total == expected.total == 12 and state.seconds > 0
 
 
@@ -103,9 +104,45 @@ def test_every_step_is_in_exactly_one_report(every: int) -> None:
     state = fit(Line(), phases(), report_every=every)
     assert [step for step, *_ in state.rows] == sorted({*range(every, 12, every), 7, 12})
     begun = 0
-    for step, _, _, value in state.rows:
-        assert value == pytest.approx(sum(v for _, _, _, v in each[begun:step]) / (step - begun), rel=1e-5)
+    for step, *_, value in state.rows:
+        assert value == pytest.approx(sum(v for *_, v in each[begun:step]) / (step - begun), rel=1e-5)
         begun = step
+
+
+@pytest.mark.parametrize("every", [0, 1, 3, 4, 6, 100])
+def test_it_validates_between_steps_but_not_after_the_last(every: int) -> None:
+    learner, told = Line(), []
+
+    def validate() -> dict[str, float]:
+        return {"accuracy": float(len(learner.rates))}
+
+    def report(state: State) -> None:
+        told.append((state.total, [row[:1] + row[2:] for row in state.rows if row[2] == "validation"][-1:]))
+
+    state = fit(learner, phases(), report=report, validate=validate, validate_every=every)
+    due = [step for step in range(1, 12) if every and step % every == 0]
+    assert [(step, name, value) for step, _, split, name, value in state.rows if split == "validation"] == [
+        (step, "accuracy", step) for step in due
+    ]
+    for step in due:
+        assert (step, [(step, "validation", "accuracy", step)]) in told  # whoever is told of a step knows its validation
+    trained = [step for step, _, split, *_ in state.rows if split == "train"]
+    assert trained == sorted({*due, 7, 12}) and weights(learner).equal(weights_after_all())
+
+
+def weights_after_all() -> Tensor:
+    learner = Line()
+    fit(learner, phases())
+    return weights(learner)
+
+
+def test_validating_takes_nothing_of_the_budget() -> None:
+    def validate() -> dict[str, float]:
+        time.sleep(0.2)
+        return {"accuracy": 0.0}
+
+    state = fit(Line(), [Phase(source(1), lambda p: 1.0, seconds=0.1)], validate=validate, validate_every=1)
+    assert state.total > 1 and state.seconds < 0.2
 
 
 def test_rates_follow_the_phase() -> None:
@@ -117,7 +154,7 @@ def test_rates_follow_the_phase() -> None:
 def test_a_budget_of_seconds_is_kept() -> None:
     state = fit(Line(), [Phase(source(1), lambda p: 1.0, seconds=0.2)], report_every=1)
     assert state.total > 1 and state.seconds >= 0.2
-    rows = [seconds for _, seconds, _, _ in state.rows]
+    rows = [seconds for _, seconds, *_ in state.rows]
     assert rows == sorted(rows) and rows[-2] < 0.2
 
 

@@ -55,7 +55,7 @@ def phases(standardised: bool) -> list[Phase]:
 
 
 def numbers(state: State) -> list[tuple[int, str, float]]:
-    return [(step, name, value) for step, _, name, value in state.rows]
+    return [(step, name, value) for step, _, _, name, value in state.rows]
 
 
 def assert_alike(one: Learner, other: Learner) -> None:
