@@ -1,29 +1,27 @@
 """train: images, and perhaps a subset of them -> a trained classifier with its metrics, in one phase or two."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
-
-import torch
 
 from dsopt.augment.inputs import make_inputs
 from dsopt.config import Config, TrainConfig, plain
 from dsopt.data.batches import in_order
-from dsopt.data.images import Images, load
+from dsopt.data.images import load
 from dsopt.errors import InputError
-from dsopt.learners.classifier import Classifier
 from dsopt.learners.parts import bare
-from dsopt.registry import MODELS, SCHEDULES
-from dsopt.seeds import derive
-from dsopt.stages import autoencoder, ingest, select
+from dsopt.registry import SCHEDULES
+from dsopt.stages import autoencoder, feeding, ingest, proxy, select
+from dsopt.stages.feeding import Feeder
 from dsopt.stages.step import Step
-from dsopt.stages.training import Run, finish, fit_run, resident
+from dsopt.stages.training import Run, classifier_learner, finish, fit_run
 from dsopt.storage import Stage, Table
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker
 
 # What of `train` does not shape the run besides its phases.
-_ELSEWHERE = ("learner", "subset", "split", "phases", "steps", "epochs", "seconds")
+_ELSEWHERE = ("learner", "subset", "split", "overlap", "phases", "steps", "epochs", "seconds")
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,17 @@ def phases(train: TrainConfig, split: float) -> list[dict[str, Any]]:
     key = "seconds" if train.seconds else "epochs" if train.epochs else "steps"
     budget = getattr(train, key)
     fast = round(split * budget) if key == "steps" else split * budget
-    parts = [{"data": "subset", key: fast}, {"data": "full", key: budget - fast}]
+    full = "overlap" if train.overlap and fast > 0 else "full"
+    parts = [{"data": "subset", key: fast}, {"data": full, key: budget - fast}]
     return [part for part in parts if part[key] > 0]
+
+
+def scores(config: Config, split: float) -> tuple[dict[str, Stage], list[Step]]:
+    """The proxy by whose scores the phases of a run are fed, as an input of it, and the steps that lead there; else nothing."""
+    if not feeding.scored(phases(config.train, split), config.train):
+        return {}, []
+    stage, steps = proxy.judge(config, "proxy")
+    return {"scores": stage}, steps
 
 
 def run(config: Config, row: Row, seed: int, earlier: Stage | None = None) -> Step:
@@ -60,8 +67,10 @@ def run(config: Config, row: Row, seed: int, earlier: Stage | None = None) -> St
         earlier: for a row with `extra`, the run on the same data without it, whose speed turns the extra seconds into steps.
     """
     made_of = {key: value for key, value in plain(config.train).items() if key not in _ELSEWHERE}
-    made_of |= {"phases": phases(config.train, row.split), "seed": seed}
-    inputs = {"images": row.images} | ({"subset": row.subset} if row.subset else {})
+    budget = phases(config.train, row.split)
+    feeding.check(budget, config.train)
+    made_of |= {"phases": budget, "seed": seed}
+    inputs = {"images": row.images} | ({"subset": row.subset} if row.subset else {}) | scores(config, row.split)[0]
     if row.extra and earlier:
         inputs |= {"extra": row.extra, "earlier": earlier}
     stage = Stage(config.storage, "train", f"{config.data.name}-{row.method}", made_of, inputs)
@@ -73,14 +82,14 @@ def alone(config: Config) -> list[Step]:
     """One run over all workers, on the subset of `train.subset` or of `select` and then on everything."""
     images, steps = ingest.images(config)
     subset, method = None, "full"
-    if any(phase["data"] == "subset" for phase in phases(config.train, config.train.split)):
+    if any(phase["data"] != "full" for phase in phases(config.train, config.train.split)):
         if config.train.subset:
             subset, method = Stage.existing(config.train.subset), "given"
         else:
             subset, steps = select.subset(config, config.select, config.seed)
             method = config.select.name
     step = run(config, Row("classifier", method, config.train.split, images, subset), config.seed)
-    return [*steps, Step(step.stage, _distribute, step.arguments, title=step.title)]
+    return [*steps, *scores(config, config.train.split)[1], Step(step.stage, _distribute, step.arguments, title=step.title)]
 
 
 def _distribute(stage: Stage, config: Config, seed: int, title: str) -> None:
@@ -96,37 +105,26 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
         raise InputError("train: the data set has no labels; without them the job goes up to select.")
     settings, size = config.train, autoencoder.input_size(config.train.name, table)
     inputs = make_inputs(settings.augment, size, settings.standardise)
-    sets: dict[str, Callable[[], Images]] = {"full": lambda: load(table.uri, "train")}
-    if "subset" in stage.inputs:
-        sets["subset"] = lambda: load(stage.inputs["subset"].uri)
-    torch.manual_seed(derive(seed, "weights"))
-    network = MODELS.build(settings.name, settings.options)(table.manifest["channels"], table.manifest["num_classes"])
-    learner = Classifier(
-        network,
-        learning_rate=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        average=settings.average,
-        precision=settings.precision,
-        device=worker.device,
-        world=worker.world,
-    )
+    learner = classifier_learner(settings, table, seed, worker)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
     budget = _with_extra(stage, list(stage.config["phases"]))
     shares = _shares(budget, table.rows("train") / settings.batch_size)
-    made = []
-    for index, phase in enumerate(budget):
-        if phase["data"] not in sets:
-            raise InputError("train.phases: a phase trains on the subset, but there is none; give train.subset or select.")
-        source = resident(sets[phase["data"]](), inputs, settings.batch_size, derive(seed, "phase", index), worker)
-        made.append(Phase(source, _slice(schedule, *shares[index]), *_length(phase, table.rows("train"), settings.batch_size)))
-    job = Run(stage, title, seed, settings.batch_size)
-    state = fit_run(job, learner, made, config, worker)
-    if not worker.leads:
-        return
-    test = load(table.uri, "test")
-    tests = learner.evaluate(in_order(test.images, test.labels, 1000, inputs.test, worker.device))
-    finish(job, worker, state, tests, bare(learner.networks["average"]), phases=budget)
+    with closing(Feeder(stage, settings, seed, inputs, worker)) as feeder:
+        made = []
+        for index, phase in enumerate(budget):
+            steps, seconds = _length(phase, table.rows("train"), settings.batch_size)
+            feed = feeder(index, phase, steps)
+            made.append(Phase(feed.source, _slice(schedule, *shares[index]), steps, seconds, feed.memory))
+        split, judged_by = ("validation", feeder.held_out()) if settings.validation else ("test", None)
+
+        def judge() -> dict[str, float]:
+            images = judged_by or load(table.uri, "test")
+            return learner.evaluate(in_order(images.images, images.labels, 1000, inputs.test, worker.device))
+
+        job = Run(stage, title, seed, settings.batch_size)
+        state = fit_run(job, learner, made, config, worker, judge if judged_by else None, settings.validate_every)
+    if worker.leads:
+        finish(job, worker, state, judge(), bare(learner.networks["average"]), split, phases=budget)
 
 
 def _length(phase: dict[str, Any], rows: int, batch_size: int) -> tuple[int | None, float | None]:
@@ -153,7 +151,8 @@ def _with_extra(stage: Stage, budget: list[dict[str, Any]]) -> list[dict[str, An
     """The phases, the last one longer by the seconds that choosing took, at the speed of the earlier run on the same data."""
     if "extra" not in stage.inputs:
         return budget
-    seconds, last = select.cost(stage.inputs["extra"]), dict(budget[-1])
+    fed = [stage.inputs["scores"]] if "scores" in stage.inputs else []  # what this run's own feeding cost is charged anyway
+    seconds, last = select.cost(stage.inputs["extra"], *fed) - select.cost(*fed), dict(budget[-1])
     if "seconds" in last:
         return [*budget[:-1], last | {"seconds": last["seconds"] + seconds}]
     earlier = Table(stage.inputs["earlier"].uri).manifest

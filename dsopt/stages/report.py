@@ -37,7 +37,7 @@ def page(config: Config, rows: Rows) -> Step:
 def _work(stage: Stage, config: Config, rows: Rows) -> None:
     if not rows:
         raise InputError("report: no training run of this configuration is done yet; run jobs/optimize.py first.")
-    runs = [_info(row, seed, step.stage) for row, seed, step in rows]
+    runs = [info(row, seed, step.stage) for row, seed, step in rows]
     metrics = pa.concat_tables([Table(step.stage.uri).read() for _, _, step in rows])
     results = summarise(metrics, runs)
     images = Table(rows[0][0].images.uri)
@@ -59,17 +59,17 @@ def _work(stage: Stage, config: Config, rows: Rows) -> None:
 def tell(stage: Stage, rows: Rows) -> None:
     """Print the results table of a finished report and where its page is."""
     metrics = Table(stage.uri).read()
-    print("\n" + as_text(summarise(metrics, [_info(row, seed, step.stage) for row, seed, step in rows])) + "\n")
+    print("\n" + as_text(summarise(metrics, [info(row, seed, step.stage) for row, seed, step in rows])) + "\n")
     say("report", stage.path("report.html"))
 
 
-def _info(row: Row, seed: int, stage: Stage) -> RunInfo:
+def info(row: Row, seed: int, stage: Stage) -> RunInfo:
+    """What the metrics of a finished run belong to, and what its choosing cost."""
     manifest = Table(stage.uri).manifest
-    chosen = row.subset or row.extra
     size = Table((row.subset or row.images).uri).rows(None if row.subset else "train")
-    cost = select.cost(chosen) if chosen else 0.0
-    # A row that trains longer by the seconds of choosing has them in its training already.
-    return RunInfo(stage.folder, row.title, row.method, row.split, manifest["seed"], size, 0.0 if row.extra else cost)
+    # A row that trains longer by the seconds of choosing has them in its training already. Scores that images are fed by cost too.
+    cost = select.cost(*filter(None, [row.subset, stage.inputs.get("scores")]))
+    return RunInfo(stage.folder, row.title, row.method, row.split, manifest["seed"], size, cost)
 
 
 def _lead(results: list[ResultRow]) -> str:

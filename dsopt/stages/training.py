@@ -2,23 +2,30 @@
 
 import io
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import pyarrow as pa
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsopt.augment import draws
 from dsopt.augment.inputs import Inputs
-from dsopt.config import Config
-from dsopt.data.batches import Resident
+from dsopt.config import ClassifierConfig, Config
+from dsopt.data.batches import Batch, Resident
 from dsopt.data.images import Images
+from dsopt.learners.classifier import Classifier
 from dsopt.progress import Progress, say
+from dsopt.registry import MODELS
 from dsopt.seeds import derive
-from dsopt.storage import METRICS, Stage, delete, read_bytes, write_bytes, write_table
-from dsopt.training.loop import Learner, Phase, State, fit
-from dsopt.training.samplers import shuffle
+from dsopt.storage import METRICS, Stage, Table, delete, read_bytes, write_bytes, write_table
+from dsopt.training.loop import Learner, Memory, Phase, State, fit
+from dsopt.training.samplers import Sampler
+from dsopt.training.samplers.contract import Keeps, Learns
+from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import Worker
 
 
@@ -48,24 +55,81 @@ class StageCheckpoint:
         write_bytes(self.uri, data)
 
 
-def resident(images: Images, inputs: Inputs, batch_size: int, seed: int, worker: Worker) -> Resident:
-    """The batches of a data set that lies on the worker's device."""
+def classifier_learner(settings: ClassifierConfig, table: Table, seed: int, worker: Worker) -> Classifier:
+    """A fresh classifier for the images of a table."""
+    torch.manual_seed(derive(seed, "weights"))
+    network = MODELS.build(settings.name, settings.options)(table.manifest["channels"], table.manifest["num_classes"])
+    return learner_of(network, settings, worker)
+
+
+def learner_of(network: nn.Module, settings: ClassifierConfig, worker: Worker) -> Classifier:
+    return Classifier(
+        network,
+        learning_rate=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        average=settings.average,
+        precision=settings.precision,
+        device=worker.device,
+        world=worker.world,
+    )
+
+
+class Feed(NamedTuple):
+    """What feeds a phase, and what of it must survive an interruption."""
+
+    source: Callable[[int], Batch]
+    memory: Memory | None = None
+
+
+Observe = Callable[[Tensor, Tensor, Tensor], None]  # indices [b], labels, logits [b, classes]
+
+
+def resident(images: Images, inputs: Inputs, batch_size: int, seed: int, worker: Worker, observe: Observe | None = None) -> Feed:
+    """The shuffled batches of a data set that lies on the worker's device; with its soft labels, where it has them.
+
+    Args:
+        observe: wants to see every batch's logits.
+    """
+    labels = images.labels if images.soft is None else images.soft
+    draw = shuffle(len(labels), batch_size, derive(seed, "order"))
+    return Feed(batches(draw, images.images, labels, inputs, seed, worker, observe))
+
+
+def batches(
+    draw: Sampler, images: Tensor, labels: Tensor, inputs: Inputs, seed: int, worker: Worker, observe: Observe | None = None
+) -> Resident:
+    """The batches that a sampler draws. One that learns is told the losses, one that keeps is shown the images."""
 
     def transform(part: Tensor, step_seed: int, total: int, start: int, stop: int) -> Tensor:
         return inputs.train(part, draws(step_seed, total, start, stop, worker.device))
 
     return Resident(
-        images.images.to(worker.device),
-        images.labels.to(worker.device),
-        shuffle(len(images.labels), batch_size, derive(seed, "order")),
+        images.to(worker.device),
+        labels.to(worker.device),
+        draw,
         partial(derive, seed, "transform"),
         transform,
         worker.rank,
         worker.world,
+        partial(_tell_losses, draw) if isinstance(draw, Learns) else observe,
+        draw.keep if isinstance(draw, Keeps) else None,
     )
 
 
-def fit_run(run: Run, learner: Learner, phases: list[Phase], config: Config, worker: Worker) -> State:
+def _tell_losses(sampler: Learns, indices: Tensor, labels: Tensor, logits: Tensor) -> None:
+    sampler.observe(indices, F.cross_entropy(logits.float(), labels, reduction="none"))
+
+
+def fit_run(
+    run: Run,
+    learner: Learner,
+    phases: list[Phase],
+    config: Config,
+    worker: Worker,
+    validate: Callable[[], dict[str, float]] | None = None,
+    validate_every: int = 0,
+) -> State:
     """Train with progress and checkpoints; goes on from the last checkpoint if the run was interrupted."""
     timed = sum(phase.seconds or 0 for phase in phases)
     images = sum(phase.steps or 0 for phase in phases) * run.batch_size
@@ -75,8 +139,9 @@ def fit_run(run: Run, learner: Learner, phases: list[Phase], config: Config, wor
         return int(state.seconds) if timed else state.total * run.batch_size
 
     def report(state: State) -> None:
-        loss = next(value for _, _, name, value in reversed(state.rows) if name == "loss")
+        loss = next(value for _, _, split, name, value in reversed(state.rows) if (split, name) == ("train", "loss"))
         progress.update(done(state), f"loss {loss:.4f}")
+        worker.watch(state.seconds / timed if timed else done(state) / images, state)
 
     def resumed(state: State) -> None:
         progress.first = done(state)
@@ -90,22 +155,25 @@ def fit_run(run: Run, learner: Learner, phases: list[Phase], config: Config, wor
         phases,
         report=report if worker.leads else quiet,
         resumed=resumed if worker.leads else quiet,
+        validate=validate,
+        validate_every=validate_every,
         checkpoint=checkpoint,
         checkpoint_seconds=config.cluster.checkpoint_seconds,
         name=run.label,
     )
 
 
-def finish(run: Run, worker: Worker, state: State, tests: dict[str, float], network: nn.Module, **notes: object) -> None:
-    """Write the run's metrics and model, and declare its stage done.
+def finish(
+    run: Run, worker: Worker, state: State, found: dict[str, float], network: nn.Module, split: str = "test", **notes: object
+) -> None:
+    """Write the run's metrics and model, and declare its stage done. `found` is what the trained network reached on a split.
 
     Both have names of their own: a second run of the same command that ends later cannot touch what the first declared.
     """
     if run.stage.done():
         return
     mine = uuid.uuid4().hex[:8]
-    rows = [(step, seconds, "train", name, value) for step, seconds, name, value in state.rows]
-    rows += [(state.total, state.seconds, "test", name, value) for name, value in tests.items()]
+    rows = [*state.rows, *((state.total, state.seconds, split, name, value) for name, value in found.items())]
     steps, seconds, splits, names, values = zip(*rows, strict=True)
     identity = [[run.stage.folder] * len(rows), [run.seed] * len(rows)]
     metrics = pa.table([*identity, steps, seconds, splits, names, values], schema=METRICS)
@@ -127,5 +195,5 @@ def finish(run: Run, worker: Worker, state: State, tests: dict[str, float], netw
         **notes,
     )
     delete(run.stage.path("checkpoint.pt"))
-    result = "  ".join(f"{name} {value:.4f}" for name, value in tests.items())
-    say(run.label, f"{state.total:,} steps in {state.seconds:.1f} s  test {result}")
+    result = "  ".join(f"{name} {value:.4f}" for name, value in found.items())
+    say(run.label, f"{state.total:,} steps in {state.seconds:.1f} s  {split} {result}")

@@ -78,7 +78,7 @@ def dsopt_loop(images: Images) -> Contender:
         precision="auto",
         device=CPU,
     )
-    source = resident(images, make_inputs(settings.augment, SIZE, settings.standardise), BATCH, 0, Worker())
+    source = resident(images, make_inputs(settings.augment, SIZE, settings.standardise), BATCH, 0, Worker()).source
     return lambda steps: fit(learner, [Phase(source, constant, steps)])
 
 

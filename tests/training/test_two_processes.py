@@ -2,22 +2,31 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from digits import CPU, feed
-from torch import nn
+from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
+from dsopt.data.arriving import Arriving
 from dsopt.learners.autoencoder import AutoencoderLearner
 from dsopt.learners.classifier import Classifier
+from dsopt.learners.parts import bare
 from dsopt.losses.reconstruction import wasserstein
 from dsopt.models.critic import critic
 from dsopt.training.loop import Phase, fit
+from dsopt.training.overlap import Overlap
+from dsopt.training.samplers.contract import Learns
+from dsopt.training.samplers.infobatch import infobatch
+from dsopt.training.samplers.loss_topk import loss_topk
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +61,67 @@ def with_critic(rank: int, world: int, folder: Path) -> dict[str, Any]:
     )
     source = feed(100, 16, augment=["crop"], standardised=False, rank=rank, world=world)
     state = fit(learner, [Phase(source, lambda p: 1.0, 6)], report_every=1)
-    return {"losses": [value for _, _, name, value in state.rows if name == "loss"]}
+    return {"losses": [value for _, _, _, name, value in state.rows if name == "loss"]}
+
+
+def learning(rank: int, world: int, folder: Path) -> dict[str, Any]:
+    """Fed by losses: every process must have seen those of all images."""
+    torch.manual_seed(rank)
+    learner = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(576, 10)), **SETTINGS, world=world)
+    sampler = infobatch(100, 20, 0, 1000)
+    source = replace(feed(100, 20, augment=["crop"], rank=rank, world=world), sampler=sampler, observe=partial(tell, sampler))
+    state = fit(learner, [Phase(source, lambda p: 1.0, 12, memory=sampler)], report_every=1)
+    found = sampler.state_dict()
+    return {
+        "losses": [value for *_, value in state.rows],
+        "seen": found["losses"].tolist(),
+        "order": found["order"].tolist(),
+        "weights": found["weights"].unique().tolist(),
+    }
+
+
+def tell(sampler: Learns, indices: Tensor, labels: Tensor, logits: Tensor) -> None:
+    sampler.observe(indices, F.cross_entropy(logits, labels, reduction="none"))
+
+
+def hardest(rank: int, world: int, folder: Path) -> dict[str, Any]:
+    """Each process chooses in its own slice; the network that judges is trained by both."""
+    made: list[Classifier] = []
+
+    def judge(width: int) -> Classifier:
+        torch.manual_seed(rank)
+        made.append(Classifier(nn.Sequential(nn.Flatten(), nn.Linear(576, 10)), **SETTINGS, world=world))
+        return made[0]
+
+    torch.manual_seed(rank)
+    learner = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(576, 10)), **SETTINGS, world=world)
+    sampler = loss_topk(100, 20, 0, judge)
+    source = replace(feed(100, 20, rank=rank, world=world), sampler=sampler, keep=sampler.keep)
+    slices = [len(source(step).labels) for step in range(2)]
+    state = fit(learner, [Phase(source, lambda p: 1.0, 6, memory=sampler)], report_every=1)
+    weights = nn.utils.parameters_to_vector(bare(made[0].networks["classifier"]).parameters())
+    return {"slices": slices, "losses": [value for *_, value in state.rows], "judge": float(weights.double().abs().sum())}
+
+
+class Coming(Arriving):
+    """A set that comes faster in one process than in the other."""
+
+    def __init__(self, faster: int) -> None:
+        self.subset, self.n, self.row_of, self.images = 3, 100, torch.tensor([7, 30, 80]), torch.empty(0)
+        self.step, self.there = 8 * (1 + faster), 0
+
+    def rows(self) -> int:
+        self.there = min(self.n, self.there + self.step)
+        return self.there
+
+    def wait(self, rows: int) -> None:
+        assert rows <= self.there, "it would wait for what only the other has"
+
+
+def overlapping(rank: int, world: int, folder: Path) -> dict[str, Any]:
+    draw = Overlap(Coming(rank), 10, 0)
+    shown = [draw(step).indices.tolist() for step in range(200)]
+    return {"shown": shown, "growths": draw.growths}
 
 
 def timed(rank: int, world: int, folder: Path) -> dict[str, Any]:
@@ -80,6 +149,9 @@ def timed(rank: int, world: int, folder: Path) -> dict[str, Any]:
     return {"totals": [one(0.1), one(0.3)]}
 
 
+WORKS: list[Work] = [classifier, with_critic, learning, hardest, overlapping, timed]
+
+
 def _process(rank: int, world: int, works: list[Work], folder: str) -> None:
     torch.set_num_threads(1)
     rendezvous, patience = f"file://{folder}/rendezvous", timedelta(seconds=60)
@@ -93,7 +165,7 @@ def _process(rank: int, world: int, works: list[Work], folder: str) -> None:
 def both(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two processes found, by work; they are started once for all tests."""
     folder = tmp_path_factory.mktemp("two")
-    spawn(_process, (2, [classifier, with_critic, timed], str(folder)), nprocs=2)
+    spawn(_process, (2, WORKS, str(folder)), nprocs=2)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
@@ -109,6 +181,21 @@ def test_the_losses_are_those_of_one_process(both, tmp_path):
 
 def test_a_critic_is_trained_by_both(both, tmp_path):
     assert both[0]["with_critic"]["losses"] == pytest.approx(with_critic(0, 1, tmp_path)["losses"], rel=1e-3)
+
+
+def test_what_is_left_out_follows_from_the_losses_of_all(both, tmp_path):
+    alone, found = learning(0, 1, tmp_path), both[0]["learning"]
+    assert found["seen"] == pytest.approx(alone["seen"], rel=1e-3) and found["order"] == alone["order"]
+    assert found["losses"] == pytest.approx(alone["losses"], rel=1e-3) and found["weights"] == [1.0, 2.0]
+
+
+def test_both_train_the_network_that_judges(both):
+    assert both[0]["hardest"]["slices"] == [10, 10]  # of 20 candidates each; and by `test_both_know_the_same`, alike
+
+
+def test_both_draw_from_what_both_have(both):
+    growths = both[0]["overlapping"]["growths"]
+    assert growths[-1][1] == 100 and [rows for _, rows in growths[:4]] == [0, 8, 16, 24]
 
 
 def test_a_budget_of_seconds_has_one_clock_and_goes_on_after_an_interruption(both):

@@ -1,0 +1,153 @@
+"""How the phases of a classifier's run are fed: from which set, by which sampler, and without the images held out."""
+
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property
+from typing import Any, get_args
+
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor, nn
+
+from dsopt.augment.inputs import Inputs
+from dsopt.config import TrainConfig, plain
+from dsopt.data.arriving import Arriving
+from dsopt.data.batches import Batch, take
+from dsopt.data.holdout import held_out
+from dsopt.data.images import Images, load
+from dsopt.errors import InputError
+from dsopt.learners.classifier import Classifier
+from dsopt.registry import MODELS, SAMPLERS
+from dsopt.seeds import derive
+from dsopt.stages.training import Feed, batches, learner_of
+from dsopt.storage import Stage, Table
+from dsopt.training.loop import Memory
+from dsopt.training.overlap import Overlap
+from dsopt.training.samplers.contract import Sampler, Score
+from dsopt.training.worker import Worker
+
+Plan = dict[str, Any]  # of a phase, as in `train.phases`
+
+
+def sampler_of(phase: Plan, train: TrainConfig) -> dict[str, Any]:
+    """The name and options of a phase's sampler: its own, or on full data that of the run."""
+    return phase.get("sampler") or (plain(train.sampler) if phase["data"] == "full" else {"name": "shuffle"})
+
+
+def check(phases: Sequence[Plan], train: TrainConfig) -> None:
+    """Raises InputError for a sampler that cannot feed its phase, and for validation on nothing."""
+    if train.validate_every and not train.validation:
+        raise InputError(f"train.validate_every={train.validate_every}: needs images to judge by; give train.validation, a share.")
+    for phase in phases:
+        name = sampler_of(phase, train)["name"]
+        if SAMPLERS.traits(name).steps and "seconds" in phase:
+            raise InputError(f"train.sampler.name={name}: must know how long its phase is; give it steps or epochs, not seconds.")
+
+
+def scored(phases: Sequence[Plan], train: TrainConfig) -> bool:
+    """Whether a phase goes by a proxy's scores."""
+    return any(SAMPLERS.traits(sampler_of(phase, train)["name"]).scores for phase in phases)
+
+
+class Feeder:
+    """What a run is fed from, on a worker.
+
+    Args:
+        stage: of the run; its inputs are `images` and, where they are needed, `subset` and `scores`.
+        inputs: how images become inputs.
+    """
+
+    def __init__(self, stage: Stage, train: TrainConfig, seed: int, inputs: Inputs, worker: Worker) -> None:
+        self.stage, self.train, self.seed, self.inputs, self.worker = stage, train, seed, inputs, worker
+        self.table = Table(stage.inputs["images"].uri)
+        needed = {phase["data"] for phase in stage.config["phases"]}
+        if needed != {"full"} and "subset" not in stage.inputs:
+            raise InputError("train.phases: a phase trains on the subset, but there is none; give train.subset or select.")
+        self.arriving = None
+        if "overlap" in needed:
+            classes = self.table.manifest["num_classes"]
+            self.arriving = Arriving(self.table.uri, "train", self.subset, classes, worker.device)
+
+    def close(self) -> None:
+        if self.arriving:
+            self.arriving.close()
+
+    @cached_property
+    def subset(self) -> Images:
+        return self._on_device(self._trained_on(load(self.stage.inputs["subset"].uri)))
+
+    @cached_property
+    def full(self) -> Images:
+        return self.arriving.whole() if self.arriving else self._on_device(self._trained_on(load(self.table.uri, "train")))
+
+    def held_out(self) -> Images:
+        """The training images that are not trained on."""
+        return self._divided(load(self.table.uri, "train"), held=True)
+
+    def __call__(self, index: int, phase: Plan, steps: int | None) -> Feed:
+        """The feed of a phase, of so many steps where that is known.
+
+        What comes after an overlap is made when its turn comes: only then are its images there.
+        """
+        seed = derive(self.seed, "phase", index)
+        if phase["data"] == "overlap":
+            assert self.arriving is not None
+            draw = Overlap(self.arriving, self.train.batch_size, derive(seed, "order"))
+            return Feed(batches(draw, self.arriving.images, self.arriving.labels, self.inputs, seed, self.worker), draw)
+        late = phase["data"] == "full" and self.arriving is not None
+        draw = self._sampler(phase, self._ids() if late else self._set(phase).ids, steps, derive(seed, "order"))
+
+        @cache
+        def source() -> Callable[[int], Batch]:
+            images = self._set(phase)
+            labels = images.labels if images.soft is None else images.soft
+            return batches(draw, images.images, labels, self.inputs, seed, self.worker)
+
+        memory = draw if isinstance(draw, Memory) else None
+        return Feed((lambda step: source()(step)) if late else source(), memory)
+
+    def _set(self, phase: Plan) -> Images:
+        return self.full if phase["data"] == "full" else self.subset
+
+    def _ids(self) -> Int64[Tensor, " n"]:
+        """Of the full set, without its images."""
+        return torch.from_numpy(self.table.read("train", ["id"])["id"].to_numpy().copy())
+
+    def _sampler(self, phase: Plan, ids: Int64[Tensor, " n"], steps: int | None, seed: int) -> Sampler:
+        chosen = sampler_of(phase, self.train)
+        traits, make = SAMPLERS.traits(chosen["name"]), SAMPLERS.build(chosen["name"], chosen.get("options"))
+        more = [steps] if traits.steps else []
+        more += [self._scores(ids)] if traits.scores else []
+        more += [self._judge] if traits.judge else []
+        return make(len(ids), self.train.batch_size, seed, *more)
+
+    def _scores(self, ids: Int64[Tensor, " n"]) -> dict[str, Float32[Tensor, " n"]]:
+        """What the proxy's training told about these images."""
+        table = Table(self.stage.inputs["scores"].uri).read(columns=["id", *get_args(Score)])
+        known = torch.from_numpy(table["id"].to_numpy().copy())
+        order = known.argsort()
+        rows = order[torch.searchsorted(known[order], ids).clamp(max=len(known) - 1)]
+        if not torch.equal(known[rows], ids):
+            raise InputError(f"train.sampler: the proxy has no score of image {int(ids[known[rows] != ids][0])}.")
+        return {name: torch.from_numpy(table[name].to_numpy().copy())[rows] for name in get_args(Score)}
+
+    def _judge(self, width: int) -> Classifier:
+        manifest, size = self.table.manifest, MODELS.traits("classifier24").input_size
+        torch.manual_seed(derive(self.seed, "judge"))
+        network = MODELS.build("classifier24", {"width": width})(manifest["channels"], manifest["num_classes"])
+        return learner_of(nn.Sequential(nn.Upsample((size, size)), network), self.train, self.worker)
+
+    def _trained_on(self, images: Images) -> Images:
+        return self._divided(images, held=False) if self.train.validation else images
+
+    def _divided(self, images: Images, held: bool) -> Images:
+        share, count = self.train.validation, len(images.ids)
+        rows = (held_out(images.ids, share, self.seed) == held).nonzero().squeeze(1)
+        if not len(rows):
+            raise InputError(f"train.validation={share}: of {count} images, none is left to {'judge by' if held else 'train on'}.")
+        soft = None if images.soft is None else images.soft[rows]
+        return Images(images.ids[rows], take(images.images, rows), images.labels[rows], soft)
+
+    def _on_device(self, images: Images) -> Images:
+        device = self.worker.device
+        soft = None if images.soft is None else images.soft.to(device)
+        return Images(images.ids, images.images.to(device), images.labels.to(device), soft)
