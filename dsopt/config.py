@@ -163,6 +163,7 @@ class SearchConfig:
     strategy: Choice = _part(Choice, "how children are chosen", name="random")
     children: int = _key(60, "how many are tried")
     proxy: dict[str, Any] = _key({"data": "full"}, "what they are trained on: {data: random_balanced, images: 100, steps: 200}")
+    set: str | None = _key(None, "a distilled or other set's folder, for presets: {data: '${search.set}'}")
     proxies: list[dict[str, Any]] = _key([], "stand-ins whose ranking of children is compared with the truth; none: no study")
     known: int = _key(60, "children by chance whose truth is found for the study")
     seeds: int = _key(3, "full trainings of a child for its truth, and of every finalist")

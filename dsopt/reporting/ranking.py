@@ -56,7 +56,7 @@ def progress(accuracies: Sequence[float | None]) -> Figure:
 
 
 @picture
-def rewards(found: Sequence[tuple[int, float]]) -> Figure:
+def rewards(found: Sequence[Sequence[float]]) -> Figure:
     """The controller's mean rewards (step, accuracy in 0..1), and their moving average over a tenth of them."""
     steps, values = (np.array(column, dtype=float) for column in zip(*found, strict=True))
     window = np.ones(max(1, len(values) // 10))

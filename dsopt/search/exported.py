@@ -1,6 +1,7 @@
 """A child in one file: what it is and its weights, from which it is built again without the search."""
 
 import io
+import pickle
 from typing import Any, NamedTuple
 
 import torch
@@ -47,6 +48,6 @@ def load_child(uri: str) -> tuple[nn.Module, About]:
         network.load_state_dict(saved["weights"])
     except FileNotFoundError:
         raise InputError(f"{uri}: there is no such file; right is the child.pt that a search exported.") from None
-    except (RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
+    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(f"{uri}: is not an exported child: {str(error).splitlines()[0]}") from None
     return network.eval(), about

@@ -21,7 +21,8 @@ class Proxy:
         steps: of every child; those of full training if not given.
         draws: independent subsets, each ranking all children.
         shared: instead of own weights those that all children share, trained under this controller (ENAS).
-        allow_bound_rates: train with the learning rates that a distilled set brings, which belong to the network it was made with.
+        bound_rates: what is done with learning rates that a distilled set brings, which belong to the network it was made with:
+            "use" trains with them, "ignore" with the optimiser of all children; nothing said, such a set is refused.
     """
 
     data: str
@@ -31,7 +32,7 @@ class Proxy:
     steps: int | None = None
     draws: int = 1
     shared: str | None = None
-    allow_bound_rates: bool = False
+    bound_rates: str | None = None
 
     @property
     def selects(self) -> bool:
@@ -47,7 +48,7 @@ class Proxy:
         parts = [name if self.images is None else f"{name} {self.images:g}", *(f"{k}={v}" for k, v in self.options.items())]
         parts += [f"{self.steps} steps"] if self.steps not in (None, steps) else []
         parts += [f"shared weights, {self.shared}"] if self.shared else []
-        parts += ["its own rates"] if self.allow_bound_rates else []
+        parts += ["its own rates"] if self.bound_rates == "use" else []
         return ", ".join(parts)
 
 
@@ -73,7 +74,8 @@ def parse(given: Mapping[str, Any], where: str) -> Proxy:
         (isinstance(proxy.draws, int) and proxy.draws >= 1, "draws: must be at least 1"),
         (proxy.shared is None or proxy.shared in get_args(Controller), f"shared: must be one of {', '.join(get_args(Controller))}"),
         (not (proxy.shared and proxy.steps), "steps: the shared weights' are search.shared.steps"),
-        (not proxy.allow_bound_rates or proxy.is_table, "allow_bound_rates: is for the table of a distilled set"),
+        (proxy.bound_rates in (None, "use", "ignore"), "bound_rates: must be use or ignore"),
+        (not proxy.bound_rates or proxy.is_table, "bound_rates: is for the table of a distilled set"),
     ]
     for fine, says in rules:
         if not fine:

@@ -2,11 +2,10 @@
 
 from dsopt.config import Config
 from dsopt.progress import say
-from dsopt.search.proxies import parse
 from dsopt.stages import ingest, search_page, search_study
 from dsopt.stages.search_best import best
 from dsopt.stages.search_page import Made
-from dsopt.stages.search_trials import FULL, Trials, trials
+from dsopt.stages.search_trials import FULL, Trials, proxy_of, trials
 from dsopt.stages.step import Step, run, unique
 from dsopt.storage import Table
 
@@ -18,7 +17,7 @@ def planned(config: Config) -> tuple[Made, list[Step]]:
         InputError: a proxy, a space or a strategy that cannot be, as far as it can be known before.
     """
     search = config.search
-    proxy = parse(search.proxy, "search.proxy")
+    proxy = proxy_of(search.proxy, "search.proxy")
     truth, studied, steps = search_study.planned(config)
     children = 0 if proxy.shared else search.children
     found, more = trials(config, Trials("search", proxy, search.strategy, children))

@@ -26,8 +26,10 @@ from dsopt.training.samplers.contract import Draw
 from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import Worker
 
-BOUND = ("rates", "learning_rates", "initial_weights")  # what a set's manifest says that belongs to one network
 JUDGED_AT_ONCE = 1000  # images
+
+
+Rates = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Material:
     Args:
         labels: numbers [n], or probabilities [n, classes].
         rows: which of the images are trained on.
-        rates: learning rates a step that the set brings, taken in turn.
+        rates: what the set brings: then its blocks of images are taken in their order, each with its own rate.
     """
 
     images: Tensor
@@ -48,7 +50,7 @@ class Material:
     channels: int
     classes: int
     size: int
-    rates: tuple[float, ...] = ()
+    rates: Rates = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Source:
     seed: int
     augment: tuple[str, ...]
     standardise: Any
-    bound_rates: bool = False
+    bound_rates: str | None = None
 
 
 @functools.lru_cache(maxsize=2)
@@ -82,7 +84,7 @@ def material(source: Source, device: torch.device) -> Material:
     used, rows, rates = whole, (~out).nonzero().squeeze(1), ()
     if source.subset:
         used, rows, rates = _given(source, table, whole.images.shape[1:])
-    labels = used.labels if used.soft is None else used.soft
+    labels = used.labels if used.soft is None or _is_targets(source) else used.soft
     facts, size = table.manifest, table.manifest["image_size"]
     inputs = make_inputs(source.augment, size, source.standardise)
     return Material(
@@ -91,16 +93,17 @@ def material(source: Source, device: torch.device) -> Material:
     )
 
 
-def _given(source: Source, table: Table, shape: torch.Size) -> tuple[Images, Int64[Tensor, " k"], tuple[float, ...]]:
+def _given(source: Source, table: Table, shape: torch.Size) -> tuple[Images, Int64[Tensor, " k"], Rates]:
     """The images of a subset or any other table, and which of them are used: none that is held out."""
     assert source.subset is not None
     given = Table(source.subset)
-    rates = check_bound(given, source.bound_rates)
+    rates = bound_rates(given, source.bound_rates)
     used = load(source.subset, "train" if "splits" in given.manifest else None)
     if used.images.shape[1:] != shape:
         raise InputError(f"{source.subset}: has images of shape {tuple(used.images.shape[1:])}, the data set's are {tuple(shape)}.")
     keep = torch.ones(len(used.ids), dtype=torch.bool)
-    if given.manifest["inputs"].get("images") == "/".join(table.uri.split("/")[-2:]):  # rows of these images, by their ids
+    real = given.manifest["stage"] == "select"  # its ids are those of images; a synthetic one's are its own
+    if real and given.manifest["inputs"].get("images") == "/".join(table.uri.split("/")[-2:]):
         keep = ~held_out(used.ids, source.validation, source.seed)
     order = torch.arange(len(used.ids))
     if "rank" in given.manifest["schema"]:
@@ -113,6 +116,12 @@ def _given(source: Source, table: Table, shape: torch.Size) -> tuple[Images, Int
     return used, rows, rates
 
 
+def _is_targets(source: Source) -> bool:
+    """Whether soft labels are targets of a regression, of which no cross-entropy can be taken."""
+    recipe = Table(source.subset).manifest.get("recipe") if source.subset else None
+    return (recipe or {}).get("loss") == "squared_error"
+
+
 def _first(rows: Int64[Tensor, " k"], labels: Int64[Tensor, " n"], limit: int, per_class: bool) -> Int64[Tensor, " l"]:
     if not per_class:
         return rows[:limit]
@@ -121,22 +130,22 @@ def _first(rows: Int64[Tensor, " k"], labels: Int64[Tensor, " n"], limit: int, p
     return torch.cat([rows[labels[rows] == label][:each] for label in classes])
 
 
-def check_bound(table: Table, allowed: bool) -> tuple[float, ...]:
-    """The learning rates that a set brings, if they are asked for.
+def bound_rates(table: Table, how: str | None) -> Rates:
+    """The learning rates that a distilled set brings, where they are to be used: a row an epoch, a column a block of images.
 
     Raises:
-        InputError: it brings what belongs to one network and that is not allowed, or is asked for and not there.
+        InputError: it brings what belongs to one network and nothing is said about it, or is to be used and is not there.
     """
-    brings = [name for name in BOUND if table.manifest.get(name)]
-    if brings and not allowed:
+    rates = (table.manifest.get("recipe") or {}).get("rates")
+    brings = ["learning rates"] * bool(rates) + ["initial weights"] * bool(table.manifest.get("weights"))
+    if brings and not how:
         raise InputError(
-            f"{table.uri}: brings {' and '.join(brings)} learned for one network, with which others are ranked wrongly; "
-            "distil without them, or say allow_bound_rates: true."
+            f"{table.uri}: brings {' and '.join(brings)} made for one network, with which others are ranked wrongly; "
+            "distil without them, or say bound_rates: ignore (or use)."
         )
-    rates = next((table.manifest[name] for name in BOUND[:2] if table.manifest.get(name)), ())
-    if allowed and not rates:
-        raise InputError(f"{table.uri}: allow_bound_rates: it brings no learning rates.")
-    return tuple(float(rate) for rate in torch.tensor(rates).flatten()) if allowed else ()
+    if how == "use" and not rates:
+        raise InputError(f"{table.uri}: bound_rates: it brings no learning rates to use.")
+    return tuple(map(tuple, rates)) if how == "use" and rates else ()
 
 
 def source_of(
@@ -145,7 +154,7 @@ def source_of(
     balanced = proxy.per_class or proxy.data == "random_balanced"
     return Source(
         *(images, subset, limit, balanced, share, seed),
-        *(tuple(settings.augment), settings.standardise, proxy.allow_bound_rates),
+        *(tuple(settings.augment), settings.standardise, proxy.bound_rates),
     )
 
 
@@ -172,7 +181,7 @@ def train_child(
     return Trained(learner.evaluate(judged)["accuracy"], state.seconds)
 
 
-def classifier(network: nn.Module, settings: ChildConfig, worker: Worker, rates: tuple[float, ...] = ()) -> Classifier:
+def classifier(network: nn.Module, settings: ChildConfig, worker: Worker, rates: Rates = ()) -> Classifier:
     """A learner with the optimiser of all children, or plain SGD where a set brings its own rates; tests use the last weights."""
     return Classifier(
         network,
@@ -185,18 +194,20 @@ def classifier(network: nn.Module, settings: ChildConfig, worker: Worker, rates:
     )
 
 
-def rate(settings: ChildConfig, rates: tuple[float, ...], steps: int) -> Callable[[float], float]:
+def rate(settings: ChildConfig, rates: Rates, steps: int) -> Callable[[float], float]:
     if rates:
-        return lambda progress: rates[round(progress * steps) % len(rates)]
+        flat = [one for epoch in rates for one in epoch]
+        return lambda progress: flat[round(progress * steps) % len(flat)]
     return SCHEDULES.build(settings.schedule.name, settings.schedule.options)
 
 
 def feed(given: Material, batch_size: int, seed: int, worker: Worker) -> Callable[[int], Batch]:
-    """The shuffled batches of a material: step -> batch."""
+    """The batches of a material, step -> batch: shuffled, or the blocks in order that its rates belong to."""
     count = len(given.rows)
     order = shuffle(count, min(batch_size, count), derive(seed, "order"))
+    blocks = given.rows.chunk(len(given.rates[0])) if given.rates else ()
 
     def draw(step: int) -> Draw:
-        return Draw(given.rows[order(step).indices])
+        return Draw(blocks[step % len(blocks)] if blocks else given.rows[order(step).indices])
 
     return batches(draw, given.images, given.labels, given.inputs, seed, worker)

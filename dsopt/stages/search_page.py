@@ -120,7 +120,7 @@ def _cells(ranking: Ranking, found: Study) -> list[str]:
 
     rho = measures["spearman"]
     between = f" [{rho.low:.2f}, {rho.high:.2f}]" if rho.low == rho.low else ""
-    pays = "at once" if ranking.break_even == 0 else "never" if ranking.break_even == float("inf") else f"{math.ceil(ranking.break_even):,}"
+    pays = {0.0: "at once", math.inf: "never"}.get(ranking.break_even) or f"{math.ceil(ranking.break_even):,}"
     return [
         ranking.title + (f" ({ranking.failed} failed)" if ranking.failed else ""),
         "–" if ranking.images is None else f"{ranking.images:,}",
@@ -128,7 +128,7 @@ def _cells(ranking: Ranking, found: Study) -> list[str]:
         f"{rho.value:.2f}{between}",
         f"{rho.value / found.ceiling:.2f}" if found.ceiling == found.ceiling else "–",
         *(value(name) for name in ("kendall", "spearman_top20", "precision_at_5")),
-        *(value(name, 100) for name in ("regret_at_1", "regret_at_5")),
+        *(value(name, 100.0) for name in ("regret_at_1", "regret_at_5")),
         f"{ranking.total:,.1f}",
         f"{ranking.total / full:.2f}",
         pays,

@@ -15,10 +15,11 @@ from dsopt.errors import InputError
 from dsopt.learners.parts import place
 from dsopt.progress import Progress, say
 from dsopt.search.enas.controller import Reinforce, Uniform
-from dsopt.search.enas.shared import FLOOR, SharedWeights, Turns
+from dsopt.search.enas.shared import FLOOR, RATE, SharedWeights, Turns
 from dsopt.search.spaces.contract import Genotype, Space
 from dsopt.seeds import derive
 from dsopt.stages.search_child import JUDGED_AT_ONCE, Material, feed, material
+from dsopt.stages.search_child import rate as child_rate
 from dsopt.stages.training import StageCheckpoint
 from dsopt.storage import Stage, delete
 from dsopt.training.loop import Phase, State, fit
@@ -60,7 +61,14 @@ def train_shared(worker: Worker, stage: Stage, config: Config, space: Space, giv
         reward = f"held-out accuracy {100 * learner.rewards[-1][1]:.1f} %" if learner.rewards else ""
         progress.update(state.total, reward)
 
-    rate = partial(cosine, warmup=0.0, floor=FLOOR)
+    def bound(progress: float) -> float:  # the thesis's search: the set's rates for the weights of all children
+        number = turns.at(min(round(progress * len(turns)), len(turns) - 1))[1]
+        return (
+            child_rate(config.search.train, given.rates, turns.weights * turns.rounds)(number / (turns.weights * turns.rounds))
+            / RATE
+        )
+
+    rate = bound if given.rates else partial(cosine, warmup=0.0, floor=FLOOR)
     saved = {"checkpoint": StageCheckpoint(stage.path("checkpoint.pt")), "checkpoint_seconds": config.cluster.checkpoint_seconds}
     state = fit(learner, [Phase(source, rate, len(turns))], report=report, name=label, **saved)
     say(label, f"{len(turns):,} steps in {state.seconds:.1f} s")

@@ -9,14 +9,15 @@ from torch import Tensor
 
 from dsopt.config import Choice, Config
 from dsopt.search import quality
-from dsopt.search.proxies import Proxy, parse
+from dsopt.search.proxies import Proxy
 from dsopt.search.quality import Estimate
 from dsopt.stages import select
-from dsopt.stages.search_trials import FULL, Trials, trials
+from dsopt.stages.search_trials import FULL, Trials, proxy_of, trials
 from dsopt.stages.step import Step
 from dsopt.storage import Stage, Table
 
 BOOTSTRAPPED = ("spearman", "regret_at_1", "regret_at_5")
+DRAWS = 300  # of the bootstrap
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def planned(config: Config) -> tuple[Stage | None, list[Studied], list[Step]]:
     truth, steps = trials(config, Trials("truth", FULL, listed, search.known, search.seeds))
     studied = []
     for number, given in enumerate(search.proxies):
-        proxy = parse(given, f"search.proxies[{number}]")
+        proxy = proxy_of(given, f"search.proxies[{number}]")
         title, draws = proxy.title(search.train.steps), []
         for draw in range(proxy.draws):
             stage, more = trials(config, Trials(title, proxy, listed, search.known, draw=draw))
@@ -114,7 +115,7 @@ def _known(value: float) -> Estimate:
 def _measures(proxies: list[Tensor], truth: Tensor) -> dict[str, Estimate]:
     found = {}
     for name, measure in quality.MEASURES.items():
-        draws = 400 if name in BOOTSTRAPPED else 0
+        draws = DRAWS if name in BOOTSTRAPPED else 0
         value = quality.estimate(measure, proxies, truth, draws=draws) if draws else None
         found[name] = value or _known(sum(measure(proxy, truth) for proxy in proxies) / len(proxies))
     return found

@@ -14,14 +14,14 @@ from dsopt.config import Choice, Config, SelectConfig, SweepConfig, plain
 from dsopt.errors import InputError, JobError
 from dsopt.progress import Progress, say
 from dsopt.registry import SPACES, STRATEGIES
-from dsopt.search.proxies import Proxy
+from dsopt.search.proxies import Proxy, parse
 from dsopt.search.queue import Job, Queue, Strategy
 from dsopt.search.spaces.contract import Space
 from dsopt.search.strategies.fixed import Listed
 from dsopt.seeds import derive
 from dsopt.selection.choose import resolve
 from dsopt.stages import ingest, search_shared, select
-from dsopt.stages.search_child import Source, check_bound, material, source_of, train_child
+from dsopt.stages.search_child import Source, bound_rates, material, source_of, train_child
 from dsopt.stages.step import Journal, Step
 from dsopt.storage import Stage, Table, write_table
 from dsopt.training.worker import Worker
@@ -65,6 +65,17 @@ def space_of(config: Config) -> Space:
     return SPACES.build(config.search.space.name, config.search.space.options)()
 
 
+def proxy_of(given: Mapping[str, Any], where: str) -> Proxy:
+    """The proxy that a configuration describes; one with its own learning rates has a step for each of them.
+
+    Raises:
+        InputError: it cannot be, or brings what belongs to another network.
+    """
+    proxy = parse(given, where)
+    rates = bound_rates(Table(proxy.data), proxy.bound_rates) if proxy.is_table else ()
+    return replace(proxy, steps=sum(map(len, rates))) if rates and not proxy.steps and not proxy.shared else proxy
+
+
 def trials(config: Config, wanted: Trials, **inputs: Stage) -> tuple[Stage, list[Step]]:
     """The stage of some children, and the steps that lead to it.
 
@@ -76,10 +87,10 @@ def trials(config: Config, wanted: Trials, **inputs: Stage) -> tuple[Stage, list
     inputs = {"images": images, **inputs}
     if proxy.is_table:
         inputs["subset"] = Stage.existing(proxy.data)
-        check_bound(Table(proxy.data), proxy.allow_bound_rates)
     elif proxy.selects:
         inputs["subset"], more = select.subset(config, _selection(config, proxy), config.seed + wanted.draw)
         steps = [*steps, *more]
+    strategy_of(config, wanted, space_of(config))  # fails now if its options do not fit
     learns = STRATEGIES.traits(wanted.strategy.name).learns
     made_of = {
         "space": plain(search.space),
@@ -121,10 +132,13 @@ def source(stage: Stage, config: Config, proxy: Proxy) -> Source:
     return source_of(proxy, images, subset.uri if subset else None, limit, search.train, search.validation, config.seed)
 
 
-def strategy_of(stage: Stage, config: Config, wanted: Trials, space: Space) -> Strategy:
+def _finalists(stage: Stage, config: Config, wanted: Trials, space: Space) -> Strategy:
+    best = ranked(stage.inputs["search"])[: wanted.finalists]
+    return Listed([space.decode(row["child"]) for row in best], config.search.train.steps)
+
+
+def strategy_of(config: Config, wanted: Trials, space: Space) -> Strategy:
     steps = wanted.proxy.steps or config.search.train.steps
-    if wanted.finalists:
-        return Listed([space.decode(row["child"]) for row in ranked(stage.inputs["search"])[: wanted.finalists]], steps)
     drawn = random.Random(derive(config.seed, "children"))
     return STRATEGIES.build(wanted.strategy.name, wanted.strategy.options)(space, drawn, wanted.children, steps)
 
@@ -168,7 +182,7 @@ def _work(stage: Stage, config: Config, wanted: Trials) -> None:
 def _share(worker: Worker, stage: Stage, config: Config, wanted: Trials) -> None:
     """On one worker: train shared weights, and judge with them the controller's children, or those of the strategy `random`."""
     space, proxy = space_of(config), wanted.proxy
-    known = [job.genotype for job in iter(strategy_of(stage, config, wanted, space).ask, None)] if wanted.children else []
+    known = [job.genotype for job in iter(strategy_of(config, wanted, space).ask, None)] if wanted.children else []
     given = source(stage, config, proxy)
     rows, rewards = search_shared.rows_of(worker, stage, config, space, given, proxy.shared or "", known)
     commit(stage, config, rows, {worker.describe()}, rewards=rewards)
@@ -193,7 +207,8 @@ class _Children:
         entries = itertools.chain.from_iterable(entry["children"] for entry in self.journal)
         self.found = {self._job(row["child"], row["steps"]): row for row in entries}
         known = {job: _accuracy(row) for job, row in self.found.items()}
-        self.queue = Queue(strategy_of(stage, config, wanted, space), ahead, known)
+        strategy = _finalists(stage, config, wanted, space) if wanted.finalists else strategy_of(config, wanted, space)
+        self.queue = Queue(strategy, ahead, known)
         if self.found:
             say(wanted.title, f"goes on after {len(self.found)} children of an interrupted search")
         self.progress = Progress(wanted.title, max(wanted.children, 1), "children", done=len(self.found))

@@ -1,5 +1,7 @@
 """Shared weights and their controller: turns, what a step touches, and that the controller learns what pays."""
 
+import copy
+
 import torch
 
 from dsopt.data.batches import Batch
@@ -27,7 +29,8 @@ def test_the_controller_starts_fair_and_learns_what_pays() -> None:
         first = controller.name(2000).genotypes
     assert first.shape == (2000, 6)
     assert all(0.15 < float((first == place).double().mean()) < 0.25 for place in range(5))
-    for _ in range(300):
+    controller = Reinforce(SIZES, 0.02, CPU)
+    for _ in range(80):
         named = controller.name(10)
         controller.learn(named, (named.genotypes == 3).float().mean(1))
     with torch.no_grad():
@@ -87,7 +90,7 @@ def test_its_whole_state_comes_back() -> None:
     for step in range(4):
         torch.manual_seed(step)
         first.update(batch(step))
-    second.load_state_dict(first.state_dict())
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
     for step in range(4, 9):
         for one in (first, second):
             torch.manual_seed(step)

@@ -15,10 +15,11 @@ from dsopt.config import Config
 from dsopt.data.images import load
 from dsopt.errors import InputError, JobError
 from dsopt.search.exported import load_child
-from dsopt.stages import search, search_trials
+from dsopt.stages import search, search_child, search_trials
 from dsopt.stages.search_child import material
 from dsopt.stages.step import run
 from dsopt.storage import Stage, Table, absolute
+from dsopt.training.worker import Worker
 
 TINY = (
     *("data.image_size=8", "data.limit=300", "cluster.workers=0", "cluster.cpus_per_worker=1"),
@@ -51,7 +52,9 @@ def children(stage: Stage) -> list[dict]:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     storage = tmp_path_factory.mktemp("search")
-    go(storage, STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search.search_study, "DRAWS", 20)
+        go(storage, STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2")
     return storage
 
 
@@ -99,6 +102,7 @@ def test_the_best_child_is_built_from_its_file(done: Path) -> None:
 
 def test_what_is_done_is_not_done_again(done: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(search_trials, "train_child", lambda *_: pytest.fail("nothing is to be trained"))
+    monkeypatch.setattr(search.search_study, "DRAWS", 20)
     go(done, STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2")
     output = capsys.readouterr().out
     assert "regret@5" in output and "parameters" in output and "exported" in output
@@ -170,7 +174,12 @@ def with_rates(config: Config, folder: Path) -> str:
     target = folder / "distill" / "set-1"
     target.mkdir(parents=True)
     (target / "data").symlink_to(Path(stage.uri) / "data")
-    manifest = Table(stage.uri).manifest | {"stage": "distill", "rates": [0.02, 0.01], "hash": "0" * 12, "inputs": {}}
+    manifest = Table(stage.uri).manifest | {
+        "stage": "distill",
+        "recipe": {"rates": [[0.02, 0.01], [0.03, 0.04]]},
+        "hash": "0" * 12,
+        "inputs": {},
+    }
     (target / "manifest.json").write_text(json.dumps(manifest))
     (target / "_DONE").touch()
     return str(target)
@@ -178,13 +187,22 @@ def with_rates(config: Config, folder: Path) -> str:
 
 def test_learned_rates_are_refused_unless_allowed(tmp_path: Path) -> None:
     folder = with_rates(read(tmp_path, "search.proxies=[{data: random_balanced, images: 20}]"), tmp_path / "sets")
-    with pytest.raises(InputError, match="allow_bound_rates: true"):
+    with pytest.raises(InputError, match="bound_rates: ignore"):
         search.planned(read(tmp_path, f"search.proxies=[{{data: {folder}}}]"))
-    config = read(tmp_path, f"search.proxies=[{{data: {folder}, steps: 4, allow_bound_rates: true}}]", "search.known=2")
+    config = read(tmp_path, "search.known=2", f"search.set={folder}", "search.proxies=[{data: '${search.set}', bound_rates: use}]")
     _, (bound,), steps = search.search_study.planned(config)
-    assert material(search_trials.source(bound.draws[0], config, bound.proxy), CPU).rates == pytest.approx((0.02, 0.01))
+    given = material(search_trials.source(bound.draws[0], config, bound.proxy), CPU)
+    assert bound.proxy.steps == 4
+    rate = search_child.rate(config.search.train, given.rates, 4)
+    assert [rate(step / 4) for step in range(4)] == [0.02, 0.01, 0.03, 0.04]
+    batches = search_child.feed(given, 16, 0, Worker())
+    assert torch.equal(batches(0).images, batches(2).images) and len(batches(0).images) == len(given.rows) / 2
+    assert torch.equal(torch.cat([batches(0).labels, batches(1).labels]), given.labels[given.rows])
     run(steps, config)
     assert all(row["accuracy"] is not None for row in children(bound.draws[0]))
+    ignored = read(tmp_path, f"search.proxies=[{{data: {folder}, bound_rates: ignore}}]")
+    _, (repaired,), _ = search.search_study.planned(ignored)
+    assert material(search_trials.source(repaired.draws[0], ignored, repaired.proxy), CPU).rates == ()
 
 
 @pytest.mark.parametrize(
@@ -235,7 +253,8 @@ SHARED = ("search.shared.steps=8", "search.shared.rounds=2", "search.shared.upda
 FEW = ("search.shared.candidates=12", "search.shared.batches=1", "search.known=3", "search.finalists=1", "search.train.steps=2")
 
 
-def test_a_search_with_shared_weights(tmp_path: Path) -> None:
+def test_a_search_with_shared_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search.search_study, "DRAWS", 20)
     how = [f for f in TINY if "width" not in f] + [*CELLS, *SHARED, *FEW]
     study = "search.proxies=[{data: full, shared: reinforce}, {data: full, shared: uniform}]"
     config = configuration.load([f"storage={tmp_path}", *how, "search.proxy={data: full, shared: reinforce}", study])

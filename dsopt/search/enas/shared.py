@@ -101,4 +101,4 @@ class SharedWeights:
         self.networks["shared"].load_state_dict(state["networks"]["shared"])
         self.optimizers["shared"].load_state_dict(state["optimizers"]["shared"])
         self.controller.load_state_dict(state["controller"])
-        self.step, self.rewards = state["step"], state["rewards"]
+        self.step, self.rewards = state["step"], list(state["rewards"])

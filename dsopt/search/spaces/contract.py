@@ -88,7 +88,7 @@ class Space:
 
     def decode(self, text: str) -> Genotype:
         """The genotype of such a line. Raises InputError if it is none of this space."""
-        given = dict(word.partition("=")[::2] for word in text.split())
+        given = {word.partition("=")[0]: word.partition("=")[2] for word in text.split()}
         if list(given) != list(self.fields):
             raise InputError(f"child {text!r}: is not of the space {self.name}; its fields are {', '.join(self.fields)}.")
         places = []
