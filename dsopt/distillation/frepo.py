@@ -1,0 +1,102 @@
+"""Neural feature regression with pooling."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dsopt.data.batches import Batch
+from dsopt.distillation.contract import Problem, Synthetic, distiller
+from dsopt.distillation.pool import Pool
+from dsopt.distillation.recipe import Recipe, centred, loss_of
+from dsopt.distillation.synthetic import Init, descend, initial
+
+
+def ridge(
+    known: Float[Tensor, "m d"], targets: Float[Tensor, "m k"], asked: Float[Tensor, "b d"], strength: float
+) -> Float[Tensor, "b k"]:
+    """Kernel ridge regression with a linear kernel: what rows with these targets say of others (equation 5 of FRePo)."""
+    kernel = known @ known.T
+    kernel = kernel + strength * kernel.diagonal().mean() * torch.eye(len(known), dtype=known.dtype, device=known.device)
+    return asked @ known.T @ torch.linalg.solve(kernel, targets)
+
+
+def margin(targets: Float[Tensor, "m k"]) -> Tensor:
+    """What labels lack of a clear winner: the least lead of the first over the second class, up to 1/k, negated."""
+    first, second = targets.topk(2, dim=1).values.unbind(1)
+    return -(first - second).clamp(max=1 / targets.shape[1]).mean()
+
+
+class FeatureRegression:
+    def __init__(
+        self, problem: Problem, start: Synthetic, pool: Pool, strength: float, rates: tuple[float, float], steps: int
+    ) -> None:
+        self.problem, self.device, self.labels, self.pool, self.strength = problem, problem.device, start.labels, pool, strength
+        self.images = start.images.clone().requires_grad_()
+        self.soft = centred(start.labels, problem.classes).requires_grad_()
+        self.trained_by = Recipe("adam", rates[1], steps=steps, loss="squared_error", augment=list(problem.augment))
+        self.networks: dict[str, Any] = {}
+        adam = torch.optim.Adam([self.images, self.soft], rates[0])
+        self.optimizers: dict[str, torch.optim.Optimizer] = {"images": adam}
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        index = self.pool.pick(batch.seed)
+        features = self.pool.networks[index][:-1]
+        with torch.no_grad():
+            real = features(batch.images)
+        predictions = ridge(features(self.images), self.soft, real, self.strength)
+        loss = (predictions - centred(batch.labels, self.problem.classes)).square().sum(1).mean() / 2
+        gradients = torch.autograd.grad(loss + margin(self.soft), [self.images, self.soft])
+        descend(self.optimizers["images"], gradients, self.problem.world)
+        self.pool.train(index, self._regression)
+        return {"loss": loss.detach()}
+
+    def _regression(self, network: nn.Sequential) -> Tensor:
+        return loss_of("squared_error", network(self.images.detach()), self.soft.detach())
+
+    def synthetic(self) -> Synthetic:
+        return Synthetic(self.images.detach(), self.labels, self.soft.detach())
+
+    def recipe(self) -> Recipe:
+        return self.trained_by
+
+    def weights(self) -> dict[str, Tensor]:
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        optimizer = self.optimizers["images"].state_dict()
+        return {"images": self.images.detach(), "soft": self.soft.detach(), "optimizer": optimizer, "pool": self.pool.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.images.data.copy_(state["images"])
+        self.soft.data.copy_(state["soft"])
+        self.optimizers["images"].load_state_dict(state["optimizer"])
+        self.pool.load_state_dict(state["pool"])
+
+
+@distiller()
+def frepo(
+    problem: Problem,
+    *,
+    pool: int = 10,
+    age: int = 100,
+    strength: float = 1e-6,
+    learning_rate: float = 0.003,
+    network_rate: float = 0.0003,
+    length: int = 500,
+    init: Init = "real",
+) -> FeatureRegression:
+    """Learn images and labels whose ridge regression on the features of a pool of networks predicts real ones (FRePo).
+
+    Zhou et al. 2022 (arXiv:2206.00719, algorithm 1). Every step takes one network; then that network takes one step on the images,
+    and after `age` of these a fresh one follows it. `length` steps of Adam on the squared error train a network on the result.
+    The authors optimise by LAMB at 3e-4 for 500,000 steps; here it is Adam, at a higher rate for fewer steps. The label margin
+    is a mean over images, as in their code.
+    """
+
+    def adam(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, network_rate, fused=True)
+
+    made = Pool(problem, pool, age, adam)
+    return FeatureRegression(problem, initial(problem, init), made, strength, (learning_rate, network_rate), length)

@@ -1,0 +1,81 @@
+"""Truncated back-propagation: its gradients, its optimisers, its clipping."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from small import batch, doubles, problem, tiny  # noqa: F401
+from torch.func import functional_call
+
+from dsopt.distillation import bptt as module
+from dsopt.distillation.bptt import bptt
+from dsopt.distillation.inner import adam, sgd
+from dsopt.errors import InputError
+
+
+@pytest.mark.parametrize("ours, theirs", [(sgd(0.1), torch.optim.SGD), (adam(0.1), torch.optim.Adam)])
+def test_optimisers_are_those_of_torch(ours, theirs):
+    torch.manual_seed(0)
+    weights = [torch.randn(3, 4), torch.randn(5)]
+    parameters = [weight.clone().requires_grad_() for weight in weights]
+    optimizer, state = theirs(parameters, 0.1), ours.start(weights)
+    for t in range(5):
+        gradients = [torch.randn(3, 4), torch.randn(5)]
+        state = ours.update(state, gradients, t)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+    for mine, parameter in zip(state[:2], parameters, strict=True):
+        torch.testing.assert_close(mine, parameter.detach())
+
+
+def unrolled(found, network, real, begin):
+    """The same loss with one graph of the window, by torch's own means; the part before it without a graph."""
+    names, images = [name for name, _ in network.named_parameters()], found.learned["images"]
+    state = found.inner.start([value.detach() for value in network.parameters()])
+    for t in range(begin + found.window):
+        x = images.detach() if t < begin else images
+        weights = [w if w.requires_grad else w.requires_grad_() for w in state[: len(names)]]
+        loss = F.cross_entropy(functional_call(network, dict(zip(names, weights, strict=True)), (x,)), found.labels)
+        gradients = torch.autograd.grad(loss, weights, create_graph=t >= begin)
+        state = found.inner.update([*weights, *state[len(names) :]], list(gradients), t)
+        if t < begin:
+            state = [value.detach() for value in state]
+    return F.cross_entropy(
+        functional_call(network, dict(zip(names, state[: len(names)], strict=True)), (real.images,)), real.labels
+    )
+
+
+@pytest.mark.usefixtures("doubles")
+@pytest.mark.parametrize("inner", ["adam", "sgd"])
+@pytest.mark.parametrize("begin", [0, 2])
+def test_gradients(inner, begin):
+    """Windowed, and of the whole training where the window is all of it: one graph of everything, and finite differences."""
+    torch.manual_seed(0)
+    window = 4
+    found, network, real = bptt(problem(), length=6, window=window, inner=inner, inner_rate=0.02), tiny(), batch()
+    images = found.learned["images"] = found.learned["images"].detach().double().requires_grad_()
+    loss, (gradient,) = found.gradients(network, real, begin)
+    expected = unrolled(found, network, real, begin)
+    torch.testing.assert_close(loss, expected.detach())
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected, images)[0], rtol=1e-8, atol=1e-13)
+    if begin == 0:
+        direction, sides = torch.randn_like(images), []
+        for sign in (1, -1):
+            found.learned["images"] = (images.detach() + sign * 1e-7 * direction).requires_grad_()
+            sides.append(found.gradients(network, real, 0)[0])
+        torch.testing.assert_close((sides[0] - sides[1]) / 2e-7, (gradient * direction).sum(), rtol=1e-3, atol=1e-8)
+
+
+def test_a_gradient_is_held_to_twice_its_moving_average():
+    found = bptt(problem())
+    found._clipped([torch.ones(4)])
+    assert float(found.norm) == 2
+    (clipped,) = found._clipped([100 * torch.ones(4)])
+    average = module.DECAY * 2 + (1 - module.DECAY) * 200
+    torch.testing.assert_close(found.norm, torch.tensor(average))
+    torch.testing.assert_close(clipped.norm(), torch.tensor(module.MOST * average))
+
+
+def test_a_window_must_fit():
+    with pytest.raises(InputError, match=r"window=9 must be from 1 to options\.length=8"):
+        bptt(problem(), length=8, window=9)
