@@ -142,7 +142,7 @@ class TopActivations:
         keys = self.keys[chosen]
         names = names or [f"element {element}" for element in range(self.size)]
         scores = torch.from_numpy(_value(keys))
-        return Selection(torch.from_numpy(self.ids[chosen]), scores, [names[element] for element in keys >> 32])
+        return Selection(torch.from_numpy(self.ids[chosen]), scores, [names[int(element)] for element in keys >> 32])
 
 
 def _key(elements: Ints, values: Floats) -> Ints:
