@@ -1,0 +1,117 @@
+"""The stages of distillation: an artefact that is read by others, evaluated again, gone on with, and refused in one line."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import dsopt
+from dsopt.config import load
+from dsopt.distillation.synthetic import average
+from dsopt.errors import InputError
+from dsopt.stages import distill, evaluate
+from dsopt.stages.distill import Normalisation
+from dsopt.stages.step import run
+from dsopt.storage import Table
+
+BASE = [
+    "data.name=digits",
+    "data.limit=200",
+    "cluster.workers=0",
+    "distill.batch_size=50",
+    "evaluate.repeats=2",
+    "evaluate.steps=3",
+]
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("storage"))
+
+
+def made(storage: str, *overrides: str) -> Table:
+    config = load([f"storage={storage}", *BASE, "distill.steps=3", *overrides])
+    stage, steps = distill.artefact(config)
+    run(steps, config)
+    return Table(stage.uri)
+
+
+def test_the_artefact_says_all_that_training_on_it_needs(storage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table = made(storage, "distill.options={fixed_layers: 5, soft_labels: true, epochs: 2}")
+    manifest = table.manifest
+    assert manifest["rows"] == 10 and manifest["network"]["name"] == "lenet" and manifest["shape"] == [1, 32, 32]
+    assert len(manifest["recipe"]["rates"]) == 2 and manifest["evaluate"].endswith(f"input={table.uri}")
+    subset = dsopt.load_subset(table.uri)
+    assert len(subset) == 10 and subset.images.shape == (10, 1, 32, 32) and subset[3][1].shape == (10,)
+    exact, labels, soft = evaluate.read_set(table.uri, Normalisation(**manifest["normalisation"]), False)
+    assert labels.tolist() == list(range(10)) and soft is not None and exact.dtype == torch.float32
+    # The pictures are the pixels, but for rounding and what lies outside of 0..1.
+    normalisation = Normalisation(**manifest["normalisation"])
+    assert torch.equal(normalisation.bytes(exact), subset.images)
+
+    config = load([f"storage={storage}", *BASE, f"input={table.uri}"])
+    evaluate.evaluate(config)
+    first = capsys.readouterr().out.split("images of")[1]
+    assert [line.split()[3] for line in first.splitlines() if line.startswith("digits-dd")] == ["own", "common", "common"]
+    evaluate.evaluate(config)
+    assert capsys.readouterr().out.split("images of")[1] == first
+    # With all layers fixed, every training by its own recipe starts, and ends, alike.
+    own = next(line for line in first.splitlines() if " own " in line)
+    assert "± 0.00" in own
+
+
+def test_real_images_stand_beside_it(storage: str) -> None:
+    table, real = made(storage), made(storage, "distill.name=random", "distill.per_class=2")
+    config = load([f"storage={storage}", *BASE, f"input={table.uri}", f"evaluate.beside=[{real.uri}]", "evaluate.networks=[lenet]"])
+    run(evaluate.plan(config), config)
+    names = [(Path(step.arguments[0].uri).parent.name, step.arguments[0].recipe) for step in evaluate.plan(config)]
+    assert names == [("distill", "own")] + [("distill", "common")] * 4
+    assert all(step.stage.done() for step in evaluate.plan(config))
+
+
+def test_an_interrupted_run_goes_on_to_the_same_images(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dsopt.distillation.dd import DatasetDistillation
+
+    settings = ["distill.steps=24", "distill.name=dd", "cluster.checkpoint_seconds=0", "distill.network.options.pooling=average"]
+    update, steps = DatasetDistillation.update, iter(range(1000))
+
+    def stops(self, batch):
+        if next(steps) == 22:
+            raise KeyboardInterrupt
+        return update(self, batch)
+
+    expected = made(storage, *settings).read()
+    monkeypatch.setattr(DatasetDistillation, "update", stops)
+    with pytest.raises(KeyboardInterrupt):
+        made(str(tmp_path), *settings)
+    assert list(tmp_path.glob("distill/*/checkpoint.pt"))
+    monkeypatch.setattr(DatasetDistillation, "update", update)
+    assert made(str(tmp_path), *settings).read().equals(expected)
+    assert not list(tmp_path.glob("distill/*/checkpoint.pt"))
+
+
+@pytest.mark.parametrize(
+    "override, says",
+    [
+        ("distill.network.name=classifier24", "has batch normalisation, whose running statistics"),
+        ("distill.network.name=autoencoder", "distill.network 'autoencoder' is not known"),
+        ("distill.augment=[crop]", "changes the size of images"),
+        ("distill.options.fixed_layers=9", "valid: 0 to the network's 5"),
+        ("distill.options.epoch=9", "Did you mean 'epochs'"),
+        ("distill.name=ddd", "Did you mean 'dd'"),
+        ("distill.per_class=0", "must be at least 1"),
+    ],
+)
+def test_bad_input(storage: str, override: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        made(storage, override)
+
+
+def test_too_few_images_of_a_class(storage: str) -> None:
+    with pytest.raises(InputError, match=r"distill\.per_class=100: class \d has only \d+ images"):
+        made(storage, "distill.name=kmeans", "distill.per_class=100")
+
+
+def test_one_worker_averages_nothing() -> None:
+    gradients = [torch.ones(2), torch.zeros(3, 1)]
+    assert all(torch.equal(a, b) for a, b in zip(average(gradients, 1), gradients, strict=True))
