@@ -21,7 +21,8 @@ def planned(config: Config) -> tuple[Made, list[Step]]:
     truth, studied, steps = search_study.planned(config)
     children = 0 if proxy.shared else search.children
     found, more = trials(config, Trials("search", proxy, search.strategy, children))
-    finalists, final = trials(config, Trials("finalists", FULL, search.strategy, 0, search.seeds, search.finalists), search=found)
+    last = Trials("finalists", FULL, search.strategy, search.finalists, search.seeds, search.finalists)
+    finalists, final = trials(config, last, search=found)
     child = best(config, finalists)
     made = Made(found, finalists, child.stage, truth, studied)
     return made, unique([*steps, *more, *final, child, search_page.page(config, made)])
