@@ -140,7 +140,7 @@ class TopActivations:
         _, first = np.unique(self.ids[turn], return_index=True)
         chosen = turn[np.sort(first)[: self.budget]]
         keys = self.keys[chosen]
-        names = names or [f"element {element}" for element in range(self.size)]
+        names = list(names) or [f"element {element}" for element in range(self.size)]
         scores = torch.from_numpy(_value(keys))
         return Selection(torch.from_numpy(self.ids[chosen]), scores, [names[int(element)] for element in keys >> 32])
 

@@ -20,7 +20,7 @@ def zcore(
     generator: torch.Generator,
     *,
     samples: int = 20,
-    neighbours: int = 50,
+    neighbours: int = 20,
 ) -> Selection:
     """Take the images nearest to random places in random planes, unless others are near (ZCore, arXiv:2411.15349, algorithm 1).
 
@@ -29,8 +29,11 @@ def zcore(
     proportion to one over the fourth power of their distance (redundancy); coincident ones share it.
 
     Deviations from the authors' code: `samples` is per image (20 for each of 50,000 are their 1,000,000); 64 places share a plane;
-    `neighbours` is 50 where they have 1,000, as these bear 99 % of the penalty (it falls with the square of the rank); scores start
+    `neighbours` is 20 where they have 1,000, as these bear 97 % of the penalty (it falls with the square of the rank); scores start
     at zero, not by chance: ties go by the lowest row.
+
+    With 20 samples an image, chance decides: on 600 images of CIFAR-10, of 216 pixel means each, the scores of two seeds correlate
+    by 0.01 (100 samples: 0.15, 500: 0.3), and their choices overlap no more than random ones.
     """
     rows, size = embeddings.shape
     corners = torch.stack([embeddings.amin(0), embeddings.median(0).values, embeddings.amax(0)])

@@ -75,7 +75,7 @@ def methods(rows: torch.Tensor) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=50_000)
-    parser.add_argument("--clusters", type=int, nargs="+", default=[432, 4320])
+    parser.add_argument("--clusters", type=int, nargs="*", default=[432, 4320])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
