@@ -24,6 +24,7 @@ from dsopt.reporting.distilled import columns
 from dsopt.reporting.tables import percent
 from dsopt.seeds import derive
 from dsopt.stages import distill as distilling
+from dsopt.stages import distill_page
 from dsopt.stages.distill import Normalisation, fresh
 from dsopt.stages.step import Step, run
 from dsopt.storage import METRICS, Stage, Table, exists, join, read_bytes, write_table
@@ -105,10 +106,16 @@ def _plan(config: Config, uris: list[str]) -> list[tuple[Trial, Step]]:
 
 
 def evaluate(config: Config) -> None:
-    """Train, test, and print the table."""
+    """Train, test, print the table, and leave a page with the images."""
     run(plan(config), config)
     assert config.input is not None
-    print("\n" + columns(HEADER, lines(_plan(config, [config.input, *config.evaluate.beside]))) + "\n")
+    uris = [config.input, *config.evaluate.beside]
+    rows = _plan(config, uris)
+    found = lines(rows)
+    step = distill_page.page(config, uris, [step.stage for _, step in rows], HEADER, found)
+    run([step], config)
+    print("\n" + columns(HEADER, found) + "\n")
+    say("report", step.stage.path("report.html"))
 
 
 def lines(rows: list[tuple[Trial, Step]]) -> list[list[str]]:

@@ -51,6 +51,8 @@ def test_the_artefact_says_all_that_training_on_it_needs(storage: str, capsys: p
 
     config = load([f"storage={storage}", *BASE, f"input={table.uri}"])
     evaluate.evaluate(config)
+    (page,) = Path(storage).glob("report/distilled-*/report.html")
+    assert page.read_text().count("<figure>") == 1 and "digits-dd" in page.read_text()
     first = capsys.readouterr().out.split("images of")[1]
     assert [line.split()[3] for line in first.splitlines() if line.startswith("digits-dd")] == ["own", "common", "common"]
     evaluate.evaluate(config)

@@ -1,0 +1,44 @@
+"""The page of an evaluation: the table, how every set was made, and its images as they look."""
+
+import pyarrow as pa
+
+from dsopt.config import Config
+from dsopt.data.images import load
+from dsopt.reporting import figures
+from dsopt.reporting import page as pages
+from dsopt.reporting.page import Section
+from dsopt.stages.step import Step
+from dsopt.storage import METRICS, Stage, Table, versions, write_bytes, write_table
+
+SHOWN = 8  # images of each class
+NOTE = (
+    "Accuracy on the test images after the last step, mean ± sample standard deviation over n trainings. Own: the recipe that a "
+    "set was made with and its learned labels; common: one for all sets, with whole-number labels. Exact: the numbers as they "
+    "were learned; 8 bits: the pictures that anyone can read."
+)
+
+
+def page(config: Config, uris: list[str], trials: list[Stage], head: list[str], lines: list[list[str]]) -> Step:
+    """The report of evaluations that are done."""
+    inputs = {f"{index:03d}": stage for index, stage in enumerate(trials)}
+    return Step(Stage(config.storage, "report", "distilled", {"sets": len(uris)}, inputs), _work, (uris, head, lines))
+
+
+def _work(stage: Stage, config: Config, uris: list[str], head: list[str], lines: list[list[str]]) -> None:
+    sections = [Section("Accuracy", NOTE, html=pages.table(head, lines))]
+    for uri in uris:
+        manifest, images = Table(uri).manifest, load(uri)
+        names = manifest.get("classes") or [str(label) for label in range(manifest["num_classes"])]
+        pixels = images.images.permute(0, 2, 3, 1).numpy()
+        rows = [(name, pixels[(images.labels == label).numpy()][:SHOWN]) for label, name in enumerate(names)]
+        told = f"{manifest.get('steps', 0):,} steps in {manifest['seconds']:.0f} s on {manifest.get('device', 'unknown hardware')}."
+        sections.append(Section(manifest["name"], told, png=figures.chosen_grid([(manifest["name"], rows)])))
+    metrics = pa.concat_tables([Table(made.uri).read() for made in stage.inputs.values()])
+    facts = {"versions": ", ".join(f"{name} {number}" for name, number in versions().items())}
+    html = pages.page(
+        "dsopt: distilled images", "Networks trained on a few synthetic images, beside as many real ones.", facts, sections
+    )
+    write_bytes(stage.path("report.html"), html.encode())
+    path = "data/metrics.parquet"
+    part = {"path": path, "rows": len(metrics), "bytes": write_table(stage.path(path), metrics)}
+    stage.commit([part], METRICS, seconds=sum(Table(made.uri).manifest["seconds"] for made in stage.inputs.values()))
