@@ -162,7 +162,7 @@ class SearchConfig:
     space: Choice = _part(Choice, "the networks to choose from", name="mini216")
     strategy: Choice = _part(Choice, "how children are chosen", name="random")
     children: int = _key(60, "how many are tried")
-    proxy: dict[str, Any] = _key({"data": "full"}, "what they are trained on: {data: random_balanced, images: 100, steps: 200}")
+    proxy: dict[str, Any] = _key({}, "what they are trained on, not given: all: {data: random_balanced, images: 100, steps: 200}")
     set: str | None = _key(None, "a distilled or other set's folder, for presets: {data: '${search.set}'}")
     proxies: list[dict[str, Any]] = _key([], "stand-ins whose ranking of children is compared with the truth; none: no study")
     known: int = _key(60, "children by chance whose truth is found for the study")

@@ -17,7 +17,7 @@ def planned(config: Config) -> tuple[Made, list[Step]]:
         InputError: a proxy, a space or a strategy that cannot be, as far as it can be known before.
     """
     search = config.search
-    proxy = proxy_of(search.proxy, "search.proxy")
+    proxy = proxy_of(search.proxy or {"data": "full"}, "search.proxy")
     truth, studied, steps = search_study.planned(config)
     children = 0 if proxy.shared else search.children
     found, more = trials(config, Trials("search", proxy, search.strategy, children))

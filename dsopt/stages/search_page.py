@@ -101,7 +101,7 @@ def _facts(config: Config, made: Made) -> dict[str, str]:
     rate = f"learning rate {train.learning_rate:g}, {train.schedule.name} schedule"
     return {
         "data": f"{config.data.name}: {counts['train']:,} training images, {100 * search.validation:g} % held out to judge by",
-        "search": f"{search.strategy.name}, {table.rows()} children on {search.proxy}",
+        "search": f"{search.strategy.name}, {table.rows()} children on {search.proxy or 'full data'}",
         "training": f"{train.steps:,} steps of {train.batch_size}, {rate}",
         "device": table.manifest["device"],
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
