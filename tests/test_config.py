@@ -15,7 +15,7 @@ FAMILIES = {
     "AUGMENTATIONS": ["crop", "flip", "brightness", "contrast"],
     "DATASETS": ["digits", "cifar10"],
     "LOSSES": ["squared_error", "wasserstein"],
-    "MODELS": ["autoencoder", "classifier24"],
+    "MODELS": ["autoencoder", "classifier24", "lenet"],
     "SCHEDULES": ["cosine", "constant"],
     "SELECTORS": ["top_activation", "random", "random_balanced"],
 }
@@ -136,7 +136,7 @@ def test_a_group_at_once() -> None:
         ("train.schedule.name=cosin", "train.schedule: kind of schedules 'cosin' is not known. Did you mean 'cosine'?"),
         ("loss.name=wassertein", "loss: kind of losses 'wassertein' is not known. Did you mean 'wasserstein'?"),
         ("train.augment=[flp]", "train.augment: kind of augmentations 'flp' is not known. Did you mean 'flip'?"),
-        ("train.name=autoencoder", "train.name=autoencoder: is not a classifier; valid: classifier24."),
+        ("train.name=autoencoder", "train.name=autoencoder: is not a classifier; valid: classifier24, lenet."),
         ("compare.methods=[rnd]", "compare.methods: kind of selectors 'rnd' is not known."),
         ("select.options.szie=1", "select: kind of selectors top_activation: option 'szie' is not known. Did you mean 'size'?"),
         ("select.options.size=big", "select: kind of selectors top_activation: size: "),
