@@ -165,7 +165,7 @@ def _search(config: Config, made: Made) -> list[Section]:
     rewards = table.manifest.get("rewards")
     if rewards:
         about = "Mean held-out accuracy, with the shared weights, of the children that the controller named."
-        sections.append(Section("The controller", about, png=figures.rewards(rewards)))
+        sections.append(Section("The controller", about, png=figures.rewards([(float(step), value) for step, value in rewards])))
     space, child = space_of(config), Table(made.child.uri).manifest["child"]
     operations = list(space.values(space.decode(child)).values())
     if config.search.space.name == "cell201":

@@ -98,7 +98,7 @@ def test_each_job_alone(job, tmp_path: Path) -> None:
 
     assert made("ingest") == {"ingest/digits"}
     assert made("train", "train.learner=autoencoder") == {"autoencoder/digits"}
-    assert made("embed") == {"embed/digits"}
+    assert made("embed") == {"embed/digits-autoencoder"}
     assert made("select") == {"select/digits-top_activation"}
     assert made("train") == {"train/digits-top_activation"}
     subset = next(str(path) for path in tmp_path.glob("select/*"))
@@ -174,7 +174,10 @@ def test_without_labels_up_to_select(job, tmp_path: Path) -> None:
     status, output, errors = job("optimize", *arguments)
     assert (status, errors) == (0, "") and "no labels" in output.splitlines()[-1]
     found = tables(f"{tmp_path}/runs")
-    assert set(found) == {f"{stage}/folder" for stage in ("ingest", "autoencoder", "embed")} | {"select/folder-top_activation"}
+    assert set(found) == {f"{stage}/folder" for stage in ("ingest", "autoencoder")} | {
+        "embed/folder-autoencoder",
+        "select/folder-top_activation",
+    }
     assert len(found["select/folder-top_activation"]) == 7
     assert job("optimize", *arguments)[0] == 0  # again: also nothing to train
     status, _, errors = job("select", *arguments, "select.name=random_balanced")
