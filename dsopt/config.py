@@ -120,9 +120,11 @@ class CompareConfig:
 
 @dataclass
 class SweepConfig:
+    of: Literal["train", "generate", "colorize"] = _key("train", "what a trial is: a classifier, a generator, a colorizer")
     title: str = _key("sweep", "a word for its folder and its page")
     paper: str = _key("", "what the paper had, told in the report")
     grid: dict[str, Any] = _key({}, "keys and their values, every combination a row: sweep.grid.train.split=[0,0.5,1]")
+    rows: dict[str, Any] = _key({}, "named lists of overrides, each at every point of the grid: {BLUR: [extra.name=copies]}")
     also: list[list[str]] = _key([], "rows beside the grid, each a list of overrides: [[train.split=0]]")
     equal_cost: bool = _key(False, "one more row: full data, given the seconds that choosing with `select` takes on top")
     seeds: int = _key(3, "runs of every row, with seed, seed+1, ...; a search has one of each sample")
@@ -201,6 +203,61 @@ class EvaluateConfig:
 
 
 @dataclass
+class AdversarialConfig:
+    generator: Choice = _part(Choice, "the network that makes images", name="dcgan_generator")
+    discriminator: Choice = _part(Choice, "the network that tells made images from real ones", name="dcgan_discriminator")
+    loss: Choice = _part(Choice, "the adversarial loss; none: only the terms, without a discriminator", name="non_saturating")
+    terms: list[dict[str, Any]] = _key([], "what is added to it: [{name: gradient_penalty, weight: 10}]")
+    steps: int = _key(2000, "steps of the discriminator, each on a batch")
+    batch_size: int = _key(64, "images a step, over all workers together")
+    discriminator_steps: int = _key(1, "of them for one step of the generator")
+    eager_steps: int | None = _key(None, "the same for the first 25 steps of the generator and every 500th after")
+    clip: float | None = _key(None, "weights of the discriminator are kept within +-clip")
+    optimizer: Literal["adam", "rmsprop"] = _key("adam", "of both networks")
+    learning_rate: float = _key(2e-4, "of the generator")
+    discriminator_rate: float | None = _key(None, "of the discriminator; not given: the generator's")
+    beta1: float = _key(0.5, "of Adam")
+    beta2: float = _key(0.999, "of Adam")
+    schedule: Choice = _part(Choice, "how the learning rates go", name="constant")
+    average: float = _key(0.999, "decay of the averaged weights that images are made with; 0: the last weights")
+    augment: list[str] = _key([], "transforms of the real images, in order")
+    differentiable: list[str] = _key([], "DiffAugment, on real and made images alike: colour, translation, cutout")
+    precision: Literal["auto", "bf16", "fp32"] = _key("fp32", "auto: bf16 where the hardware has it")
+
+
+@dataclass
+class GenerateConfig(AdversarialConfig):
+    learner: Literal["adversarial", "variational"] = _key("adversarial", "a generator against a discriminator, or a decoder")
+    images: Literal["full", "subset"] = _key("full", "what it learns from: all training images, or those that `select` chooses")
+    latent: int = _key(128, "numbers of noise that an image is made from")
+    noise: Literal["normal", "uniform"] = _key("normal", "their distribution: N(0, 1), or uniform in -1..1")
+    encoder: Choice = _part(Choice, "of a variational autoencoder; its decoder is the generator", name="infogan_encoder")
+    beta: float = _key(1.0, "weight of the divergence in a variational autoencoder's loss")
+    samples: int | None = _key(None, "images to make, the same number of each class; not given: as many as it learned from")
+
+
+@dataclass
+class ExtraConfig:
+    name: Literal["none", "copies", "generated", "interpolated"] = _key("none", "images to train on beside the given ones")
+    amount: float = _key(1.0, "how many, as a multiple of the given ones")
+    augment: list[str] = _key([], "transforms of copies, in order, drawn once: [rotate, blur]")
+
+
+@dataclass
+class ColorizeConfig(AdversarialConfig):
+    terms: list[dict[str, Any]] = _key([{"name": "l1", "weight": 100.0}], "what is added to the adversarial loss")
+    model: str | None = _key(None, "the folder of a trained colorizer; not given: the one that these keys describe")
+
+
+@dataclass
+class MeasureConfig:
+    extractor: Literal["classifier", "inception"] = _key("classifier", "whose features images are compared by: FCD, or FID")
+    weights: str | None = _key(None, "Inception's, a local file, for extractor=inception")
+    samples: int = _key(10_000, "images looked at on each side, at most")
+    neighbours: int = _key(5, "of precision, recall, density and coverage")
+
+
+@dataclass
 class ClusterConfig:
     workers: int = _key(1, "processes that train and embed, one a GPU or share of the CPUs; 0: without Ray")
     gpu: bool | None = _key(None, "one GPU a worker; not given: if the cluster has any now (say true if it starts from none)")
@@ -227,6 +284,11 @@ class Config:
     distill: DistillConfig = _part(DistillConfig)
     input: str | None = _key(None, "`jobs/evaluate.py`: the folder of a distilled set, or of any small images table")
     evaluate: EvaluateConfig = _part(EvaluateConfig)
+    generate: GenerateConfig = _part(GenerateConfig)
+    extra: ExtraConfig = _part(ExtraConfig)
+    colorize: ColorizeConfig = _part(ColorizeConfig)
+    output: str | None = _key(None, "`jobs/colorize.py`: where the coloured pictures go, a file or a folder")
+    measure: MeasureConfig = _part(MeasureConfig)
     cluster: ClusterConfig = _part(ClusterConfig)
 
 

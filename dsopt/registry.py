@@ -100,6 +100,7 @@ def _constant(parameter: inspect.Parameter) -> Callable[[], Any]:
     return lambda: parameter.default
 
 
+ADVERSARIAL = Registry("dsopt.losses.adversarial", "adversarial loss")
 AUGMENTATIONS = Registry("dsopt.augment", "augmentation")
 DATASETS = Registry("dsopt.data.sets", "data set")
 DISTILLERS = Registry("dsopt.distillation", "distillation method")
@@ -110,3 +111,4 @@ SCHEDULES = Registry("dsopt.training.schedules", "schedule")
 SELECTORS = Registry("dsopt.selection", "selection method")
 SPACES = Registry("dsopt.search.spaces", "search space")
 STRATEGIES = Registry("dsopt.search.strategies", "search method")
+TERMS = Registry("dsopt.losses.terms", "term")

@@ -1,0 +1,1 @@
+"""What trained generators are used for: images by class and seed, and search among the numbers that they are made from."""
