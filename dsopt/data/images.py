@@ -2,7 +2,7 @@
 
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from dsopt.errors import InputError
-from dsopt.storage import Table
+from dsopt.storage import IMAGES, Table, with_image_feature
 
 CHUNK = 256  # images a task of a decoding thread
 
@@ -118,6 +118,28 @@ def _soft_labels(table: pa.Table) -> Float32[Tensor, "n k"] | None:
         return None
     column = table["soft_label"].combine_chunks()
     return torch.from_numpy(column.flatten().to_numpy().astype(np.float32)).view(len(column), -1)
+
+
+def encode(images: Images, sources: Sequence[str]) -> pa.Table:
+    """The rows of an images table, as PNG: what `decode` reads. A label of -1 becomes none."""
+    labels = images.labels.cpu().numpy()
+    columns = {
+        "id": pa.array(images.ids.cpu().numpy()),
+        "image": pa.array([{"bytes": _png(image), "path": None} for image in images.images.cpu()], IMAGES.field("image").type),
+        "label": pa.array(labels, mask=labels < 0),
+        "source": pa.array(sources, pa.string()),
+    }
+    if images.soft is not None:
+        flat = pa.array(images.soft.cpu().float().contiguous().flatten().numpy())
+        columns["soft_label"] = pa.FixedSizeListArray.from_arrays(flat, images.soft.shape[1])
+    table = pa.table(columns)
+    return table.cast(with_image_feature(table.schema))
+
+
+def _png(image: UInt8[Tensor, "c h w"]) -> bytes:
+    sink = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(sink, "PNG")
+    return sink.getvalue()
 
 
 Watch = Callable[[Images, int], None]

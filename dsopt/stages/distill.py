@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from dsopt.augment.inputs import Inputs, make_inputs
 from dsopt.config import Choice, Config, plain
-from dsopt.data.images import Images, load
+from dsopt.data.images import Images, encode, load
 from dsopt.distillation.contract import Distiller, Problem, Synthetic, check_unrollable
 from dsopt.errors import InputError, unknown
 from dsopt.registry import AUGMENTATIONS, DISTILLERS, MODELS, SCHEDULES
@@ -22,7 +21,7 @@ from dsopt.seeds import derive
 from dsopt.stages import autoencoder, ingest
 from dsopt.stages.step import Step
 from dsopt.stages.training import Run, batches, fit_run
-from dsopt.storage import IMAGES, Stage, Table, delete, with_image_feature, write_bytes, write_table
+from dsopt.storage import Stage, Table, delete, with_image_feature, write_bytes, write_table
 from dsopt.training.loop import Phase, State
 from dsopt.training.samplers.by_class import by_class
 from dsopt.training.samplers.shuffle import shuffle
@@ -182,26 +181,8 @@ def as_table(synthetic: Synthetic, normalisation: Normalisation, method: str) ->
     Distilled images are not pictures: their numbers leave the range of bytes, and rounding them costs accuracy.
     """
     images = synthetic.images.cpu()
-    m = len(images)
-    pictures = [{"bytes": _png(image), "path": None} for image in normalisation.bytes(images)]
-    columns = {
-        "id": pa.array(range(m), pa.int64()),
-        "image": pa.array(pictures, IMAGES.field("image").type),
-        "label": pa.array(synthetic.labels.cpu().numpy()),
-        "source": pa.array([method] * m),
-    }
-    if synthetic.soft is not None:
-        columns["soft_label"] = _lists(synthetic.soft)
-    table = pa.table(columns | {"pixels": _lists(images.flatten(1))})
+    count = len(images)
+    rows = encode(Images(torch.arange(count), normalisation.bytes(images), synthetic.labels, synthetic.soft), [method] * count)
+    flat = pa.array(np.ascontiguousarray(images.float().flatten().numpy()))
+    table = rows.append_column("pixels", pa.FixedSizeListArray.from_arrays(flat, images[0].numel()))
     return table.cast(with_image_feature(table.schema))
-
-
-def _lists(values: Tensor) -> pa.Array:
-    flat = pa.array(np.ascontiguousarray(values.cpu().float().flatten().numpy()))
-    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-
-
-def _png(image: Tensor) -> bytes:
-    sink = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(sink, "PNG")
-    return sink.getvalue()

@@ -164,3 +164,15 @@ def test_importing_dsopt_and_naming_data_sets_does_not_import_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="nothing"):
         _ = dsopt.nothing
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_encode_is_what_decode_reads(channels: int) -> None:
+    pixels = torch.from_numpy(images(5, 9, 7, channels)).permute(0, 3, 1, 2)
+    given = dsopt.data.images.Images(torch.arange(5) + 3, pixels, torch.tensor([0, 1, -1, 2, 0]), torch.rand(5, 3))
+    rows = dsopt.data.images.encode(given, list("abcde"))
+    assert rows["label"].null_count == 1 and rows["source"].to_pylist() == list("abcde")
+    assert rows.select(storage.IMAGES.names).schema.equals(storage.IMAGES)
+    found = decode(rows)
+    for name in ("ids", "images", "labels", "soft"):
+        assert torch.equal(getattr(found, name), getattr(given, name)), name
