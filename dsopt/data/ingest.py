@@ -27,7 +27,7 @@ class Broken(NamedTuple):
     reason: str
 
 
-class _Unusable(Exception):
+class Unusable(Exception):
     """Why a row cannot be used."""
 
 
@@ -53,7 +53,7 @@ def ingest_shard(shard: Shard, data: DataConfig, classes: list[str] | None) -> t
         try:
             label = _label(row.label, numbers, shard.labelled)
             image, suffix = stored_image(row.image, data.image_size, data.channels)
-        except _Unusable as reason:
+        except Unusable as reason:
             if data.on_error == "fail":
                 raise InputError(f"{row.source}: {reason} (data.on_error=skip leaves such rows out).") from None
             broken.append(Broken(id, row.source, str(reason)))
@@ -73,8 +73,8 @@ def source_channels(shards: Iterable[Shard]) -> int:
     for shard in shards:
         for row in shard.read():
             try:
-                return 1 if _grey(_opened(row.image)) else 3
-            except _Unusable:
+                return 1 if _grey(opened(row.image)) else 3
+            except Unusable:
                 continue
     raise InputError("no image of the data set can be read.")
 
@@ -91,52 +91,52 @@ def held_out(id: int, fraction: float) -> bool:
 def _label(label: Any, numbers: dict[str, int] | None, labelled: bool) -> int | None:
     if label is None or label != label:  # pandas writes a missing number as NaN
         if labelled:
-            raise _Unusable("no label")
+            raise Unusable("no label")
         return None
     if isinstance(label, str):
         if numbers is None or label not in numbers:
-            raise _Unusable(f"label {label!r} is not one of the classes")
+            raise Unusable(f"label {label!r} is not one of the classes")
         return numbers[label]
     if label != int(label):
-        raise _Unusable(f"label {label} is not a whole number")
+        raise Unusable(f"label {label} is not a whole number")
     top = MAX_LABEL if numbers is None else len(numbers) - 1
     if not 0 <= label <= top:
-        raise _Unusable(f"label {label} is not in 0..{top}")
+        raise Unusable(f"label {label} is not in 0..{top}")
     return int(label)
 
 
 def stored_image(image: bytes | np.ndarray | None, size: int, channels: int) -> tuple[bytes, str]:
     """The bytes that the images table holds for an image, `size` pixels a side, and their suffix: "png" or "jpg"."""
-    picture = _opened(image)
+    picture = opened(image)
     try:
         if isinstance(image, bytes) and _fits(image, picture, size, channels):
             picture.load()
             return image, "png" if picture.format == "PNG" else "jpg"
         picture.draft(None, (3 * size, 3 * size))  # large JPEGs are read at half, a quarter, ... of their size
-        picture = _eight_bits(ImageOps.exif_transpose(picture), channels)
+        picture = eight_bits(ImageOps.exif_transpose(picture), channels)
         if picture.size != (size, size):
             picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
         sink = io.BytesIO()
         picture.save(sink, "PNG")
         return sink.getvalue(), "png"
-    except _Unusable:
+    except Unusable:
         raise
     except Exception as error:  # PIL's decoders raise nearly anything at damaged files
-        raise _Unusable(f"image cannot be decoded ({_says(error)})") from None
+        raise Unusable(f"image cannot be decoded ({_says(error)})") from None
 
 
-def _opened(image: bytes | np.ndarray | None) -> Image.Image:
+def opened(image: bytes | np.ndarray | None) -> Image.Image:
     """The picture, of which only the header is read yet."""
     if image is None:
-        raise _Unusable("no image")
+        raise Unusable("no image")
     try:
         if isinstance(image, np.ndarray):
             return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)
         return Image.open(io.BytesIO(image), formats=FORMATS)
     except UnidentifiedImageError:
-        raise _Unusable(f"not an image ({', '.join(FORMATS)} are known)") from None
+        raise Unusable(f"not an image ({', '.join(FORMATS)} are known)") from None
     except Exception as error:
-        raise _Unusable(f"image cannot be decoded ({_says(error)})") from None
+        raise Unusable(f"image cannot be decoded ({_says(error)})") from None
 
 
 def _fits(data: bytes, picture: Image.Image, size: int, channels: int) -> bool:
@@ -154,15 +154,15 @@ def _grey(picture: Image.Image) -> bool:
     return picture.mode in GREY_MODES or picture.mode.startswith("I;16")
 
 
-def _eight_bits(picture: Image.Image, channels: int) -> Image.Image:
+def eight_bits(picture: Image.Image, channels: int) -> Image.Image:
     """The picture in 8 bits, grey or colour; transparency is dropped, as torchvision's and most loaders do."""
     if picture.mode.startswith("I"):  # 16 bits, which PIL would clip instead of scale
         pixels = np.asarray(picture)
         if pixels.min() < 0 or pixels.max() > 0xFFFF:
-            raise _Unusable("image has more than 16 bits a pixel")
+            raise Unusable("image has more than 16 bits a pixel")
         picture = Image.fromarray((pixels >> 8).astype(np.uint8))
     if picture.mode == "F":
-        raise _Unusable("image has floating-point pixels")
+        raise Unusable("image has floating-point pixels")
     if picture.mode == "P":
         picture = picture.convert("RGBA")  # a palette may have transparent entries
     picture = picture.convert("L" if channels == 1 else "RGB")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dsopt.config import DataConfig
-from dsopt.data.ingest import _Unusable, held_out, ingest_shard, source_channels, stored_image
+from dsopt.data.ingest import Unusable, held_out, ingest_shard, source_channels, stored_image
 from dsopt.data.source import Row, Shard, find
 from dsopt.storage import IMAGES
 
@@ -127,7 +127,7 @@ def test_arrays(shape):
     ],
 )
 def test_unusable_images_say_why(image, reason):
-    with pytest.raises(_Unusable, match=reason):
+    with pytest.raises(Unusable, match=reason):
         stored_image(image, 32, 3)
 
 
