@@ -1,6 +1,7 @@
 """Crops and flips."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Shaped
 from torch import Tensor
 
@@ -28,3 +29,15 @@ def centre_crop(images: Shaped[Tensor, "b c h w"], size: int) -> Shaped[Tensor, 
 def flip(images: Shaped[Tensor, "b c h w"], draw: Draw) -> Shaped[Tensor, "b c h w"]:
     """Mirror left and right, every image with probability one half."""
     return torch.where((draw() < 0.5)[:, None, None, None], images.flip(3), images)
+
+
+@AUGMENTATIONS.register(bytes=True)
+def shift(images: Shaped[Tensor, "b c h w"], draw: Draw, *, most: int = 4) -> Shaped[Tensor, "b c h w"]:
+    """Move every image by up to `most` pixels each way, black where it was not: "pad and crop" (He et al. 2016, section 4.2).
+
+    The side stays; a network that takes smaller images has `crop` for that.
+    """
+    height, width = images.shape[2:]
+    windows = F.pad(images, [most] * 4).unfold(2, height, 1).unfold(3, width, 1)
+    top, left = ((draw() * (2 * most + 1)).long() for _ in range(2))
+    return windows[torch.arange(len(images), device=images.device), :, top, left]

