@@ -245,8 +245,13 @@ class ExtraConfig:
 
 @dataclass
 class ColorizeConfig(AdversarialConfig):
+    generator: Choice = _part(Choice, "the network that makes colours", name="unet")
+    discriminator: Choice = _part(Choice, "the network that tells made colours from real ones", name="patch_discriminator")
+    size: int | None = _key(None, "pixels a side that it learns on, cut out of the images; not given: the images whole")
+    augment: list[str] = _key(["flip"], "training transforms, in order; crop cuts at random places")
     terms: list[dict[str, Any]] = _key([{"name": "l1", "weight": 100.0}], "what is added to the adversarial loss")
     model: str | None = _key(None, "the folder of a trained colorizer; not given: the one that these keys describe")
+    beside: list[str] = _key([], "folders of other trained colorizers, shown beside it")
 
 
 @dataclass
@@ -282,7 +287,7 @@ class Config:
     sweep: SweepConfig = _part(SweepConfig)
     search: SearchConfig = _part(SearchConfig)
     distill: DistillConfig = _part(DistillConfig)
-    input: str | None = _key(None, "`jobs/evaluate.py`: the folder of a distilled set, or of any small images table")
+    input: str | None = _key(None, "`jobs/evaluate.py`: the folder of a set; `jobs/colorize.py`: a picture, or a folder of them")
     evaluate: EvaluateConfig = _part(EvaluateConfig)
     generate: GenerateConfig = _part(GenerateConfig)
     extra: ExtraConfig = _part(ExtraConfig)
