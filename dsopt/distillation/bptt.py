@@ -12,9 +12,10 @@ from dsopt.data.batches import Batch
 from dsopt.distillation.contract import Problem, Synthetic, distiller
 from dsopt.distillation.inner import Inner, adam, sgd
 from dsopt.distillation.recipe import Recipe, augmented
-from dsopt.distillation.synthetic import Init, average, descend, initial
+from dsopt.distillation.synthetic import Init, descend, initial
 from dsopt.distillation.unroll import State, Unrolled, advance, differentiate
 from dsopt.errors import InputError
+from dsopt.learners.parts import average_gradients
 from dsopt.seeds import derive
 
 DECAY, MOST = 0.9, 2.0  # of the moving average of the gradient's norm, and how much of it a gradient may have: the authors' code
@@ -39,7 +40,7 @@ class TruncatedBackpropagation:
         # All workers draw the same window: its place decides how long a step takes.
         begin = derive(batch.seed, "window") % (self.trained_by.steps - self.window + 1)
         loss, gradients = self.gradients(self.problem.network(), batch, begin)
-        means = self._clipped(average(gradients, self.problem.world))
+        means = self._clipped(average_gradients(gradients, self.problem.world))
         descend(self.optimizers["images"], means, 1)
         if "soft" in self.learned:
             self.learned["soft"].data.clamp_min_(0)  # as the authors do

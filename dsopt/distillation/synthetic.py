@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from dsopt.distillation.contract import Problem, Synthetic
 from dsopt.errors import InputError
+from dsopt.learners.parts import average_gradients
 from dsopt.registry import SELECTORS
 from dsopt.seeds import derive
 from dsopt.selection.balance import per_class
@@ -46,20 +46,10 @@ def chosen(problem: Problem, method: str) -> Synthetic:
     return Synthetic(images.contiguous(), problem.labels[indices.to(problem.device)])
 
 
-def average(gradients: Sequence[Tensor], world: int) -> list[Tensor]:
-    """Gradients averaged over workers, in one message."""
-    if world == 1:
-        return list(gradients)
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    parts = (flat / world).split([gradient.numel() for gradient in gradients])
-    return [part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True)]
-
-
 def descend(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor], world: int) -> list[Tensor]:
     """One step on all parameters of an optimizer, in their order, with the workers' mean gradients; these."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    means = average(gradients, world)
+    means = average_gradients(gradients, world)
     for parameter, gradient in zip(parameters, means, strict=True):
         parameter.grad = gradient
     optimizer.step()

@@ -1,10 +1,11 @@
 """What learners share: precision, distribution over workers, and their state as one dictionary."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
@@ -37,6 +38,16 @@ def place(network: nn.Module, device: torch.device, world: int = 1) -> nn.Module
 def bare(network: nn.Module) -> Any:
     """The network itself, inside or outside of its distribution."""
     return network.module if isinstance(network, DistributedDataParallel) else network
+
+
+def average_gradients(gradients: Sequence[Tensor], world: int) -> list[Tensor]:
+    """Gradients averaged over workers, in one message."""
+    if world == 1:
+        return list(gradients)
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    parts = (flat / world).split([gradient.numel() for gradient in gradients])
+    return [part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True)]
 
 
 def pack(networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer], **more: Any) -> dict[str, Any]:

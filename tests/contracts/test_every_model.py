@@ -1,4 +1,4 @@
-"""What every registered model promises; a new one is tested by being there."""
+"""What every registered model of one image size promises; a new one is tested by being there."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 
 from dsopt.registry import MODELS
 
-NAMES = MODELS.names()
+NAMES = [name for name in MODELS.names() if MODELS.traits(name).input_size]  # the others: test_every_adversarial.py
 
 
 def build(name: str, channels: int) -> nn.Module:

@@ -1,0 +1,200 @@
+"""Training a generator against a discriminator."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from dsopt.augment import Draw, draws
+from dsopt.data.batches import Batch
+from dsopt.learners.average import Average
+from dsopt.learners.parts import Precision, autocast, average_gradients, compute_dtype, pack, place, unpack
+from dsopt.losses.adversarial import Adversarial, Judgement
+from dsopt.losses.terms import Context, Term
+from dsopt.seeds import derive
+
+EAGER_STEPS, EAGER_EVERY = 25, 500  # steps of the generator: as in the code of arXiv:1701.07875
+
+
+class Weighted(NamedTuple):
+    """A term as a configuration names it."""
+
+    name: str
+    weight: float
+    side: Literal["discriminator", "generator", "both"]
+    term: Term
+
+
+class AdversarialLearner:
+    """A step of the discriminator on every batch, and one of the generator after every few (Goodfellow et al. 2014,
+    arXiv:1406.2661, algorithm 1). `average.finished()` is the trained generator.
+
+    The discriminator sees real and made images apart, each batch normalised by itself.
+
+    Args:
+        generator: (noise, condition) -> images.
+        discriminator: (images, condition) -> Judgement; None with a loss that has none.
+        split: batch -> (target images, condition), the condition of whatever kind both networks take, or None.
+        noise: (count, generator) -> noise; or None for a generator that takes none.
+        learning_rates: of the generator and of the discriminator.
+        discriminator_steps: for one step of the generator.
+        eager_steps: the same for the generator's first 25 steps and every 500th after (Arjovsky et al. 2017, arXiv:1701.07875).
+        clip: the discriminator's weights are kept within +-clip (ditto, algorithm 1).
+        average: decay of the averaged weights that images are made with.
+        augment: (images, draw) -> images, differentiable, done alike to all that the discriminator sees.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module | None,
+        loss: Adversarial,
+        terms: Sequence[Weighted],
+        *,
+        split: Callable[[Batch], tuple[Tensor, Any]],
+        noise: Callable[[int, torch.Generator], Tensor | None],
+        optimizer: Literal["adam", "rmsprop"] = "adam",
+        learning_rates: tuple[float, float] = (2e-4, 2e-4),
+        betas: tuple[float, float] = (0.5, 0.999),
+        discriminator_steps: int = 1,
+        eager_steps: int | None = None,
+        clip: float | None = None,
+        average: float = 0.999,
+        augment: Callable[[Tensor, Draw], Tensor] | None = None,
+        precision: Precision = "fp32",
+        device: torch.device,
+        world: int = 1,
+    ) -> None:
+        self.device, self.dtype, self.world, self.rank = device, compute_dtype(precision, device), world, _rank(world)
+        self.loss, self.terms, self.split, self.noise, self.clip, self.augment = loss, terms, split, noise, clip, augment
+        self.discriminator_steps, self.eager_steps = discriminator_steps, eager_steps
+        # Not in DistributedDataParallel: a step judges two or three times, and the wrapper would overwrite the first's statistics.
+        self.generator = place(generator, device)
+        self.average = Average(self.generator, average)
+        self.networks: dict[str, nn.Module] = {"generator": self.generator, "average": self.average.network}
+        made = {"generator": _optimizer(optimizer, self.generator, learning_rates[0], betas)}
+        self.discriminator = None if discriminator is None else place(discriminator, device)
+        if self.discriminator is not None:
+            self.networks["discriminator"] = self.discriminator
+            made["discriminator"] = _optimizer(optimizer, self.discriminator, learning_rates[1], betas)
+        self.optimizers: dict[str, torch.optim.Optimizer] = made
+        self.since = 0  # steps of the discriminator since the generator's last
+        self.last: dict[str, Tensor] = {}  # numbers of the generator's last step
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """A step of the discriminator on the batch and, where it is due, one of the generator.
+
+        {"loss": the discriminator's before it, "generator_loss": of the generator's last step (before its first: as it would be),
+        and one value a term, without its weight}. Without a discriminator both losses are the generator's.
+        """
+        target, condition = self.split(batch)
+        random = torch.Generator().manual_seed(derive(batch.seed, "adversarial", self.rank))
+        found = self._discriminator_step(target, condition, random, batch.seed)
+        self.since += 1
+        due = self.discriminator is None or self.since >= self._steps_wanted()
+        if due or not self.last:
+            self._generator_step(target, condition, random, batch.seed, due)
+        return {"loss": self.last["generator_loss"], **self.last, **found}
+
+    def _steps_wanted(self) -> int:
+        made = self.average.step
+        eager = self.eager_steps is not None and (made < EAGER_STEPS or made % EAGER_EVERY == 0)
+        return self.eager_steps if eager and self.eager_steps is not None else self.discriminator_steps
+
+    def _discriminator_step(self, target: Tensor, condition: Any, random: torch.Generator, seed: int) -> dict[str, Tensor]:
+        if self.discriminator is None or self.loss.discriminator is None:
+            return {}
+        with torch.no_grad():
+            fake = self._make(self.generator, len(target), condition, random)
+        target, fake = self._augmented(target, seed, "real"), self._augmented(fake, seed, "fake")
+        real_says, fake_says = self._judge(target, condition), self._judge(fake, condition)
+        u = torch.rand(len(target), generator=random).to(self.device)
+        context = Context(target, fake, condition, self._judge, real_says, fake_says, u)
+        loss = self.loss.discriminator(real_says, fake_says)
+        numbers, total = self._with_terms("discriminator", loss, context)
+        self._descend("discriminator", self.discriminator, total)
+        if self.clip is not None:
+            with torch.no_grad():
+                for parameter in self.discriminator.parameters():
+                    parameter.clamp_(-self.clip, self.clip)
+        return {"loss": total.detach(), **numbers}
+
+    def _generator_step(self, target: Tensor, condition: Any, random: torch.Generator, seed: int, due: bool) -> None:
+        if self.discriminator is not None:
+            self.discriminator.requires_grad_(False)
+        fake = self._make(self.generator, len(target), condition, random)
+        judged = None
+        if self.discriminator is not None:
+            judged = self._judge(self._augmented(fake, seed, "generator"), condition)
+        u = torch.rand(len(target), generator=random).to(self.device)
+        loss = self.loss.generator(judged) if self.loss.generator and judged else fake.new_zeros(())
+        numbers, total = self._with_terms("generator", loss, Context(target, fake, condition, self._judge, None, judged, u))
+        self.last = {"generator_loss": total.detach(), **numbers}
+        if due:
+            self._descend("generator", self.generator, total)
+            self.average.follow()
+            self.since = 0
+        if self.discriminator is not None:
+            self.discriminator.requires_grad_(True)
+
+    def _with_terms(self, side: str, loss: Tensor, context: Context) -> tuple[dict[str, Tensor], Tensor]:
+        numbers = {}
+        for name, weight, theirs, term in self.terms:
+            if theirs in (side, "both"):
+                value = term(context)
+                loss = loss + weight * value
+                numbers[name if theirs == side else f"{side}_{name}"] = value.detach()
+        return numbers, loss
+
+    def _make(self, network: nn.Module, count: int, condition: Any, random: torch.Generator) -> Tensor:
+        noise = self.noise(count, random)
+        with autocast(self.dtype, self.device):
+            images = network(None if noise is None else noise.to(self.device), condition)
+        return images.float()
+
+    def _judge(self, images: Tensor, condition: Any) -> Judgement:
+        assert self.discriminator is not None
+        with autocast(self.dtype, self.device):
+            found: Judgement = self.discriminator(images, condition)
+        return Judgement(*(None if part is None else part.float() for part in found))  # type: ignore[arg-type]
+
+    def _augmented(self, images: Tensor, seed: int, which: str) -> Tensor:
+        if self.augment is None:
+            return images
+        return self.augment(images, draws(derive(seed, which, self.rank), len(images), 0, len(images), self.device))
+
+    def _descend(self, name: str, network: nn.Module, loss: Tensor) -> None:
+        self.optimizers[name].zero_grad(set_to_none=True)
+        loss.backward()
+        if self.world > 1:
+            trained = [p for p in network.parameters() if p.grad is not None]
+            gradients = [p.grad for p in trained if p.grad is not None]
+            for parameter, mean in zip(trained, average_gradients(gradients, self.world), strict=True):
+                parameter.grad = mean
+        self.optimizers[name].step()
+
+    @torch.no_grad()
+    def make(self, noise: Tensor | None, condition: Any) -> Tensor:
+        """Images by the averaged weights."""
+        with autocast(self.dtype, self.device):
+            return self.average.finished()(noise, condition).float()
+
+    def state_dict(self) -> dict[str, Any]:
+        return pack(self.networks, self.optimizers, step=self.average.step, since=self.since, last=self.last)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        unpack(state, self.networks, self.optimizers)
+        self.average.step, self.since = state["step"], state["since"]
+        self.last = {name: value.to(self.device) for name, value in state["last"].items()}
+
+
+def _rank(world: int) -> int:
+    return dist.get_rank() if world > 1 else 0
+
+
+def _optimizer(name: str, network: nn.Module, rate: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
+    if name == "rmsprop":
+        return torch.optim.RMSprop(network.parameters(), rate)
+    return torch.optim.Adam(network.parameters(), rate, betas=betas, fused=True)

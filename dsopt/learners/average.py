@@ -1,0 +1,35 @@
+"""A generator whose weights are an average over its training."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+class Average:
+    """The exponential moving average of a network's weights, which makes better images than the last ones (Yazici et al. 2019,
+    arXiv:1806.04498).
+
+    Args:
+        decay: how much of the average stays at each step; 0: the last weights. It starts shorter, as a classifier's does:
+            min(decay, (1 + step) / (10 + step)).
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.trained, self.decay, self.step = network, decay, 0
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        self._weights = [p.detach() for p in network.parameters()]
+        self._averaged = [p.detach() for p in self.network.parameters()]
+
+    def follow(self) -> None:
+        """Take a step of the trained network into the average."""
+        self.step += 1
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(self._averaged, self._weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+
+    @torch.no_grad()
+    def finished(self) -> nn.Module:
+        """The averaged network with the batch statistics of the trained one, ready to make images."""
+        for mine, trained in zip(self.network.buffers(), self.trained.buffers(), strict=True):
+            mine.copy_(trained)
+        return self.network

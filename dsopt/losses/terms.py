@@ -1,0 +1,122 @@
+"""What is added to an adversarial loss: penalties of the discriminator, and more wishes of the generator.
+
+A term is `(context) -> scalar`; its weight stands in the configuration. It is registered with the `side` it is added to:
+"discriminator", "generator" or "both". All are means over the batch and over pixels, so that weights do not depend on sizes.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from dsopt.losses.adversarial import Judgement
+from dsopt.registry import TERMS
+
+
+class Context(NamedTuple):
+    """What a term can look at, in a step of either side."""
+
+    real: Tensor  # the images of the batch [b, c, h, w]; in a step of the discriminator as it saw them
+    fake: Tensor  # those made for the same conditions; has no graph in a step of the discriminator
+    condition: Any  # what both networks were given: labels, an image, or None
+    judge: Callable[[Tensor, Any], Judgement]  # the discriminator
+    judged_real: Judgement | None  # None in a step of the generator
+    judged_fake: Judgement | None  # None without a discriminator
+    u: Float[Tensor, " b"]  # uniform numbers drawn for this step
+
+
+Term = Callable[[Context], Tensor]
+
+
+@TERMS.register(side="discriminator")
+def gradient_penalty(*, target: float = 1.0) -> Term:
+    """How far the slope of the score is from `target`, at a random point between each real and made image (WGAN-GP, Gulrajani et
+    al. 2017, arXiv:1704.00028, eq. 3). The authors' weight is 10; batch normalisation, where an image's score depends on the
+    others, forbids it."""
+
+    def term(context: Context) -> Tensor:
+        u = context.u[:, None, None, None]
+        between = torch.lerp(context.fake.detach(), context.real.detach(), u).requires_grad_()
+        return (slopes(context, between).norm(dim=1) - target).square().mean()
+
+    return term
+
+
+@TERMS.register(side="discriminator")
+def r1() -> Term:
+    """Half the squared slope of the score at real images (Mescheder et al. 2018, arXiv:1801.04406, eq. 9); weights are 1 to 10."""
+
+    def term(context: Context) -> Tensor:
+        return slopes(context, context.real.detach().requires_grad_()).square().sum(1).mean() / 2
+
+    return term
+
+
+def slopes(context: Context, images: Tensor) -> Float[Tensor, "b d"]:
+    """The gradient of every image's score, the mean over its patches, by the image's pixels; can itself be differentiated."""
+    score = context.judge(images, context.condition).score
+    (slope,) = torch.autograd.grad(score.reshape(len(images), -1).mean(1).sum(), images, create_graph=True)
+    return slope.flatten(1)
+
+
+@TERMS.register(side="generator")
+def pull_away() -> Term:
+    """The mean squared cosine between the features of different made images, so that they differ (EBGAN-PT, Zhao et al. 2017,
+    arXiv:1609.03126, eq. 4). With the square of the equation, which the colorization study's own code lacks; its weight is 0.1."""
+
+    def term(context: Context) -> Tensor:
+        directions = F.normalize(_features(context.judged_fake).flatten(1), dim=1)
+        count = len(directions)
+        cosines = directions @ directions.T
+        return (cosines.square().sum() - cosines.diagonal().square().sum()) / (count * max(1, count - 1))
+
+    return term
+
+
+@TERMS.register(side="generator")
+def feature_matching() -> Term:
+    """The squared distance between the mean features of real and made images (Salimans et al. 2016, arXiv:1606.03498, section 3.1),
+    here the mean over features."""
+
+    def term(context: Context) -> Tensor:
+        with torch.no_grad():
+            real = _features(context.judge(context.real, context.condition)).mean(0)
+        return (_features(context.judged_fake).mean(0) - real).square().mean()
+
+    return term
+
+
+@TERMS.register(side="generator")
+def l1() -> Term:
+    """The mean absolute difference from the real image of the same condition (pix2pix, Isola et al. 2017, arXiv:1611.07004, eq. 3;
+    the colorization study, section 4). Their weight is 100."""
+    return lambda context: (context.fake - context.real).abs().mean()
+
+
+@TERMS.register(side="generator")
+def l2() -> Term:
+    """The mean squared difference from the real image of the same condition (colorization study, section 4).
+
+    The study's own code takes half the sum over the batch instead: multiply its weight by half the number of elements of a batch.
+    """
+    return lambda context: (context.fake - context.real).square().mean()
+
+
+@TERMS.register(side="both")
+def classification() -> Term:
+    """Cross-entropy of the classes that the discriminator tells, of real and of made images (AC-GAN, Odena et al. 2017,
+    arXiv:1610.09585, eq. 3). For a discriminator with condition=auxiliary."""
+
+    def term(context: Context) -> Tensor:
+        told = [judgement.classes for judgement in (context.judged_real, context.judged_fake) if judgement is not None]
+        return torch.stack([F.cross_entropy(logits, context.condition) for logits in told if logits is not None]).sum()
+
+    return term
+
+
+def _features(judgement: Judgement | None) -> Tensor:
+    assert judgement is not None and judgement.features is not None, "the discriminator tells no features"
+    return judgement.features

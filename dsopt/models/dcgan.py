@@ -1,0 +1,97 @@
+"""DCGAN: a generator and a discriminator of strided convolutions, for images of any size that halves twice."""
+
+import itertools
+from typing import Literal
+
+from torch import Tensor, nn
+
+from dsopt.losses.adversarial import Judgement
+from dsopt.models.conditions import (
+    HALVED_TWICE,
+    DiscriminatorCondition,
+    GeneratorCondition,
+    Head,
+    Normalise,
+    halvings,
+    with_labels,
+    with_planes,
+)
+from dsopt.models.initial import small_normal
+from dsopt.models.spectral import spectral
+from dsopt.registry import MODELS
+
+
+class DcganGenerator(nn.Module):
+    def __init__(self, channels: int, size: int, classes: int, latent: int, condition: GeneratorCondition, width: int) -> None:
+        super().__init__()
+        self.side, levels = halvings(size)
+        self.classes, self.condition, self.conditional = classes, condition, condition != "none"
+        widths, own = [width << level for level in reversed(range(levels + 1))], classes if condition == "batch_norm" else None
+        self.first = nn.Linear(latent + classes * (condition == "concat"), widths[0] * self.side**2, bias=False)
+        self.norms = nn.ModuleList(Normalise(here, own) for here in widths)
+        pairs = itertools.pairwise(widths)
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=False) for a, b in pairs)
+        self.last = nn.Conv2d(width, channels, 3, padding=1)
+
+    def forward(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        if self.condition == "concat":
+            assert labels is not None
+            noise = with_labels(noise, labels, self.classes)
+        images = self.first(noise).view(len(noise), -1, self.side, self.side)
+        for up, norm in zip(self.ups, self.norms, strict=False):
+            images = up(norm(images, labels).relu())
+        return self.last(self.norms[-1](images, labels).relu()).tanh()
+
+
+@MODELS.register(kind="generator", input_size=None, low=-1.0, sizes=HALVED_TWICE)
+def dcgan_generator(
+    channels: int, size: int, classes: int, latent: int, *, condition: GeneratorCondition = "none", width: int = 64
+) -> nn.Module:
+    """A linear layer, then 4x4 transposed convolutions of stride 2 that halve the width, all with batch normalisation and ReLU
+    (DCGAN, Radford et al. 2016, arXiv:1511.06434, section 3).
+
+    `width` is that of the last of them, which a 3x3 convolution and tanh follow: 32 pixels give the usual 4x4x512, 256, 128, 64,
+    channels. Weights start from N(0, 0.02).
+    """
+    return small_normal(DcganGenerator(channels, size, classes, latent, condition, width))
+
+
+class DcganDiscriminator(nn.Module):
+    def __init__(self, channels: int, size: int, classes: int, condition: DiscriminatorCondition, width: int, norm: str) -> None:
+        super().__init__()
+        self.classes, self.condition, self.conditional = classes, condition, condition != "none"
+        side, levels = halvings(size)
+        layers, inputs = [], channels + classes * (condition == "concat")
+        for level in range(levels):
+            normed = norm == "batch" and level > 0
+            layers.append(nn.Conv2d(inputs, width << level, 4, stride=2, padding=1, bias=not normed))
+            layers += [nn.BatchNorm2d(width << level)] if normed else []
+            layers.append(nn.LeakyReLU(0.2))
+            inputs = width << level
+        self.body = nn.Sequential(*layers, nn.Flatten())
+        self.head = Head(inputs * side**2, classes, condition)
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
+        if self.condition == "concat":
+            assert labels is not None
+            images = with_planes(images, labels, self.classes)
+        return self.head(self.body(images), labels)
+
+
+@MODELS.register(kind="discriminator", input_size=None, low=None, sizes=HALVED_TWICE, energy=False)
+def dcgan_discriminator(
+    channels: int,
+    size: int,
+    classes: int,
+    *,
+    condition: DiscriminatorCondition = "none",
+    width: int = 64,
+    norm: Literal["batch", "spectral", "none"] = "batch",
+) -> nn.Module:
+    """4x4 convolutions of stride 2 that double the width, leaky ReLU 0.2, and one linear layer (DCGAN, Radford et al. 2016,
+    arXiv:1511.06434, section 3); no batch normalisation in the first.
+
+    A gradient penalty needs norm=none or spectral. Weights start from N(0, 0.02).
+    """
+    network = small_normal(DcganDiscriminator(channels, size, classes, condition, width, norm))
+    return spectral(network) if norm == "spectral" else network

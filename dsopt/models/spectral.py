@@ -1,0 +1,13 @@
+"""Spectral normalisation of a whole network."""
+
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+def spectral(network: nn.Module) -> nn.Module:
+    """The network with every convolution, linear layer and embedding divided by its largest singular value (SNGAN, Miyato et al.
+    2018, arXiv:1802.05957, algorithm 1: one power iteration a forward pass)."""
+    for module in list(network.modules()):
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
+            spectral_norm(module)
+    return network

@@ -1,0 +1,140 @@
+"""A generator and its discriminator as a configuration describes them: checked before anything starts, then built to learn."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from dsopt.augment.differentiable import differentiable
+from dsopt.config import AdversarialConfig, Choice
+from dsopt.data.batches import Batch
+from dsopt.errors import InputError, unknown
+from dsopt.learners.adversarial import AdversarialLearner, Weighted
+from dsopt.registry import ADVERSARIAL, MODELS, TERMS
+from dsopt.training.worker import Worker
+
+Kind = Literal["generator", "discriminator", "encoder", "colorizer"]
+
+
+def terms(section: str, settings: AdversarialConfig) -> list[Weighted]:
+    """The terms of a configuration. Raises InputError, naming the key, for one that is not {name, weight, options}."""
+    found = []
+    for term in settings.terms:
+        key = f"{section}.terms: {term}"
+        for part in term:
+            if part not in ("name", "weight", "options"):
+                raise unknown(f"{key}: key", str(part), ["name", "weight", "options"])
+        name, weight = term.get("name"), term.get("weight", 1.0)
+        if not isinstance(name, str) or not isinstance(weight, int | float):
+            raise InputError(f"{key}: right is {{name: gradient_penalty, weight: 10}}, perhaps with options: {{...}}.")
+        try:
+            found.append(Weighted(name, float(weight), TERMS.traits(name).side, TERMS.build(name, term.get("options"))()))
+        except InputError as error:
+            raise InputError(f"{key}: {error}") from None
+    return found
+
+
+def network(section: str, kind: Kind, choice: Choice, *arguments: int) -> nn.Module:
+    """A registered network of a kind. Raises InputError for another kind, or a size it cannot have.
+
+    Args:
+        arguments: channels, pixels a side, and what more the kind takes.
+    """
+    key = f"{section}.{kind if kind != 'colorizer' else 'generator'}.name"
+    traits, size = MODELS.traits(choice.name), arguments[1]
+    if traits.kind != kind:
+        raise unknown(f"{key}: {kind}", choice.name, [m for m in MODELS.names() if MODELS.traits(m).kind == kind])
+    if not traits.sizes(size):
+        raise InputError(f"data.image_size={size}: {choice.name} has no such size; it has {traits.sizes.says}.")
+    return MODELS.build(choice.name, choice.options)(*arguments)
+
+
+def check(section: str, settings: AdversarialConfig, generator: nn.Module, discriminator: nn.Module | None) -> None:
+    """Refuse, in one line, networks, a loss and terms that do not fit each other."""
+    loss = ADVERSARIAL.build(settings.loss.name, settings.loss.options)()
+    chosen, judge, made = terms(section, settings), settings.discriminator.name, settings.generator.name
+    if discriminator is None:
+        wanting = [term.name for term in chosen if term.name not in ("l1", "l2")]
+        rules = [
+            (not wanting, f"terms: {', '.join(wanting)} needs a discriminator, which loss.name=none has not."),
+            (chosen, "loss.name=none: needs a term to learn from, such as terms=[{name: l1, weight: 100}]."),
+        ]
+    else:
+        names = {term.name for term in chosen}
+        energy, low = MODELS.traits(judge).energy, MODELS.traits(judge).low
+        normed = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in discriminator.modules())
+        slopes = sorted(names & {"gradient_penalty", "r1"})
+        conditional = bool(generator.conditional), bool(discriminator.conditional)
+        tells = settings.discriminator.options.get("condition") == "auxiliary"
+        rules = [
+            (not loss.energy or energy, f"loss.name={settings.loss.name}: needs an autoencoder as discriminator, {judge} is none."),
+            (loss.energy or not energy, f"discriminator.name={judge}: is an autoencoder; right is loss.name=energy."),
+            (
+                not (slopes and normed),
+                f"terms: {', '.join(slopes)}: {judge} has batch normalisation, where an image's score depends on the others; "
+                "right is discriminator.options.norm=none.",
+            ),
+            (
+                conditional[0] == conditional[1],
+                f"generator.options.condition: {made} is told {_told(conditional[0])}, {judge} is told {_told(conditional[1])}; "
+                "both or none must be.",
+            ),
+            (tells == ("classification" in names), "discriminator.options.condition=auxiliary: goes with the term classification."),
+            (low in (None, MODELS.traits(made).low), f"discriminator.name={judge}: black is {low} there, and not in {made}."),
+        ]
+    for fine, wrong in rules:
+        if not fine:
+            raise InputError(f"{section}.{wrong}")
+
+
+def _told(conditional: bool) -> str:
+    return "the class" if conditional else "no class"
+
+
+def build(
+    section: str, settings: AdversarialConfig, kind: Kind, made: Sequence[int], judged: Sequence[int]
+) -> tuple[nn.Module, nn.Module | None]:
+    """The generator and its discriminator (None with loss.name=none), checked.
+
+    Args:
+        made, judged: the positional arguments of the two: channels, pixels a side, and what more the kind takes.
+
+    Raises:
+        InputError: as of `check` and `network`. Under `torch.device("meta")` nothing else is done but to check.
+    """
+    generator, discriminator = network(section, kind, settings.generator, *made), None
+    if ADVERSARIAL.build(settings.loss.name, settings.loss.options)().discriminator is not None:
+        discriminator = network(section, "discriminator", settings.discriminator, *judged)
+    check(section, settings, generator, discriminator)
+    return generator, discriminator
+
+
+def learner(
+    section: str,
+    settings: AdversarialConfig,
+    networks: tuple[nn.Module, nn.Module | None],
+    split: Callable[[Batch], tuple[Tensor, Any]],
+    noise: Callable[[int, torch.Generator], Tensor | None],
+    worker: Worker,
+) -> AdversarialLearner:
+    """What trains the two as the configuration says. `split` and `noise` are the learner's."""
+    rate, low = settings.learning_rate, MODELS.traits(settings.generator.name).low
+    return AdversarialLearner(
+        *networks,
+        ADVERSARIAL.build(settings.loss.name, settings.loss.options)(),
+        terms(section, settings),
+        split=split,
+        noise=noise,
+        optimizer=settings.optimizer,
+        learning_rates=(rate, rate if settings.discriminator_rate is None else settings.discriminator_rate),
+        betas=(settings.beta1, settings.beta2),
+        discriminator_steps=settings.discriminator_steps,
+        eager_steps=settings.eager_steps,
+        clip=settings.clip,
+        average=settings.average,
+        augment=differentiable(settings.differentiable, low) if settings.differentiable else None,
+        precision=settings.precision,
+        device=worker.device,
+        world=worker.world,
+    )
