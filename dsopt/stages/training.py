@@ -17,11 +17,12 @@ from dsopt.augment.inputs import Inputs
 from dsopt.config import ClassifierConfig, Config
 from dsopt.data.batches import Batch, Resident
 from dsopt.data.images import Images
+from dsopt.errors import JobError
 from dsopt.learners.classifier import Classifier
 from dsopt.progress import Progress, say
 from dsopt.registry import MODELS
 from dsopt.seeds import derive
-from dsopt.storage import METRICS, Stage, Table, delete, read_bytes, write_bytes, write_table
+from dsopt.storage import METRICS, Stage, Table, delete, exists, read_bytes, write_bytes, write_table
 from dsopt.training.loop import Learner, Memory, Phase, State, fit
 from dsopt.training.samplers import Sampler
 from dsopt.training.samplers.contract import Keeps, Learns
@@ -150,17 +151,22 @@ def fit_run(
     def quiet(state: State) -> None: ...
 
     checkpoint = StageCheckpoint(run.stage.path("checkpoint.pt"))
-    return fit(
-        learner,
-        phases,
-        report=report if worker.leads else quiet,
-        resumed=resumed if worker.leads else quiet,
-        validate=validate,
-        validate_every=validate_every,
-        checkpoint=checkpoint,
-        checkpoint_seconds=config.cluster.checkpoint_seconds,
-        name=run.label,
-    )
+    try:
+        return fit(
+            learner,
+            phases,
+            report=report if worker.leads else quiet,
+            resumed=resumed if worker.leads else quiet,
+            validate=validate,
+            validate_every=validate_every,
+            checkpoint=checkpoint,
+            checkpoint_seconds=config.cluster.checkpoint_seconds,
+            name=run.label,
+        )
+    except JobError as error:  # it diverged
+        if not exists(checkpoint.uri):
+            raise
+        raise JobError(f"{error} The last checkpoint before that is kept: {run.stage.folder}/checkpoint.pt") from None
 
 
 def finish(
@@ -195,5 +201,5 @@ def finish(
         **notes,
     )
     delete(run.stage.path("checkpoint.pt"))
-    result = "  ".join(f"{name} {value:.4f}" for name, value in found.items())
-    say(run.label, f"{state.total:,} steps in {state.seconds:.1f} s  {split} {result}")
+    result = "  ".join([split, *(f"{name} {value:.4f}" for name, value in found.items())]) if found else ""
+    say(run.label, f"{state.total:,} steps in {state.seconds:.1f} s  {result}".rstrip())
