@@ -1,0 +1,150 @@
+"""generator: images, or a subset of them -> a network that makes more of them, by Ray Train over all workers or in this process."""
+
+import io
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from dsopt.augment.inputs import make_inputs
+from dsopt.config import Config, plain
+from dsopt.data.batches import Batch
+from dsopt.data.images import load
+from dsopt.errors import InputError
+from dsopt.generation.sample import Make, Noise, noise
+from dsopt.learners.adversarial import AdversarialLearner
+from dsopt.learners.parts import autocast, compute_dtype
+from dsopt.registry import MODELS, SCHEDULES
+from dsopt.seeds import derive
+from dsopt.stages import adversaries, ingest, select
+from dsopt.stages.moments import Moments, written
+from dsopt.stages.step import Step
+from dsopt.stages.training import Run, batches, finish, fit_run
+from dsopt.storage import Stage, Table, read_bytes
+from dsopt.training.loop import Phase, State
+from dsopt.training.samplers.shuffle import shuffle
+from dsopt.training.worker import Worker
+
+# What does not shape the trained generator: it is about what it learns from or makes, or of the other kind of learner.
+_ELSEWHERE = {
+    "adversarial": ("images", "samples", "encoder", "beta"),
+    "variational": ("images", "samples", "discriminator", "loss", "terms", "discriminator_steps", "discriminator_rate", "clip"),
+}
+
+
+Shape = tuple[int, int, int]  # channels, pixels a side, classes
+
+
+def base(config: Config) -> tuple[Stage, list[Step]]:
+    """What a generator learns from: all training images, or those that `select` chooses; and the steps that lead there."""
+    return ingest.images(config) if config.generate.images == "full" else select.subset(config, config.select, config.seed)
+
+
+def model(config: Config, base: Stage, seed: int) -> tuple[Stage, list[Step]]:
+    """The generator trained on a table of images (as ingested: on its training images), and the step that trains it.
+
+    Raises InputError for networks that do not fit each other or the size of the images.
+    """
+    settings = config.generate
+    networks(config, (config.data.channels or 3, config.data.image_size, 10), "meta")
+    made_of = {key: value for key, value in plain(settings).items() if key not in _ELSEWHERE[settings.learner]} | {"seed": seed}
+    role = "images" if base.kind == "ingest" else "subset"
+    stage = Stage(config.storage, "generator", f"{config.data.name}-{settings.generator.name}", made_of, {role: base})
+    return stage, [Step(stage, _distribute, (seed,))]
+
+
+def networks(config: Config, shape: Shape, device: str = "cpu") -> tuple[nn.Module, nn.Module | None]:
+    """The generator, and its discriminator or encoder, untrained; on the device "meta" they are only checked."""
+    settings, made = config.generate, (*shape, config.generate.latent)
+    with torch.device(device):
+        if settings.learner == "adversarial":
+            return adversaries.build("generate", settings, "generator", made, shape)
+        decoder = adversaries.network("generate", "generator", settings.generator, *made)
+        return decoder, adversaries.network("generate", "encoder", settings.encoder, *made)
+
+
+def learned_from(stage: Stage) -> tuple[Table, str | None]:
+    """The table that a generator's stage learns from, and the split of it."""
+    ((role, source),) = stage.inputs.items()
+    return Table(source.uri), "train" if role == "images" else None
+
+
+def _distribute(stage: Stage, config: Config, seed: int) -> None:
+    from dsopt.cluster.train import distributed
+
+    table, split = learned_from(stage)
+    made, _ = networks(config, _shape(table), "meta")
+    if made.conditional:
+        counts = _labels(table, split)
+        if counts is None:
+            raise InputError(
+                f"generate.generator.name={config.generate.generator.name}: is told classes, but the images have none."
+            )
+        if int(counts.min()) < 1:
+            raise InputError(f"generate: class {int(counts.argmin())} has no image to learn from among {int(counts.sum())}.")
+    distributed(train, (stage, config, seed), config.cluster)
+
+
+def _labels(table: Table, split: str | None) -> Tensor | None:
+    """How many images each class has; None where any image has no label."""
+    labels = table.read(split, ["label"])["label"]
+    return None if labels.null_count else torch.bincount(torch.tensor(labels.to_numpy()), minlength=table.manifest["num_classes"])
+
+
+def _shape(table: Table) -> Shape:
+    return table.manifest["channels"], table.manifest["image_size"], max(1, table.manifest["num_classes"])
+
+
+def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
+    """One worker's part of training a generator; the first worker writes the stage."""
+    table, split = learned_from(stage)
+    settings, images = config.generate, load(table.uri, split)
+    torch.manual_seed(derive(seed, "weights"))
+    learner = _learner(config, _shape(table), worker)
+    inputs = make_inputs(settings.augment, table.manifest["image_size"], None)
+    draw = shuffle(len(images.labels), settings.batch_size, derive(seed, "order"))
+    source = batches(draw, images.images, images.labels, inputs, derive(seed, "generator"), worker)
+    schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
+    run = Run(stage, f"generator {settings.generator.name}", seed, settings.batch_size)
+    classes = table.manifest["num_classes"] if learner.generator.conditional else 0
+    moments = Moments(stage, learner.make, _noise(config), low(config), classes, worker.device, worker.watch)
+    if worker.leads:
+        moments(0.0, State())
+    state = fit_run(run, learner, [Phase(source, schedule, settings.steps)], config, replace(worker, watch=moments))
+    if worker.leads:
+        finish(run, worker, state, {}, learner.average.finished(), conditional=bool(classes), moments=written(stage))
+
+
+def _learner(config: Config, shape: Shape, worker: Worker) -> AdversarialLearner:
+    settings, made = config.generate, networks(config, shape)
+    black, conditional = low(config), made[0].conditional
+
+    def split(batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Images in the generator's range, and their labels if it takes any."""
+        return batch.images * (1 - black) + black, batch.labels if conditional else None
+
+    return adversaries.learner("generate", settings, made, split, _noise(config), worker)
+
+
+def _noise(config: Config) -> Noise:
+    return noise(config.generate.noise, config.generate.latent)
+
+
+def low(config: Config) -> float:
+    """The value of black in the images that the generator makes; white is 1."""
+    return MODELS.traits(config.generate.generator.name).low
+
+
+def trained(stage: Stage, config: Config, device: torch.device) -> Make:
+    """The generator of a finished stage, ready to make images."""
+    made, _ = networks(config, _shape(learned_from(stage)[0]))
+    data = read_bytes(stage.path(Table(stage.uri).manifest["model"]))
+    made.load_state_dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
+    network = made.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    dtype = compute_dtype(config.generate.precision, device)
+
+    def make(noise: Tensor, labels: Tensor | None) -> Tensor:
+        with autocast(dtype, device):
+            return network(noise, labels)
+
+    return make
