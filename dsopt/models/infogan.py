@@ -1,0 +1,120 @@
+"""InfoGAN's networks, which the augmentation paper's CDCGAN and CDCVAE are made of."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dsopt.losses.adversarial import Judgement
+from dsopt.models.conditions import HALVED_TWICE, DiscriminatorCondition, Head, with_labels, with_planes
+from dsopt.models.initial import small_normal
+from dsopt.registry import MODELS
+
+Labels = Literal["none", "concat"]
+
+
+class InfoganGenerator(nn.Module):
+    def __init__(self, channels: int, size: int, classes: int, latent: int, conditional: bool, width: int) -> None:
+        super().__init__()
+        self.side, self.classes, self.conditional = size // 4, classes, conditional
+        wide, small = 16 * width, 2 * width * self.side**2
+        self.dense = nn.Sequential(
+            nn.Linear(latent + classes * conditional, wide),
+            nn.BatchNorm1d(wide),
+            nn.ReLU(),
+            nn.Linear(wide, small),
+            nn.BatchNorm1d(small),
+            nn.ReLU(),
+        )
+        self.ups = nn.Sequential(
+            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        if self.conditional:
+            assert labels is not None
+            noise = with_labels(noise, labels, self.classes)
+        return self.ups(self.dense(noise).view(len(noise), -1, self.side, self.side))
+
+
+@MODELS.register(kind="generator", input_size=None, low=0.0, sizes=HALVED_TWICE)
+def infogan_generator(
+    channels: int, size: int, classes: int, latent: int, *, condition: Labels = "none", width: int = 64
+) -> nn.Module:
+    """Two linear layers, then two 4x4 transposed convolutions of stride 2 (InfoGAN, Chen et al. 2016, arXiv:1606.03657, appendix
+    C.1); with the label behind the noise the generator of CDCGAN and decoder of CDCVAE (augmentation paper, section 2.4)."""
+    return small_normal(InfoganGenerator(channels, size, classes, latent, condition == "concat", width))
+
+
+class InfoganBody(nn.Module):
+    """Images, with the labels as planes or without -> 16 * width features."""
+
+    def __init__(self, channels: int, size: int, classes: int, planes: bool, width: int, norm: bool) -> None:
+        super().__init__()
+        self.classes, self.planes, wide = classes, planes, 16 * width
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels + classes * planes, width, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
+            *([nn.BatchNorm2d(2 * width)] if norm else []),
+            nn.LeakyReLU(0.2),
+            nn.Flatten(),
+            nn.Linear(2 * width * (size // 4) ** 2, wide),
+            *([nn.BatchNorm1d(wide)] if norm else []),
+            nn.LeakyReLU(0.2),
+        )
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        if self.planes:
+            assert labels is not None
+            images = with_planes(images, labels, self.classes)
+        return self.layers(images)
+
+
+class InfoganDiscriminator(nn.Module):
+    def __init__(self, body: InfoganBody, head: Head, conditional: bool) -> None:
+        super().__init__()
+        self.body, self.head, self.conditional = body, head, conditional
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
+        return self.head(self.body(images, labels), labels)
+
+
+@MODELS.register(kind="discriminator", input_size=None, low=None, sizes=HALVED_TWICE, energy=False)
+def infogan_discriminator(
+    channels: int,
+    size: int,
+    classes: int,
+    *,
+    condition: DiscriminatorCondition = "none",
+    width: int = 64,
+    norm: Literal["batch", "none"] = "batch",
+) -> nn.Module:
+    """Two 4x4 convolutions of stride 2 and two linear layers (InfoGAN, Chen et al. 2016, arXiv:1606.03657, appendix C.1)."""
+    body = InfoganBody(channels, size, classes, condition == "concat", width, norm == "batch")
+    return small_normal(InfoganDiscriminator(body, Head(16 * width, classes, condition), condition != "none"))
+
+
+class InfoganEncoder(nn.Module):
+    def __init__(self, body: InfoganBody, width: int, latent: int) -> None:
+        super().__init__()
+        self.body, self.head, self.conditional = body, nn.Linear(width, 2 * latent), body.planes
+
+    def forward(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        mean, deviation = self.head(self.body(images, labels)).chunk(2, dim=1)
+        return mean, 1e-6 + F.softplus(deviation.to(torch.float32))
+
+
+@MODELS.register(kind="encoder", input_size=None, low=0.0, sizes=HALVED_TWICE)
+def infogan_encoder(
+    channels: int, size: int, classes: int, latent: int, *, condition: Labels = "none", width: int = 64
+) -> nn.Module:
+    """CDCVAE's encoder: the discriminator with a mean and a deviation for each number of the code (augmentation paper, section
+    2.4.2). The text's softplus gives the variance; as in the code it names, ours gives the deviation, and at least 1e-6."""
+    body = InfoganBody(channels, size, classes, condition == "concat", width, norm=True)
+    return small_normal(InfoganEncoder(body, 16 * width, latent))
