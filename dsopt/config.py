@@ -1,6 +1,7 @@
 """The one configuration tree. A preset, a sweep trial and a command line are the same thing: a list of overrides."""
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -104,6 +105,7 @@ class TrainConfig(ClassifierConfig):
     validation: float = _key(0.0, "share of the training images held out to judge by, instead of the test images")
     validate_every: int = _key(0, "steps between two looks at them; 0: only after the last step")
     epochs: float | None = _key(None, "budget in epochs of the full set, instead of steps")
+    passes: float | None = _key(None, "budget in passes over what is trained on, however few images, instead of steps")
     seconds: float | None = _key(None, "budget in seconds of training, instead of steps")
     split: float = _key(0.5, "share of the budget on the subset; fine-tuning on everything gets the rest")
     phases: list[dict[str, Any]] = _key([], "instead: [{data: subset, steps: 500}, {data: full, steps: 90, sampler: {name: rs2}}]")
@@ -232,6 +234,7 @@ class GenerateConfig(AdversarialConfig):
     latent: int = _key(128, "numbers of noise that an image is made from")
     noise: Literal["normal", "uniform"] = _key("normal", "their distribution: N(0, 1), or uniform in -1..1")
     encoder: Choice = _part(Choice, "of a variational autoencoder; its decoder is the generator", name="infogan_encoder")
+    likelihood: Choice = _part(Choice, "of the real image where the decoder made another", name="bernoulli")
     beta: float = _key(1.0, "weight of the divergence in a variational autoencoder's loss")
     samples: int | None = _key(None, "images to make, the same number of each class; not given: as many as it learned from")
 
@@ -322,6 +325,7 @@ def choices(config: Config) -> list[tuple[str, registry.Registry, str, dict[str,
     named += [("compare.methods", registry.SELECTORS, name, {}) for name in config.compare.methods]
     for key in ("autoencoder", "proxy", "teacher", "train"):
         named += [(f"{key}.augment", registry.AUGMENTATIONS, name, {}) for name in getattr(config, key).augment]
+    named += [("extra.augment", registry.AUGMENTATIONS, name, {}) for name in config.extra.augment]
     named += [("search.train.augment", registry.AUGMENTATIONS, name, {}) for name in config.search.train.augment]
     return named
 
@@ -336,10 +340,26 @@ def load(arguments: Sequence[str], presets: Path | None = None) -> Config:
     Raises:
         InputError: an unknown key or name, a wrong type or value, each with what would be right.
     """
+    config = _checked(OmegaConf.structured(Config), _expanded(arguments, presets))
+    sweep = config.sweep
+    sweep.rows = {name: _row(f"sweep.rows.{name}", row, presets) for name, row in sweep.rows.items() if row is not None}
+    sweep.also = [_row("sweep.also", row, presets) for row in sweep.also]
+    return config
+
+
+def _row(where: str, row: Any, presets: Path | None) -> list[str]:
+    if not isinstance(row, list) or not all(isinstance(text, str) and "=" in text for text in row):
+        raise InputError(f"{where}: {row}: must be a list of overrides such as [train.split=0, preset=NAME].")
+    try:
+        return _expanded(row, presets)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _expanded(arguments: Sequence[str], presets: Path | None) -> list[str]:
+    """Overrides with every `preset=NAME` replaced by what it lists; all others win over the presets."""
     named = [a.removeprefix("preset=") for a in arguments if a.startswith("preset=")]
-    overrides = [o for name in named for o in _preset(name, presets)]
-    overrides += [a for a in arguments if not a.startswith("preset=")]
-    return _checked(OmegaConf.structured(Config), overrides)
+    return [o for name in named for o in _preset(name, presets)] + [a for a in arguments if not a.startswith("preset=")]
 
 
 def variant(config: Config, overrides: Sequence[str]) -> Config:
@@ -448,13 +468,22 @@ def _check_values(config: Config) -> None:
         (0 <= config.evaluate.momentum < 1, "evaluate.momentum", "in [0, 1)"),
         (0 <= config.train.split <= 1, "train.split", "a share in [0, 1]"),
         (all(0 < s <= 1 for s in config.compare.splits), "compare.splits", "shares in (0, 1]"),
-        (
-            config.train.epochs is None or config.train.seconds is None,
-            "train.epochs",
-            "not given together with train.seconds",
+        *(
+            (
+                getattr(config.train, one) is None or getattr(config.train, other) is None,
+                f"train.{one}",
+                f"not given with train.{other}",
+            )
+            for one, other in itertools.combinations(("epochs", "passes", "seconds"), 2)
         ),
-        (config.train.epochs is None or config.train.epochs > 0, "train.epochs", "above 0"),
-        (config.train.seconds is None or config.train.seconds > 0, "train.seconds", "above 0"),
+        *((given is None or given > 0, f"train.{key}", "above 0") for key in BUDGETS[1:] for given in [getattr(config.train, key)]),
+        (config.extra.amount > 0, "extra.amount", "above 0"),
+        (not config.extra.augment or config.extra.name == "copies", "extra.augment", "given with extra.name=copies alone"),
+        (
+            config.extra.name == "none" or not config.train.validation,
+            "train.validation",
+            "0 with extra images, which are made from those held out too",
+        ),
         (0 <= config.train.validation < 1, "train.validation", "in [0, 1)"),
         (config.train.validate_every >= 0, "train.validate_every", "0 or more"),
         (
@@ -502,7 +531,7 @@ def _check_values(config: Config) -> None:
 
 
 DATA = ("subset", "full", "overlap")  # the last: the subset, and of the full set what is read meanwhile
-BUDGETS = ("steps", "epochs", "seconds")
+BUDGETS = ("steps", "epochs", "passes", "seconds")
 
 
 def _check_phase(phase: dict[str, Any]) -> None:
@@ -516,7 +545,7 @@ def _check_phase(phase: dict[str, Any]) -> None:
     amount = phase[budgets[0]] if len(budgets) == 1 else None
     fine = isinstance(amount, int | float) and not isinstance(amount, bool) and 0 < amount < math.inf
     if "data" not in phase or not fine or (budgets == ["steps"] and not isinstance(amount, int)):
-        raise InputError(f"{about}: needs data ({', '.join(DATA)}) and one of steps, epochs, seconds above 0.")
+        raise InputError(f"{about}: needs data ({', '.join(DATA)}) and one of {', '.join(BUDGETS)} above 0.")
     if "sampler" in phase:
         _check_sampler(about, phase)
 
