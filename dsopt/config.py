@@ -235,6 +235,7 @@ class GenerateConfig(AdversarialConfig):
     noise: Literal["normal", "uniform"] = _key("normal", "their distribution: N(0, 1), or uniform in -1..1")
     encoder: Choice = _part(Choice, "of a variational autoencoder; its decoder is the generator", name="infogan_encoder")
     likelihood: Choice = _part(Choice, "of the real image where the decoder made another", name="bernoulli")
+    likelihood: Choice = _part(Choice, "of the real image where the decoder made another", name="bernoulli")
     beta: float = _key(1.0, "weight of the divergence in a variational autoencoder's loss")
     samples: int | None = _key(None, "images to make, the same number of each class; not given: as many as it learned from")
 

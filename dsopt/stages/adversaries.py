@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from dsopt.augment.differentiable import differentiable
-from dsopt.config import AdversarialConfig, Choice
+from dsopt.config import AdversarialConfig, Choice, GenerateConfig
 from dsopt.data.batches import Batch
 from dsopt.errors import InputError, unknown
 from dsopt.learners.adversarial import AdversarialLearner, Weighted
-from dsopt.registry import ADVERSARIAL, MODELS, TERMS
+from dsopt.learners.variational import VariationalLearner
+from dsopt.registry import ADVERSARIAL, LIKELIHOODS, MODELS, TERMS
 from dsopt.training.worker import Worker
 
 Kind = Literal["generator", "discriminator", "encoder", "colorizer"]
@@ -65,7 +66,6 @@ def check(section: str, settings: AdversarialConfig, generator: nn.Module, discr
         energy, low = MODELS.traits(judge).energy, MODELS.traits(judge).low
         normed = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in discriminator.modules())
         slopes = sorted(names & {"gradient_penalty", "r1"})
-        conditional = bool(generator.conditional), bool(discriminator.conditional)
         tells = settings.discriminator.options.get("condition") == "auxiliary"
         rules = [
             (not loss.energy or energy, f"loss.name={settings.loss.name}: needs an autoencoder as discriminator, {judge} is none."),
@@ -76,8 +76,8 @@ def check(section: str, settings: AdversarialConfig, generator: nn.Module, discr
                 "right is discriminator.options.norm=none.",
             ),
             (
-                conditional[0] == conditional[1],
-                f"generator.options.condition: {made} is told {_told(conditional[0])}, {judge} is told {_told(conditional[1])}; "
+                generator.conditional == discriminator.conditional,
+                f"generator.options.condition: {made} is told {_told(generator)}, {judge} is told {_told(discriminator)}; "
                 "both or none must be.",
             ),
             (tells == ("classification" in names), "discriminator.options.condition=auxiliary: goes with the term classification."),
@@ -88,8 +88,8 @@ def check(section: str, settings: AdversarialConfig, generator: nn.Module, discr
             raise InputError(f"{section}.{wrong}")
 
 
-def _told(conditional: bool) -> str:
-    return "the class" if conditional else "no class"
+def _told(network: nn.Module) -> str:
+    return "the class" if network.conditional else "no class"
 
 
 def build(
@@ -108,6 +108,45 @@ def build(
         discriminator = network(section, "discriminator", settings.discriminator, *judged)
     check(section, settings, generator, discriminator)
     return generator, discriminator
+
+
+def variational(
+    section: str, settings: GenerateConfig, size: Sequence[int], split: Callable[[Batch], tuple[Tensor, Any]], worker: Worker
+) -> VariationalLearner:
+    """What trains a variational autoencoder as the configuration says. Raises InputError as `autoencoder` does.
+
+    Args:
+        size: channels, pixels a side, classes.
+    """
+    return VariationalLearner(
+        *autoencoder(section, settings, size),
+        LIKELIHOODS.build(settings.likelihood.name, settings.likelihood.options),
+        split=split,
+        beta=settings.beta,
+        learning_rate=settings.learning_rate,
+        betas=(settings.beta1, settings.beta2),
+        average=settings.average,
+        precision=settings.precision,
+        device=worker.device,
+        world=worker.world,
+    )
+
+
+def autoencoder(section: str, settings: GenerateConfig, size: Sequence[int]) -> tuple[nn.Module, nn.Module]:
+    """The encoder and its decoder, a generator; checked. Raises InputError for networks and a likelihood that do not fit."""
+    decoder = network(section, "generator", settings.generator, *size, settings.latent)
+    encoder = network(section, "encoder", settings.encoder, *size, settings.latent)
+    low, likelihood = MODELS.traits(settings.generator.name).low, settings.likelihood.name
+    if LIKELIHOODS.traits(likelihood).low not in (None, low):
+        raise InputError(f"{section}.likelihood.name={likelihood}: needs images in 0..1, {settings.generator.name} makes {low}..1.")
+    if encoder.conditional != decoder.conditional:
+        raise InputError(
+            f"{section}.generator.options.condition: {settings.generator.name} is told {_told(decoder)}, "
+            f"{settings.encoder.name} is told {_told(encoder)}; both or none must be."
+        )
+    if settings.noise != "normal":
+        raise InputError(f"{section}.noise={settings.noise}: must be normal, the distribution of a variational autoencoder's code.")
+    return encoder, decoder
 
 
 def learner(

@@ -12,6 +12,12 @@ def constant(progress: float) -> float:
 
 
 @SCHEDULES.register
+def linear(progress: float, *, after: float = 0.0, floor: float = 0.0) -> float:
+    """The full rate for the share `after`, then a straight fall to `floor`, usual in adversarial training (arXiv:1802.05957)."""
+    return 1.0 if progress < after else floor + (1 - floor) * (1 - progress) / max(1 - after, 1e-9)
+
+
+@SCHEDULES.register
 def cosine(progress: float, *, warmup: float = 0.05, floor: float = 0.0) -> float:
     """Rise linearly over the first `warmup` share, then fall along half a cosine to `floor` (arXiv:1608.03983)."""
     if progress < warmup:
