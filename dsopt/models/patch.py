@@ -1,0 +1,56 @@
+"""The discriminator of a colorizer: it sees the lightness beside the colours and judges overlapping patches of the image."""
+
+import itertools
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from dsopt.losses.adversarial import Judgement
+from dsopt.models.initial import small_normal
+from dsopt.models.unet import SIZES
+from dsopt.registry import MODELS
+
+Norm = Literal["batch", "spectral", "none"]
+
+
+class Patch(nn.Module):
+    """Every number of the last map judges the patch that it sees (Isola et al. 2017, arXiv:1611.07004, section 3.2.2)."""
+
+    conditional = True  # on the lightness
+
+    def __init__(self, channels: int, width: int, halvings: int, norm: Norm) -> None:
+        super().__init__()
+        wrap = spectral_norm if norm == "spectral" else lambda layer: layer
+        widths = [width * min(2**i, 8) for i in range(halvings + 1)]
+        modules: list[nn.Module] = [wrap(nn.Conv2d(channels + 1, width, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)]
+        for i, (inputs, outputs) in enumerate(itertools.pairwise(widths), 1):
+            stride = 2 if i < halvings else 1
+            modules.append(wrap(nn.Conv2d(inputs, outputs, 4, stride=stride, padding=1, bias=norm != "batch")))
+            modules += [*([nn.BatchNorm2d(outputs)] if norm == "batch" else []), nn.LeakyReLU(0.2)]
+        self.body = nn.Sequential(*modules)
+        self.score = wrap(nn.Conv2d(widths[-1], 1, 4, padding=1))
+
+    def forward(self, images: Float[Tensor, "b c h w"], lightness: Float[Tensor, "b 1 h w"]) -> Judgement:
+        features = self.body(torch.cat([lightness, images], 1))
+        return Judgement(self.score(features).flatten(1), features=features.flatten(1))
+
+
+@MODELS.register(kind="discriminator", input_size=None, low=-1.0, sizes=SIZES, energy=False, told="lightness")
+def patch_discriminator(
+    channels: int,
+    size: int,
+    classes: int,
+    *,
+    width: int = 64,
+    halvings: int | None = None,
+    norm: Literal["batch", "spectral", "none"] = "batch",
+) -> nn.Module:
+    """The discriminator of pix2pix (Isola et al. 2017, arXiv:1611.07004, appendix 6.1.2), for 32 to 256 pixels.
+
+    A patch has 16, 34 or 70 pixels after 1, 2 or 3 `halvings`; not given: 34 for images of 32, 70 for larger ones. A gradient
+    penalty needs norm=none or spectral.
+    """
+    return small_normal(Patch(channels, width, halvings or (2 if size == 32 else 3), norm))
