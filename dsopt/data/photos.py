@@ -22,6 +22,7 @@ _WRITTEN: dict[str, dict[str, Any]] = {
     ".bmp": {"format": "BMP"},
     ".ppm": {"format": "PPM"},
 }
+KINDS = tuple(_WRITTEN)
 _TRANSPARENT = ("PNG", "WEBP", "TIFF")
 
 
