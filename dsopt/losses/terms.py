@@ -1,7 +1,8 @@
 """What is added to an adversarial loss: penalties of the discriminator, and more wishes of the generator.
 
-A term is `(context) -> scalar`; its weight stands in the configuration. It is registered with the `side` it is added to:
-"discriminator", "generator" or "both". All are means over the batch and over pixels, so that weights do not depend on sizes.
+A term is `(context) -> scalar`; its weight stands in the configuration. It is registered with the `side` it is added to
+("discriminator", "generator" or "both"), and with what it `needs`: a "judge", "labels". All are means over the batch and over
+pixels, so that weights do not depend on sizes.
 """
 
 from collections.abc import Callable
@@ -10,10 +11,11 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from dsopt.errors import unknown
 from dsopt.losses.adversarial import Judgement
-from dsopt.registry import TERMS
+from dsopt.registry import MODELS, TERMS
 
 
 class Context(NamedTuple):
@@ -31,7 +33,7 @@ class Context(NamedTuple):
 Term = Callable[[Context], Tensor]
 
 
-@TERMS.register(side="discriminator")
+@TERMS.register(side="discriminator", needs=["judge"])
 def gradient_penalty(*, target: float = 1.0) -> Term:
     """How far the slope of the score is from `target`, at a random point between each real and made image (WGAN-GP, Gulrajani et
     al. 2017, arXiv:1704.00028, eq. 3). The authors' weight is 10; batch normalisation, where an image's score depends on the
@@ -45,7 +47,7 @@ def gradient_penalty(*, target: float = 1.0) -> Term:
     return term
 
 
-@TERMS.register(side="discriminator")
+@TERMS.register(side="discriminator", needs=["judge"])
 def r1() -> Term:
     """Half the squared slope of the score at real images (Mescheder et al. 2018, arXiv:1801.04406, eq. 9); weights are 1 to 10."""
 
@@ -62,7 +64,7 @@ def slopes(context: Context, images: Tensor) -> Float[Tensor, "b d"]:
     return slope.flatten(1)
 
 
-@TERMS.register(side="generator")
+@TERMS.register(side="generator", needs=["judge"])
 def pull_away() -> Term:
     """The mean squared cosine between the features of different made images, so that they differ (EBGAN-PT, Zhao et al. 2017,
     arXiv:1609.03126, eq. 4). With the square of the equation, which the colorization study's own code lacks; its weight is 0.1."""
@@ -76,7 +78,7 @@ def pull_away() -> Term:
     return term
 
 
-@TERMS.register(side="generator")
+@TERMS.register(side="generator", needs=["judge"])
 def feature_matching() -> Term:
     """The squared distance between the mean features of real and made images (Salimans et al. 2016, arXiv:1606.03498, section 3.1),
     here the mean over features."""
@@ -89,14 +91,14 @@ def feature_matching() -> Term:
     return term
 
 
-@TERMS.register(side="generator")
+@TERMS.register(side="generator", needs=[])
 def l1() -> Term:
     """The mean absolute difference from the real image of the same condition (pix2pix, Isola et al. 2017, arXiv:1611.07004, eq. 3;
     the colorization study, section 4). Their weight is 100."""
     return lambda context: (context.fake - context.real).abs().mean()
 
 
-@TERMS.register(side="generator")
+@TERMS.register(side="generator", needs=[])
 def l2() -> Term:
     """The mean squared difference from the real image of the same condition (colorization study, section 4).
 
@@ -105,7 +107,7 @@ def l2() -> Term:
     return lambda context: (context.fake - context.real).square().mean()
 
 
-@TERMS.register(side="both")
+@TERMS.register(side="both", needs=["judge", "labels"])
 def classification() -> Term:
     """Cross-entropy of the classes that the discriminator tells, of real and of made images (AC-GAN, Odena et al. 2017,
     arXiv:1610.09585, eq. 3). For a discriminator with condition=auxiliary."""
@@ -115,6 +117,52 @@ def classification() -> Term:
         return torch.stack([F.cross_entropy(logits, context.condition) for logits in told if logits is not None]).sum()
 
     return term
+
+
+@TERMS.register(side="generator", needs=["labels"])
+def gradient_difference(*, network: str = "convnet") -> Term:
+    """How far the slope of a fresh classifier's loss at made images is from that at real ones of their classes (thesis, eq. 4.4).
+
+    `network` is drawn anew at each step, and sees images resized to its own size. The thesis adds it to the discriminator's loss,
+    where it depends on no weight that the step changes; here it is the generator's.
+    """
+
+    _check_classifier(network)
+
+    def term(context: Context) -> Tensor:
+        judge = _fresh(network, context)
+        real = _loss_slopes(judge, context.real.detach().requires_grad_(), context.condition).detach()
+        return (_loss_slopes(judge, context.fake, context.condition) - real).norm(dim=1).mean()
+
+    return term
+
+
+@TERMS.register(side="generator", needs=["labels"])
+def gradient_magnitude(*, network: str = "convnet") -> Term:
+    """The negative of the slope of a fresh classifier's loss at made images, so that they teach faster (thesis, eq. 4.5).
+
+    As of `gradient_difference`.
+    """
+    _check_classifier(network)
+    return lambda context: -_loss_slopes(_fresh(network, context), context.fake, context.condition).norm(dim=1).mean()
+
+
+def _check_classifier(name: str) -> None:
+    valid = [model for model in MODELS.names() if MODELS.traits(model).kind == "classifier" and MODELS.traits(model).input_size]
+    if name not in valid:
+        raise unknown("classifier", name, valid)
+
+
+def _fresh(name: str, context: Context) -> nn.Module:
+    """A classifier with new weights and with no more classes than the batch has."""
+    network = MODELS.build(name)(context.real.shape[1], int(context.condition.max()) + 1).to(context.real.device)
+    return nn.Sequential(nn.Upsample(size=MODELS.traits(name).input_size, mode="bilinear"), network)
+
+
+def _loss_slopes(network: nn.Module, images: Tensor, labels: Tensor) -> Float[Tensor, "b d"]:
+    """The gradient of every image's cross-entropy by its pixels; can itself be differentiated."""
+    (slope,) = torch.autograd.grad(F.cross_entropy(network(images), labels, reduction="sum"), images, create_graph=True)
+    return slope.flatten(1)
 
 
 def _features(judgement: Judgement | None) -> Tensor:

@@ -56,7 +56,7 @@ def check(section: str, settings: AdversarialConfig, generator: nn.Module, discr
     loss = ADVERSARIAL.build(settings.loss.name, settings.loss.options)()
     chosen, judge, made = terms(section, settings), settings.discriminator.name, settings.generator.name
     if discriminator is None:
-        wanting = [term.name for term in chosen if term.name not in ("l1", "l2")]
+        wanting = [term.name for term in chosen if "judge" in TERMS.traits(term.name).needs]
         rules = [
             (not wanting, f"terms: {', '.join(wanting)} needs a discriminator, which loss.name=none has not."),
             (chosen, "loss.name=none: needs a term to learn from, such as terms=[{name: l1, weight: 100}]."),
@@ -65,7 +65,8 @@ def check(section: str, settings: AdversarialConfig, generator: nn.Module, discr
         names = {term.name for term in chosen}
         energy, low = MODELS.traits(judge).energy, MODELS.traits(judge).low
         normed = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in discriminator.modules())
-        slopes = sorted(names & {"gradient_penalty", "r1"})
+        slopes, labelled = sorted(names & {"gradient_penalty", "r1"}), [n for n in names if "labels" in TERMS.traits(n).needs]
+        told = _told(generator, made), _told(discriminator, judge)
         tells = settings.discriminator.options.get("condition") == "auxiliary"
         rules = [
             (not loss.energy or energy, f"loss.name={settings.loss.name}: needs an autoencoder as discriminator, {judge} is none."),
@@ -76,9 +77,12 @@ def check(section: str, settings: AdversarialConfig, generator: nn.Module, discr
                 "right is discriminator.options.norm=none.",
             ),
             (
-                generator.conditional == discriminator.conditional,
-                f"generator.options.condition: {made} is told {_told(generator)}, {judge} is told {_told(discriminator)}; "
-                "both or none must be.",
+                told[0] == told[1] or told == ("the lightness", "no class"),  # as in the colorization study's energy model
+                f"generator.options.condition: {made} is told {told[0]}, {judge} is told {told[1]}; both or none must be.",
+            ),
+            (
+                not labelled or generator.conditional,
+                f"terms: {', '.join(labelled)} needs the class, which {made} is not told; see generator.options.condition.",
             ),
             (tells == ("classification" in names), "discriminator.options.condition=auxiliary: goes with the term classification."),
             (low in (None, MODELS.traits(made).low), f"discriminator.name={judge}: black is {low} there, and not in {made}."),
@@ -88,8 +92,8 @@ def check(section: str, settings: AdversarialConfig, generator: nn.Module, discr
             raise InputError(f"{section}.{wrong}")
 
 
-def _told(network: nn.Module) -> str:
-    return "the class" if network.conditional else "no class"
+def _told(network: nn.Module, name: str) -> str:
+    return f"the {getattr(MODELS.traits(name), 'told', 'class')}" if network.conditional else "no class"
 
 
 def build(
@@ -140,10 +144,9 @@ def autoencoder(section: str, settings: GenerateConfig, size: Sequence[int]) -> 
     if LIKELIHOODS.traits(likelihood).low not in (None, low):
         raise InputError(f"{section}.likelihood.name={likelihood}: needs images in 0..1, {settings.generator.name} makes {low}..1.")
     if encoder.conditional != decoder.conditional:
-        raise InputError(
-            f"{section}.generator.options.condition: {settings.generator.name} is told {_told(decoder)}, "
-            f"{settings.encoder.name} is told {_told(encoder)}; both or none must be."
-        )
+        made, coded = settings.generator.name, settings.encoder.name
+        told = f"{made} is told {_told(decoder, made)}, {coded} is told {_told(encoder, coded)}"
+        raise InputError(f"{section}.generator.options.condition: {told}; both or none must be.")
     if settings.noise != "normal":
         raise InputError(f"{section}.noise={settings.noise}: must be normal, the distribution of a variational autoencoder's code.")
     return encoder, decoder

@@ -1,0 +1,163 @@
+"""What every adversarial loss, term, generator and discriminator promises; a new one is tested by being there."""
+
+import io
+
+import pytest
+import torch
+
+from dsopt.config import AdversarialConfig, Choice
+from dsopt.data.batches import Batch
+from dsopt.learners.adversarial import AdversarialLearner
+from dsopt.registry import ADVERSARIAL, MODELS, TERMS
+from dsopt.seeds import derive
+from dsopt.stages import adversaries
+from dsopt.training.loop import Learner
+from dsopt.training.worker import Worker
+
+SIZE, CLASSES, LATENT = 8, 3, 5
+GENERATORS = [name for name in MODELS.names() if MODELS.traits(name).kind == "generator"]
+DISCRIMINATORS = [
+    name for name in MODELS.names() if MODELS.traits(name).kind == "discriminator" and "condition" in MODELS.defaults(name)
+]
+CONDITIONS = [(name, "batch_norm" if name == "sngan_generator" else "concat") for name in GENERATORS]
+
+
+def settings(generator: str, discriminator: str, loss: str = "hinge", told=("none", "none"), **more) -> AdversarialConfig:
+    """Tiny networks."""
+    judge = {"width": 5, "condition": told[1], **more.pop("judge", {})}
+    return AdversarialConfig(
+        generator=Choice(generator, {"width": 4, "condition": told[0]}),
+        discriminator=Choice(discriminator, judge),
+        loss=Choice(loss),
+        learning_rate=0.01,
+        **more,
+    )
+
+
+def learner(given: AdversarialConfig) -> AdversarialLearner:
+    torch.manual_seed(0)
+    made = adversaries.build("generate", given, "generator", (1, SIZE, CLASSES, LATENT), (1, SIZE, CLASSES))
+    conditional, low = made[0].conditional, MODELS.traits(given.generator.name).low
+    return adversaries.learner(
+        "generate",
+        given,
+        made,
+        lambda batch: (batch.images * (1 - low) + low, batch.labels if conditional else None),
+        lambda count, random: torch.randn(count, LATENT, generator=random),
+        Worker(),
+    )
+
+
+def batch(step: int) -> Batch:
+    random = torch.Generator().manual_seed(step)
+    images = torch.rand(6, 1, SIZE, SIZE, generator=random).contiguous(memory_format=torch.channels_last)
+    return Batch(images, torch.randint(0, CLASSES, (6,), generator=random), derive(step))
+
+
+def steps(found: AdversarialLearner, start: int, stop: int) -> list[dict[str, float]]:
+    """As the loop takes them."""
+    numbers = []
+    for step in range(start, stop):
+        torch.manual_seed(derive(batch(step).seed, 0))
+        numbers.append({name: float(value) for name, value in found.update(batch(step)).items()})
+    return numbers
+
+
+def weights(found: AdversarialLearner) -> dict[str, torch.Tensor]:
+    return {f"{name}.{key}": p.detach().clone() for name, n in found.networks.items() for key, p in n.named_parameters()}
+
+
+def assert_learns(given: AdversarialConfig, steps_taken: int = 3) -> list[dict[str, float]]:
+    """Both networks move, all numbers are finite, and a run that was interrupted goes on to the last bit."""
+    whole = learner(given)
+    assert isinstance(whole, Learner)
+    before = weights(whole)
+    expected = steps(whole, 0, steps_taken)
+    after = weights(whole)
+    assert all(
+        torch.isfinite(torch.tensor(list(row.values()))).all() and {"loss", "generator_loss"} <= set(row) for row in expected
+    )
+    for name in whole.networks:
+        moved = [not torch.equal(before[key], after[key]) for key in before if key.startswith(f"{name}.")]
+        assert sum(moved) > len(moved) / 2, name
+    first = learner(given)
+    begun = steps(first, 0, 1)
+    buffer = io.BytesIO()
+    torch.save(first.state_dict(), buffer)
+    buffer.seek(0)
+    resumed = learner(given)
+    resumed.load_state_dict(torch.load(buffer, weights_only=True))
+    torch.rand(3)
+    assert begun + steps(resumed, 1, steps_taken) == expected
+    assert all(torch.equal(value, after[key]) for key, value in weights(resumed).items())
+    noise, labels = torch.randn(4, LATENT), torch.tensor([0, 1, 2, 0])
+    made = whole.make(noise, labels)
+    assert (
+        made.shape == (4, 1, SIZE, SIZE) and float(made.min()) >= MODELS.traits(given.generator.name).low and float(made.max()) <= 1
+    )
+    torch.testing.assert_close(resumed.make(noise, labels), made, rtol=0, atol=0)
+    return expected
+
+
+def test_there_are_those_of_the_papers():
+    assert {"non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "energy", "none"} <= set(ADVERSARIAL.names())
+    assert {"gradient_penalty", "r1", "pull_away", "l1", "l2", "feature_matching", "classification"} <= set(TERMS.names())
+
+
+def pairs() -> list[tuple[str, str]]:
+    losses = {name: ADVERSARIAL.build(name)() for name in ADVERSARIAL.names() if name != "none"}
+    return [
+        (name, judge) for name, loss in losses.items() for judge in DISCRIMINATORS if MODELS.traits(judge).energy == loss.energy
+    ]
+
+
+@pytest.mark.parametrize("loss, judge", pairs())
+def test_a_loss_with_a_discriminator(loss, judge):
+    assert_learns(settings("dcgan_generator", judge, loss))
+
+
+@pytest.mark.parametrize("generator, condition", CONDITIONS)
+def test_a_generator_that_is_told_the_class(generator, condition):
+    assert_learns(settings(generator, "dcgan_discriminator", told=(condition, "projection")))
+
+
+@pytest.mark.parametrize("judge", DISCRIMINATORS)
+def test_a_discriminator_that_is_told_the_class(judge):
+    told = "projection" if "projection" in str(MODELS.function(judge).__annotations__["condition"]) else "concat"
+    loss = "energy" if MODELS.traits(judge).energy else "hinge"
+    assert_learns(settings("dcgan_generator", judge, loss, ("batch_norm", told)))
+
+
+@pytest.mark.parametrize("term", TERMS.names())
+def test_a_term(term):
+    more = {"terms": [{"name": term, "weight": 0.5}]}
+    if term in ("l1", "l2"):
+        rows = assert_learns(settings("dcgan_generator", "dcgan_discriminator", "none", **more))
+    elif term == "classification":
+        rows = assert_learns(settings("dcgan_generator", "dcgan_discriminator", told=("concat", "auxiliary"), **more))
+    else:
+        told = ("concat", "projection")
+        rows = assert_learns(settings("dcgan_generator", "dcgan_discriminator", told=told, judge={"norm": "none"}, **more))
+    keys = {key for key in rows[0] if term in key}
+    assert len({row[key] for row in rows for key in keys}) > 1
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"discriminator_steps": 2},
+        {"eager_steps": 3},
+        {"clip": 0.01},
+        {"optimizer": "rmsprop"},
+        {"average": 0.0},
+        {"precision": "bf16"},
+        {"differentiable": ["colour", "translation", "cutout"]},
+    ],
+)
+def test_a_way_of_training(more):
+    assert_learns(settings("dcgan_generator", "dcgan_discriminator", **more), 4)
+
+
+@pytest.mark.parametrize("family", [ADVERSARIAL, TERMS])
+def test_it_is_documented(family):
+    assert all(family.summary(name) for name in family.names())
