@@ -11,13 +11,17 @@ from dsopt.config import Config, load
 from dsopt.errors import InputError
 from dsopt.registry import Registry
 
+ADVERSARIES = ["dcgan_generator", "dcgan_discriminator", "infogan_encoder", "unet", "patch_discriminator"]
 FAMILIES = {
+    "ADVERSARIAL": ["non_saturating"],
     "AUGMENTATIONS": ["crop", "flip", "brightness", "contrast"],
     "DATASETS": ["digits", "cifar10"],
+    "LIKELIHOODS": ["bernoulli"],
     "LOSSES": ["squared_error", "wasserstein"],
-    "MODELS": ["autoencoder", "classifier24", "lenet"],
+    "MODELS": ["autoencoder", "classifier24", "lenet", *ADVERSARIES],
     "SCHEDULES": ["cosine", "constant"],
     "SELECTORS": ["top_activation", "random", "random_balanced"],
+    "TERMS": ["l1"],
 }
 
 
@@ -30,7 +34,8 @@ def _families(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         fake = Registry("tests_of_nothing", f"kind of {family.lower()}")
         monkeypatch.setattr(fake, "names", lambda fake=fake: sorted(fake._functions))
         for name in names:
-            fake.register(function(name), kind="autoencoder" if name == "autoencoder" else "classifier")
+            kind = name if name == "autoencoder" else "another" if name in ADVERSARIES else "classifier"
+            fake.register(function(name), kind=kind)
         monkeypatch.setattr(registry, family, fake)
 
 
@@ -203,6 +208,16 @@ def test_later_wins(presets: Path) -> None:
     assert load(["preset=other", "preset=small"], presets).seed == 3
     assert load(["train.steps=9", "preset=small"], presets).train.steps == 9  # the command line wins wherever it stands
     assert load(["preset=small", "train.steps=9"], presets).train.steps == 9
+
+
+def test_presets_in_rows_of_a_sweep(presets: Path) -> None:
+    config = load(["sweep.rows={A: [train.steps=7, preset=small], B: null}", "sweep.also=[[preset=small]]"], presets)
+    small = ["train.steps=5", "select.budget=10"]
+    assert config.sweep.rows == {"A": [*small, "train.steps=7"]} and config.sweep.also == [small]
+    told = refused("sweep.rows.A=[preset=smal]", presets=presets)
+    assert told.startswith("sweep.rows.A: preset 'smal' is not known. Did you mean 'small'?")
+    for wrong in ("sweep.rows.A=small", "sweep.rows.A=[small]", "sweep.rows.A=[{a: 1}]", "sweep.also=[[small]]"):
+        assert "must be a list of overrides" in refused(wrong, presets=presets)
 
 
 def test_wrong_presets_are_told(presets: Path) -> None:

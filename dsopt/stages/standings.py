@@ -19,8 +19,8 @@ EVERY = 10.0  # seconds between two lines on the whole sweep
 
 def name(trial: Trial) -> str:
     """A trial in one line, as one would type it."""
-    words = "full data + choosing" if trial.equal_cost else " ".join(trial.overrides)
-    return f"{words} seed={trial.seed}".strip()
+    words = ["full data + choosing"] if trial.equal_cost else [trial.row, *trial.overrides]
+    return " ".join(filter(None, [*words, f"seed={trial.seed}"]))
 
 
 def accuracy(stage: Stage) -> float:

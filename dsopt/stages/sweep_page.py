@@ -18,6 +18,7 @@ from dsopt.storage import METRICS, Stage, Table, versions, write_bytes, write_ta
 
 TRIALS = pa.schema(
     [
+        ("row", pa.string()),
         ("overrides", pa.list_(pa.string())),
         ("equal_cost", pa.bool_()),
         ("seed", pa.int64()),
@@ -84,7 +85,8 @@ def _listed(trial: Planned, standings: Standings) -> dict[str, Any]:
     """A row of the trials file."""
     standing = standings.runs[trial.run.stage.hash]
     row = {
-        "overrides": list(trial.trial.overrides),
+        "row": trial.trial.row,
+        "overrides": list(trial.trial.all),
         "equal_cost": trial.trial.equal_cost,
         "seed": trial.trial.seed,
         "status": standing.status,

@@ -22,19 +22,22 @@ def infos(trials: Sequence[Planned], done: Iterable[Planned]) -> list[RunInfo]:
     Args:
         trials: all of them, whose overrides are the columns.
     """
-    keys = list(dict.fromkeys(key for trial in trials for key in _overridden(trial) if key != "select.name"))
+    named = any(trial.trial.row for trial in trials)
+    keys = list(dict.fromkeys(key for trial in trials for key in _overridden(trial) if named or key != "select.name"))
     found: dict[tuple[str, str], RunInfo] = {}
     for trial in done:
         settings = {_short(key, keys): _cell(trial, key) for key in keys}
-        row = ", ".join([trial.row.title, *(f"{key} {value}" for key, value in settings.items() if value != "–")])
+        title = trial.trial.row or trial.row.title
+        row = ", ".join([title, *(f"{key} {value}" for key, value in settings.items() if value != "–")])
         info = vars(report.info(trial.row, trial.trial.seed, trial.run.stage))
-        info |= {"row": row, "settings": {"training data": trial.row.title} | settings}
+        info |= {"row": row, "settings": {"row" if named else "training data": title} | settings}
+        info |= {"method": trial.trial.row} if trial.trial.row else {}
         found[row, info["run"]] = RunInfo(**info)
     return list(found.values())
 
 
 def lines(config: Config, trials: Sequence[Planned], standings: Standings) -> bytes | None:
-    """The figure over `sweep.x`, a line for every combination of the grid's other keys; None where there is no grid."""
+    """The figure over `sweep.x`, a line for every row and combination of the grid's other keys; None where there is no grid."""
     grid = [key for key, _ in leaves("sweep.grid", config.sweep.grid)]
     if config.sweep.searcher != "grid" or not grid:
         return None
@@ -50,7 +53,8 @@ def lines(config: Config, trials: Sequence[Planned], standings: Standings) -> by
             more = [text for text in trial.trial.overrides if text != "train.split=0"]
             beside.setdefault(", ".join([trial.row.title, *more]), []).append(standing.accuracy)
         else:
-            line = ", ".join(_named(key, _value(trial.config, key), others) for key in others) or "the grid"
+            words = [trial.trial.row, *(_named(key, _value(trial.config, key), others) for key in others)]
+            line = ", ".join(filter(None, words)) or "the grid"
             series.setdefault(line, {}).setdefault(_value(trial.config, x), []).append(standing.accuracy)
     if not series:
         return None

@@ -24,12 +24,22 @@ class Trial:
     """One training run of a sweep.
 
     Args:
+        overrides: its place in the grid, or what a row beside the grid says.
         equal_cost: the run on full data that is given the seconds of choosing on top.
+        row: one of `sweep.rows`, by name.
+        given: the overrides of that row, which come first.
     """
 
     overrides: tuple[str, ...]
     seed: int
     equal_cost: bool = False
+    row: str = ""
+    given: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """What makes it from the base configuration."""
+        return self.given + self.overrides
 
 
 @dataclass(frozen=True)
@@ -45,8 +55,8 @@ class Planned:
 
 def plans(config: Config, trials: Sequence[Trial]) -> list[Planned]:
     """What every trial takes. Raises InputError if any override is wrong."""
-    own = {overrides: variant(config, overrides) for overrides in dict.fromkeys(trial.overrides for trial in trials)}
-    return [plan(own[trial.overrides], trial) for trial in trials]
+    own = {overrides: variant(config, overrides) for overrides in dict.fromkeys(trial.all for trial in trials)}
+    return [plan(own[trial.all], trial) for trial in trials]
 
 
 def plan(own: Config, trial: Trial) -> Planned:
@@ -74,19 +84,18 @@ def expand(config: Config) -> list[Trial]:
         InputError: nothing to sweep over, a key that a sweep cannot vary, or values that are not a list.
     """
     sweep = config.sweep
-    if sweep.searcher == "grid":
-        grid = dict(leaves("sweep.grid", sweep.grid))
-        rows = [tuple(map(override, grid, values)) for values in itertools.product(*grid.values())] if grid else []
-    else:
-        rows = []
+    grid = dict(leaves("sweep.grid", sweep.grid)) if sweep.searcher == "grid" else {}
+    points = [tuple(map(override, grid, values)) for values in itertools.product(*grid.values())] if grid or sweep.rows else []
+    named = {name: tuple(row) for name, row in sweep.rows.items()} or {"": ()}
     also = [tuple(row) for row in sweep.also]
-    for row in also:
+    for where, row in [("sweep.also", row) for row in also] + [(f"sweep.rows.{name}", row) for name, row in named.items()]:
         for text in row:
-            _check_key(f"sweep.also: {text}", text.partition("=")[0])
+            _check_key(f"{where}: {text}", text.partition("=")[0])
     seeds = range(config.seed, config.seed + sweep.seeds)
     if sweep.equal_cost and ("train.split=0",) not in also:
         also = [("train.split=0",), *also]  # its speed tells how many steps the seconds of choosing are
-    trials = [Trial(row, seed) for row in (*also, *rows) for seed in seeds]
+    trials = [Trial(row, seed) for row in also for seed in seeds]
+    trials += [Trial(point, seed, row=row, given=given) for row, given in named.items() for point in points for seed in seeds]
     trials += [Trial(("train.split=0",), seed, equal_cost=True) for seed in seeds if sweep.equal_cost]
     if sweep.searcher == "random":
         ranges, drawn = space(config), random.Random(config.seed)

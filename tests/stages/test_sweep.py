@@ -53,6 +53,47 @@ def test_rows_beside_the_grid() -> None:
     assert found == [Trial(("train.split=0",), 0), Trial(("train.split=1",), 0), Trial(("train.split=0",), 0, equal_cost=True)]
 
 
+ROWS = "sweep.rows={FEW: [select.name=random, train.steps=4], MANY: [preset=many, train.steps=9]}"
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    (tmp_path / "many.yaml").write_text("- select.name=random_balanced\n- train.steps=400\n")
+    return tmp_path
+
+
+def test_named_rows_at_every_point_of_the_grid(many: Path) -> None:
+    def rows(*more: str) -> list[tuple]:
+        config = configuration.load([*TINY, ROWS, "sweep.seeds=1", *more], many)
+        found = trials.plans(config, trials.expand(config))
+        return [(p.trial.row, p.config.select.name, p.config.train.steps, p.config.select.budget) for p in found]
+
+    assert rows("sweep.grid.select.budget=[10,20]", "train.split=1") == [
+        *(("FEW", "random", 4, budget) for budget in (10, 20)),
+        *(("MANY", "random_balanced", 9, budget) for budget in (10, 20)),
+    ]
+    assert rows("sweep.rows.MANY=null", "sweep.also=[[preset=many]]") == [
+        ("", "random_balanced", 400, 50),
+        ("FEW", "random", 4, 50),
+    ]
+
+
+def test_named_rows_have_their_names_in_table_and_page(many: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    threads = torch.get_num_threads()
+    arguments = [f"storage={many}/runs", *TINY, ROWS, "sweep.grid.select.budget=[10,20]", "train.split=1", "sweep.seeds=1"]
+    sweep.sweep(configuration.load(arguments, many))
+    torch.set_num_threads(threads)
+    output = capsys.readouterr().out
+    table = [line.split()[:4] for line in output.split("\n\n")[-2].splitlines()]
+    assert table[0][:3] == ["row", "budget", "n"] and table[2:6] == [
+        [name, budget, "1", budget] for name in ("FEW", "MANY") for budget in ("10", "20")
+    ]
+    assert "trial 1/4" in output and "FEW select.budget=10 seed=0: " in output
+    rows = listed(many / "runs")
+    assert [row["row"] for row in rows] == ["FEW", "FEW", "MANY", "MANY"]
+    assert rows[3]["overrides"] == ["select.name=random_balanced", "train.steps=400", "train.steps=9", "select.budget=20"]
+
+
 def test_null_takes_a_key_out_and_any_value_comes_through() -> None:
     config = load("runs", *GRID, "sweep.grid.train.split=null", "sweep.grid.train.augment=[[crop],[]]", "sweep.seeds=1")
     planned = trials.plans(config, trials.expand(config))
@@ -82,6 +123,8 @@ def test_what_a_preset_grids_can_be_a_dotted_key_too() -> None:
         (["sweep.grid.cluster.workers=[1]"], "cannot be swept"),
         (["sweep.grid.train.split=[0]", "sweep.also=[[train.stepz=3]]"], "Did you mean 'steps'"),
         (["sweep.grid.train.split=[0]", "sweep.also=[[seed=3]]"], "sweep.seeds"),
+        (["sweep.rows={A: [train.stepz=3]}"], "Did you mean 'steps'"),
+        (["sweep.rows={A: [sweep.seeds=3]}"], "sweep.rows.A: sweep.seeds=3: sweep.seeds cannot be swept"),
         (["sweep.grid.train.split=[0]", "sweep.x=train.splt"], "Did you mean 'train.split'"),
         (["sweep.grid.train.split=[0]", "sweep.seeds=0"], "at least 1"),
         (["sweep.grid.train.split=[0]", "sweep.title=a/b"], "a word"),
