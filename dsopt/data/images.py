@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+import torch.nn.functional as F
 import torchvision  # noqa: F401  loads torch.ops.image
 from jaxtyping import Float32, Int32, Int64, UInt8
 from PIL import Image
@@ -140,6 +141,22 @@ def _png(image: UInt8[Tensor, "c h w"]) -> bytes:
     sink = io.BytesIO()
     Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(sink, "PNG")
     return sink.getvalue()
+
+
+def joined(images: Images, others: Images, classes: int) -> Images:
+    """Two sets of images one after the other; where only one has soft labels, labels of the other become probabilities.
+
+    Ids of the others become negative: no image as ingested has such, so they stay distinct.
+
+    Raises:
+        InputError: images of different sizes.
+    """
+    if images.images.shape[1:] != others.images.shape[1:]:
+        raise _differs(images.ids[0], images.images.shape[1:], others.ids[0], others.images.shape[1:])
+    pixels = torch.cat([each.images.permute(0, 2, 3, 1) for each in (images, others)]).permute(0, 3, 1, 2)
+    soft = [F.one_hot(each.labels, classes).float() if each.soft is None else each.soft for each in (images, others)]
+    probabilities = None if images.soft is None and others.soft is None else torch.cat(soft)
+    return Images(torch.cat([images.ids, -1 - others.ids]), pixels, torch.cat([images.labels, others.labels]), probabilities)
 
 
 Watch = Callable[[Images, int], None]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dsopt.augment.inputs import make_inputs
@@ -12,7 +12,7 @@ from dsopt.data.images import load
 from dsopt.errors import InputError
 from dsopt.learners.parts import bare
 from dsopt.registry import SCHEDULES
-from dsopt.stages import autoencoder, feeding, ingest, proxy, select
+from dsopt.stages import autoencoder, extra, feeding, ingest, proxy, select
 from dsopt.stages.feeding import Feeder
 from dsopt.stages.step import Step
 from dsopt.stages.training import Run, classifier_learner, finish, fit_run
@@ -21,7 +21,7 @@ from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker
 
 # What of `train` does not shape the run besides its phases.
-_ELSEWHERE = ("learner", "subset", "split", "overlap", "phases", "steps", "epochs", "seconds")
+_ELSEWHERE = ("learner", "subset", "split", "overlap", "phases", "steps", "epochs", "passes", "seconds")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Row:
 
     Args:
         extra: a selection whose cost in seconds is given to training on top of the budget.
+        added: images made from the subset, or without one from all, that are trained on beside these.
     """
 
     title: str
@@ -38,18 +39,28 @@ class Row:
     images: Stage
     subset: Stage | None = None
     extra: Stage | None = None
+    added: Stage | None = None
 
 
 def phases(train: TrainConfig, split: float) -> list[dict[str, Any]]:
     """The phases of a run: `train.phases` if given, else the budget divided at `split`."""
     if train.phases:
         return train.phases
-    key = "seconds" if train.seconds else "epochs" if train.epochs else "steps"
+    key = next((key for key in ("seconds", "epochs", "passes") if getattr(train, key)), "steps")
     budget = getattr(train, key)
     fast = round(split * budget) if key == "steps" else split * budget
     full = "overlap" if train.overlap and fast > 0 else "full"
     parts = [{"data": "subset", key: fast}, {"data": full, key: budget - fast}]
     return [part for part in parts if part[key] > 0]
+
+
+def beside(config: Config, row: Row, seed: int) -> tuple[Row, list[Step]]:
+    """A row of a comparison with the extra images made from its subset, or from all training images if it has none."""
+    if config.extra.name == "none":
+        return row, []
+    stage, steps = extra.images(config, row.subset or row.images, seed)
+    kind = "+".join([config.extra.name, *config.extra.augment])
+    return replace(row, title=f"{row.title} + {kind}", method=f"{row.method}+{kind}", added=stage), steps
 
 
 def scores(config: Config, split: float) -> tuple[dict[str, Stage], list[Step]]:
@@ -68,9 +79,11 @@ def run(config: Config, row: Row, seed: int, earlier: Stage | None = None) -> St
     """
     made_of = {key: value for key, value in plain(config.train).items() if key not in _ELSEWHERE}
     budget = phases(config.train, row.split)
-    feeding.check(budget, config.train)
+    feeding.check(budget, config.train, row.added is not None)
     made_of |= {"phases": budget, "seed": seed}
     inputs = {"images": row.images} | ({"subset": row.subset} if row.subset else {}) | scores(config, row.split)[0]
+    if row.added:
+        inputs |= {"added": row.added}
     if row.extra and earlier:
         inputs |= {"extra": row.extra, "earlier": earlier}
     stage = Stage(config.storage, "train", f"{config.data.name}-{row.method}", made_of, inputs)
@@ -88,8 +101,9 @@ def alone(config: Config) -> list[Step]:
         else:
             subset, steps = select.subset(config, config.select, config.seed)
             method = config.select.name
-    step = run(config, Row("classifier", method, config.train.split, images, subset), config.seed)
-    return [*steps, *scores(config, config.train.split)[1], Step(step.stage, _distribute, step.arguments, title=step.title)]
+    row, more = beside(config, Row("classifier", method, config.train.split, images, subset), config.seed)
+    step = run(config, row, config.seed)
+    return [*steps, *more, *scores(config, config.train.split)[1], Step(step.stage, _distribute, step.arguments, title=step.title)]
 
 
 def _distribute(stage: Stage, config: Config, seed: int, title: str) -> None:
@@ -107,10 +121,9 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
     inputs = make_inputs(settings.augment, size, settings.standardise)
     learner = classifier_learner(settings, table, seed, worker)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
-    budget = _with_extra(stage, list(stage.config["phases"]))
-    shares = _shares(budget, table.rows("train") / settings.batch_size)
     with closing(Feeder(stage, settings, seed, inputs, worker)) as feeder:
-        made = []
+        budget = _with_extra(stage, [_in_steps(phase, feeder, settings.batch_size) for phase in stage.config["phases"]])
+        shares, made = _shares(budget, table.rows("train") / settings.batch_size), []
         for index, phase in enumerate(budget):
             steps, seconds = _length(phase, table.rows("train"), settings.batch_size)
             feed = feeder(index, phase, steps)
@@ -125,6 +138,14 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
         state = fit_run(job, learner, made, config, worker, judge if judged_by else None, settings.validate_every)
     if worker.leads:
         finish(job, worker, state, judge(), bare(learner.networks["average"]), split, phases=budget)
+
+
+def _in_steps(phase: dict[str, Any], feeder: Feeder, batch_size: int) -> dict[str, Any]:
+    """A phase with passes over its own images turned into steps."""
+    if "passes" not in phase:
+        return phase
+    steps = max(1, round(phase["passes"] * feeder.rows(phase) / batch_size))
+    return {key: value for key, value in phase.items() if key != "passes"} | {"steps": steps}
 
 
 def _length(phase: dict[str, Any], rows: int, batch_size: int) -> tuple[int | None, float | None]:

@@ -13,7 +13,7 @@ from dsopt.config import TrainConfig, plain
 from dsopt.data.arriving import Arriving
 from dsopt.data.batches import Batch, take
 from dsopt.data.holdout import held_out
-from dsopt.data.images import Images, load
+from dsopt.data.images import Images, joined, load
 from dsopt.errors import InputError
 from dsopt.learners.classifier import Classifier
 from dsopt.registry import MODELS, SAMPLERS
@@ -33,14 +33,19 @@ def sampler_of(phase: Plan, train: TrainConfig) -> dict[str, Any]:
     return phase.get("sampler") or (plain(train.sampler) if phase["data"] == "full" else {"name": "shuffle"})
 
 
-def check(phases: Sequence[Plan], train: TrainConfig) -> None:
-    """Raises InputError for a sampler that cannot feed its phase, and for validation on nothing."""
+def check(phases: Sequence[Plan], train: TrainConfig, added: bool = False) -> None:
+    """Raises InputError for a sampler that cannot feed its phase, perhaps for `added` images, and for validation on nothing."""
     if train.validate_every and not train.validation:
         raise InputError(f"train.validate_every={train.validate_every}: needs images to judge by; give train.validation, a share.")
     for phase in phases:
         name = sampler_of(phase, train)["name"]
         if SAMPLERS.traits(name).steps and "seconds" in phase:
             raise InputError(f"train.sampler.name={name}: must know how long its phase is; give it steps or epochs, not seconds.")
+        if SAMPLERS.traits(name).scores and added:
+            raise InputError(f"train.sampler.name={name}: goes by scores, and extra images have none; right is extra.name=none.")
+        if phase["data"] == "overlap" and ("passes" in phase or added):
+            kind = "extra images" if added else "passes"
+            raise InputError(f"train.overlap=true: does not go with {kind}: which images there will be is not known before.")
 
 
 def scored(phases: Sequence[Plan], train: TrainConfig) -> bool:
@@ -52,7 +57,8 @@ class Feeder:
     """What a run is fed from, on a worker.
 
     Args:
-        stage: of the run; its inputs are `images` and, where they are needed, `subset` and `scores`.
+        stage: of the run; its inputs are `images` and, where they are needed, `subset`, `scores` and `added`: extra images beside
+            the subset, or without one beside all.
         inputs: how images become inputs.
     """
 
@@ -73,11 +79,19 @@ class Feeder:
 
     @cached_property
     def subset(self) -> Images:
-        return self._on_device(self._trained_on(load(self.stage.inputs["subset"].uri)))
+        return self._on_device(self._with_added(self._trained_on(load(self.stage.inputs["subset"].uri))))
 
     @cached_property
     def full(self) -> Images:
-        return self.arriving.whole() if self.arriving else self._on_device(self._trained_on(load(self.table.uri, "train")))
+        if self.arriving:
+            return self.arriving.whole()
+        images = self._trained_on(load(self.table.uri, "train"))
+        return self._on_device(images if "subset" in self.stage.inputs else self._with_added(images))
+
+    def rows(self, phase: Plan) -> int:
+        """How many images a phase draws from."""
+        late = phase["data"] == "full" and self.arriving is not None
+        return self.table.rows("train") if late else len(self._set(phase).ids)
 
     def held_out(self) -> Images:
         """The training images that are not trained on."""
@@ -135,6 +149,11 @@ class Feeder:
         torch.manual_seed(derive(self.seed, "judge"))
         network = MODELS.build("classifier24", {"width": width})(manifest["channels"], manifest["num_classes"])
         return learner_of(nn.Sequential(nn.Upsample((size, size)), network), self.train, self.worker)
+
+    def _with_added(self, images: Images) -> Images:
+        if "added" not in self.stage.inputs:
+            return images
+        return joined(images, load(self.stage.inputs["added"].uri), self.table.manifest["num_classes"])
 
     def _trained_on(self, images: Images) -> Images:
         return self._divided(images, held=False) if self.train.validation else images

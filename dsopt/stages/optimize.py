@@ -28,9 +28,8 @@ def comparison(config: Config) -> tuple[list[tuple[Row, int, Step]], Plan]:
     seeds = range(config.seed, config.seed + config.compare.seeds)
     chosen, steps = select.subset(config, config.select, config.seed)
     steps += classifier.scores(config, 0.0)[1]
-    rows: list[tuple[Row, int, Step]] = []
     full = Row("full data", "full", 0.0, images)
-    rows += [(full, seed, classifier.run(config, full, seed)) for seed in seeds]
+    pairs = [(full, seed) for seed in seeds]
     for settings in _compared(config):
         name = settings.name + ("" if settings.soft_labels == "none" else "+soft")
         for split in config.compare.splits:
@@ -38,7 +37,12 @@ def comparison(config: Config) -> tuple[list[tuple[Row, int, Step]], Plan]:
                 subset, subset_steps = select.subset(config, settings, seed)
                 steps += subset_steps
                 row = Row(f"{name}, {100 * split:g}/{100 * (1 - split):g}", name, split, images, subset)
-                rows.append((row, seed, classifier.run(config, row, seed)))
+                pairs.append((row, seed))
+    for row, seed in pairs.copy() if config.extra.name != "none" else ():  # every row, with and without
+        row, more = classifier.beside(config, row, seed)
+        steps += more
+        pairs.append((row, seed))
+    rows = [(row, seed, classifier.run(config, row, seed)) for row, seed in pairs]
     if config.compare.equal_cost:
         longer = Row("full data + choosing", "full", 0.0, images, extra=chosen)
         plain_runs = {seed: step.stage for row, seed, step in rows if row is full}

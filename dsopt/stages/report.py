@@ -67,8 +67,10 @@ def info(row: Row, seed: int, stage: Stage) -> RunInfo:
     """What the metrics of a finished run belong to, and what its choosing cost."""
     manifest = Table(stage.uri).manifest
     size = Table((row.subset or row.images).uri).rows(None if row.subset else "train")
-    # A row that trains longer by the seconds of choosing has them in its training already. Scores that images are fed by cost too.
-    cost = select.cost(*filter(None, [row.subset, stage.inputs.get("scores")]))
+    size += Table(row.added.uri).rows() if row.added else 0
+    # A row that trains longer by the seconds of choosing has them in its training already. Making extra images, and the scores
+    # that images are fed by, cost too.
+    cost = select.cost(*filter(None, [row.subset, row.added, stage.inputs.get("scores")]))
     return RunInfo(stage.folder, row.title, row.method, row.split, manifest["seed"], size, cost)
 
 
@@ -96,7 +98,7 @@ def _pictures(config: Config, rows: Rows, images: Table) -> list[Section]:
     classes = images.manifest["classes"] or [str(i) for i in range(images.manifest["num_classes"])]
     first: dict[str, Stage] = {}
     for row, _, _ in rows:
-        if row.subset:
+        if row.subset and not row.added:
             first.setdefault(row.method, row.subset)
     order = sorted(first, key=lambda method: method != config.select.name)  # the chosen method before its baselines
     subsets = {method: load(first[method].uri) for method in order}

@@ -1,0 +1,76 @@
+"""extra: images to train on beside the given ones: copies of them, transformed once, or images of a generator trained on them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from math import ceil
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from dsopt.augment import draws
+from dsopt.augment.inputs import make_inputs
+from dsopt.config import Config, plain
+from dsopt.data.holdout import held_out
+from dsopt.data.images import decode, encode
+from dsopt.seeds import derive
+from dsopt.stages import samples
+from dsopt.stages.step import Step, item_by_item
+from dsopt.storage import IMAGES, Part, Stage, Table, read_table, write_table
+
+
+def images(config: Config, base: Stage, seed: int) -> tuple[Stage, list[Step]]:
+    """The extra images of a table (as ingested: of its training images), themselves a table; and the steps that make them."""
+    settings = config.extra
+    if settings.name == "generated":
+        return samples.images(config, base, settings.amount, seed)
+    drawn = settings.augment or settings.amount % 1
+    made_of = plain(settings) | {"seed": seed if drawn else None}
+    role = "images" if base.kind == "ingest" else "subset"
+    stage = Stage(config.storage, "extra", "-".join([config.data.name, settings.name, *settings.augment]), made_of, {role: base})
+    return stage, [Step(stage, _copies, (seed,))]
+
+
+def _copies(stage: Stage, config: Config, seed: int) -> None:
+    from dsopt.cluster.data import stream
+
+    ((role, base),) = stage.inputs.items()
+    table = Table(base.uri)
+    parts = table.parts("train" if role == "images" else None)
+    copy = partial(_copy, stage=stage, parts=parts, config=config, seed=seed)
+
+    def entries(indices: list[int]) -> Iterator[dict[str, Any]]:
+        return stream(indices, config.cluster, copy)
+
+    done, seconds = item_by_item(f"extra {stage.name}", stage, [part.rows for part in parts], "images", entries)
+    about = {key: table.manifest[key] for key in ("classes", "num_classes", "channels", "image_size")}
+    stage.commit([entry["part"] for entry in done], IMAGES, seconds=seconds, seed=stage.config["seed"], **about)
+
+
+def _copy(index: int, stage: Stage, parts: list[Part], config: Config, seed: int) -> dict[str, Any]:
+    """Write the copies of one part, as often as `extra.amount` says; of a fraction, about that share of the images."""
+    rows, amount = read_table(parts[index].uri), config.extra.amount
+    rows = rows.select([name for name in rows.column_names if name in (*IMAGES.names, "soft_label")])
+    copies = []
+    for number in range(ceil(amount)):
+        ids = torch.from_numpy(rows["id"].to_numpy().copy())
+        kept = held_out(ids, amount - number, derive(seed, "extra", number))  # all of them where the share is 1 or more
+        some = rows.filter(pa.array(kept.numpy()))
+        if len(some):
+            some = _transformed(some, config.extra.augment, derive(seed, "extra", index, number)) if config.extra.augment else some
+            renumbered = pa.array(ids[kept].numpy() * ceil(amount) + number)
+            copies.append(some.set_column(0, "id", renumbered))
+    table = pa.concat_tables(copies) if copies else rows.slice(0, 0)
+    path = f"data/part-{index:05d}.parquet"
+    size = write_table(stage.path(path), table, compression="none")
+    return {"index": index, "part": {"path": path, "rows": len(table), "bytes": size}}
+
+
+def _transformed(rows: pa.Table, augment: list[str], seed: int) -> pa.Table:
+    """The images after the transforms, as PNG."""
+    images = decode(rows)
+    n, side = len(images.ids), images.images.shape[2]
+    made = make_inputs(augment, side, None).train(images.images, draws(seed, n, 0, n, torch.device("cpu")))
+    pixels = (255 * made).round().clamp(0, 255).to(torch.uint8)
+    return encode(replace(images, images=pixels), rows["source"].to_pylist()).cast(rows.schema)
