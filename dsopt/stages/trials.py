@@ -73,7 +73,8 @@ def plan(own: Config, trial: Trial) -> Planned:
     if any(phase["data"] != "full" for phase in classifier.phases(own.train, own.train.split)):
         subset, steps = select.subset(own, own.select, trial.seed)
         row = Row(own.select.name, own.select.name, own.train.split, images, subset)
-    steps = [*steps, *classifier.scores(own, row.split)[1]]
+    row, more = classifier.beside(own, row, trial.seed)
+    steps = [*steps, *more, *classifier.scores(own, row.split)[1]]
     return Planned(trial, own, row, steps, classifier.run(own, row, trial.seed))
 
 
