@@ -235,7 +235,6 @@ class GenerateConfig(AdversarialConfig):
     noise: Literal["normal", "uniform"] = _key("normal", "their distribution: N(0, 1), or uniform in -1..1")
     encoder: Choice = _part(Choice, "of a variational autoencoder; its decoder is the generator", name="infogan_encoder")
     likelihood: Choice = _part(Choice, "of the real image where the decoder made another", name="bernoulli")
-    likelihood: Choice = _part(Choice, "of the real image where the decoder made another", name="bernoulli")
     beta: float = _key(1.0, "weight of the divergence in a variational autoencoder's loss")
     samples: int | None = _key(None, "images to make, the same number of each class; not given: as many as it learned from")
 
@@ -319,7 +318,17 @@ def choices(config: Config) -> list[tuple[str, registry.Registry, str, dict[str,
     ]
     for key, part in (("proxy", config.proxy), ("teacher", config.teacher), ("train", config.train)):
         found += [(key, registry.MODELS, part), (f"{key}.schedule", registry.SCHEDULES, part.schedule)]
+    found.append(("generate.encoder", registry.MODELS, config.generate.encoder))
+    found.append(("generate.likelihood", registry.LIKELIHOODS, config.generate.likelihood))
+    adversaries: list[tuple[str, AdversarialConfig]] = [("generate", config.generate), ("colorize", config.colorize)]
+    for key, part in adversaries:
+        found += [(f"{key}.{kind}", registry.MODELS, getattr(part, kind)) for kind in ("generator", "discriminator")]
+        found += [(f"{key}.loss", registry.ADVERSARIAL, part.loss), (f"{key}.schedule", registry.SCHEDULES, part.schedule)]
     named = [(key, family, choice.name, choice.options) for key, family, choice in found]
+    for key, part in adversaries:
+        named += [(f"{key}.terms", registry.TERMS, str(term.get("name")), term.get("options") or {}) for term in part.terms]
+        named += [(f"{key}.augment", registry.AUGMENTATIONS, name, {}) for name in part.augment]
+        named += [(f"{key}.differentiable", registry.DIFFERENTIABLE, name, {}) for name in part.differentiable]
     named += [("evaluate.networks", registry.MODELS, name, {}) for name in config.evaluate.networks]
     for key in ("distill", "evaluate"):
         named += [(f"{key}.augment", registry.AUGMENTATIONS, name, {}) for name in getattr(config, key).augment]
@@ -516,6 +525,22 @@ def _check_values(config: Config) -> None:
             (0 <= section.average < 1, f"{part}.average", "in [0, 1)"),
             (0 <= section.weight_decay < math.inf, f"{part}.weight_decay", "0 or more"),
         ]
+    for part, section in {"generate": config.generate, "colorize": config.colorize}.items():
+        rules += [
+            (section.steps >= 1, f"{part}.steps", "at least 1"),
+            (section.batch_size >= max(2, config.cluster.workers), f"{part}.batch_size", "at least 2, and 1 for every worker"),
+            (section.discriminator_steps >= 1, f"{part}.discriminator_steps", "at least 1"),
+            (section.eager_steps is None or section.eager_steps >= 1, f"{part}.eager_steps", "at least 1"),
+            (section.clip is None or section.clip > 0, f"{part}.clip", "above 0"),
+            (0 < section.learning_rate < math.inf, f"{part}.learning_rate", "above 0"),
+            (section.discriminator_rate is None or section.discriminator_rate > 0, f"{part}.discriminator_rate", "above 0"),
+            *((0 <= getattr(section, key) < 1, f"{part}.{key}", "in [0, 1)") for key in ("beta1", "beta2", "average")),
+        ]
+    rules += [
+        (config.generate.latent >= 1, "generate.latent", "at least 1"),
+        (config.generate.samples is None or config.generate.samples >= 1, "generate.samples", "at least 1"),
+        (config.generate.beta >= 0, "generate.beta", "0 or more"),
+    ]
     for part, section in {"autoencoder": config.autoencoder, "search.train": config.search.train, **classifiers}.items():
         rules += [
             (section.steps >= 1, f"{part}.steps", "at least 1"),
@@ -580,6 +605,7 @@ def describe() -> str:
     lines = ["keys (key=default  meaning):"]
     lines += [f"  {key + '=' + value:<44} {says}".rstrip() for key, value, says in _describe_keys(Config(), "", "")]
     families = [registry.DATASETS, registry.SELECTORS, registry.MODELS, registry.LOSSES, registry.SPACES, registry.STRATEGIES]
+    families += [registry.ADVERSARIAL, registry.TERMS, registry.DIFFERENTIABLE, registry.LIKELIHOODS]
     for family in [*families, registry.DISTILLERS, registry.AUGMENTATIONS, registry.SCHEDULES, registry.SAMPLERS]:
         lines += ["", f"{family.noun}{'es' if family.noun.endswith('s') else 's'} (name  options):"]
         for name in family.names():
