@@ -14,6 +14,7 @@ from dsopt.errors import InputError
 from dsopt.generation.sample import Make, Noise, noise
 from dsopt.learners.adversarial import AdversarialLearner
 from dsopt.learners.parts import autocast, compute_dtype
+from dsopt.learners.variational import VariationalLearner
 from dsopt.registry import MODELS, SCHEDULES
 from dsopt.seeds import derive
 from dsopt.stages import adversaries, ingest, select
@@ -27,8 +28,20 @@ from dsopt.training.worker import Worker
 
 # What does not shape the trained generator: it is about what it learns from or makes, or of the other kind of learner.
 _ELSEWHERE = {
-    "adversarial": ("images", "samples", "encoder", "beta"),
-    "variational": ("images", "samples", "discriminator", "loss", "terms", "discriminator_steps", "discriminator_rate", "clip"),
+    "adversarial": ("images", "samples", "encoder", "likelihood", "beta"),
+    "variational": (
+        "images",
+        "samples",
+        "discriminator",
+        "loss",
+        "terms",
+        "discriminator_steps",
+        "discriminator_rate",
+        "eager_steps",
+        "clip",
+        "optimizer",
+        "differentiable",
+    ),
 }
 
 
@@ -46,21 +59,20 @@ def model(config: Config, base: Stage, seed: int) -> tuple[Stage, list[Step]]:
     Raises InputError for networks that do not fit each other or the size of the images.
     """
     settings = config.generate
-    networks(config, (config.data.channels or 3, config.data.image_size, 10), "meta")
+    untrained(config, (config.data.channels or 3, config.data.image_size, 10))
     made_of = {key: value for key, value in plain(settings).items() if key not in _ELSEWHERE[settings.learner]} | {"seed": seed}
     role = "images" if base.kind == "ingest" else "subset"
     stage = Stage(config.storage, "generator", f"{config.data.name}-{settings.generator.name}", made_of, {role: base})
     return stage, [Step(stage, _distribute, (seed,))]
 
 
-def networks(config: Config, shape: Shape, device: str = "cpu") -> tuple[nn.Module, nn.Module | None]:
-    """The generator, and its discriminator or encoder, untrained; on the device "meta" they are only checked."""
-    settings, made = config.generate, (*shape, config.generate.latent)
-    with torch.device(device):
-        if settings.learner == "adversarial":
-            return adversaries.build("generate", settings, "generator", made, shape)
-        decoder = adversaries.network("generate", "generator", settings.generator, *made)
-        return decoder, adversaries.network("generate", "encoder", settings.encoder, *made)
+def untrained(config: Config, shape: Shape) -> nn.Module:
+    """The generator, once it is checked that it fits its discriminator or its encoder; nothing is computed."""
+    settings = config.generate
+    with torch.device("meta"):
+        if settings.learner == "variational":
+            return adversaries.autoencoder("generate", settings, shape)[1]
+        return adversaries.build("generate", settings, "generator", (*shape, settings.latent), shape)[0]
 
 
 def learned_from(stage: Stage) -> tuple[Table, str | None]:
@@ -73,8 +85,7 @@ def _distribute(stage: Stage, config: Config, seed: int) -> None:
     from dsopt.cluster.train import distributed
 
     table, split = learned_from(stage)
-    made, _ = networks(config, _shape(table), "meta")
-    if made.conditional:
+    if untrained(config, _shape(table)).conditional:
         counts = _labels(table, split)
         if counts is None:
             raise InputError(
@@ -99,30 +110,33 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
     """One worker's part of training a generator; the first worker writes the stage."""
     table, split = learned_from(stage)
     settings, images = config.generate, load(table.uri, split)
+    conditional = bool(untrained(config, _shape(table)).conditional)
     torch.manual_seed(derive(seed, "weights"))
-    learner = _learner(config, _shape(table), worker)
+    learner = _learner(config, _shape(table), conditional, worker)
     inputs = make_inputs(settings.augment, table.manifest["image_size"], None)
     draw = shuffle(len(images.labels), settings.batch_size, derive(seed, "order"))
     source = batches(draw, images.images, images.labels, inputs, derive(seed, "generator"), worker)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
     run = Run(stage, f"generator {settings.generator.name}", seed, settings.batch_size)
-    classes = table.manifest["num_classes"] if learner.generator.conditional else 0
+    classes = table.manifest["num_classes"] if conditional else 0
     moments = Moments(stage, learner.make, _noise(config), low(config), classes, worker.device, worker.watch)
     if worker.leads:
         moments(0.0, State())
     state = fit_run(run, learner, [Phase(source, schedule, settings.steps)], config, replace(worker, watch=moments))
     if worker.leads:
-        finish(run, worker, state, {}, learner.average.finished(), conditional=bool(classes), moments=written(stage))
+        finish(run, worker, state, {}, learner.average.finished(), conditional=conditional, moments=written(stage))
 
 
-def _learner(config: Config, shape: Shape, worker: Worker) -> AdversarialLearner:
-    settings, made = config.generate, networks(config, shape)
-    black, conditional = low(config), made[0].conditional
+def _learner(config: Config, shape: Shape, conditional: bool, worker: Worker) -> AdversarialLearner | VariationalLearner:
+    settings, black = config.generate, low(config)
 
     def split(batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Images in the generator's range, and their labels if it takes any."""
         return batch.images * (1 - black) + black, batch.labels if conditional else None
 
+    if settings.learner == "variational":
+        return adversaries.variational("generate", settings, shape, split, worker)
+    made = adversaries.build("generate", settings, "generator", (*shape, settings.latent), shape)
     return adversaries.learner("generate", settings, made, split, _noise(config), worker)
 
 
@@ -137,7 +151,8 @@ def low(config: Config) -> float:
 
 def trained(stage: Stage, config: Config, device: torch.device) -> Make:
     """The generator of a finished stage, ready to make images."""
-    made, _ = networks(config, _shape(learned_from(stage)[0]))
+    shape, settings = _shape(learned_from(stage)[0]), config.generate
+    made = adversaries.network("generate", "generator", settings.generator, *shape, settings.latent)
     data = read_bytes(stage.path(Table(stage.uri).manifest["model"]))
     made.load_state_dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
     network = made.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

@@ -1,0 +1,44 @@
+"""New points of an embedding, between real ones."""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+BLOCK = 1024  # rows of distances at once
+
+
+def nearest(embeddings: Float[Tensor, "n d"], neighbours: int) -> Int64[Tensor, "n k"]:
+    """The indices of every point's nearest others, nearest first; of fewer, if there are no more."""
+    count = min(neighbours, len(embeddings) - 1)
+    found = []
+    for rows in torch.arange(len(embeddings)).split(BLOCK):
+        distances = torch.cdist(embeddings[rows], embeddings)
+        distances[torch.arange(len(rows)), rows] = torch.inf
+        found.append(distances.topk(count, largest=False).indices)
+    return torch.cat(found)
+
+
+def interpolate(
+    embeddings: Float[Tensor, "n d"], labels: Int64[Tensor, " n"], wanted: Int64[Tensor, " m"], seed: int, *, neighbours: int = 5
+) -> tuple[Float[Tensor, "m d"], Int64[Tensor, "m 2"]]:
+    """Points on the line between a random one of a class and one of its nearest neighbours in that class (SMOTE, Chawla et al.
+    2002, arXiv:1106.1813, section 4.2; the selection paper's discussion proposes it for its embedding).
+
+    Args:
+        wanted: the label of every point to make; each must be that of two points at least.
+        neighbours: among how many the other end is drawn.
+
+    Returns:
+        The points, and the indices of the two that each lies between.
+    """
+    points, ends = embeddings.new_empty(len(wanted), embeddings.shape[1]), torch.empty(len(wanted), 2, dtype=torch.int64)
+    random = torch.Generator().manual_seed(seed)
+    for label in wanted.unique().tolist():
+        rows, mine = (wanted == label).nonzero().squeeze(1), (labels == label).nonzero().squeeze(1)
+        others = nearest(embeddings[mine], neighbours)
+        first = torch.randint(len(mine), (len(rows),), generator=random)
+        which = torch.randint(others.shape[1], (len(rows),), generator=random)
+        ends[rows] = torch.stack([mine[first], mine[others[first, which]]], 1)
+        share = torch.rand(len(rows), 1, generator=random)
+        points[rows] = torch.lerp(embeddings[ends[rows, 0]], embeddings[ends[rows, 1]], share)
+    return points, ends
