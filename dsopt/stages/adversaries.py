@@ -54,21 +54,26 @@ def network(section: str, kind: Kind, choice: Choice, *arguments: int) -> nn.Mod
 def check(section: str, settings: AdversarialConfig, generator: nn.Module, discriminator: nn.Module | None) -> None:
     """Refuse, in one line, networks, a loss and terms that do not fit each other."""
     loss = ADVERSARIAL.build(settings.loss.name, settings.loss.options)()
-    chosen, judge, made = terms(section, settings), settings.discriminator.name, settings.generator.name
+    names, judge, made = {term.name for term in terms(section, settings)}, settings.discriminator.name, settings.generator.name
+    wanting, labelled = ([name for name in sorted(names) if need in TERMS.traits(name).needs] for need in ("judge", "labels"))
+    rules = [
+        (
+            not labelled or _told(generator, made) == "the class",
+            f"terms: {', '.join(labelled)} needs the class, which {made} is not told; see generator.options.condition.",
+        ),
+    ]
     if discriminator is None:
-        wanting = [term.name for term in chosen if "judge" in TERMS.traits(term.name).needs]
-        rules = [
+        rules += [
             (not wanting, f"terms: {', '.join(wanting)} needs a discriminator, which loss.name=none has not."),
-            (chosen, "loss.name=none: needs a term to learn from, such as terms=[{name: l1, weight: 100}]."),
+            (bool(names), "loss.name=none: needs a term to learn from, such as terms=[{name: l1, weight: 100}]."),
         ]
     else:
-        names = {term.name for term in chosen}
         energy, low = MODELS.traits(judge).energy, MODELS.traits(judge).low
         normed = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in discriminator.modules())
-        slopes, labelled = sorted(names & {"gradient_penalty", "r1"}), [n for n in names if "labels" in TERMS.traits(n).needs]
+        slopes = sorted(names & {"gradient_penalty", "r1"})
         told = _told(generator, made), _told(discriminator, judge)
         tells = settings.discriminator.options.get("condition") == "auxiliary"
-        rules = [
+        rules += [
             (not loss.energy or energy, f"loss.name={settings.loss.name}: needs an autoencoder as discriminator, {judge} is none."),
             (loss.energy or not energy, f"discriminator.name={judge}: is an autoencoder; right is loss.name=energy."),
             (
@@ -79,10 +84,6 @@ def check(section: str, settings: AdversarialConfig, generator: nn.Module, discr
             (
                 told[0] == told[1] or told == ("the lightness", "no class"),  # as in the colorization study's energy model
                 f"generator.options.condition: {made} is told {told[0]}, {judge} is told {told[1]}; both or none must be.",
-            ),
-            (
-                not labelled or generator.conditional,
-                f"terms: {', '.join(labelled)} needs the class, which {made} is not told; see generator.options.condition.",
             ),
             (tells == ("classification" in names), "discriminator.options.condition=auxiliary: goes with the term classification."),
             (low in (None, MODELS.traits(made).low), f"discriminator.name={judge}: black is {low} there, and not in {made}."),
