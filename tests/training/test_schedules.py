@@ -3,7 +3,7 @@
 import pytest
 
 from dsopt.registry import SCHEDULES
-from dsopt.training.schedules import cosine
+from dsopt.training.schedules import cosine, linear
 
 
 @pytest.mark.parametrize("name", SCHEDULES.names())
@@ -18,3 +18,9 @@ def test_cosine_rises_then_falls_to_its_floor() -> None:
     assert cosine(0.0) < cosine(0.025) < cosine(0.05) == 1.0
     assert cosine(0.525) == pytest.approx(0.5) and cosine(1.0) == pytest.approx(0.0)
     assert cosine(1.0, floor=0.1) == pytest.approx(0.1)
+
+
+def test_linear_stays_then_falls_straight() -> None:
+    assert linear(0.0) == 1.0 and linear(0.75) == pytest.approx(0.25) and linear(1.0) == 0.0
+    assert linear(0.49, after=0.5) == 1.0 and linear(0.75, after=0.5) == pytest.approx(0.5)
+    assert linear(1.0, floor=0.1) == pytest.approx(0.1) and linear(1.0, after=1.0) == 0.0

@@ -1,0 +1,117 @@
+"""What does not fit together is told in one line, before anything starts."""
+
+import pytest
+import torch
+
+from dsopt.config import AdversarialConfig, Choice, GenerateConfig
+from dsopt.errors import InputError
+from dsopt.stages import adversaries
+
+DCGAN = {"generator": Choice("dcgan_generator"), "discriminator": Choice("dcgan_discriminator")}
+
+
+def check(size: int = 32, **more) -> None:
+    given = AdversarialConfig(**(DCGAN | more))
+    with torch.device("meta"):
+        adversaries.build("generate", given, "generator", (3, size, 10, 16), (3, size, 10))
+
+
+def terms(*names: str) -> dict:
+    return {"terms": [{"name": name, "weight": 1.0} for name in names]}
+
+
+TOLD, JUDGES = {"condition": "concat"}, {"condition": "projection"}
+FITTING = [
+    {},
+    {"generator": Choice("dcgan_generator", TOLD), "discriminator": Choice("sngan_discriminator", JUDGES)},
+    {"discriminator": Choice("dcgan_discriminator", {"norm": "none"}), **terms("gradient_penalty")},
+    {"discriminator": Choice("sngan_discriminator"), **terms("r1", "feature_matching")},
+    {"discriminator": Choice("energy_discriminator"), "loss": Choice("energy"), **terms("pull_away")},
+    {"loss": Choice("none"), **terms("l1")},
+    {
+        "generator": Choice("infogan_generator", TOLD),
+        "discriminator": Choice("infogan_discriminator", {"condition": "auxiliary"}),
+        **terms("classification", "gradient_difference"),
+    },
+]
+WRONG = [
+    ({"size": 30}, r"data.image_size=30: dcgan_generator has no such size; it has multiples of 4 from 8 pixels\."),
+    (
+        {"generator": Choice("dcgan_discriminator")},
+        r"generate.generator.name: generator 'dcgan_discriminator' is not known\. Did you",
+    ),
+    (
+        {"loss": Choice("energy")},
+        r"generate.loss.name=energy: needs an autoencoder as discriminator, dcgan_discriminator is none\.",
+    ),
+    ({"discriminator": Choice("energy_discriminator")}, r"energy_discriminator: is an autoencoder; right is loss.name=energy\."),
+    (terms("gradient_penalty"), r"generate.terms: gradient_penalty: dcgan_discriminator has batch normalisation.*norm=none\."),
+    (
+        {"generator": Choice("dcgan_generator", TOLD)},
+        r"dcgan_generator is told the class, dcgan_discriminator is told no class; both",
+    ),
+    (
+        {"discriminator": Choice("dcgan_discriminator", JUDGES)},
+        r"dcgan_generator is told no class, dcgan_discriminator is told the",
+    ),
+    (terms("classification"), r"generate.terms: classification needs the class, which dcgan_generator is not told"),
+    (
+        {
+            "generator": Choice("dcgan_generator", TOLD),
+            "discriminator": Choice("dcgan_discriminator", {"condition": "auxiliary"}),
+        },
+        r"generate.discriminator.options.condition=auxiliary: goes with the term classification\.",
+    ),
+    (
+        {"generator": Choice("mlp_generator"), "discriminator": Choice("energy_discriminator"), "loss": Choice("energy")},
+        r"generate.discriminator.name=energy_discriminator: black is -1.0 there, and not in mlp_generator\.",
+    ),
+    ({"loss": Choice("none")}, r"generate.loss.name=none: needs a term to learn from"),
+    ({"loss": Choice("none"), **terms("r1")}, r"generate.terms: r1 needs a discriminator, which loss.name=none has not\."),
+    (
+        {"terms": [{"name": "gradient_penalti"}]},
+        r"generate.terms: .*: term 'gradient_penalti' is not known\. Did you mean 'gradient_p",
+    ),
+    ({"terms": [{"nam": "r1"}]}, r"generate.terms: .*: key 'nam' is not known\. Did you mean 'name'"),
+    ({"terms": [{"name": "r1", "weight": "much"}]}, r"generate.terms: .*: right is \{name: gradient_penalty, weight: 10\}"),
+    ({"terms": [{"name": "gradient_penalty", "options": {"aim": 0}}]}, r"option 'aim' is not known\..* Valid: target\."),
+    (
+        {"terms": [{"name": "gradient_magnitude", "options": {"network": "convne"}}]},
+        r"classifier 'convne' is not known\. Did you mean 'convnet'",
+    ),
+]
+
+
+@pytest.mark.parametrize("fitting", FITTING)
+def test_what_fits_is_taken(fitting):
+    check(**fitting)
+
+
+@pytest.mark.parametrize("wrong, says", WRONG)
+def test_what_does_not_fit_is_told_in_one_line(wrong, says):
+    with pytest.raises(InputError, match=says) as raised:
+        check(**wrong)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "wrong, says",
+    [
+        (
+            {"generator": Choice("dcgan_generator")},
+            r"generate.likelihood.name=bernoulli: needs images in 0..1, dcgan_generator makes -1",
+        ),
+        (
+            {"generator": Choice("infogan_generator", TOLD)},
+            r"infogan_generator is told the class, infogan_encoder is told no class; both",
+        ),
+        ({"generator": Choice("infogan_generator"), "noise": "uniform"}, r"generate.noise=uniform: must be normal"),
+        (
+            {"generator": Choice("infogan_generator"), "encoder": Choice("lenet")},
+            r"generate.encoder.name: encoder 'lenet' is not known",
+        ),
+    ],
+)
+def test_an_autoencoder_that_does_not_fit(wrong, says):
+    with pytest.raises(InputError, match=says), torch.device("meta"):
+        adversaries.autoencoder("generate", GenerateConfig(**wrong), (3, 32, 10))
