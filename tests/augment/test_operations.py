@@ -1,0 +1,81 @@
+"""Policies: their operations against torchvision's one image at a time, and what is drawn."""
+
+import pytest
+import torch
+from torchvision.transforms.v2 import AugMix, InterpolationMode, RandAugment, TrivialAugmentWide
+from torchvision.transforms.v2 import functional as tv
+
+from dsopt.augment import draws
+from dsopt.augment.augmix import OPERATIONS, augmix
+from dsopt.augment.operations import each
+from dsopt.augment.randaugment import CAREFUL, WIDE, randaugment, trivialaugment_wide
+
+CPU = torch.device("cpu")
+NAMES = ["ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast", "Sharpness"]
+NAMES += ["Posterize", "Solarize", "AutoContrast", "Equalize"]
+POLICIES = {
+    "randaugment": (CAREFUL, RandAugment(), 31),
+    "trivialaugment_wide": (WIDE, TrivialAugmentWide(), 31),
+    "augmix": (OPERATIONS, AugMix(), 10),
+}
+
+
+def photographs(count: int) -> torch.Tensor:
+    """Smooth colour images with noise, uint8."""
+    random = torch.Generator().manual_seed(0)
+    coarse = torch.rand(count, 3, 5, 5, generator=random)
+    smooth = torch.nn.functional.interpolate(coarse, (32, 30), mode="bicubic").clamp(0, 1)
+    return (230 * smooth + 25 * torch.rand(smooth.shape, generator=random)).to(torch.uint8)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_an_operation_is_torchvisions(policy: str, name: str, sign: int) -> None:
+    operations, theirs, levels = POLICIES[policy]
+    images, level = photographs(3), levels // 3
+    magnitudes, signed = theirs._AUGMENTATION_SPACE[name]
+    magnitudes = magnitudes(levels, 32, 30)
+    magnitude = 0.0 if magnitudes is None else float(magnitudes[level]) * (sign if signed else 1)
+    mine = operations[NAMES.index(name)](images.float() / 255, torch.full((3,), sign * level / (levels - 1)))
+    apply = theirs._apply_image_or_video_transform
+    mode = InterpolationMode.BILINEAR if policy == "augmix" else InterpolationMode.NEAREST
+    expected = torch.stack([apply(image, name, magnitude, interpolation=mode, fill={}) for image in images])
+    difference = (255 * mine - expected.float()).abs()
+    # They round to bytes, some downwards; at the edges of what was moved, another of two equally near pixels may be taken.
+    assert (difference > 2.01).float().mean() < (0.02 if name in NAMES[:5] else 0.001), difference.max()
+
+
+def test_every_image_has_the_operation_that_was_chosen_for_it() -> None:
+    images, chosen = photographs(28).float() / 255, torch.arange(28) % 14
+    strengths = torch.linspace(-1, 1, 28)
+    together = each(images, WIDE, chosen, strengths)
+    for i in range(28):
+        alone = WIDE[i % 14](images[i : i + 1], strengths[i : i + 1]) if i % 14 < 13 else images[i : i + 1]
+        torch.testing.assert_close(together[i : i + 1], alone)
+
+
+@pytest.mark.parametrize("augment", [randaugment, trivialaugment_wide, augmix])
+def test_policies_stay_in_range_and_change_most_images(augment) -> None:
+    images = photographs(200).float() / 255
+    found = augment(images, draws(0, 200, 0, 200, CPU))
+    assert found.min() >= -1e-6 and found.max() <= 1 + 1e-6
+    changed = ((found - images).abs().flatten(1).amax(1) > 1e-3).float().mean()
+    assert changed > 0.7  # one operation of 14 is none, and some are none at strength 0
+
+
+def test_randaugment_of_no_operations_and_of_none_strong() -> None:
+    images = photographs(50).float() / 255
+    assert torch.equal(randaugment(images, draws(0, 50, 0, 50, CPU), number=0), images)
+    changes = [(randaugment(images, draws(0, 50, 0, 50, CPU), magnitude=m) - images).abs().mean() for m in (0, 9, 30)]
+    assert changes[0] < changes[1] < changes[2]
+
+
+def test_augmix_blends_more_or_less_of_the_image() -> None:
+    images = photographs(300).float() / 255
+    found = augmix(images, draws(0, 300, 0, 300, CPU))
+    distances = (found - images).abs().flatten(1).mean(1)
+    assert distances.min() < 0.01 and distances.max() > 0.05
+    stronger = augmix(images, draws(0, 300, 0, 300, CPU), severity=10)
+    assert (stronger - images).abs().mean() > 1.5 * distances.mean()
+    assert tv.get_size(found) == [32, 30]
