@@ -50,7 +50,7 @@ def _work(stage: Stage, config: Config) -> None:
 
     table = Table(stage.inputs["images"].uri)
     parts = table.parts("train")
-    read, write = partial(_read, parts=parts), partial(_write, stage=stage)
+    read, write = partial(read_part, parts=parts), partial(write_part, stage=stage)
     encoder = partial(_encoder, stage=stage, config=config)
 
     def entries(indices: list[int]) -> Iterator[dict[str, Any]]:
@@ -64,7 +64,7 @@ def _work(stage: Stage, config: Config) -> None:
     stage.commit([entry["part"] for entry in done], schema, seconds=seconds, embedding_size=done[0]["size"])
 
 
-def _read(index: int, parts: list[Part]) -> tuple[int, Any]:
+def read_part(index: int, parts: list[Part]) -> tuple[int, Any]:
     return index, decode(read_table(parts[index].uri, ["id", "image", "label"]))
 
 
@@ -101,7 +101,7 @@ def _network(stage: Stage, config: Config, worker: Worker) -> Encode:
     return pretrained(config.embed.network, weights, config.embed.size, worker.device)
 
 
-def _write(item: Embedded, stage: Stage) -> dict[str, Any]:
+def write_part(item: Embedded, stage: Stage) -> dict[str, Any]:
     index, ids, labels, embeddings = item
     if not np.isfinite(embeddings).all():
         raise JobError(f"{stage.uri}: embeddings are not finite; the autoencoder diverged.")
@@ -136,7 +136,7 @@ def _take_over(stage: Stage, config: Config) -> None:
             missing = keys["id"].filter(found.is_null())[0].as_py()
             raise InputError(f"embed.table={config.embed.table}: has no row with id {missing} (ids are those of {table.uri}).")
         labels = keys["label"].fill_null(-1).to_numpy()
-        written = _write((index, keys["id"].to_numpy(), labels, values[found.to_numpy()]), stage)
+        written = write_part((index, keys["id"].to_numpy(), labels, values[found.to_numpy()]), stage)
         parts.append(written["part"])
     stage.commit(parts, embeddings_schema(size), seconds=0.0, embedding_size=size)
 

@@ -1,0 +1,36 @@
+"""The Inception network whose features the FID is defined by, with its TensorFlow weights as torch-fidelity converted them."""
+
+import io
+import tempfile
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from dsopt.errors import InputError
+
+
+def inception(weights: bytes, device: torch.device) -> Callable[[UInt8[Tensor, "b c h w"]], Float[Tensor, "b 2048"]]:
+    """Images -> the last pooled features of Inception-v3, resized as TensorFlow 1 does: torch-fidelity's own network.
+
+    Args:
+        weights: of its file pt_inception-2015-12-05; nothing in it is executed.
+
+    Raises:
+        InputError: torch-fidelity is not installed, or weights that are not its own.
+    """
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError:
+        raise InputError("measure.extractor=inception: needs torch-fidelity; right is pip install 'dsopt[fid]'.") from None
+    try:
+        torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)  # it would load, and run, anything
+        with tempfile.NamedTemporaryFile(suffix=".pth") as file:
+            file.write(weights)
+            file.flush()
+            network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=file.name)
+    except Exception as error:  # whatever a wrong file makes torch raise
+        raise InputError(f"measure.weights: are not those of Inception: {str(error).splitlines()[0]}") from None
+    network = network.to(device).eval()
+    return lambda images: network(images.to(device).expand(-1, 3, -1, -1))[0]

@@ -1,0 +1,117 @@
+"""Measures of made images: noise, copies and unseen real images are told apart, and every number says what it is of."""
+
+import statistics
+from pathlib import Path
+
+import pytest
+import torch
+from running import SMALL
+
+from dsopt.config import Config, load
+from dsopt.data import images as tables
+from dsopt.data.images import Images
+from dsopt.errors import InputError
+from dsopt.stages import generator, ingest, measure, samples
+from dsopt.stages.step import run
+from dsopt.storage import IMAGES, Stage, Table, write_table
+
+QUICK = [
+    *SMALL,
+    *("cluster.workers=0", "data.name=digits", "data.limit=800", "proxy.steps=60", "proxy.batch_size=64", "proxy.options.width=8"),
+    *("proxy.precision=fp32", "train.steps=40", "measure.samples=150"),
+]
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("storage"))
+
+
+def settings(storage: str, *overrides: str) -> Config:
+    return load([f"storage={storage}", *QUICK, *overrides])
+
+
+def real(config: Config, split: str) -> Images:
+    stage, steps = ingest.images(config)
+    run(steps, config)
+    return tables.load(stage.uri, split)
+
+
+def made(config: Config, name: str, images: torch.Tensor, labels: torch.Tensor) -> Stage:
+    """A table of made images, as a stage of its own."""
+    stage = Stage(config.storage, "samples", name, {"name": name})
+    rows = tables.encode(Images(torch.arange(len(labels)), images, labels), ["test"] * len(labels))
+    size = write_table(stage.path("data/part-0.parquet"), rows)
+    stage.commit([{"path": "data/part-0.parquet", "rows": len(rows), "bytes": size}], IMAGES, seconds=1.0)
+    return stage
+
+
+def measured(config: Config, of: Stage) -> tuple[dict[str, float], Table]:
+    stage, steps = measure.measured(config, of)
+    run(steps, config)
+    table = Table(stage.uri)
+    rows = table.read()
+    assert set(rows["split"].to_pylist()) == {"test"} and set(rows["run"].to_pylist()) == {stage.folder}
+    return dict(zip(rows["name"].to_pylist(), rows["value"].to_pylist(), strict=True)), table
+
+
+@pytest.mark.slow
+def test_noise_copies_and_a_generator_are_told_apart(storage: str) -> None:
+    config = settings(storage)
+    train = real(config, "train")
+    noise = torch.randint(0, 256, (100, 1, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    of_noise, table = measured(config, made(config, "noise", noise, torch.full((100,), -1)))
+    of_copies, _ = measured(config, made(config, "copies", train.images[:200], train.labels[:200]))
+    assert table.manifest["extractor"] == "classifier" and table.manifest["reference"] == "test"
+    assert (table.manifest["n_real"], table.manifest["n_fake"], table.manifest["n_learned_from"]) == (150, 100, len(train.ids))
+    assert of_noise["fcd"] > 10 * of_noise["fcd_train"] and of_noise["coverage"] < 0.2 and "gan_test" not in of_noise
+    assert of_copies["fcd"] < 2 * of_copies["fcd_train"] and of_copies["coverage"] > 0.8
+    assert of_copies["copied"] == of_copies["copied_pixels"] == 1 and of_copies["nearest_ratio_pixels"] == 0
+    assert of_copies["gan_test"] > 0.5 and of_copies["gan_test_real"] > 0.5
+    assert of_noise["nearest_ratio_pixels"] > 1 and of_noise["copied_pixels"] == 0
+    expected = {"fcd", "fcd_unlimited", "kid", "kid_sd", "precision", "recall", "density", "coverage"}
+    assert expected | {f"{name}_train" for name in expected} <= set(of_copies)
+
+
+@pytest.mark.slow
+def test_samples_of_a_generator_are_compared_with_what_it_learned_from(storage: str) -> None:
+    small = ("generate.steps=2", "generate.batch_size=8", "generate.latent=4", "generate.images=subset", "select.budget=60")
+    config = settings(storage, *small, "select.name=random", "generate.generator.options.width=4",
+                      "generate.discriminator.options.width=4")  # fmt: skip
+    base, steps = generator.base(config)
+    stage, more = samples.images(config, base, 120, seed=0)
+    run([*steps, *more], config)
+    found, table = measured(config, stage)
+    assert table.manifest["n_learned_from"] == 60 and table.manifest["n_fake"] == 120
+    assert all(value == value for value in found.values()) and found["fcd"] > found["fcd_train"]
+
+
+@pytest.mark.slow
+def test_classification_accuracy_score_is_of_made_images_alone(storage: str) -> None:
+    config = settings(storage)
+    train = real(config, "train")
+    wrong = (train.labels + 1) % 10
+    accuracies = []
+    for name, labels in (("right", train.labels), ("wrong", wrong)):
+        step = measure.cas(config, made(config, name, train.images, labels), seed=0)
+        run([step], config)
+        rows = Table(step.stage.uri).read().to_pylist()
+        accuracies.append(statistics.fmean(r["value"] for r in rows if (r["split"], r["name"]) == ("test", "accuracy")))
+    assert accuracies[0] > 0.4 and accuracies[1] < 0.1
+
+
+def test_wrong_samples_are_told_in_one_line(storage: str) -> None:
+    config = settings(storage)
+    stage = made(config, "colour", torch.zeros(20, 3, 16, 16, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64))
+    with pytest.raises(InputError, match="has images of 3x16x16, but the real ones of this configuration are 1x32x32"):
+        measured(config, stage)
+
+
+def test_inception_without_its_weights_is_told_in_one_line(storage: str, tmp_path: Path) -> None:
+    config = settings(storage, "measure.extractor=inception")
+    with pytest.raises(InputError, match=r"measure.weights: must be the file of Inception's weights"):
+        measure.measured(config, Stage(storage, "samples", "none", {}))
+    config = settings(storage, "measure.extractor=inception", f"measure.weights={tmp_path}/none.pth")
+    _, steps = measure.measured(config, Stage(storage, "samples", "none", {}))
+    with pytest.raises(InputError, match=r"none.pth: there is no such file"):
+        run(steps, config)
