@@ -12,26 +12,44 @@ from pathlib import Path
 import pytest
 
 from dsopt import config as configuration
-from dsopt.stages import autoencoder, ingest
+from dsopt.stages import autoencoder, generator, ingest
 from dsopt.stages.classifier import Row, run
 from dsopt.storage import Table
 from dsopt.training.worker import Worker
 
 HERE = Path(__file__).parent
 SETTINGS = ["cluster.workers=0", "train.precision=fp32", "autoencoder.precision=fp32", "train.batch_size=32"]
-SETTINGS += ["autoencoder.batch_size=32", "train.steps=20", "autoencoder.steps=20"]
+SETTINGS += ["autoencoder.batch_size=32", "train.steps=20", "autoencoder.steps=20", "generate.steps=20", "generate.batch_size=32"]
+GENERATORS = {
+    "adversarial": [
+        "generate.generator={name: dcgan_generator, options: {width: 4, condition: batch_norm}}",
+        "generate.discriminator={name: dcgan_discriminator, options: {width: 4, norm: spectral, condition: projection}}",
+        "generate.loss.name=hinge",
+        "generate.terms=[{name: gradient_penalty, weight: 1}, {name: feature_matching, weight: 1}]",
+        "generate.discriminator_steps=2",
+        "generate.differentiable=[colour, translation, cutout]",
+    ],
+    "variational": [
+        "generate.learner=variational",
+        "generate.generator={name: infogan_generator, options: {width: 4, condition: concat}}",
+        "generate.encoder={name: infogan_encoder, options: {width: 4, condition: concat}}",
+    ],
+}
 
 
 def losses(learner: str, storage: str) -> list[float]:
     """Of the stage as a job makes it, on digits."""
     loss = "wasserstein" if learner == "wasserstein" else "squared_error"
-    config = configuration.load([f"storage={storage}", f"loss.name={loss}", *SETTINGS])
+    config = configuration.load([f"storage={storage}", f"loss.name={loss}", *SETTINGS, *GENERATORS.get(learner, [])])
     images, (step,) = ingest.images(config)
     images.begin()
     step.work(images, config, *step.arguments)
     if learner == "classifier":
         made = run(config, Row("full", "full", 0.0, images), 0)
         made.work(Worker(), made.stage, config, *made.arguments)
+    elif learner in GENERATORS:
+        made = generator.model(config, images, 0)[1][-1]
+        generator.train(Worker(), made.stage, config, *made.arguments)
     else:
         made = autoencoder.model(config)[1][-1]
         autoencoder.train(Worker(), made.stage, config)
@@ -39,7 +57,7 @@ def losses(learner: str, storage: str) -> list[float]:
     return [row["value"] for row in rows if row["split"] == "train" or row["name"] != "accuracy"]
 
 
-@pytest.mark.parametrize("learner", ["classifier", "autoencoder", "wasserstein"])
+@pytest.mark.parametrize("learner", ["classifier", "autoencoder", "wasserstein", *GENERATORS])
 def test_losses_are_the_golden_ones(learner: str, tmp_path: Path) -> None:
     found, path = losses(learner, str(tmp_path)), HERE / f"{learner}.json"
     if os.environ.get("DSOPT_WRITE_GOLDEN"):
