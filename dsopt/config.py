@@ -525,10 +525,14 @@ def _check_values(config: Config) -> None:
             (0 <= section.average < 1, f"{part}.average", "in [0, 1)"),
             (0 <= section.weight_decay < math.inf, f"{part}.weight_decay", "0 or more"),
         ]
-    for part, section in {"generate": config.generate, "colorize": config.colorize}.items():
+    for part, section, least in (("generate", config.generate, 2), ("colorize", config.colorize, 1)):  # batches are normalised
         rules += [
             (section.steps >= 1, f"{part}.steps", "at least 1"),
-            (section.batch_size >= max(2, config.cluster.workers), f"{part}.batch_size", "at least 2, and 1 for every worker"),
+            (
+                section.batch_size >= max(least, config.cluster.workers),
+                f"{part}.batch_size",
+                f"at least {least}, 1 for every worker",
+            ),
             (section.discriminator_steps >= 1, f"{part}.discriminator_steps", "at least 1"),
             (section.eager_steps is None or section.eager_steps >= 1, f"{part}.eager_steps", "at least 1"),
             (section.clip is None or section.clip > 0, f"{part}.clip", "above 0"),
@@ -538,6 +542,7 @@ def _check_values(config: Config) -> None:
         ]
     rules += [
         (config.generate.latent >= 1, "generate.latent", "at least 1"),
+        (config.colorize.size is None or config.colorize.size >= 1, "colorize.size", "at least 1 pixel"),
         (config.generate.samples is None or config.generate.samples >= 1, "generate.samples", "at least 1"),
         (config.generate.beta >= 0, "generate.beta", "0 or more"),
     ]
