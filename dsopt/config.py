@@ -389,6 +389,8 @@ def _checked(tree: DictConfig, overrides: Sequence[str]) -> Config:
             family.options(name, options)
         except InputError as error:
             raise InputError(f"{key}: {error}") from None
+        if key.endswith(".augment") and key != "train.augment" and getattr(family.traits(name), "mixes", False):
+            raise InputError(f"{key}: {name} mixes images and their labels; only train.augment can have it.")
     for key in ("autoencoder", "proxy", "teacher", "train"):
         kind, name = "autoencoder" if key == "autoencoder" else "classifier", getattr(config, key).name
         if registry.MODELS.traits(name).kind != kind:

@@ -32,6 +32,7 @@ class Resident:
         rank, world: which slice of every batch is this worker's.
         observe: wants to see (indices [b], labels, logits [b, classes]) of every whole batch, on every worker.
         keep: what of a worker's slice is trained on; with it nothing is observed.
+        mix: what the transform gave, labels, seed, whole batch, start, stop -> both, where images are mixed.
     """
 
     images: Tensor
@@ -43,16 +44,20 @@ class Resident:
     world: int = 1
     observe: Callable[[Tensor, Tensor, Tensor], None] | None = None
     keep: Callable[[Batch], Batch] | None = None
+    mix: Callable[[Tensor, Tensor, int, int, int, int], tuple[Tensor, Tensor]] | None = None
 
     def __call__(self, step: int) -> Batch:
         indices, weights = self.sampler(step)
         total = len(indices)
         start, stop = self.rank * total // self.world, (self.rank + 1) * total // self.world
         mine = indices[start:stop].to(self.images.device, non_blocking=True)
-        seed = self.seed(step)
+        seed, labels = self.seed(step), self.labels[mine]
+        images = self.transform(take(self.images, mine), seed, total, start, stop)
+        if self.mix:
+            images, labels = self.mix(images, labels, seed, total, start, stop)
         batch = Batch(
-            self.transform(take(self.images, mine), seed, total, start, stop),
-            self.labels[mine],
+            images,
+            labels,
             seed,
             None if weights is None else weights[start:stop].to(self.images.device, non_blocking=True),
             self._observer(indices, start) if self.observe and not self.keep else None,

@@ -118,7 +118,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
     if not table.manifest["labelled"]:
         raise InputError("train: the data set has no labels; without them the job goes up to select.")
     settings, size = config.train, autoencoder.input_size(config.train.name, table)
-    inputs = make_inputs(settings.augment, size, settings.standardise)
+    inputs = make_inputs(settings.augment, size, settings.standardise, table.manifest["num_classes"])
     learner = classifier_learner(settings, table, seed, worker)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
     with closing(Feeder(stage, settings, seed, inputs, worker)) as feeder:

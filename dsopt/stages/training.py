@@ -17,7 +17,7 @@ from dsopt.augment.inputs import Inputs
 from dsopt.config import ClassifierConfig, Config
 from dsopt.data.batches import Batch, Resident
 from dsopt.data.images import Images
-from dsopt.errors import JobError
+from dsopt.errors import InputError, JobError
 from dsopt.learners.classifier import Classifier
 from dsopt.progress import Progress, say
 from dsopt.registry import MODELS
@@ -105,6 +105,14 @@ def batches(
     def transform(part: Tensor, step_seed: int, total: int, start: int, stop: int) -> Tensor:
         return inputs.train(part, draws(step_seed, total, start, stop, worker.device))
 
+    def mix(part: Tensor, labels: Tensor, step_seed: int, total: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        assert inputs.mix is not None
+        return inputs.mix(part, labels, draws(derive(step_seed, "mix"), total, start, stop, worker.device))
+
+    if inputs.mix and isinstance(draw, Learns):
+        raise InputError(
+            "train.augment: mixed images have no loss of their own, which train.sampler goes by; leave out one of them."
+        )
     return Resident(
         images.to(worker.device),
         labels.to(worker.device),
@@ -115,6 +123,7 @@ def batches(
         worker.world,
         partial(_tell_losses, draw) if isinstance(draw, Learns) else observe,
         draw.keep if isinstance(draw, Keeps) else None,
+        mix if inputs.mix else None,
     )
 
 
