@@ -54,8 +54,8 @@ def _stretch(centre: Tensor, share: Tensor, length: int) -> Tensor:
 def _beta(alpha: float, draw: Draw) -> Tensor:
     """Numbers from Beta(alpha, alpha), of any alpha above 0, from four uniform ones each.
 
-    Ulrich's formula (1984, in Devroye 1986, chapter IX) for Beta(alpha + 1, alpha + 1), which is the share that one of two gammas of
-    alpha + 1 has of both; times u^(1/alpha) each, these are gammas of alpha. The tests compare with torch's.
+    Ulrich's formula (1984, in Devroye 1986, chapter IX) for Beta(alpha + 1, alpha + 1), which is the share that one of two gammas
+    of alpha + 1 has of both; times u^(1/alpha) each, these are gammas of alpha. The tests compare with torch's.
     """
     angle, radius = 2 * torch.pi * draw(), (1 - draw() ** (2 / (2 * alpha + 1))).sqrt()
     share = ((1 + angle.cos() * radius) / 2).double()
