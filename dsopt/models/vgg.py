@@ -4,27 +4,25 @@ from torch import nn
 
 from dsopt.registry import MODELS
 
-WIDTHS = (64, 128, 256)
-
 
 @MODELS.register(kind="classifier", input_size=32)
-def vgg(channels: int, classes: int, *, batch_norm: bool = True, dropout: float = 0.6) -> nn.Sequential:
+def vgg(channels: int, classes: int, *, width: int = 64, batch_norm: bool = True, dropout: float = 0.6) -> nn.Sequential:
     """Three stages of two 3x3 convolutions with 64, 128 and 256 maps and Leaky ReLU, then one linear layer.
 
     The augmentation paper's section 2.2: batch normalisation (there on CIFAR-10, not on MNIST) after every convolution, 2x2 max
     pooling and dropout of 0.6 after every stage, Glorot's uniform initial weights. The slope of the Leaky ReLU is not given: 0.01,
     torch's. 1.2 million parameters for three channels and ten classes.
     """
-    return _vgg(channels, classes, 32, batch_norm, dropout)
+    return _vgg(channels, classes, 32, width, batch_norm, dropout)
 
 
 @MODELS.register(kind="classifier", input_size=28)
-def vgg28(channels: int, classes: int, *, batch_norm: bool = False, dropout: float = 0.6) -> nn.Sequential:
+def vgg28(channels: int, classes: int, *, width: int = 64, batch_norm: bool = False, dropout: float = 0.6) -> nn.Sequential:
     """The same for images of 28x28, as MNIST has them; without batch normalisation, as there."""
-    return _vgg(channels, classes, 28, batch_norm, dropout)
+    return _vgg(channels, classes, 28, width, batch_norm, dropout)
 
 
-def _vgg(channels: int, classes: int, side: int, batch_norm: bool, dropout: float) -> nn.Sequential:
+def _vgg(channels: int, classes: int, side: int, width: int, batch_norm: bool, dropout: float) -> nn.Sequential:
     def convolution(inputs: int, outputs: int) -> list[nn.Module]:
         normalised = [nn.BatchNorm2d(outputs)] if batch_norm else []
         return [nn.Conv2d(inputs, outputs, 3, padding=1), *normalised, nn.LeakyReLU()]
@@ -32,8 +30,8 @@ def _vgg(channels: int, classes: int, side: int, batch_norm: bool, dropout: floa
     def stage(inputs: int, outputs: int) -> list[nn.Module]:
         return [*convolution(inputs, outputs), *convolution(outputs, outputs), nn.MaxPool2d(2), nn.Dropout(dropout)]
 
-    stages = [module for inputs, outputs in zip((channels, *WIDTHS), WIDTHS, strict=False) for module in stage(inputs, outputs)]
-    network = nn.Sequential(*stages, nn.Flatten(), nn.Linear(WIDTHS[-1] * (side // 8) ** 2, classes))
+    stages = [*stage(channels, width), *stage(width, 2 * width), *stage(2 * width, 4 * width)]
+    network = nn.Sequential(*stages, nn.Flatten(), nn.Linear(4 * width * (side // 8) ** 2, classes))
     for module in network:
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(module.weight)
