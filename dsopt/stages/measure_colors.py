@@ -1,0 +1,115 @@
+"""measure_colors: a colorizer and held-out images -> metrics: how true its colours are, how colourful, what a classifier says."""
+
+import time
+import uuid
+from collections.abc import Callable
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from dsopt.augment.geometry import centre_crop
+from dsopt.config import Config
+from dsopt.data import colors as lab
+from dsopt.data.batches import take
+from dsopt.data.images import load
+from dsopt.errors import InputError
+from dsopt.evaluation.colors import colors
+from dsopt.evaluation.frechet import Moments, frechet
+from dsopt.progress import say
+from dsopt.seeds import derive
+from dsopt.stages import features, ingest, proxy
+from dsopt.stages.colorizer import Colorizer
+from dsopt.stages.measure import DISTANCE
+from dsopt.stages.step import Step
+from dsopt.storage import METRICS, Stage, Table, write_table
+from dsopt.training.worker import Worker
+
+BLOCK = 250  # images coloured at once
+
+Recolour = Callable[[Tensor], Tensor]  # colours [b, 2, h, w] for a lightness [b, 1, h, w], both in -1..1
+
+
+def measured(config: Config, model: Stage) -> tuple[Stage, list[Step]]:
+    """The measures of a colorizer on test images of the configured data set, and the steps that lead there from it.
+
+    Those of `colors` for the images with its colours instead of their own, the Fréchet distance to the true ones as `fcd` or `fid`,
+    and the `accuracy` of the classifier on them. Beside them, with `_grey` behind their names, the same for no colours at all, and
+    with `_true` the accuracy and the colourfulness of the true ones. Without labels to train a classifier there is neither a
+    distance nor an accuracy.
+    """
+    images, steps = ingest.images(config)
+    inputs, chosen = {"images": images, "colorizer": model}, config.measure
+    made_of = {"samples": chosen.samples, "extractor": chosen.extractor, "weights": chosen.weights, "seed": config.seed}
+    if chosen.extractor == "classifier" and (not images.done() or Table(images.uri).manifest["labelled"]):
+        inputs["proxy"], more = proxy.judge(config, "proxy")
+        steps = [*steps, *more]
+    if chosen.extractor == "inception" and not chosen.weights:
+        raise InputError("measure.weights: must be the file of Inception's weights with measure.extractor=inception.")
+    stage = Stage(config.storage, "measure_colors", model.name, made_of, inputs)
+    return stage, [*steps, Step(stage, _work, parallel=True)]
+
+
+def _work(worker: Worker, stage: Stage, config: Config) -> None:
+    started = time.monotonic()
+    table = Table(stage.inputs["images"].uri)
+    if table.manifest["channels"] != 3:
+        raise InputError(f"data.name={config.data.name}: its images are grey; there are no colours to compare with.")
+    colorizer, test = Colorizer(stage.inputs["colorizer"], worker.device), load(table.uri, "test")
+    random = torch.Generator().manual_seed(derive(config.seed, "measure"))
+    rows = torch.randperm(len(test.ids), generator=random)[: config.measure.samples]
+    # On the part that is as large as what it learned on; the rest of its images it has never seen whole either.
+    true, labels = centre_crop(take(test.images, rows), colorizer.size), test.labels[rows]
+    judge = _Judge(stage, config, worker, true, labels)
+    found = judge.measures(colorizer)
+    found |= {f"{name}_grey": value for name, value in judge.measures(grey).items()}
+    found |= {f"{name}_true": value for name, value in judge.measures(None).items() if name in ("accuracy", "colourfulness")}
+    seconds = time.monotonic() - started
+    values = [(stage.folder, config.seed, 0, seconds, "test", name, value) for name, value in found.items()]
+    metrics = pa.table([list(column) for column in zip(*values, strict=True)], schema=METRICS)
+    path = f"data/metrics-{uuid.uuid4().hex[:8]}.parquet"
+    part = {"path": path, "rows": len(metrics), "bytes": write_table(stage.path(path), metrics)}
+    about = {"n": len(rows), "reference": "test", "extractor": config.measure.extractor, "device": worker.describe()}
+    stage.commit([part], METRICS, seconds=seconds, seed=config.seed, **about)
+    told = ("fcd", "fid", "ab_error", "colourfulness")
+    say(f"measure {stage.name}", "  ".join(f"{name} {found[name]:.3f}" for name in told if name in found))
+
+
+def grey(lightness: Tensor) -> Tensor:
+    """No colours: what any colorizer must be better than."""
+    return torch.zeros_like(lightness).expand(-1, 2, -1, -1)
+
+
+def recoloured(true: Tensor, colours: Recolour) -> Tensor:
+    """Images, uint8 [b, 3, h, w], with their own lightness and other colours."""
+    lightness, _ = lab.split(true.float() / 255)
+    return (lab.join(lightness, colours(lightness).float().cpu()) * 255).round().to(torch.uint8)
+
+
+class _Judge:
+    """What all colourings of the same images are measured by."""
+
+    def __init__(self, stage: Stage, config: Config, worker: Worker, true: Tensor, labels: Tensor) -> None:
+        self.true, self.labels, self.distance = true, labels, DISTANCE[config.measure.extractor]
+        classifier = "proxy" in stage.inputs
+        sees = classifier or config.measure.extractor == "inception"
+        self.extract = features.extractor(stage, config, worker.device) if sees else None
+        self.last = proxy.trained(stage.inputs["proxy"], config, torch.device("cpu"))[-1] if classifier else None
+        self.reference = Moments.of(self.extract(true)) if self.extract else None
+
+    def measures(self, colours: Recolour | None) -> dict[str, float]:
+        """The values of a colouring of the images; of the images as they are if it is None."""
+        found: dict[str, float] = {}
+        seen = []
+        for true in self.true.split(BLOCK):
+            made = true if colours is None else recoloured(true, colours)
+            for name, value in colors(true, made).items():
+                found[name] = found.get(name, 0.0) + value * len(true) / len(self.true)
+            if self.extract:
+                seen.append(self.extract(made))
+        if self.reference:
+            found[self.distance] = frechet(self.reference, Moments.of(torch.cat(seen)))
+        if self.last is not None:
+            with torch.inference_mode():
+                found["accuracy"] = float((self.last(torch.cat(seen)).argmax(1) == self.labels).double().mean())
+        return found
