@@ -19,11 +19,11 @@ from dsopt.errors import InputError
 from dsopt.training.worker import Worker, this_process
 
 Point = dict[str, Any]  # what makes a trial: small and picklable
-Numbers = dict[str, Any]  # with "percent" of the trial's budget and "accuracy" on held-out images
+Numbers = dict[str, Any]  # with "percent" of the trial's budget and "score", of which more is better
 Report = Callable[[Numbers], None]
 Work = Callable[[Worker, Point, Report], Numbers]  # reports as it goes, returns its last report, and catches its own errors
 
-JUDGED_BY, SPENT = "accuracy", "percent"
+JUDGED_BY, SPENT = "score", "percent"
 
 
 @runtime_checkable

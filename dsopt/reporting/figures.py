@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from dsopt.errors import JobError
 from dsopt.reporting.pictures import embedding_picture, enlarge, strip
 from dsopt.reporting.style import FAINT, INK, colours, picture, shorten
-from dsopt.reporting.tables import ResultRow, RunInfo, by_row, percent
+from dsopt.reporting.tables import ResultRow, RunInfo, Spread, by_row, column
 
 MOST_CLASSES = 20  # more rows than this cannot be read at a glance
 MOST_COLUMNS = 10
@@ -161,7 +161,7 @@ def class_histogram(counts: dict[str, list[int]], classes: list[str]) -> Figure:
 
 @picture
 def accuracy_bars(rows: list[ResultRow]) -> Figure:
-    """Test accuracy of every row as bars from zero, with the sample deviation as whiskers, grouped by split.
+    """Test accuracy (or what else the rows measure) as bars from zero, with the sample deviation as whiskers, grouped by split.
 
     A dashed line marks training on the full data.
     """
@@ -172,15 +172,16 @@ def accuracy_bars(rows: list[ResultRow]) -> Figure:
     heights = [len(group) for group in groups.values()]
     grid = figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     colour = colours(row.method for row in rows)
-    reference = next((row.accuracy_mean for row in rows if row.split == 0), None)
+    reference = next((row.mean for row in rows if row.split == 0 and row.method == "full"), None)
+    measure = rows[0].measure
+    scale = 100 if measure.percent else 1
     for axes, (split, group) in zip(grid, groups.items(), strict=True):
         axes.set_title(_heading(split), color=FAINT)
-        for y, row in enumerate(group):
-            sd = row.accuracy_sd or 0.0
-            axes.barh(y, 100 * row.accuracy_mean, 0.66, color=colour[row.method])
-            if sd:
-                axes.errorbar(100 * row.accuracy_mean, y, xerr=100 * sd, color=INK, linewidth=1, capsize=2.5, capthick=1)
-            value = percent(row.accuracy_mean, row.accuracy_sd)
+        values = column([Spread(row.mean, row.sd) for row in group], measure.percent)
+        for y, (row, value) in enumerate(zip(group, values, strict=True)):
+            axes.barh(y, scale * row.mean, 0.66, color=colour[row.method])
+            if row.sd:
+                axes.errorbar(scale * row.mean, y, xerr=scale * row.sd, color=INK, linewidth=1, capsize=2.5, capthick=1)
             axes.text(1.015, y, value, transform=axes.get_yaxis_transform(), va="center_baseline")
         labels = [shorten(row.row.removesuffix(f", {_name(split)}"), 34) for row in group]
         axes.set_yticks(range(len(group)), labels)
@@ -189,12 +190,13 @@ def accuracy_bars(rows: list[ResultRow]) -> Figure:
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
         if reference is not None:
-            axes.axvline(100 * reference, color=INK, linewidth=0.9, linestyle=(0, (3, 2)))
+            axes.axvline(scale * reference, color=INK, linewidth=0.9, linestyle=(0, (3, 2)))
         axes.tick_params(axis="x", length=0)
         if axes is not grid[-1]:
             axes.spines["bottom"].set_visible(False)
     grid[-1].set_xlim(0, None)
-    grid[-1].set_xlabel("test accuracy, %" + (" (dashed: full data)" if reference is not None else ""))
+    unit = ", %" if measure.percent else ""
+    grid[-1].set_xlabel(f"{rows[0].judged_on} {measure.name}{unit}" + (" (dashed: full data)" if reference is not None else ""))
     return figure
 
 

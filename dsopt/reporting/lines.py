@@ -1,47 +1,43 @@
-"""Accuracy against a setting: one line for every combination of the other settings."""
+"""Accuracy, or another measure, against a setting: one line for every combination of the other settings."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from dsopt.reporting.style import FAINT, colours, picture, shorten
+from dsopt.reporting.tables import ACCURACY, Measure, Spread, column
 
 WIDTH = 760  # in CSS pixels
 MARKERS = "osD^vP"
 
 
-class Point(NamedTuple):
-    """The runs of one setting: the mean of their accuracies in 0..1, and their deviation where there are several."""
-
-    at: Any
-    mean: float
-    sd: float | None
+Series = dict[str, dict[Any, Spread]]  # line -> value of the setting -> its runs
 
 
 @picture
-def accuracy_lines(series: dict[str, list[Point]], references: dict[str, float], x: str) -> Figure:
-    """Accuracy against the setting `x`, with the sample deviation as whiskers.
+def lines(series: Series, references: dict[str, float], x: str, measure: Measure = ACCURACY) -> Figure:
+    """Accuracy or another measure against the setting `x`, with the sample deviation as whiskers.
 
     Numbers stand at their place (on a logarithmic axis where they span more than a factor of 50), anything else side by side.
 
     Args:
         references: rows that have no place on the axis, as dashed lines: full data and the like.
     """
-    places = _places([point.at for points in series.values() for point in points])
+    scale, places = 100 if measure.percent else 1, _places(values_of(series))
     figure = Figure(figsize=(WIDTH / 100, 3.4 + 0.1 * len(series)), layout="constrained")
     axes = figure.subplots()
     colour = colours([*series, *references])
     for i, (name, points) in enumerate(series.items()):
-        ordered = sorted(points, key=lambda point: places[str(point.at)])
-        at = [places[str(point.at)] for point in ordered]
-        means = np.array([100 * point.mean for point in ordered])
-        whiskers = [100 * (point.sd or 0.0) for point in ordered]
+        ordered = sorted((places[str(at)], spread) for at, spread in points.items())
+        at = [place for place, _ in ordered]
+        means = np.array([scale * spread.mean for _, spread in ordered])
+        whiskers = [scale * (spread.sd or 0.0) for _, spread in ordered]
         style: dict[str, Any] = {"color": colour[name], "marker": MARKERS[i % len(MARKERS)], "markersize": 4.5, "linewidth": 1.5}
         axes.errorbar(at, means, yerr=whiskers, capsize=2.5, elinewidth=0.9, label=shorten(name, 40), **style)
     for i, (name, mean) in enumerate(references.items()):
         dash = (0, (3 + i, 2))
-        axes.axhline(100 * mean, color=colour[name], linewidth=1, linestyle=dash, label=shorten(name, 40), zorder=1)
+        axes.axhline(scale * mean, color=colour[name], linewidth=1, linestyle=dash, label=shorten(name, 40), zorder=1)
     numbers = [place for text, place in places.items() if _number(text)]
     if len(numbers) < len(places):
         axes.set_xticks(list(places.values()), [shorten(text, 16) for text in places])
@@ -51,11 +47,23 @@ def accuracy_lines(series: dict[str, list[Point]], references: dict[str, float],
         axes.set_xticks(sorted(numbers), [f"{number:,g}" for number in sorted(numbers)], minor=False)
         axes.minorticks_off()
     axes.set_xlabel(x)
-    axes.set_ylabel("accuracy, %")
+    axes.set_ylabel(f"{measure.name}, %" if measure.percent else measure.name)
     axes.tick_params(axis="x", length=0, labelcolor=FAINT)
     axes.grid(axis="y")
     figure.legend(loc="outside upper left", ncols=min(3, len(series) + len(references)), columnspacing=1.6)
     return figure
+
+
+def table(series: Series, x: str, measure: Measure = ACCURACY) -> tuple[list[str], list[list[str]]]:
+    """The same as a table: a row a line, a column a value of `x`; (header, rows)."""
+    values = values_of(series)
+    columns = [column([points.get(value) for points in series.values()], measure.percent) for value in values]
+    return [f"{measure.title} over {x}", *map(str, values)], [list(row) for row in zip(series, *columns, strict=True)]
+
+
+def values_of(series: Series) -> list[Any]:
+    """The values of the setting, in the order in which they first come."""
+    return list(dict.fromkeys(value for points in series.values() for value in points))
 
 
 def _places(values: list[Any]) -> dict[str, float]:

@@ -256,7 +256,7 @@ def _bundle(worker: Worker, point: dict[str, Any], report: Any, stage: Stage, co
     """On a worker: train some children, one after another."""
     given = source(stage, config, wanted.proxy)
     rows = [_child(worker, child, steps, given, stage, config, wanted) for child, steps in point["children"]]
-    return {"percent": 100.0, "accuracy": max(row["accuracy"] or 0.0 for row in rows), "children": rows}
+    return {"percent": 100.0, "score": max(row["accuracy"] or 0.0 for row in rows), "children": rows}
 
 
 def _child(worker: Worker, child: str, steps: int, given: Source, stage: Stage, config: Config, wanted: Trials) -> dict[str, Any]:

@@ -4,16 +4,15 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import pyarrow.compute as pc
-
 from dsopt import progress
 from dsopt.config import Config
 from dsopt.progress import duration
+from dsopt.stages.kinds import Planned, Trial, kind, outcome
 from dsopt.stages.step import Journal
-from dsopt.stages.trials import Planned, Trial, sampled
+from dsopt.stages.trials import sampled
 from dsopt.storage import Stage, Table
 
-Numbers = dict[str, Any]  # percent, step, seconds, accuracy
+Numbers = dict[str, Any]  # percent, step, seconds, score
 EVERY = 10.0  # seconds between two lines on the whole sweep
 
 
@@ -23,13 +22,6 @@ def name(trial: Trial) -> str:
     return " ".join(filter(None, [*words, f"seed={trial.seed}"]))
 
 
-def accuracy(stage: Stage) -> float:
-    """The accuracy of a finished training run at its last step, on its held-out images if it has them, else on the test images."""
-    metrics = Table(stage.uri).read()
-    final = metrics.filter((pc.field("split") != "train") & (pc.field("name") == "accuracy")).sort_by("step")
-    return final["value"][-1].as_py()
-
-
 @dataclass
 class Standing:
     """One training run of the sweep; trials that come to the same run share it.
@@ -37,7 +29,9 @@ class Standing:
     Args:
         point: what the run is made from on a worker: {"trial": number}, or a search's values by key.
         entry: its place in the journal.
-        reports: accuracies on held-out images as training went.
+        reports: its scores on held-out images as training went.
+        outcome: what it reached, by name.
+        score: what of that it is judged by; more is better.
     """
 
     planned: Planned
@@ -46,7 +40,8 @@ class Standing:
     status: Literal["left", "running", "done", "stopped", "failed"] = "left"
     reason: str = ""
     reports: list[Numbers] = field(default_factory=list)
-    accuracy: float | None = None
+    outcome: dict[str, float] = field(default_factory=dict)
+    score: float | None = None
 
     @property
     def stage(self) -> Stage:
@@ -61,7 +56,7 @@ class Standings:
     """
 
     def __init__(self, stage: Stage, config: Config, planned: list[Planned]) -> None:
-        self.config, self.journal = config, Journal(stage)
+        self.config, self.journal, self.measure = config, Journal(stage), kind(config).measure
         self.runs: dict[str, Standing] = {}
         self.speak, self.told = progress.output, time.monotonic()
         for number, trial in enumerate(planned):
@@ -70,10 +65,10 @@ class Standings:
             standing = self.runs.get(entry["hash"]) or self._sample(entry["point"], number)
             if entry["status"] in ("done", "stopped"):
                 standing.status, standing.reason = entry["status"], entry["reason"]
-                standing.reports, standing.accuracy = entry["reports"], entry["accuracy"]
+                standing.reports, standing.outcome, standing.score = entry["reports"], entry["outcome"], entry["score"]
         for standing in self.runs.values():
             if standing.stage.done():
-                standing.status, standing.accuracy = "done", accuracy(standing.stage)
+                self._done(standing)
         self.started_at, self.ended_before = time.monotonic(), self.count("done", "stopped")
 
     def _sample(self, point: dict[str, Any], entry: int | None = None) -> Standing:
@@ -92,6 +87,13 @@ class Standings:
     def samples(self) -> list[Standing]:
         return [standing for standing in self.runs.values() if "trial" not in standing.point]
 
+    def best(self) -> Standing | None:
+        return max((s for s in self.runs.values() if s.score is not None), key=lambda s: s.score or 0.0, default=None)
+
+    def shown(self, standing: Standing) -> str:
+        """The number that a trial is judged by; "" for one that has none."""
+        return "" if standing.score is None else self.measure.shown(self.measure.score(standing.score))
+
     def fail(self, standing: Standing, reason: str) -> None:
         standing.status, standing.reason = "failed", reason
         self._tell(standing)
@@ -109,7 +111,7 @@ class Standings:
         standing = self._find(point)
         standing.reason = numbers.get("reason", "")
         if "step" in numbers:
-            standing.reports.append({key: numbers[key] for key in ("percent", "step", "seconds", "accuracy")})
+            standing.reports.append({key: numbers[key] for key in ("percent", "step", "seconds", "score")})
         self.waiting()
 
     def ended(self, point: dict[str, Any], lost: str | None) -> None:
@@ -118,13 +120,18 @@ class Standings:
         if standing.reason:
             standing.status = "failed"
         elif standing.stage.done():
-            standing.status, standing.accuracy = "done", accuracy(standing.stage)
+            self._done(standing)
         else:
-            standing.status, standing.accuracy = "stopped", standing.reports[-1]["accuracy"]
-            standing.reason = f"stopped at step {standing.reports[-1]['step']:,}"
+            last = standing.reports[-1]
+            standing.status, standing.reason = "stopped", f"stopped at step {last['step']:,}"
+            standing.score, standing.outcome = last["score"], {self.measure.name: self.measure.score(last["score"])}
         if standing.reports or "trial" not in point:
             self._write(standing)
         self._tell(standing)
+
+    def _done(self, standing: Standing) -> None:
+        standing.status, standing.outcome = "done", outcome(standing.stage)
+        standing.score = self.measure.score(standing.outcome[self.measure.name])
 
     def waiting(self) -> None:
         now = time.monotonic()
@@ -133,22 +140,22 @@ class Standings:
         self.told = now
         ended, left = self.count("done", "stopped", "failed"), self.count("left", "running")
         new = ended - self.ended_before
-        best = max((s for s in self.runs.values() if s.accuracy is not None), key=lambda s: s.accuracy or 0.0, default=None)
+        best = self.best()
         parts = [f"{self.count(status)} {status}" for status in ("done", "stopped", "failed", "running", "left")]
-        parts += [f"best {100 * (best.accuracy or 0.0):.2f} % ({name(best.planned.trial)})"] if best else []
+        parts += [f"best {self.shown(best)} ({name(best.planned.trial)})"] if best else []
         parts += [f"{duration((now - self.started_at) / new * left)} left"] if new and left else []
         self._say("sweep", "  ".join(part for part in parts if not part.startswith("0 ")))
 
     def _write(self, standing: Standing) -> None:
-        kept = {key: getattr(standing, key) for key in ("point", "status", "reason", "reports", "accuracy")}
+        kept = {key: getattr(standing, key) for key in ("point", "status", "reason", "reports", "outcome", "score")}
         self.journal.add(standing.entry, kept | {"hash": standing.stage.hash})
 
     def _tell(self, standing: Standing) -> None:
         ended = self.count("done", "stopped", "failed")
-        how = f"failed: {standing.reason}" if standing.status == "failed" else f"{100 * (standing.accuracy or 0.0):.2f} %"
+        how = f"failed: {standing.reason}" if standing.status == "failed" else self.shown(standing)
         how += f", {standing.reason}" if standing.status == "stopped" else ""
         if standing.status == "done":
-            how += f" in {duration(Table(standing.stage.uri).manifest['seconds'])}"
+            how += f" in {duration(sum(Table(step.stage.uri).manifest['seconds'] for step in standing.planned.own))}"
         self._say(f"trial {ended}/{max(len(self.runs), ended)}", f"{name(standing.planned.trial)}: {how}")
 
     def _say(self, who: str, text: str) -> None:

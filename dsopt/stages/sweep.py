@@ -1,4 +1,4 @@
-"""sweep: a grid of settings, or samples of a space -> one training run each, one table and one page for all.
+"""sweep: a grid of settings, named rows, or samples of a space -> one training run each, one table and one page for all.
 
 A trial is a list of overrides on the base configuration. Stages that trials share are made once, before; the training runs that are
 not done go side by side. Every result lies in the run's own stage, so a sweep that was killed runs no finished trial again.
@@ -14,19 +14,23 @@ from dsopt import progress
 from dsopt.config import Config, variant
 from dsopt.errors import InputError, JobError, unknown
 from dsopt.progress import say
-from dsopt.stages import ingest, sweep_page
-from dsopt.stages.standings import Numbers, Standing, Standings, accuracy
+from dsopt.stages import ingest, kinds, sweep_page
+from dsopt.stages.kinds import Planned
+from dsopt.stages.standings import Numbers, Standing, Standings
 from dsopt.stages.step import Step, run
-from dsopt.stages.trials import Planned, expand, leaves, made_of, plans, sampled, space
+from dsopt.stages.trials import expand, leaves, made_of, plans, sampled, space
 from dsopt.storage import Stage, Table, check_writable
 from dsopt.training.loop import State
 from dsopt.training.worker import Worker
+
+# Worse than any that ends, which a searcher is to learn; and no scheduler compares what has spent nothing.
+FAILED = {"percent": 0.0, "score": -1e9}
 
 
 def judged(config: Config) -> Config:
     """The configuration, with images held out to judge by where a scheduler or a searcher compares trials."""
     sweep, train = config.sweep, config.train
-    if sweep.scheduler == "none" and sweep.searcher == "grid":
+    if sweep.of != "train" or (sweep.scheduler == "none" and sweep.searcher == "grid"):
         return config
     overrides = [] if train.validation else ["train.validation=0.1"]
     if sweep.scheduler != "none" and not train.validate_every:
@@ -42,6 +46,7 @@ def planned(config: Config) -> tuple[Config, list[Planned], Stage]:
     """
     config = judged(config)
     sweep = config.sweep
+    kinds.check(config)
     if sweep.searcher == "grid" and sweep.space:
         raise InputError("sweep.space: is for a search; right is sweep.searcher=random or optuna beside it.")
     if sweep.searcher != "grid" and sweep.grid:
@@ -66,7 +71,7 @@ def planned(config: Config) -> tuple[Config, list[Planned], Stage]:
 def plan_sweep(config: Config) -> list[Step]:
     """All steps of a sweep, for `dry_run=true`; a search's own trials are not known before."""
     config, trials, stage = planned(config)
-    steps = [*ingest.images(config)[1], *(step for trial in trials for step in (*trial.steps, trial.run))]
+    steps = [*ingest.images(config)[1], *(step for trial in trials for step in (*trial.steps, *trial.own))]
     return [*{step.stage.hash: step for step in steps}.values(), Step(stage, lambda *_: None)]
 
 
@@ -97,14 +102,16 @@ def _prepare(config: Config, todo: list[Standing], standings: Standings) -> None
     """Make what the trials need, each stage once: all data first, because only they tell whether there are labels."""
     first = [(step, config) for step in ingest.images(config)[1]]
     every = [*first, *((step, standing.planned.config) for standing in todo for step in standing.planned.steps)]
-    unique = list({step.stage.hash: (step, own) for step, own in reversed(every)}.values())[::-1]
-    for step, own in unique:
+    every += kinds.made_alike(standing.planned for standing in todo)
+    unique: dict[str, tuple[Step, Config]] = {}
+    for step, own in every:
+        unique.setdefault(step.stage.hash, (step, own))
+    for step, own in unique.values():
         if step.stage.kind == "ingest":
             _make(step, own)
-            if not Table(step.stage.uri).manifest["labelled"]:
-                raise InputError("train: the data set has no labels; without them the job goes up to select.")
+            kinds.check_labels(own, Table(step.stage.uri).manifest["labelled"])
     failed: dict[str, str] = {}
-    for step, own in unique:
+    for step, own in unique.values():
         reason = next((failed[made.hash] for made in step.stage.inputs.values() if made.hash in failed), None)
         try:
             if reason is None:
@@ -114,7 +121,8 @@ def _prepare(config: Config, todo: list[Standing], standings: Standings) -> None
         if reason is not None:
             failed[step.stage.hash] = reason
     for standing in todo:
-        reasons = [failed[step.stage.hash] for step in standing.planned.steps if step.stage.hash in failed]
+        takes = [*standing.planned.steps, *standing.planned.own]
+        reasons = [failed[step.stage.hash] for step in takes if step.stage.hash in failed]
         if reasons:
             standings.fail(standing, reasons[0])
 
@@ -137,7 +145,7 @@ def _train(config: Config, trials: list[Planned], standings: Standings) -> None:
         tune.run(work, points, config, standings, earlier=earlier)
     if config.sweep.searcher == "optuna":
         samples = standings.samples()
-        known = [(standing.point, standing.accuracy) for standing in samples if standing.accuracy is not None]
+        known = [(standing.point, standing.score) for standing in samples if standing.score is not None]
         search = tune.Search(space(config), max(0, config.sweep.samples - len(samples)), known)
         begun = [standing.point for standing in samples if standing.status == "left"]
         tune.run(work, begun, config, standings, search, earlier)
@@ -151,17 +159,18 @@ def _work(
         with _silence():
             made = trials[point["trial"]] if "trial" in point else sampled(config, point)
             alone = replace(made.config, cluster=replace(made.config.cluster, workers=0))
-            for step in made.steps:
+            for step in (*made.steps, *made.own[:-1]):
                 _make(step, alone)
             if not made.run.stage.done():
                 made.run.stage.begin()
                 watched = replace(worker, watch=_Reports(report))
                 made.run.work(watched, made.run.stage, alone, *made.run.arguments)
-            return {"percent": 100.0, "accuracy": accuracy(made.run.stage), "reason": ""}
+            measure = kinds.kind(config).measure
+            return {"percent": 100.0, "score": measure.score(kinds.outcome(made.run.stage)[measure.name]), "reason": ""}
     except Exception as error:
         lines = str(error).splitlines() or [""]
         known = isinstance(error, InputError | JobError)
-        return {"percent": 100.0, "accuracy": 0.0, "reason": lines[0] if known else f"{type(error).__name__}: {lines[0]}"}
+        return FAILED | {"reason": lines[0] if known else f"{type(error).__name__}: {lines[0]}"}
 
 
 @dataclass
@@ -176,7 +185,7 @@ class _Reports:
             if split == "validation" and name == "accuracy":
                 if step > self.last:
                     self.last = step
-                    self.report({"percent": 100 * share, "step": step, "seconds": seconds, "accuracy": value})
+                    self.report({"percent": 100 * share, "step": step, "seconds": seconds, "score": value})
                 return
 
 

@@ -4,16 +4,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from dsopt.config import Config
+from dsopt.config import Config, TrainConfig
 from dsopt.progress import say
 from dsopt.reporting import figures
+from dsopt.reporting import lines as over_lines
 from dsopt.reporting import page as pages
 from dsopt.reporting.page import Section
-from dsopt.reporting.tables import ResultRow, RunInfo, as_text, percent, summarise
+from dsopt.reporting.tables import Measure, ResultRow, RunInfo, aligned, as_text, summarise
 from dsopt.stages import report
+from dsopt.stages.kinds import Planned, kind
 from dsopt.stages.standings import Standing, Standings, name
-from dsopt.stages.sweep_rows import infos, lines
-from dsopt.stages.trials import Planned
+from dsopt.stages.sweep_rows import Over, infos, over
 from dsopt.storage import METRICS, Stage, Table, versions, write_bytes, write_table
 
 TRIALS = pa.schema(
@@ -25,7 +26,6 @@ TRIALS = pa.schema(
         ("status", pa.string()),
         ("reason", pa.string()),
         ("stage", pa.string()),
-        ("accuracy", pa.float64()),
         ("images", pa.int64()),
         ("training_seconds", pa.float64()),
         ("choosing_seconds", pa.float64()),
@@ -37,47 +37,61 @@ def write(stage: Stage, config: Config, trials: list[Planned], standings: Standi
     """Write the results of what has ended, and tell them; the stage is finished once nothing failed."""
     trials = [*trials, *(standing.planned for standing in standings.samples())]
     done = [trial for trial in trials if standings.runs[trial.run.stage.hash].status == "done"]
-    runs = infos(trials, done)
-    manifests = {trial.run.stage.hash: Table(trial.run.stage.uri) for trial in done}
-    made = [table.read() for table in manifests.values()]
-    metrics = pa.concat_tables([METRICS.empty_table(), *made, *map(_reports, standings.runs.values())])
-    results = summarise(metrics, runs, "validation" if config.train.validation else "test")
+    what, runs, found = kind(config), infos(trials, done), over(config, trials, standings)
+    made = {trial.run.stage.hash: trial for trial in done}.values()
+    reports = [_reports(standing, what.measure) for standing in standings.runs.values()]
+    metrics = pa.concat_tables([METRICS.empty_table(), *map(_metrics, made), *reports])
+    held_out = config.sweep.of == "train" and config.train.validation
+    results = summarise(metrics, runs, "validation" if held_out else "test", what.measure, what.others)
     if config.sweep.searcher != "grid":
-        results.sort(key=lambda row: -row.accuracy_mean)
+        results.sort(key=lambda row: -what.measure.score(row.mean))
     if not stage.done():
         listed = [_listed(trial, standings) for trial in trials]
-        sections = [*_charts(metrics, runs, results, lines(config, trials, standings)), _trials(listed)]
-        device = next((table.manifest["device"] for table in manifests.values()), "")
+        sections = [*_charts(metrics, runs, results, found), _trials(trials, standings)]
+        device = next((Table(trial.own[0].stage.uri).manifest["device"] for trial in made), "")
         write_bytes(stage.path("report.html"), _page(config, standings, device, sections).encode())
-        write_table(stage.path("trials.parquet"), pa.Table.from_pylist(listed, schema=TRIALS))
+        names = dict.fromkeys([what.measure.name, *(name for row in standings.runs.values() for name in row.outcome)])
+        schema = pa.schema([*TRIALS, *((name, pa.float64()) for name in names)])
+        write_table(stage.path("trials.parquet"), pa.Table.from_pylist(listed, schema=schema))
         if not standings.count("failed"):
             path = "data/metrics.parquet"
             part = {"path": path, "rows": len(metrics), "bytes": write_table(stage.path(path), metrics)}
-            seconds = sum(table.manifest["seconds"] for table in manifests.values())
+            own = {step.stage.hash: step.stage for trial in made for step in trial.own}.values()
+            seconds = sum(Table(made.uri).manifest["seconds"] for made in own)
             stage.commit([part], METRICS, seconds=seconds, trials="trials.parquet", page="report.html")
-    _tell(stage, config, standings, results)
+    _tell(stage, config, standings, results, found)
 
 
-def _tell(stage: Stage, config: Config, standings: Standings, results: list[ResultRow]) -> None:
+def _tell(stage: Stage, config: Config, standings: Standings, results: list[ResultRow], found: Over | None) -> None:
+    if found and _crossed(found):
+        print("\n" + aligned(*over_lines.table(found.series, found.x, standings.measure)))
     print("\n" + as_text(results))
     for standing in standings.runs.values():
         if standing.status == "stopped":
-            print(f"{name(standing.planned.trial)}: {standing.reason}, {_shown(standing.accuracy)} %")
+            print(f"{name(standing.planned.trial)}: {standing.reason}, {standings.shown(standing)}")
         if standing.status == "failed":
             print(f"{name(standing.planned.trial)}: failed: {standing.reason}")
     print()
-    if config.sweep.searcher != "grid" and results:
-        best = max(standings.runs.values(), key=lambda standing: standing.accuracy or 0.0)
-        say("best", f"{name(best.planned.trial)}: {_shown(best.accuracy)} % of the held-out images")
+    best = standings.best()
+    if config.sweep.searcher != "grid" and best:
+        of = " of the held-out images" if config.sweep.of == "train" else " against test images"
+        say("best", f"{name(best.planned.trial)}: {standings.shown(best)}{of}")
     say("report", stage.path("report.html"))
 
 
-def _reports(standing: Standing) -> pa.Table:
+def _metrics(trial: Planned) -> pa.Table:
+    """All that was written down of a trial's training and of what was made of it, as one run."""
+    tables = [Table(step.stage.uri) for step in trial.own]
+    found = pa.concat_tables([table.read() for table in tables if set(table.manifest["schema"]) == set(METRICS.names)])
+    return found.set_column(0, "run", pa.array([trial.run.stage.folder] * len(found)))
+
+
+def _reports(standing: Standing, measure: Measure) -> pa.Table:
     """What a stopped run reported, as metrics; a finished one has that in its own."""
     if standing.status != "stopped":
         return METRICS.empty_table()
     run, seed = standing.stage.folder, standing.planned.trial.seed
-    rows = [(run, seed, r["step"], r["seconds"], "validation", "accuracy", r["accuracy"]) for r in standing.reports]
+    rows = [(run, seed, r["step"], r["seconds"], "validation", measure.name, measure.score(r["score"])) for r in standing.reports]
     return pa.table([list(column) for column in zip(*rows, strict=True)], schema=METRICS)
 
 
@@ -92,54 +106,63 @@ def _listed(trial: Planned, standings: Standings) -> dict[str, Any]:
         "status": standing.status,
         "reason": standing.reason,
         "stage": trial.run.stage.folder,
-        "accuracy": standing.accuracy,
-    }
+    } | standing.outcome
     if standing.status != "done":
         return row
     info = report.info(trial.row, trial.trial.seed, trial.run.stage)
-    training = Table(trial.run.stage.uri).manifest["seconds"]
+    training = Table(trial.own[0].stage.uri).manifest["seconds"]
     return row | {"images": info.images, "training_seconds": training, "choosing_seconds": info.choosing_seconds}
 
 
-def _charts(metrics: pa.Table, runs: list[RunInfo], results: list[ResultRow], over: bytes | None) -> list[Section]:
+def _crossed(found: Over) -> bool:
+    """Whether there are several lines and several places, so that a table of them tells something."""
+    return len(found.series) > 1 and len(over_lines.values_of(found.series)) > 1
+
+
+def _charts(metrics: pa.Table, runs: list[RunInfo], results: list[ResultRow], found: Over | None) -> list[Section]:
     if not results:
         return []
-    sections = [Section("Results", "", html=pages.results_table(results))]
-    if over:
-        sections.append(Section("Accuracy over a setting", "Mean over seeds; whiskers are one standard deviation.", png=over))
+    measure, spread = results[0].measure, "Mean over seeds; whiskers are one standard deviation."
+    title = measure.name if measure.name.isupper() else measure.name.capitalize()
+    sections = []
+    if found and _crossed(found):
+        table = pages.table(*over_lines.table(found.series, found.x, measure))
+        sections.append(Section(f"{title} over {found.x}", "Mean ± sample standard deviation over seeds.", html=table))
+    sections.append(Section("Results", "", html=pages.results_table(results)))
+    if found:
+        png = over_lines.lines(found.series, found.beside, found.x, measure)
+        sections.append(Section(f"{title} over a setting", spread, png=png))
     return [
         *sections,
-        Section("Accuracy", "Mean over seeds; whiskers are one standard deviation.", png=figures.accuracy_bars(results)),
+        Section(title, spread, png=figures.accuracy_bars(results)),
         Section("Loss against steps", "Training loss.", png=figures.loss_curves(metrics, runs, "step")),
         Section("Loss against seconds", "The same, over training time.", png=figures.loss_curves(metrics, runs, "seconds")),
     ]
 
 
-def _trials(listed: list[dict[str, Any]]) -> Section:
-    cells = [
-        [
-            "full data + choosing" if row["equal_cost"] else " ".join(row["overrides"]) or "as configured",
-            str(row["seed"]),
-            row["status"],
-            _shown(row["accuracy"]),
-            row["reason"],
-        ]
-        for row in listed
-    ]
-    return Section("Trials", "", html=pages.table(["trial", "seed", "status", "accuracy %", "reason"], cells))
-
-
-def _shown(accuracy: float | None) -> str:
-    return "" if accuracy is None else percent(accuracy, None)
+def _trials(trials: list[Planned], standings: Standings) -> Section:
+    cells = []
+    for trial in trials:
+        standing, words = standings.runs[trial.run.stage.hash], name(trial.trial).rpartition(" ")[0]
+        cells.append([words or "as configured", str(trial.trial.seed), standing.status, standings.shown(standing), standing.reason])
+    return Section("Trials", "", html=pages.table(["trial", "seed", "status", standings.measure.name, "reason"], cells))
 
 
 def _page(config: Config, standings: Standings, device: str, sections: list[Section]) -> str:
     facts = {
         "data": config.data.name,
         "trials": ", ".join(f"{standings.count(s)} {s}" for s in ("done", "stopped", "failed") if standings.count(s)),
-        "network": f"{config.train.name}, batches of {config.train.batch_size}, {config.train.schedule.name} schedule",
+        "network": _network(config),
         "hardware": device,
         "versions": ", ".join(f"{library} {number}" for library, number in versions().items()),
     }
-    lead = f"What the paper had: {config.sweep.paper}" if config.sweep.paper else "One training run for every setting and seed."
+    lead = f"What the paper had: {config.sweep.paper}" if config.sweep.paper else kind(config).lead
     return pages.page(f"dsopt: {config.sweep.title} on {config.data.name}", lead, facts, sections)
+
+
+def _network(config: Config) -> str:
+    part = config.train if config.sweep.of == "train" else config.generate if config.sweep.of == "generate" else config.colorize
+    network = (
+        part.name if isinstance(part, TrainConfig) else f"{part.generator.name}, {part.discriminator.name}, {part.loss.name} loss"
+    )
+    return f"{network}, batches of {part.batch_size}, {part.schedule.name} schedule"

@@ -3,14 +3,15 @@
 import functools
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from dsopt.config import Config
-from dsopt.reporting.lines import Point, accuracy_lines
-from dsopt.reporting.tables import RunInfo
+from dsopt.reporting.lines import Series
+from dsopt.reporting.tables import RunInfo, Spread
 from dsopt.stages import report
+from dsopt.stages.kinds import Planned
 from dsopt.stages.standings import Standings
-from dsopt.stages.trials import Planned, leaves
+from dsopt.stages.trials import leaves
 
 # Settings that do not concern a run on the full data alone.
 _CHOOSING = ("select", "embed", "autoencoder", "loss", "proxy", "teacher")
@@ -36,34 +37,44 @@ def infos(trials: Sequence[Planned], done: Iterable[Planned]) -> list[RunInfo]:
     return list(found.values())
 
 
-def lines(config: Config, trials: Sequence[Planned], standings: Standings) -> bytes | None:
-    """The figure over `sweep.x`, a line for every row and combination of the grid's other keys; None where there is no grid."""
+class Over(NamedTuple):
+    """What was reached over the setting `x`.
+
+    Args:
+        series: a line for every row and combination of the other settings.
+        beside: the means of rows that have no place on `x`.
+    """
+
+    x: str
+    series: Series
+    beside: dict[str, float]
+
+
+def over(config: Config, trials: Sequence[Planned], standings: Standings) -> Over | None:
+    """What was reached over `sweep.x`; None where there is no grid."""
     grid = [key for key, _ in leaves("sweep.grid", config.sweep.grid)]
     if config.sweep.searcher != "grid" or not grid:
         return None
-    x = config.sweep.x or _first_with_numbers(grid, trials)
+    x, name = config.sweep.x or _first_with_numbers(grid, trials), standings.measure.name
     others = [key for key in grid if key != x]
     series: dict[str, dict[Any, list[float]]] = {}
     beside: dict[str, list[float]] = {}
     for trial in trials:
         standing = standings.runs[trial.run.stage.hash]
-        if standing.status != "done" or standing.accuracy is None:
+        if standing.status != "done":
             continue
+        reached = standing.outcome[name]
         if trial.trial.equal_cost or _overridden(trial) != grid:
             more = [text for text in trial.trial.overrides if text != "train.split=0"]
-            beside.setdefault(", ".join([trial.row.title, *more]), []).append(standing.accuracy)
+            beside.setdefault(", ".join([trial.row.title, *more]), []).append(reached)
         else:
             words = [trial.trial.row, *(_named(key, _value(trial.config, key), others) for key in others)]
-            line = ", ".join(filter(None, words)) or "the grid"
-            series.setdefault(line, {}).setdefault(_value(trial.config, x), []).append(standing.accuracy)
+            line, at = ", ".join(filter(None, words)) or "the grid", _value(trial.config, x)
+            series.setdefault(line, {}).setdefault(str(at) if isinstance(at, list | dict) else at, []).append(reached)
     if not series:
         return None
-    points = {line: [_point(at, values) for at, values in found.items()] for line, found in series.items()}
-    return accuracy_lines(points, {title: statistics.fmean(values) for title, values in beside.items()}, x)
-
-
-def _point(at: Any, values: list[float]) -> Point:
-    return Point(at, statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+    spreads = {line: {at: Spread.of(values) for at, values in found.items()} for line, found in series.items()}
+    return Over(x, spreads, {title: statistics.fmean(values) for title, values in beside.items()})
 
 
 def _overridden(trial: Planned) -> list[str]:

@@ -1,4 +1,4 @@
-"""The trials of a sweep: each one training run, described by overrides on the base configuration."""
+"""The trials of a sweep, each described by overrides on the base configuration."""
 
 import itertools
 import json
@@ -6,76 +6,20 @@ import math
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dsopt.config import Config, plain, variant
 from dsopt.errors import InputError
-from dsopt.stages import classifier, ingest, select
-from dsopt.stages.classifier import Row
-from dsopt.stages.step import Step
+from dsopt.stages.kinds import Planned, Trial, kind
 
 # What the trials of one sweep share, or the sweep itself decides.
 _FIXED = ("sweep", "compare", "cluster", "storage", "seed")
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One training run of a sweep.
-
-    Args:
-        overrides: its place in the grid, or what a row beside the grid says.
-        equal_cost: the run on full data that is given the seconds of choosing on top.
-        row: one of `sweep.rows`, by name.
-        given: the overrides of that row, which come first.
-    """
-
-    overrides: tuple[str, ...]
-    seed: int
-    equal_cost: bool = False
-    row: str = ""
-    given: tuple[str, ...] = ()
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """What makes it from the base configuration."""
-        return self.given + self.overrides
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A trial with its own configuration, the steps that lead to it, and its training run."""
-
-    trial: Trial
-    config: Config
-    row: Row
-    steps: list[Step]
-    run: Step
-
-
 def plans(config: Config, trials: Sequence[Trial]) -> list[Planned]:
     """What every trial takes. Raises InputError if any override is wrong."""
     own = {overrides: variant(config, overrides) for overrides in dict.fromkeys(trial.all for trial in trials)}
-    return [plan(own[trial.all], trial) for trial in trials]
-
-
-def plan(own: Config, trial: Trial) -> Planned:
-    """What a trial takes whose own configuration this is."""
-    images, steps = ingest.images(own)
-    full = Row("full data", "full", 0.0, images)
-    if trial.equal_cost:
-        chosen, steps = select.subset(own, own.select, trial.seed)
-        row = Row("full data + choosing", "full", 0.0, images, extra=chosen)
-        plain_run = classifier.run(own, full, trial.seed).stage
-        steps = [*steps, *classifier.scores(own, 0.0)[1]]
-        return Planned(trial, own, row, steps, classifier.run(own, row, trial.seed, plain_run))
-    row = full
-    if any(phase["data"] != "full" for phase in classifier.phases(own.train, own.train.split)):
-        subset, steps = select.subset(own, own.select, trial.seed)
-        row = Row(own.select.name, own.select.name, own.train.split, images, subset)
-    row, more = classifier.beside(own, row, trial.seed)
-    steps = [*steps, *more, *classifier.scores(own, row.split)[1]]
-    return Planned(trial, own, row, steps, classifier.run(own, row, trial.seed))
+    return [kind(config).plan(own[trial.all], trial) for trial in trials]
 
 
 def expand(config: Config) -> list[Trial]:

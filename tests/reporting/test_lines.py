@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dsopt.reporting.lines import Point, accuracy_lines
+from dsopt.reporting.lines import lines, table
+from dsopt.reporting.tables import Measure, Spread
 
 
 def drawn(png: bytes) -> np.ndarray:
@@ -21,9 +22,9 @@ BLUE = (0, 114, 178)  # of top_activation
 
 @pytest.mark.parametrize(("values", "share"), [([0, 0.25, 1], 0.25), ([0.001, 0.01, 1.0], 1 / 3)])
 def test_numbers_stand_at_their_place(values: list, share: float) -> None:
-    points = [Point(value, 0.5, None) for value in values]
-    line = accuracy_lines({"top_activation": points}, {}, "key")
-    without_middle = accuracy_lines({"top_activation": [points[0], points[2]], "random": [points[1]]}, {}, "key")
+    first, middle, last = ({value: Spread(0.5, None)} for value in values)
+    line = lines({"top_activation": first | middle | last}, {}, "key")
+    without_middle = lines({"top_activation": first | last, "random": middle}, {}, "key")
     orange = (230, 159, 0)
     pixels = drawn(without_middle)[100:]  # below the legend
     ends, middle = column(pixels, BLUE), column(pixels, orange)
@@ -32,8 +33,22 @@ def test_numbers_stand_at_their_place(values: list, share: float) -> None:
 
 
 def test_many_lines_references_and_hostile_names() -> None:
-    series = {f"$\\frac{{<b>\n {i} " + "long " * 30: [Point(x, 0.1 * i, 0.02) for x in range(4)] for i in range(9)}
-    drawn(accuracy_lines(series, {"full data": 0.5, "full data + choosing": 0.6}, "select.budget"))
-    drawn(accuracy_lines({"one": [Point(1, 0.5, None)]}, {}, "x"))
-    drawn(accuracy_lines({"one": [Point(value, 0.5, 0.1) for value in ("a", True, None, ["crop"])]}, {}, "x"))
-    drawn(accuracy_lines({"one": [Point(0, float("nan"), None), Point(1, 0.5, 0.1)]}, {}, "x"))
+    series = {f"$\\frac{{<b>\n {i} " + "long " * 30: {x: Spread(0.1 * i, 0.02) for x in range(4)} for i in range(9)}
+    drawn(lines(series, {"full data": 0.5, "full data + choosing": 0.6}, "select.budget"))
+    drawn(lines({"one": {1: Spread(0.5, None)}}, {}, "x"))
+    drawn(lines({"one": {value: Spread(0.5, 0.1) for value in ("a", True, None, "['crop']")}}, {}, "x"))
+    drawn(lines({"one": {0: Spread(float("nan"), None), 1: Spread(0.5, 0.1)}}, {}, "x"))
+
+
+def test_the_same_as_a_table() -> None:
+    series = {"NONE": {100: Spread(0.5, 0.01), 1000: Spread(0.75, 0.0025)}, "BLUR": {1000: Spread(0.8125, None)}}
+    assert table(series, "select.budget") == (
+        ["accuracy % over select.budget", "100", "1000"],
+        [["NONE", "50.00 ± 1.00", "75.00 ± 0.25"], ["BLUR", "", "81.25       "]],
+    )
+    distance = Measure("fcd", "", higher=False)
+    assert table({"WGAN": {"a": Spread(123.456, 1.26)}, "DCGAN": {"a": Spread(9.87, 0.5)}}, "x", distance)[1] == [
+        ["WGAN", "123.5 ± 1.3"],
+        ["DCGAN", "9.9 ± 0.5"],
+    ]
+    drawn(lines({"WGAN": {1: Spread(123.4, 1.0)}}, {}, "x", distance))

@@ -27,8 +27,8 @@ def test_accuracy_is_that_of_the_last_step_not_the_best() -> None:
         ("a", 300, 12.0, "test", "loss", 0.1),
     )
     [result] = summarise(table, [info("a")])
-    assert result.accuracy_mean == 0.5
-    assert result.accuracy_sd is None and result.seeds == 1
+    assert result.mean == 0.5
+    assert result.sd is None and result.seeds == 1
     assert result.training_seconds == 12.0
 
 
@@ -36,8 +36,8 @@ def test_mean_sample_deviation_and_costs_over_seeds() -> None:
     table = metrics(*[(run, 10, 4.0, "test", "accuracy", value) for run, value in (("a", 0.1), ("b", 0.2), ("c", 0.6))])
     [result] = summarise(table, [info("a", choosing=1.0), info("b", choosing=2.0), info("c", choosing=3.0)])
     assert result.seeds == 3
-    assert result.accuracy_mean == pytest.approx(0.3)
-    assert result.accuracy_sd == pytest.approx(0.07**0.5)  # ((0.2² + 0.1² + 0.3²) / (3 - 1)) ** 0.5
+    assert result.mean == pytest.approx(0.3)
+    assert result.sd == pytest.approx(0.07**0.5)  # ((0.2² + 0.1² + 0.3²) / (3 - 1)) ** 0.5
     assert (result.choosing_seconds, result.total_seconds) == (2.0, 6.0)
 
 

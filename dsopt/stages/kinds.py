@@ -1,0 +1,167 @@
+"""What a trial of a sweep is: the training of a classifier, a generator or a colorizer, and the measure by which it is judged."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import pyarrow.compute as pc
+
+from dsopt.config import Config
+from dsopt.errors import InputError
+from dsopt.reporting.tables import ACCURACY, Measure
+from dsopt.stages import classifier, ingest, select
+from dsopt.stages.classifier import Row
+from dsopt.stages.measure import DISTANCE
+from dsopt.stages.step import Step
+from dsopt.storage import Stage, Table
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training run of a sweep.
+
+    Args:
+        overrides: its place in the grid, or what a row beside the grid says.
+        equal_cost: the run on full data that is given the seconds of choosing on top.
+        row: one of `sweep.rows`, by name.
+        given: the overrides of that row, which come first.
+    """
+
+    overrides: tuple[str, ...]
+    seed: int
+    equal_cost: bool = False
+    row: str = ""
+    given: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """What makes it from the base configuration."""
+        return self.given + self.overrides
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A trial with its own configuration and what it takes.
+
+    Args:
+        row: what it learns from.
+        steps: what it may share with others: data, subsets, networks that judge.
+        own: its training and all that is made of it; the last leaves the metrics.
+    """
+
+    trial: Trial
+    config: Config
+    row: Row
+    steps: list[Step]
+    own: list[Step]
+
+    @property
+    def run(self) -> Step:
+        return self.own[-1]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the trials of a sweep are.
+
+    Args:
+        measure: what they are compared by.
+        others: further numbers of the table.
+        lead: what the page says of them.
+    """
+
+    plan: Callable[[Config, Trial], Planned]
+    measure: Measure
+    others: tuple[str, ...]
+    lead: str
+
+
+def kind(config: Config) -> Kind:
+    """What the trials of a configuration's sweep are: see `sweep.of`."""
+    if config.sweep.of == "train":
+        return Kind(_classifier, ACCURACY, (), "One training run for every setting and seed.")
+    distance, features = DISTANCE[config.measure.extractor], {"classifier": "a classifier", "inception": "Inception"}
+    by = f"by the features of {features[config.measure.extractor]}, less is better"
+    if config.sweep.of == "generate":
+        measure = Measure(distance, f"Fréchet distance ({distance}) of made images from {{images}} images {by}", higher=False)
+        others = ("kid", "precision", "recall", "density", "coverage", "gan_test", "copied")
+        return Kind(_generator, measure, others, f"One generator for every setting and seed, judged by its images' {distance}.")
+    about = f"Fréchet distance ({distance}) of recoloured {{images}} images from the true ones {by}"
+    others = ("ab_error", "psnr", "ssim", "colourfulness", "accuracy")
+    lead = f"One colorizer for every setting and seed, judged by the {distance} of the images it colours."
+    return Kind(_colorizer, Measure(distance, about, higher=False), others, lead)
+
+
+def check(config: Config) -> None:
+    """Raises InputError for what is only for trials that are classifiers."""
+    sweep = config.sweep
+    if sweep.of != "train":
+        for wrong, key in [(sweep.equal_cost, "sweep.equal_cost=true"), (sweep.scheduler == "asha", "sweep.scheduler=asha")]:
+            if wrong:
+                raise InputError(f"{key}: is for sweep.of=train; trials of sweep.of={sweep.of} are measured only at their end.")
+
+
+def check_labels(config: Config, labelled: bool) -> None:
+    """Raises InputError for images without labels where trials need some."""
+    if not labelled and (config.sweep.of == "train" or config.measure.extractor == "classifier"):
+        right = "without them the job goes up to select" if config.sweep.of == "train" else "measure.extractor=inception takes none"
+        raise InputError(f"{config.sweep.of}: the data set has no labels; {right}.")
+
+
+def outcome(stage: Stage) -> dict[str, float]:
+    """What a trial reached, by name: its metrics at their last step on held-out images if it has them, else on the test images."""
+    final = Table(stage.uri).read().filter(pc.field("split") != "train").sort_by("step")
+    return dict(zip(final["name"].to_pylist(), final["value"].to_pylist(), strict=True))
+
+
+def _classifier(own: Config, trial: Trial) -> Planned:
+    images, steps = ingest.images(own)
+    full = Row("full data", "full", 0.0, images)
+    if trial.equal_cost:
+        chosen, steps = select.subset(own, own.select, trial.seed)
+        row = Row("full data + choosing", "full", 0.0, images, extra=chosen)
+        plain_run = classifier.run(own, full, trial.seed).stage
+        steps = [*steps, *classifier.scores(own, 0.0)[1]]
+        return Planned(trial, own, row, steps, [classifier.run(own, row, trial.seed, plain_run)])
+    row = full
+    if any(phase["data"] != "full" for phase in classifier.phases(own.train, own.train.split)):
+        subset, steps = select.subset(own, own.select, trial.seed)
+        row = Row(own.select.name, own.select.name, own.train.split, images, subset)
+    row, more = classifier.beside(own, row, trial.seed)
+    steps = [*steps, *more, *classifier.scores(own, row.split)[1]]
+    return Planned(trial, own, row, steps, [classifier.run(own, row, trial.seed)])
+
+
+def _generator(own: Config, trial: Trial) -> Planned:
+    from dsopt.stages import generate
+
+    return _chain(own, trial, generate.trial(own, trial.seed), "generator")
+
+
+def _colorizer(own: Config, trial: Trial) -> Planned:
+    from dsopt.stages import colorize
+
+    return _chain(own, trial, colorize.trial(own, trial.seed), "colorizer")
+
+
+def _chain(own: Config, trial: Trial, steps: list[Step], trained: str) -> Planned:
+    """A trial whose network is trained by the step of the kind `trained`, and whose last step measures it."""
+    mine = [step for step in steps if trained in _kinds(step.stage)]
+    images, subset = ingest.images(own)[0], mine[0].stage.inputs.get("subset")
+    row = Row(own.select.name, own.select.name, 1.0, images, subset) if subset else Row("full data", "full", 0.0, images)
+    return Planned(trial, own, row, [step for step in steps if step not in mine], mine)
+
+
+def _kinds(stage: Stage) -> set[str]:
+    """The kinds of a stage and of everything that it is made from."""
+    return {stage.kind}.union(*map(_kinds, stage.inputs.values()))
+
+
+def made_alike(trials: Iterable[Planned]) -> list[tuple[Step, Config]]:
+    """Steps that several trials have as their own, such as one generator with samples of several sizes: to be made once, before."""
+    makers: dict[str, set[str]] = {}
+    found: dict[str, tuple[Step, Config]] = {}
+    for trial in trials:
+        for step in trial.own[:-1]:
+            makers.setdefault(step.stage.hash, set()).add(trial.run.stage.hash)
+            found.setdefault(step.stage.hash, (step, trial.config))
+    return [made for hash, made in found.items() if len(makers[hash]) > 1]

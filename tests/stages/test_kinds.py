@@ -1,0 +1,114 @@
+"""Sweeps whose trials are generators or colorizers: what they share, what they are judged by."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from running import REPOSITORY, SMALL
+
+from dsopt import config as configuration
+from dsopt.config import Config
+from dsopt.errors import InputError
+from dsopt.stages import kinds, sweep
+from dsopt.storage import Table, absolute
+
+GENERATORS = (
+    *(*SMALL, "cluster.workers=0", "data.limit=200", "proxy.steps=8", "proxy.batch_size=32", "proxy.options.width=8"),
+    *("sweep.of=generate", "generate.generator.name=mlp_generator", "generate.discriminator.name=mlp_discriminator"),
+    *("generate.generator.options={width: 16, condition: concat}", "generate.discriminator.options={width: 20, condition: concat}"),
+    *("generate.latent=8", "generate.batch_size=16", "generate.steps=4", "generate.samples=20", "sweep.seeds=2"),
+)
+ROWS = "sweep.rows={SLOW: [generate.learning_rate=0.00001], FAST: [generate.learning_rate=0.01]}"
+
+
+def load(storage: Path | str, *overrides: str) -> Config:
+    config = configuration.load([f"storage={storage}", *GENERATORS, *overrides], REPOSITORY / "jobs" / "presets")
+    config.storage = absolute(config.storage)
+    return config
+
+
+def run(storage: Path, *overrides: str) -> None:
+    threads = torch.get_num_threads()
+    try:
+        sweep.sweep(load(storage, *overrides))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def stages(steps: list) -> list[str]:
+    return [step.stage.kind for step in steps]
+
+
+def test_what_a_generator_is_made_of_is_its_trials_own_and_what_judges_it_is_shared() -> None:
+    _, planned, _ = sweep.planned(load("runs", ROWS, "sweep.grid.generate.samples=[10,20]"))
+    assert len(planned) == 8 and all(stages(trial.own) == ["generator", "samples", "measure"] for trial in planned)
+    shared = {step.stage.hash: step.stage.kind for trial in planned for step in trial.steps}
+    assert sorted(shared.values()) == ["features", "ingest", "proxy"]
+    alike = kinds.made_alike(planned)  # a row and seed has one generator for both numbers of samples
+    assert stages([step for step, _ in alike]) == ["generator"] * 4
+
+
+def test_a_generator_of_a_subset_counts_its_images(tmp_path: Path) -> None:
+    _, planned, _ = sweep.planned(load(tmp_path, ROWS, "generate.images=subset", "select.name=random"))
+    assert {(trial.row.title, trial.row.split, trial.row.subset is not None) for trial in planned} == {("random", 1.0, True)}
+
+
+def test_colorizers_are_trials_too() -> None:
+    _, planned, _ = sweep.planned(load("runs", "sweep.of=colorize", "sweep.rows={L1: [colorize.loss.name=none], GAN: []}"))
+    assert [stages(trial.own) for trial in planned] == [["colorizer", "measure_colors"]] * 4
+
+
+@pytest.mark.parametrize("wrong", ["sweep.scheduler=asha", "sweep.equal_cost=true"])
+def test_what_only_classifiers_have(wrong: str) -> None:
+    with pytest.raises(InputError, match=f"^{wrong}: is for sweep.of=train"):
+        sweep.planned(load("runs", ROWS, wrong))
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("generators")
+
+
+def test_rows_of_generators(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(storage, ROWS, "sweep.grid.generate.samples=[20,25]", "sweep.title=rows")
+    output = capsys.readouterr().out
+    assert "trial 8/8" in output and "FAST generate.samples=25 seed=1: fcd " in output
+    crossed, table = output.split("\n\n")[-3:-1]
+    assert crossed.splitlines()[0].split() == ["fcd", "over", "generate.samples", "20", "25"]
+    assert table.splitlines()[0].split()[:8] == ["row", "samples", "n", "images", "fcd", "kid", "precision", "recall"]
+    (file,) = storage.glob("sweep/digits-rows-*/trials.parquet")
+    rows = pq.read_table(file).to_pylist()
+    for name in ("SLOW", "FAST"):
+        values = [row["fcd"] for row in rows if row["row"] == name and "generate.samples=20" in row["overrides"]]
+        mean = sum(values) / 2
+        assert next(line for line in table.splitlines() if line.startswith(name)).split()[4] == f"{mean:.{_places(table)}f}"
+    for row in rows:
+        found = Table(f"{storage}/{row['stage']}").read().to_pylist()
+        assert row["fcd"] == next(metric["value"] for metric in found if metric["name"] == "fcd") and row["coverage"] is not None
+        assert row["images"] == 161 and row["training_seconds"] > 0
+    html = next(file.parent.glob("report.html")).read_text()
+    assert "One generator for every setting and seed" in html and "less is better" in html and html.count("image/png") == 4
+    metrics = Table(str(file.parent)).read()
+    assert {"loss", "fcd"} <= set(metrics["name"].to_pylist()) and len(set(metrics["run"].to_pylist())) == 8
+
+
+def _places(table: str) -> int:
+    return len(table.splitlines()[2].split()[4].partition(".")[2])
+
+
+def test_a_search_takes_the_least_distance_for_the_best(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    search = (
+        "sweep.searcher=random",
+        "sweep.space.generate.learning_rate={log: [0.00001, 0.1]}",
+        "sweep.samples=3",
+        "sweep.title=s",
+    )
+    run(storage, *search)
+    output = capsys.readouterr().out
+    (file,) = storage.glob("sweep/digits-s-*/trials.parquet")
+    rows = sorted(pq.read_table(file).to_pylist(), key=lambda row: row["fcd"])
+    said = next(line for line in output.splitlines() if line.startswith("best "))
+    assert rows[0]["overrides"][0] in said and f"fcd {rows[0]['fcd']:.4g} against test images" in said
+    lines = output.split("\n\n")[-2].splitlines()[2:5]
+    assert [line.split()[2] for line in lines] == [row["overrides"][0].partition("=")[2] for row in rows]
