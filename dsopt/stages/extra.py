@@ -15,7 +15,7 @@ from dsopt.config import Config, plain
 from dsopt.data.holdout import held_out
 from dsopt.data.images import decode, encode
 from dsopt.seeds import derive
-from dsopt.stages import samples
+from dsopt.stages import interpolated, samples
 from dsopt.stages.step import Step, item_by_item
 from dsopt.storage import IMAGES, Part, Stage, Table, read_table, write_table
 
@@ -25,6 +25,8 @@ def images(config: Config, base: Stage, seed: int) -> tuple[Stage, list[Step]]:
     settings = config.extra
     if settings.name == "generated":
         return samples.images(config, base, settings.amount, seed)
+    if settings.name == "interpolated":
+        return interpolated.images(config, base, settings.amount, seed)
     drawn = settings.augment or settings.amount % 1
     made_of = plain(settings) | {"seed": seed if drawn else None}
     role = "images" if base.kind == "ingest" else "subset"
