@@ -14,7 +14,7 @@ from dsopt.stages.step import Step
 from dsopt.storage import METRICS, Stage, Table, read_table, versions, write_bytes, write_table
 
 SHOWN = 10  # images of each class on either side
-HEAD = ["measure", "made images", "as many training images"]
+HEAD = ["measure", "made images", "real images"]
 
 
 def page(config: Config, samples: Stage, measures: Stage | None) -> Step:
@@ -48,14 +48,15 @@ def lines(measures: Stage) -> list[list[str]]:
     """The cells of the table of measures, below `HEAD`."""
     rows = Table(measures.uri).read(columns=["name", "value"]).to_pylist()
     values = {row["name"]: f"{row['value']:.4g}" for row in rows}
-    return [[name, value, values.get(f"{name}_train", "")] for name, value in values.items() if not name.endswith("_train")]
+    beside = {name: real for name in values for real in (f"{name}_train", f"{name}_real") if real in values}
+    return [[name, value, values.get(beside.get(name, ""), "")] for name, value in values.items() if name not in beside.values()]
 
 
 def _how(measures: Stage) -> str:
     manifest = Table(measures.uri).manifest
     return (
         f"{manifest['n_fake']:,} made images against {manifest['n_real']:,} real ones of the split {manifest['reference']}, by the "
-        f"features of {manifest['extractor']}. A generator that is perfect does as well as training images do."
+        f"features of {manifest['extractor']}. Beside them what as many training images reach, and for gan_test the real ones."
     )
 
 
