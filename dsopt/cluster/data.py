@@ -5,6 +5,7 @@ run by two jobs at once replaces a file with itself. That gives every image exac
 cannot take back what a killed writer left.
 """
 
+import functools
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -68,20 +69,29 @@ def _ray(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: Dev
     warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # but these have no other name, in the Ray we pin
     packed = [{"value": pickle.dumps(item)} for item in items]
     rows = ray.data.from_items(packed, override_num_blocks=len(packed))
-    # Half of the CPUs is for the pool, half for reading and writing: a pool that held them all would wait for ever.
-    rows = rows.map(_Packed(read), num_cpus=0.5, max_retries=config.max_failures)
-    if on_device:
+    if on_device and not share.gpus:
+        # On CPUs a worker does all of an item's steps: nothing is copied between processes, and none starts only to read.
         rows = rows.map(
             _PackedOnDevice,  # type: ignore[arg-type]
-            fn_constructor_args=(on_device, share.threads),
+            fn_constructor_args=(on_device, share.threads, read, write),
             compute=ray.data.ActorPoolStrategy(size=min(share.workers, len(items))),
-            num_gpus=share.gpus or None,
-            num_cpus=0 if share.gpus else share.cpus / 2,
+            num_cpus=share.cpus,
             max_restarts=config.max_failures,
             max_task_retries=config.max_failures,
         )
-    if write:
-        rows = rows.map(_Packed(write), num_cpus=0.5, max_retries=config.max_failures)
+    else:
+        rows = rows.map(_Packed(read), num_cpus=0.5, max_retries=config.max_failures)
+        if on_device:
+            rows = rows.map(
+                _PackedOnDevice,  # type: ignore[arg-type]
+                fn_constructor_args=(on_device, share.threads),
+                compute=ray.data.ActorPoolStrategy(size=min(share.workers, len(items))),
+                num_gpus=share.gpus,
+                max_restarts=config.max_failures,
+                max_task_retries=config.max_failures,
+            )
+        if write:
+            rows = rows.map(_Packed(write), num_cpus=0.5, max_retries=config.max_failures)
     try:
         for row in rows.iter_rows():
             yield pickle.loads(row["value"])
@@ -110,5 +120,8 @@ class _Packed:
 
 
 class _PackedOnDevice(_Packed):
-    def __init__(self, make: DeviceStep, threads: int) -> None:
-        super().__init__(make(this_process(None, threads)))
+    """The step on a device, between others that the same process does."""
+
+    def __init__(self, make: DeviceStep, threads: int, before: Step | None = None, after: Step | None = None) -> None:
+        steps = [step for step in (before, make(this_process(None, threads)), after) if step]
+        super().__init__(lambda value: functools.reduce(lambda made, step: step(made), steps, value))

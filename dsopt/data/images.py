@@ -1,10 +1,13 @@
 """The images table in memory: decoded once, 8 bits a channel, channels last."""
 
+import contextlib
 import functools
+import importlib.util
 import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 import torch.nn.functional as F
-import torchvision  # noqa: F401  loads torch.ops.image
 from jaxtyping import Float32, Int32, Int64, UInt8
 from PIL import Image
 from torch import Tensor
@@ -96,8 +98,20 @@ def _decode_with_pil(file: UInt8[Tensor, " _"]) -> UInt8[Tensor, "c h w"]:
     return torch.from_numpy(pixels).view(*pixels.shape[:2], -1).permute(2, 0, 1)
 
 
-# Not `torchvision.io.decode_image`, which since 0.29 spends a third of the time on a warning that it will go.
-_decode = _decode_with_torch if hasattr(torch.ops.image, "decode_image") else _decode_with_pil
+def _load_operators() -> bool:
+    """Load torchvision's decoders without torchvision, whose import takes every process 3 s more, of torch's compiler.
+
+    Not `torchvision.io.decode_image` either, which since 0.29 spends a third of the time on a warning that it will go.
+    """
+    found = importlib.util.find_spec("torchvision")
+    for folder in found.submodule_search_locations or () if found else ():
+        for library in Path(folder).glob("image*.so"):
+            with contextlib.suppress(OSError):
+                torch.ops.load_library(library)
+    return hasattr(torch.ops.image, "decode_image")
+
+
+_decode = _decode_with_torch if _load_operators() else _decode_with_pil
 
 
 def _differs(id: Any, shape: torch.Size, other_id: Any, other_shape: torch.Size) -> InputError:

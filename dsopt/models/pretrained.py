@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -26,6 +25,8 @@ def pretrained(
     Raises:
         InputError: no such network, or weights that are not its own.
     """
+    import torchvision  # takes 3 s, and is only needed here
+
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
         raise unknown("embed.network", name, names)
