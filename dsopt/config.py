@@ -547,6 +547,13 @@ def _check_values(config: Config) -> None:
         (config.colorize.size is None or config.colorize.size >= 1, "colorize.size", "at least 1 pixel"),
         (config.generate.samples is None or config.generate.samples >= 1, "generate.samples", "at least 1"),
         (config.generate.beta >= 0, "generate.beta", "0 or more"),
+        (config.measure.neighbours >= 1, "measure.neighbours", "at least 1"),
+        (config.measure.samples > config.measure.neighbours, "measure.samples", "more than measure.neighbours"),
+        (
+            config.measure.extractor != "inception" or config.measure.weights,
+            "measure.weights",
+            "given with measure.extractor=inception",
+        ),
     ]
     for part, section in {"autoencoder": config.autoencoder, "search.train": config.search.train, **classifiers}.items():
         rules += [

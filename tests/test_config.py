@@ -168,6 +168,7 @@ def test_what_is_wrong_is_told_in_one_line(override: str, told: str) -> None:
         *("train.phases=[{data: full, steps: 5, epochs: 1}]", "train.phases=[{data: full, steps: 0}]"),
         *("train.phases=[{data: full, steps: five}]", "train.phases=[{data: full, steps: true}]"),
         *("train.phases=[{data: full, steps: 1.5}]", "train.phases=[{data: full, stps: 5}]"),
+        *("measure.neighbours=0", "measure.samples=5"),
     ],
 )
 def test_values_that_no_run_can_use_are_told(override: str) -> None:

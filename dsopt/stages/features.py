@@ -20,18 +20,13 @@ BATCH = 250  # images a forward pass
 
 
 def features(config: Config) -> tuple[Stage, list[Step]]:
-    """The features of `measure.extractor` of all real images, and the steps that lead there.
-
-    Raises:
-        InputError: extractor=inception without its weights.
-    """
-    chosen, made_of = config.measure, {"extractor": config.measure.extractor}
+    """The features of `measure.extractor` of all real images, and the steps that lead there."""
+    chosen = config.measure
+    made_of: dict[str, Any] = {"extractor": chosen.extractor}
     if chosen.extractor == "classifier":
         judge, steps = proxy.judge(config, "proxy")
         inputs = {"images": judge.inputs["images"], "proxy": judge}
     else:
-        if not chosen.weights:
-            raise InputError("measure.weights: must be the file of Inception's weights with measure.extractor=inception.")
         made_of["weights"] = chosen.weights
         images, steps = ingest.images(config)
         inputs = {"images": images}

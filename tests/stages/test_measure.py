@@ -108,9 +108,8 @@ def test_wrong_samples_are_told_in_one_line(storage: str) -> None:
 
 
 def test_inception_without_its_weights_is_told_in_one_line(storage: str, tmp_path: Path) -> None:
-    config = settings(storage, "measure.extractor=inception")
-    with pytest.raises(InputError, match=r"measure.weights: must be the file of Inception's weights"):
-        measure.measured(config, Stage(storage, "samples", "none", {}))
+    with pytest.raises(InputError, match=r"measure.weights=None: must be given with measure.extractor=inception"):
+        settings(storage, "measure.extractor=inception")
     config = settings(storage, "measure.extractor=inception", f"measure.weights={tmp_path}/none.pth")
     _, steps = measure.measured(config, Stage(storage, "samples", "none", {}))
     with pytest.raises(InputError, match=r"none.pth: there is no such file"):
