@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dsopt.augment import Draw, draws
 from dsopt.data.batches import Batch
 from dsopt.learners.average import Average
-from dsopt.learners.parts import Precision, autocast, average_gradients, compute_dtype, pack, place, unpack
+from dsopt.learners.parts import Precision, alike, autocast, average_gradients, compute_dtype, pack, place, unpack
 from dsopt.losses.adversarial import Adversarial, Judgement
 from dsopt.losses.terms import Context, Term
 from dsopt.seeds import derive
@@ -71,11 +71,11 @@ class AdversarialLearner:
         self.loss, self.terms, self.split, self.noise, self.clip, self.augment = loss, terms, split, noise, clip, augment
         self.discriminator_steps, self.eager_steps = discriminator_steps, eager_steps
         # Not in DistributedDataParallel: a step judges two or three times, and the wrapper would overwrite the first's statistics.
-        self.generator = place(generator, device)
+        self.generator = alike(place(generator, device), world)
         self.average = Average(self.generator, average)
         self.networks: dict[str, nn.Module] = {"generator": self.generator, "average": self.average.network}
         made = {"generator": _optimizer(optimizer, self.generator, learning_rates[0], betas)}
-        self.discriminator = None if discriminator is None else place(discriminator, device)
+        self.discriminator = None if discriminator is None else alike(place(discriminator, device), world)
         if self.discriminator is not None:
             self.networks["discriminator"] = self.discriminator
             made["discriminator"] = _optimizer(optimizer, self.discriminator, learning_rates[1], betas)
@@ -90,7 +90,7 @@ class AdversarialLearner:
         and one value a term, without its weight}. Without a discriminator both losses are the generator's.
         """
         target, condition = self.split(batch)
-        random = torch.Generator().manual_seed(derive(batch.seed, "adversarial", self.rank))
+        random = torch.Generator().manual_seed(derive(batch.seed, "adversarial"))
         found = self._discriminator_step(target, condition, random, batch.seed)
         self.since += 1
         due = self.discriminator is None or self.since >= self._steps_wanted()
@@ -110,7 +110,7 @@ class AdversarialLearner:
             fake = self._make(self.generator, len(target), condition, random)
         target, fake = self._augmented(target, seed, "real"), self._augmented(fake, seed, "fake")
         real_says, fake_says = self._judge(target, condition), self._judge(fake, condition)
-        u = torch.rand(len(target), generator=random).to(self.device)
+        u = self._drawn(len(target), lambda count: torch.rand(count, generator=random))
         context = Context(target, fake, condition, self._judge, real_says, fake_says, u)
         loss = self.loss.discriminator(real_says, fake_says)
         numbers, total = self._with_terms("discriminator", loss, context)
@@ -128,7 +128,7 @@ class AdversarialLearner:
         judged = None
         if self.discriminator is not None:
             judged = self._judge(self._augmented(fake, seed, "generator"), condition)
-        u = torch.rand(len(target), generator=random).to(self.device)
+        u = self._drawn(len(target), lambda count: torch.rand(count, generator=random))
         loss = self.loss.generator(judged) if self.loss.generator and judged else fake.new_zeros(())
         numbers, total = self._with_terms("generator", loss, Context(target, fake, condition, self._judge, None, judged, u))
         self.last = {"generator_loss": total.detach(), **numbers}
@@ -149,10 +149,14 @@ class AdversarialLearner:
         return numbers, loss
 
     def _make(self, network: nn.Module, count: int, condition: Any, random: torch.Generator) -> Tensor:
-        noise = self.noise(count, random)
+        noise = self._drawn(count, lambda whole: self.noise(whole, random))
         with autocast(self.dtype, self.device):
-            images = network(None if noise is None else noise.to(self.device), condition)
-        return images.float()
+            return network(noise, condition).float()
+
+    def _drawn(self, count: int, draw: Callable[[int], Tensor | None]) -> Any:
+        """This worker's part of what is drawn for the whole batch, so that several workers take the step that one takes."""
+        values = draw(count * self.world)
+        return None if values is None else values[self.rank * count :][:count].to(self.device)
 
     def _judge(self, images: Tensor, condition: Any) -> Judgement:
         assert self.discriminator is not None
@@ -163,7 +167,8 @@ class AdversarialLearner:
     def _augmented(self, images: Tensor, seed: int, which: str) -> Tensor:
         if self.augment is None:
             return images
-        return self.augment(images, draws(derive(seed, which, self.rank), len(images), 0, len(images), self.device))
+        whole, start = len(images) * self.world, len(images) * self.rank
+        return self.augment(images, draws(derive(seed, which), whole, start, start + len(images), self.device))
 
     def _descend(self, name: str, network: nn.Module, loss: Tensor) -> None:
         self.optimizers[name].zero_grad(set_to_none=True)

@@ -40,6 +40,13 @@ def bare(network: nn.Module) -> Any:
     return network.module if isinstance(network, DistributedDataParallel) else network
 
 
+def alike(network: nn.Module, world: int) -> nn.Module:
+    """The network with the first worker's weights and statistics, on every worker."""
+    for value in network.state_dict().values() if world > 1 else ():
+        dist.broadcast(value, 0)
+    return network
+
+
 def average_gradients(gradients: Sequence[Tensor], world: int) -> list[Tensor]:
     """Gradients averaged over workers, in one message."""
     if world == 1:

@@ -49,14 +49,13 @@ class VariationalLearner:
         self.networks: dict[str, nn.Module] = {"autoencoder": autoencoder, "average": self.average.network}
         adam = torch.optim.Adam(autoencoder.parameters(), learning_rate, betas=betas, fused=True)
         self.optimizers: dict[str, torch.optim.Optimizer] = {"autoencoder": adam}
-        self.rank = torch.distributed.get_rank() if world > 1 else 0
+        self.world, self.rank = world, torch.distributed.get_rank() if world > 1 else 0
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step on the batch; {"loss": before it, "reconstruction" and "divergence", its two parts, in nats an image}."""
         images, condition = self.split(batch)
-        random = torch.Generator().manual_seed(derive(batch.seed, "variational", self.rank))
         with autocast(self.dtype, self.device):
-            made, mean, deviation = self.autoencoder(images, condition, random)
+            made, mean, deviation = self.autoencoder(images, condition, lambda mean: self._noise(batch.seed, mean))
         reconstruction, apart = self.likelihood(made.float(), images), divergence(mean, deviation)
         loss = reconstruction + self.beta * apart
         self.optimizers["autoencoder"].zero_grad(set_to_none=True)
@@ -64,6 +63,12 @@ class VariationalLearner:
         self.optimizers["autoencoder"].step()
         self.average.follow()
         return {"loss": loss.detach(), "reconstruction": reconstruction.detach(), "divergence": apart.detach()}
+
+    def _noise(self, seed: int, mean: Tensor) -> Tensor:
+        """This worker's part of what is drawn for the whole batch, so that several workers take the step that one takes."""
+        random, count = torch.Generator().manual_seed(derive(seed, "variational")), len(mean)
+        whole = torch.randn(count * self.world, mean.shape[1], generator=random)
+        return whole[self.rank * count :][:count].to(self.device)
 
     @torch.no_grad()
     def make(self, noise: Tensor, condition: Any) -> Tensor:
@@ -80,16 +85,15 @@ class VariationalLearner:
 
 
 class Both(nn.Module):
-    """(images, condition, generator of random numbers) -> (made, mean, deviation): one pass through code and images."""
+    """(images, condition, mean -> noise) -> (made, mean, deviation): one pass through code and images."""
 
     def __init__(self, encoder: nn.Module, generator: nn.Module) -> None:
         super().__init__()
         self.encoder, self.generator = encoder, generator
 
-    def forward(self, images: Tensor, condition: Any, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor, condition: Any, noise: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         mean, deviation = (part.float() for part in self.encoder(images, condition))
-        code = mean + deviation * torch.randn(mean.shape, generator=random).to(mean.device)
-        return self.generator(code, condition), mean, deviation
+        return self.generator(mean + deviation * noise(mean), condition), mean, deviation
 
 
 def divergence(mean: Float[Tensor, "b d"], deviation: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
