@@ -16,12 +16,19 @@ from digits import CPU, feed
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
+from dsopt.augment.differentiable import differentiable
 from dsopt.data.arriving import Arriving
+from dsopt.learners.adversarial import AdversarialLearner, Weighted
 from dsopt.learners.autoencoder import AutoencoderLearner
 from dsopt.learners.classifier import Classifier
 from dsopt.learners.parts import bare
+from dsopt.learners.variational import VariationalLearner
+from dsopt.losses.adversarial import hinge
+from dsopt.losses.likelihood import bernoulli
 from dsopt.losses.reconstruction import wasserstein
+from dsopt.losses.terms import gradient_penalty
 from dsopt.models.critic import critic
+from dsopt.models.mlp import mlp_discriminator, mlp_generator
 from dsopt.training.loop import Phase, fit
 from dsopt.training.overlap import Overlap
 from dsopt.training.samplers.contract import Learns
@@ -149,7 +156,52 @@ def timed(rank: int, world: int, folder: Path) -> dict[str, Any]:
     return {"totals": [one(0.1), one(0.3)]}
 
 
-WORKS: list[Work] = [classifier, with_critic, learning, hardest, overlapping, timed]
+def adversarial(rank: int, world: int, folder: Path) -> dict[str, Any]:
+    """Networks without batch statistics, with all that is drawn at random: noise, points between images, DiffAugment."""
+    torch.manual_seed(rank)
+    generator, judge = (
+        mlp_generator(1, 24, 10, 6, condition="concat", width=16),
+        mlp_discriminator(1, 24, 10, condition="projection", width=20),
+    )
+    learner = AdversarialLearner(
+        generator,
+        judge,
+        hinge(),
+        [Weighted("gradient_penalty", 10.0, "discriminator", gradient_penalty())],
+        split=lambda batch: (batch.images, batch.labels),
+        noise=lambda count, random: torch.randn(count, 6, generator=random),
+        augment=differentiable(["colour", "translation", "cutout"], low=0.0),
+        discriminator_steps=2,
+        device=CPU,
+        world=world,
+    )
+    source = feed(100, 16, augment=["crop"], standardised=False, rank=rank, world=world)
+    state = fit(learner, [Phase(source, lambda p: 1.0, 6)], report_every=1)
+    images = learner.make(torch.ones(1, 6), torch.tensor([3]))
+    return {"losses": [value for *_, value in state.rows], "image": float(images.double().sum())}
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(576, 12)
+
+    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        mean, deviation = self.layer(images.flatten(1)).chunk(2, dim=1)
+        return mean, F.softplus(deviation) + 1e-6
+
+
+def variational(rank: int, world: int, folder: Path) -> dict[str, Any]:
+    torch.manual_seed(rank)
+    networks = Encoder(), mlp_generator(1, 24, 10, 6, condition="concat", width=16)
+    learner = VariationalLearner(*networks, bernoulli, split=lambda batch: (batch.images, batch.labels), device=CPU, world=world)
+    source = feed(100, 16, augment=["crop"], standardised=False, rank=rank, world=world)
+    state = fit(learner, [Phase(source, lambda p: 1.0, 6)], report_every=1)
+    images = learner.make(torch.ones(1, 6), torch.tensor([3]))
+    return {"losses": [value for *_, value in state.rows], "image": float(images.double().sum())}
+
+
+WORKS: list[Work] = [classifier, with_critic, learning, hardest, overlapping, timed, adversarial, variational]
 
 
 def _process(rank: int, world: int, works: list[Work], folder: str) -> None:
@@ -181,6 +233,13 @@ def test_the_losses_are_those_of_one_process(both, tmp_path):
 
 def test_a_critic_is_trained_by_both(both, tmp_path):
     assert both[0]["with_critic"]["losses"] == pytest.approx(with_critic(0, 1, tmp_path)["losses"], rel=1e-3)
+
+
+@pytest.mark.parametrize("work", [adversarial, variational])
+def test_a_generator_is_trained_by_both(work, both, tmp_path):
+    alone, found = work(0, 1, tmp_path), both[0][work.__name__]
+    assert found["losses"] == pytest.approx(alone["losses"], rel=1e-3, abs=1e-4)
+    assert found["image"] == pytest.approx(alone["image"], rel=1e-3)
 
 
 def test_what_is_left_out_follows_from_the_losses_of_all(both, tmp_path):
