@@ -145,6 +145,7 @@ def test_the_main_job_compares_with_and_without(storage: str) -> None:
         (["train.overlap=true", "train.split=0.5", "extra.name=none", "train.passes=2"], "does not go with passes"),
         (["train.validation=0.1"], "train.validation=0.1: must be 0 with extra images"),
         (["extra.amount=0"], "extra.amount=0.0: must be above 0"),
+        (["extra.name=generated"], "have no labels to train on; right is a generator that is told them"),
         (["extra.augment=[rotat]"], "Did you mean 'rotate'"),
         (["extra.name=none", "extra.augment=[blur]"], "extra.augment=['blur']: must be given with extra.name=copies"),
         (["train.passes=1", "train.epochs=1"], "train.epochs=1.0: must be not given with train.passes"),
