@@ -81,7 +81,7 @@ def test_dry_run_writes_nothing(job, done: tuple[str, str], tmp_path: Path) -> N
     assert status == 0 and shown == ["done "] * 5 + ["to do"] * 4 and files(done[0]) == before
 
 
-@pytest.mark.parametrize("name", ["optimize", "ingest", "train", "embed", "select", "report"])
+@pytest.mark.parametrize("name", ["optimize", "ingest", "train", "embed", "select", "report", "generate"])
 def test_help(job, name: str) -> None:
     status, output, errors = job(name, "help=true")
     assert (status, errors) == (0, "")
