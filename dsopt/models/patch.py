@@ -6,10 +6,10 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from dsopt.losses.adversarial import Judgement
 from dsopt.models.initial import small_normal
+from dsopt.models.spectral import spectral
 from dsopt.models.unet import SIZES
 from dsopt.registry import MODELS
 
@@ -23,15 +23,14 @@ class Patch(nn.Module):
 
     def __init__(self, channels: int, width: int, halvings: int, norm: Norm) -> None:
         super().__init__()
-        wrap = spectral_norm if norm == "spectral" else lambda layer: layer
         widths = [width * min(2**i, 8) for i in range(halvings + 1)]
-        modules: list[nn.Module] = [wrap(nn.Conv2d(channels + 1, width, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)]
+        modules: list[nn.Module] = [nn.Conv2d(channels + 1, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for i, (inputs, outputs) in enumerate(itertools.pairwise(widths), 1):
             stride = 2 if i < halvings else 1
-            modules.append(wrap(nn.Conv2d(inputs, outputs, 4, stride=stride, padding=1, bias=norm != "batch")))
+            modules.append(nn.Conv2d(inputs, outputs, 4, stride=stride, padding=1, bias=norm != "batch"))
             modules += [*([nn.BatchNorm2d(outputs)] if norm == "batch" else []), nn.LeakyReLU(0.2)]
         self.body = nn.Sequential(*modules)
-        self.score = wrap(nn.Conv2d(widths[-1], 1, 4, padding=1))
+        self.score = nn.Conv2d(widths[-1], 1, 4, padding=1)
 
     def forward(self, images: Float[Tensor, "b c h w"], lightness: Float[Tensor, "b 1 h w"]) -> Judgement:
         features = self.body(torch.cat([lightness, images], 1))
@@ -53,4 +52,5 @@ def patch_discriminator(
     A patch has 16, 34 or 70 pixels after 1, 2 or 3 `halvings`; not given: 34 for images of 32, 70 for larger ones. A gradient
     penalty needs norm=none or spectral.
     """
-    return small_normal(Patch(channels, width, halvings or (2 if size == 32 else 3), norm))
+    network = small_normal(Patch(channels, width, halvings or (2 if size == 32 else 3), norm))
+    return spectral(network) if norm == "spectral" else network
