@@ -4,6 +4,7 @@ Positional parameters are data, keyword-only parameters are configuration: a new
 function in one new file, and its options are checked and listed by `help=true` without any list to edit.
 """
 
+import copy
 import dataclasses
 import functools
 import importlib
@@ -26,6 +27,7 @@ class Registry:
         self.package, self.noun = package, noun
         self._functions: dict[str, Callable[..., Any]] = {}
         self._traits: dict[str, SimpleNamespace] = {}
+        self._checked: dict[Any, dict[str, Any]] = {}
 
     def register(self, function: Callable[..., Any] | None = None, /, **traits: Any) -> Any:
         """Enter a function under its own name; `traits` are what callers must know about it before they call it."""
@@ -60,6 +62,12 @@ class Registry:
         Raises InputError for an unknown option, a wrong type, or one that has no default and was not given.
         """
         function = self.function(name)
+        asked = (function, repr(options))  # a sweep asks the same for each of its trials: half of the time that checking them takes
+        if asked not in self._checked:
+            self._checked[asked] = self._check(name, function, options)
+        return copy.deepcopy(self._checked[asked])
+
+    def _check(self, name: str, function: Callable[..., Any], options: Mapping[str, Any] | None) -> dict[str, Any]:
         hints = get_type_hints(function)
         parameters = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
         for given in options or {}:
