@@ -3,20 +3,31 @@
 from pathlib import Path
 
 import pytest
-from running import SMALL, one_line, shell
+from running import SMALL, one_line, shell, start
 
-ARGUMENTS = ("cluster.workers=0", *SMALL, "train.steps=4", "data.limit=100", "sweep.seeds=1")
+from dsopt import config as configuration
+from dsopt.errors import InputError
+from dsopt.stages import sweep
+
+# Most of the time is that of starting Python with torch: what leaves nothing behind starts together.
+ARGUMENTS = (
+    *("cluster.workers=0", *SMALL, "data.limit=100", "sweep.seeds=1"),
+    *("autoencoder.steps=4", "embed.batch_size=100", "train.steps=4"),
+)
 
 
 @pytest.mark.slow
 def test_dry_run_wrong_input_and_a_sweep(tmp_path: Path) -> None:
     grid = "sweep.grid.select.name=[random,top_activation]"
-    shown = shell("sweep", f"storage={tmp_path}/new", *ARGUMENTS, grid, "dry_run=true")
-    assert (shown.returncode, shown.stderr) == (0, "") and not list(tmp_path.iterdir())
-    steps = [line[7:].split()[0] for line in shown.stdout.splitlines() if line.startswith("to do")]
+    shown, wrong = (
+        start("sweep", f"storage={tmp_path}/new", *ARGUMENTS, *more)
+        for more in ([grid, "dry_run=true"], ["sweep.grid.select.name=[random,kcentre]"])
+    )
+    (told, said), (_, refused) = shown.communicate(), wrong.communicate()
+    assert (shown.returncode, said) == (0, "")
+    steps = [line[7:].split()[0] for line in told.splitlines() if line.startswith("to do")]
     assert steps == ["ingest", "select", "train", "autoencoder", "embed", "select", "train", "sweep"]
-    wrong = shell("sweep", f"storage={tmp_path}/new", *ARGUMENTS, "sweep.grid.select.name=[random,kcentre]")
-    assert wrong.returncode == 2 and "Did you mean 'kcenter'" in one_line(wrong.stderr) and not list(tmp_path.iterdir())
+    assert wrong.returncode == 2 and "Did you mean 'kcenter'" in one_line(refused) and not list(tmp_path.iterdir())
     done = shell("sweep", f"storage={tmp_path}/new", *ARGUMENTS, grid)
     assert (done.returncode, done.stderr) == (0, "")
     report = Path(done.stdout.splitlines()[-1].split()[-1])
@@ -28,13 +39,13 @@ def test_dry_run_wrong_input_and_a_sweep(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.slow
 def test_without_labels(tmp_path: Path) -> None:
     from PIL import Image
 
     for i in range(30):
         (tmp_path / "images").mkdir(exist_ok=True)
         Image.new("L", (24, 24), i * 8).save(tmp_path / "images" / f"{i}.png")
-    data = ("data.name=folder", f"data.root={tmp_path}/images", "data.limit=null")
-    ended = shell("sweep", f"storage={tmp_path}/runs", *ARGUMENTS, *data, "sweep.grid.train.split=[0,1]")
-    assert ended.returncode == 2 and "labels" in one_line(ended.stderr) and not list((tmp_path / "runs").glob("train"))
+    data = ("data.name=folder", f"data.root={tmp_path}/images", "data.limit=null", f"storage={tmp_path}/runs")
+    with pytest.raises(InputError, match="labels"):
+        sweep.sweep(configuration.load([*ARGUMENTS, *data, "sweep.grid.train.split=[0,1]"]))
+    assert not list((tmp_path / "runs").glob("train"))
