@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from dsopt.config import Config
 from dsopt.errors import InputError
 from dsopt.reporting.tables import ACCURACY, Measure
-from dsopt.stages import classifier, ingest, select
+from dsopt.stages import classifier, colorize, generate, ingest, select
 from dsopt.stages.classifier import Row
 from dsopt.stages.measure import DISTANCE
 from dsopt.stages.step import Step
@@ -132,14 +132,10 @@ def _classifier(own: Config, trial: Trial) -> Planned:
 
 
 def _generator(own: Config, trial: Trial) -> Planned:
-    from dsopt.stages import generate
-
     return _chain(own, trial, generate.trial(own, trial.seed), "generator")
 
 
 def _colorizer(own: Config, trial: Trial) -> Planned:
-    from dsopt.stages import colorize
-
     return _chain(own, trial, colorize.trial(own, trial.seed), "colorizer")
 
 

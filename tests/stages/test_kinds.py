@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
-from running import REPOSITORY, SMALL
+from running import REPOSITORY
 
 from dsopt import config as configuration
 from dsopt.config import Config
@@ -14,7 +14,14 @@ from dsopt.stages import kinds, sweep
 from dsopt.storage import Table, absolute
 
 GENERATORS = (
-    *(*SMALL, "cluster.workers=0", "data.limit=200", "proxy.steps=8", "proxy.batch_size=32", "proxy.options.width=8"),
+    *(
+        "cluster.workers=0",
+        "cluster.cpus_per_worker=1",
+        "data.limit=200",
+        "proxy.steps=8",
+        "proxy.batch_size=32",
+        "proxy.options.width=8",
+    ),
     *("sweep.of=generate", "generate.generator.name=mlp_generator", "generate.discriminator.name=mlp_discriminator"),
     *("generate.generator.options={width: 16, condition: concat}", "generate.discriminator.options={width: 20, condition: concat}"),
     *("generate.latent=8", "generate.batch_size=16", "generate.steps=4", "generate.samples=20", "sweep.seeds=2"),
