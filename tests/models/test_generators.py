@@ -114,7 +114,7 @@ def test_spectrally_normalised_layers_have_a_largest_singular_value_of_one(name)
     layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding)]
     network.eval()
     for layer in layers:
-        assert float(torch.linalg.matrix_norm(layer.weight.flatten(1), 2)) == pytest.approx(1.0, abs=0.02)
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1.0, abs=0.02)
     assert len(layers) > 3
 
 
