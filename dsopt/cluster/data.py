@@ -75,7 +75,7 @@ def _ray(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: Dev
             _PackedOnDevice,  # type: ignore[arg-type]
             fn_constructor_args=(on_device, share.threads, read, write),
             compute=ray.data.ActorPoolStrategy(size=min(share.workers, len(items))),
-            num_cpus=share.cpus,
+            num_cpus=share.cpus / 2,  # a pool that held all CPUs would wait for ever for whatever else Ray Data starts
             max_restarts=config.max_failures,
             max_task_retries=config.max_failures,
         )
