@@ -85,6 +85,10 @@ def check(section: str, settings: AdversarialConfig, generator: nn.Module, discr
                 told[0] == told[1] or told == ("the lightness", "no class"),  # as in the colorization study's energy model
                 f"generator.options.condition: {made} is told {told[0]}, {judge} is told {told[1]}; both or none must be.",
             ),
+            (
+                not settings.differentiable or told[0] != "the lightness",
+                f"differentiable={settings.differentiable}: would move the colours away from their lightness; leave it out.",
+            ),
             (tells == ("classification" in names), "discriminator.options.condition=auxiliary: goes with the term classification."),
             (low in (None, MODELS.traits(made).low), f"discriminator.name={judge}: black is {low} there, and not in {made}."),
         ]

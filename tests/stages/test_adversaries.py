@@ -115,3 +115,10 @@ def test_what_does_not_fit_is_told_in_one_line(wrong, says):
 def test_an_autoencoder_that_does_not_fit(wrong, says):
     with pytest.raises(InputError, match=says), torch.device("meta"):
         adversaries.autoencoder("generate", GenerateConfig(**wrong), (3, 32, 10))
+
+
+def test_colours_are_not_moved_away_from_their_lightness():
+    networks = {"generator": Choice("unet"), "discriminator": Choice("patch_discriminator")}
+    given = AdversarialConfig(**networks, differentiable=["translation"])
+    with pytest.raises(InputError, match=r"colorize.differentiable=\['translation'\]: would move"), torch.device("meta"):
+        adversaries.build("colorize", given, "colorizer", (3, 32), (3, 32, 0))
