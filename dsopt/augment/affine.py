@@ -23,7 +23,7 @@ def rotate(
     The paper does not say what fills the corners: black, or with `border` the nearest pixel of the image.
     """
     radians = torch.deg2rad((2 * draw() - 1) * degrees)
-    return warp(images, turned(radians), "bilinear", padding)
+    return warp(images, turned(radians), "bilinear", padding).contiguous(memory_format=torch.channels_last)
 
 
 def turned(radians: Float[Tensor, " b"]) -> Float[Tensor, "b 2 3"]:
@@ -42,9 +42,8 @@ def warp(
     height, width = images.shape[2:]
     x = torch.arange(width, device=images.device) - (width - 1) / 2
     y = torch.arange(height, device=images.device) - (height - 1) / 2
-    pixels = torch.stack([*torch.meshgrid(x, y, indexing="xy"), torch.ones(height, width, device=images.device)], 2)
-    scale = torch.tensor([2 / width, 2 / height], device=images.device)  # to the -1..1 of torch's sampling
-    grid = pixels.view(1, -1, 3) @ (maps.transpose(1, 2) * scale)
+    scale = torch.tensor([[2 / width], [2 / height]], device=images.device)  # to the -1..1 of torch's sampling
+    of_x, of_y, of_1 = (maps * scale).unbind(2)  # [b, 2] each; sums of products, for as products of matrices they are too small
+    grid = of_x[:, None, None] * x[:, None] + (of_y[:, None] * y[:, None] + of_1[:, None])[:, :, None]
     # Planes first is faster (1,024 images of 32x32x3 on a CPU, nearest: 17 against 27 ms).
-    found = F.grid_sample(images.contiguous(), grid.view(-1, height, width, 2), interpolation, padding, align_corners=False)
-    return found.contiguous(memory_format=torch.channels_last)
+    return F.grid_sample(images.contiguous(), grid, interpolation, padding, align_corners=False)

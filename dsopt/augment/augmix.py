@@ -30,4 +30,4 @@ def augmix(images: Float[Tensor, "b c h w"], draw: Draw, *, severity: int = 3, w
             level = (draw() * severity).floor() / (LEVELS - 1)
             chain = each(chain, OPERATIONS, chosen, level * torch.where(draw() < 0.5, -1.0, 1.0))
         blend = blend + weight[:, None, None, None] * chain
-    return blend
+    return blend.contiguous(memory_format=torch.channels_last)

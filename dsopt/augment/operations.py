@@ -4,16 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torchvision.transforms.v2.functional import equalize_image
 
 from dsopt.augment.affine import Interpolation, turned, warp
-from dsopt.data.batches import take
 
 LUMA = (0.2989, 0.587, 0.114)
-SMOOTH = (1 / 13, 1 / 13, 1 / 13, 1 / 13, 5 / 13, 1 / 13, 1 / 13, 1 / 13, 1 / 13)  # PIL's filter of that name
 
 Operation = Callable[[Tensor, Tensor], Tensor]  # images [b, c, h, w] in 0..1, strengths [b] in -1..1 -> images
 
@@ -92,12 +89,15 @@ def operations(reach: Reach, interpolation: Interpolation) -> list[Operation]:
 def each(
     images: Float[Tensor, "b c h w"], some: Sequence[Operation], chosen: Int64[Tensor, " b"], strengths: Float[Tensor, " b"]
 ) -> Float[Tensor, "b c h w"]:
-    """Every image after the operation that was chosen for it; those with a number beyond the last stay as they are."""
-    found = images.clone()
+    """Every image after the operation that was chosen for it; those with a number beyond the last stay as they are.
+
+    The result has one plane after the other, as most operations take it (autocontrast: 8 ms instead of 54 for 1,024 images).
+    """
+    found = images.clone(memory_format=torch.contiguous_format)
     for number, operation in enumerate(some):
         rows = (chosen == number).nonzero().squeeze(1)
         if len(rows):
-            found[rows] = operation(take(images, rows), strengths[rows])
+            found[rows] = operation(found[rows], strengths[rows])
     return found
 
 
@@ -117,10 +117,9 @@ def _grey(images: Tensor) -> Tensor:
 
 
 def _smooth(images: Tensor) -> Tensor:
-    """The mean of a pixel and its eight neighbours, itself counting five times; pixels at the border stay."""
-    if min(images.shape[2:]) < 3:
-        return images
-    kernel = torch.tensor(SMOOTH, device=images.device).view(1, 1, 3, 3).expand(images.shape[1], 1, 3, 3)
-    inner, smoothed = images.clone(), F.conv2d(images, kernel, groups=images.shape[1])
-    inner[:, :, 1:-1, 1:-1] = smoothed
-    return inner
+    """The mean of a pixel and its eight neighbours, itself counting five times, as PIL's filter; pixels at the border stay."""
+    rows = images[:, :, :-2] + images[:, :, 1:-1] + images[:, :, 2:]
+    around = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    found = images.clone()
+    found[:, :, 1:-1, 1:-1] = (around + 4 * images[:, :, 1:-1, 1:-1]) / 13
+    return found

@@ -21,7 +21,7 @@ def randaugment(images: Float[Tensor, "b c h w"], draw: Draw, *, number: int = 2
     """
     for _ in range(number):
         images = _one_of(images, CAREFUL, draw, magnitude / (LEVELS - 1))
-    return images
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 @AUGMENTATIONS.register(bytes=False)
@@ -30,7 +30,8 @@ def trivialaugment_wide(images: Float[Tensor, "b c h w"], draw: Draw) -> Float[T
 
     With torchvision's operations, which are the authors'.
     """
-    return _one_of(images, WIDE, draw, (draw() * LEVELS).floor() / (LEVELS - 1))
+    found = _one_of(images, WIDE, draw, (draw() * LEVELS).floor() / (LEVELS - 1))
+    return found.contiguous(memory_format=torch.channels_last)
 
 
 def _one_of(images: Tensor, some: list[Operation], draw: Draw, level: Tensor | float) -> Tensor:
