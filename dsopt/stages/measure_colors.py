@@ -63,7 +63,8 @@ def _work(worker: Worker, stage: Stage, config: Config) -> None:
     judge = _Judge(stage, config, worker, true, labels)
     found = judge.measures(colorizer)
     found |= {f"{name}_grey": value for name, value in judge.measures(grey).items()}
-    found |= {f"{name}_true": value for name, value in judge.measures(None).items() if name in ("accuracy", "colourfulness")}
+    found["colourfulness_true"] = found["colourfulness"] - found["colourfulness_gain"]
+    found |= {f"{name}_true": value for name, value in judge.accuracy(judge.seen).items()}
     seconds = time.monotonic() - started
     values = [(stage.folder, config.seed, 0, seconds, "test", name, value) for name, value in found.items()]
     metrics = pa.table([list(column) for column in zip(*values, strict=True)], schema=METRICS)
@@ -95,21 +96,27 @@ class _Judge:
         sees = classifier or config.measure.extractor == "inception"
         self.extract = features.extractor(stage, config, worker.device) if sees else None
         self.last = proxy.trained(stage.inputs["proxy"], config, torch.device("cpu"))[-1] if classifier else None
-        self.reference = Moments.of(self.extract(true)) if self.extract else None
+        self.seen = self.extract(true) if self.extract else None
 
-    def measures(self, colours: Recolour | None) -> dict[str, float]:
-        """The values of a colouring of the images; of the images as they are if it is None."""
+    def measures(self, colours: Recolour) -> dict[str, float]:
+        """The values of a colouring of the images."""
         found: dict[str, float] = {}
-        seen = []
+        parts = []
         for true in self.true.split(BLOCK):
-            made = true if colours is None else recoloured(true, colours)
+            made = recoloured(true, colours)
             for name, value in colors(true, made).items():
                 found[name] = found.get(name, 0.0) + value * len(true) / len(self.true)
             if self.extract:
-                seen.append(self.extract(made))
-        if self.reference:
-            found[self.distance] = frechet(self.reference, Moments.of(torch.cat(seen)))
-        if self.last is not None:
-            with torch.inference_mode():
-                found["accuracy"] = float((self.last(torch.cat(seen)).argmax(1) == self.labels).double().mean())
-        return found
+                parts.append(self.extract(made))
+        if self.seen is None:
+            return found
+        seen = torch.cat(parts)
+        found[self.distance] = frechet(Moments.of(self.seen), Moments.of(seen))
+        return found | self.accuracy(seen)
+
+    def accuracy(self, seen: Tensor | None) -> dict[str, float]:
+        """How often the classifier is right about images, by their features; nothing where there is none to ask."""
+        if self.last is None or seen is None:
+            return {}
+        with torch.inference_mode():
+            return {"accuracy": float((self.last(seen).argmax(1) == self.labels).double().mean())}
