@@ -418,7 +418,7 @@ def _apply(tree: DictConfig, override: str) -> DictConfig:
     if not equals or not all(key.split(".")) or "\n" in override:
         raise InputError(f"argument {override!r} is not key=value; see help=true.")
     try:
-        changed: DictConfig = OmegaConf.merge(tree, OmegaConf.from_dotlist([override]))  # type: ignore[assignment]
+        changed: DictConfig = OmegaConf.unsafe_merge(tree, OmegaConf.from_dotlist([override]))  # type: ignore[assignment]
         if "${" not in value and isinstance(OmegaConf.select(changed, key), str):
             OmegaConf.update(changed, key, value.strip("'\""))  # a word as it was given: YAML reads 2024_01 as a number
         return changed
