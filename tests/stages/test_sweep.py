@@ -244,12 +244,15 @@ def test_asha_stops_trials_for_good(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert listed(tmp_path) == rows
 
 
-@pytest.mark.parametrize("preset", sorted(path.stem for path in (REPOSITORY / "jobs" / "presets").glob("study_*.yaml")))
+STUDIES = sorted(path.stem for path in (REPOSITORY / "jobs" / "presets").glob("study_*.yaml"))
+
+
+@pytest.mark.parametrize("preset", [name for name in STUDIES if not name.endswith("_full")])  # the same at full size
 def test_study_presets(preset: str, tmp_path: Path) -> None:
     config = load(tmp_path, f"preset={preset}", "data.limit=null", "data.name=digits")
     _, planned, stage = sweep.planned(config)
     assert config.sweep.paper and stage.name == f"digits-{config.sweep.title}"
-    assert len({trial.run.stage.hash for trial in planned}) > 10
+    assert len({trial.run.stage.hash for trial in planned}) > 6
     if config.sweep.equal_cost:
         titles = {(trial.row.title, trial.config.train.sampler.name) for trial in planned}
         assert {("full data", "shuffle"), ("full data", "rs2"), ("full data + choosing", "shuffle")} <= titles
