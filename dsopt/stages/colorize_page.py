@@ -39,10 +39,13 @@ def _work(stage: Stage, config: Config) -> None:
     models = [made.inputs["colorizer"] for made in measures]
     runs = [Table(model.uri).read() for model in models]
     head, found = lines(measures)
+    numbered = ", ".join(f"Colorizer {number}: {title(model)}" for number, model in enumerate(models, 1))
     sections = [
         Section("Measures", f"{Table(measures[0].uri).manifest['n']:,} test images. {NOTE}", html=pages.table(head, found)),
         Section(
-            "Test images", "The first ones, none of them picked.", png=figures.chosen_grid([("", _pictures(config, measures))])
+            "Test images",
+            f"The first ones, none of them picked. {numbered}.",
+            png=figures.chosen_grid([("", _pictures(config, measures))]),
         ),
     ]
     for model, metrics in zip(models, runs, strict=True):
@@ -73,10 +76,10 @@ def lines(measures: list[Stage]) -> tuple[list[str], list[list[str]]]:
     truth = {distance: 0.0, "ab_error": 0.0, "ssim": 1.0}
     truth |= {name.removesuffix("_true"): value for name, value in values[0].items() if name.endswith("_true")}
     no_colours = {name: values[0][f"{name}_grey"] for name in [*names, *(["accuracy"] if accurate else [])]}
-    rows = {"no colours": no_colours, **{title(s.inputs["colorizer"]): v for s, v in zip(measures, values, strict=True)}}
+    rows = [("no colours", no_colours), *((title(s.inputs["colorizer"]), v) for s, v in zip(measures, values, strict=True))]
     cells = [
         [row, *(_cell(found, name, 1.0) for name in names), *([_cell(found, "accuracy", 100.0)] if accurate else [])]
-        for row, found in (rows | {"true colours": truth}).items()
+        for row, found in [*rows, ("true colours", truth)]
     ]
     return ["colours by", *(COLUMNS[name] for name in names), *(["accuracy, %"] if accurate else [])], cells
 
@@ -95,7 +98,7 @@ def _pictures(config: Config, measures: list[Stage]) -> list[tuple[str, np.ndarr
     images = load(measures[0].inputs["images"].uri, "test").images[:SHOWN]
     true = centre_crop(images, colorizers[0].size)
     rows = [("lightness", recoloured(true, grey))]
-    rows += [(title(s.inputs["colorizer"]), recoloured(true, c)) for s, c in zip(measures, colorizers, strict=True)]
+    rows += [(f"colorizer {number}", recoloured(true, colours)) for number, colours in enumerate(colorizers, 1)]
     return [(name, _pixels(some)) for name, some in [*rows, ("true colours", true)]]
 
 
