@@ -43,14 +43,14 @@ def test_killed_at_every_stage(pictures: str, undisturbed: str, tmp_path: Path) 
 @pytest.mark.ray
 @pytest.mark.slow
 def test_killed_on_ray(pictures: str, undisturbed: str, tmp_path: Path) -> None:
-    """With Ray Train, and with Ray Data, at work. What they work with ends without anybody's help."""
+    """With a training worker, and with Ray Data, at work. What they work with ends without anybody's help."""
     arguments = ["data.name=parquet", f"data.root={pictures}", f"storage={tmp_path}", "cluster.workers=1", *SMALL]
     left = []
     for moment in ("autoencoder/*/checkpoint.pt", "embed/*/_journal/*"):
         job = start("optimize", *arguments)
         until(lambda moment=moment: list(tmp_path.glob(moment)))
         started = psutil.Process(job.pid).children(recursive=True)
-        names = ("raylet/raylet ", "gcs/gcs_server ", "RayTrainWorker", "MapWorker")
+        names = ("raylet/raylet ", "gcs/gcs_server ", "ray::_task", "MapWorker")
         working = [process for process in started if any(name in title(process) for name in names)]
         assert len(working) >= 2
         job.kill()

@@ -27,7 +27,7 @@ def upload(folder: str | Path, uri: str) -> str:
 def test_main_job_with_the_server_away(
     ray_local: ModuleType, s3: S3Server, s3_storage: str, pictures: str, undisturbed: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """20 s in the midst of training by Ray Train, and 20 s in the midst of embedding by Ray Data: nothing is lost."""
+    """20 s in the midst of training on a worker, and 20 s in the midst of embedding by Ray Data: nothing is lost."""
     root, runs = upload(pictures, f"{s3_storage}/data"), f"{s3_storage}/runs"
     failures = []
 

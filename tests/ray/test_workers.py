@@ -24,7 +24,7 @@ def test_cpus_of_a_worker_fit_on_a_node() -> None:
 def test_killed_workers(
     ray_local: ModuleType, pictures: str, undisturbed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """SIGKILL of a Ray Train worker, of an embedding actor and of the worker of a run, each in the midst of its work."""
+    """SIGKILL of the worker that trains the autoencoder, of an embedding actor and of the worker of a run, each in the midst of its work."""
 
     def job() -> None:
         here("data.name=parquet", f"data.root={pictures}", f"storage={tmp_path}", "cluster.workers=1", *SMALL)
@@ -35,7 +35,7 @@ def test_killed_workers(
 
     running = threading.Thread(target=job)
     running.start()
-    trainer = worker("RayTrainWorker")
+    trainer = worker("ray::_task")
     until(lambda: list(tmp_path.glob("autoencoder/*/checkpoint.pt")))
     trainer.kill()
     encoder = worker("MapWorker")
