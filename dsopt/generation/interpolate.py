@@ -4,18 +4,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-BLOCK = 1024  # rows of distances at once
-
-
-def nearest(embeddings: Float[Tensor, "n d"], neighbours: int) -> Int64[Tensor, "n k"]:
-    """The indices of every point's nearest others, nearest first; of fewer, if there are no more."""
-    count = min(neighbours, len(embeddings) - 1)
-    found = []
-    for rows in torch.arange(len(embeddings)).split(BLOCK):
-        distances = torch.cdist(embeddings[rows], embeddings)
-        distances[torch.arange(len(rows)), rows] = torch.inf
-        found.append(distances.topk(count, largest=False).indices)
-    return torch.cat(found)
+from dsopt.selection.neighbours import nearest
 
 
 def interpolate(
@@ -35,7 +24,7 @@ def interpolate(
     random = torch.Generator().manual_seed(seed)
     for label in wanted.unique().tolist():
         rows, mine = (wanted == label).nonzero().squeeze(1), (labels == label).nonzero().squeeze(1)
-        others = nearest(embeddings[mine], neighbours)
+        _, others = nearest(embeddings[mine], min(neighbours, len(mine) - 1))
         first = torch.randint(len(mine), (len(rows),), generator=random)
         which = torch.randint(others.shape[1], (len(rows),), generator=random)
         ends[rows] = torch.stack([mine[first], mine[others[first, which]]], 1)

@@ -8,20 +8,12 @@ import torch
 import dsopt
 from dsopt.config import load
 from dsopt.errors import InputError
-from dsopt.generation.interpolate import interpolate, nearest
+from dsopt.generation.interpolate import interpolate
 from dsopt.stages import interpolated, select
 from dsopt.stages.step import run
 from dsopt.storage import Table
 
 SMALL = ["data.name=digits", "data.limit=200", "cluster.workers=0", "autoencoder.steps=4", "autoencoder.options.width=4"]
-
-
-def test_nearest_is_the_brute_force_answer() -> None:
-    points = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
-    for i, found in enumerate(nearest(points, 4)):
-        distances = [(float((points[i] - points[j]).norm()), j) for j in range(40) if j != i]
-        assert found.tolist() == [j for _, j in sorted(distances)[:4]]
-    assert nearest(points[:3], 4).shape == (3, 2)
 
 
 def test_points_lie_between_two_of_their_class() -> None:
