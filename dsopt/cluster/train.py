@@ -23,7 +23,7 @@ Work = Callable[..., None]  # (worker, *arguments)
 def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig) -> None:
     """Run `work(worker, *arguments)` in `config.workers` processes with a process group (NCCL on GPUs, else gloo).
 
-    One alone needs no group: it is a run like others beside each other, and starts in 4 s where Ray Train takes 14 to 20 on 2 cores.
+    One alone needs no group: it is a run like others beside each other, and starts in 4 s where Ray Train takes 14 to 20.
     Lost workers are replaced and the work starts again, from its own checkpoint, up to `config.max_failures` times.
 
     Raises:

@@ -24,7 +24,7 @@ def test_cpus_of_a_worker_fit_on_a_node() -> None:
 def test_killed_workers(
     ray_local: ModuleType, pictures: str, undisturbed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """SIGKILL of the worker that trains the autoencoder, of an embedding actor and of the worker of a run, each in the midst of its work."""
+    """SIGKILL of the workers that train an autoencoder, that embed and that train a classifier, each in the midst of its work."""
 
     def job() -> None:
         here("data.name=parquet", f"data.root={pictures}", f"storage={tmp_path}", "cluster.workers=1", *SMALL)
