@@ -36,8 +36,12 @@ os.environ.pop("RAY_ADDRESS", None)  # tests never join a cluster that happens t
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast tests first, then slow ones, then those that need Ray; tests of the GPU only where there is one."""
-    items.sort(key=lambda item: ("ray" in item.keywords, "slow" in item.keywords))
+    """Fast tests first, then slow ones, then those that need Ray; tests of the GPU only where there is one.
+
+    Between several processes the other way round: with long ones at the end, one process would wait for the other for minutes.
+    """
+    shared_out = "PYTEST_XDIST_WORKER" in os.environ
+    items.sort(key=lambda item: ("ray" in item.keywords, "slow" in item.keywords), reverse=shared_out)
     needs_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if needs_gpu:
         import torch

@@ -7,8 +7,8 @@ import torch
 
 import dsopt
 from dsopt.config import load
-from dsopt.distillation.synthetic import average
 from dsopt.errors import InputError
+from dsopt.learners.parts import average_gradients
 from dsopt.stages import distill, evaluate
 from dsopt.stages.distill import Normalisation
 from dsopt.stages.step import run
@@ -116,4 +116,4 @@ def test_too_few_images_of_a_class(storage: str) -> None:
 
 def test_one_worker_averages_nothing() -> None:
     gradients = [torch.ones(2), torch.zeros(3, 1)]
-    assert all(torch.equal(a, b) for a, b in zip(average(gradients, 1), gradients, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(average_gradients(gradients, 1), gradients, strict=True))
