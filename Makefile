@@ -22,7 +22,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python jobs/optimize.py preset=demo $(OPTIONS)
 
 test: lint
-	$(BIN)/python -m pytest -q -rs -n 2 --dist loadscope $(OPTIONS)
+	$(BIN)/python -m pytest -q -rs -n 2 --dist loadscope --no-loadscope-reorder $(OPTIONS)
 
 test-fast: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -q -m "not ray and not slow" $(OPTIONS)
