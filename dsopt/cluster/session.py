@@ -23,6 +23,8 @@ _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
+STARTS = 2  # Ray gives its own processes 30 s to start; on a machine that is busy for a moment they take longer
+
 
 @dataclass(frozen=True)
 class Share:
@@ -50,16 +52,20 @@ def connect() -> Any:
 
     if not ray.is_initialized():
         quiet("ray")
-        try:
-            with _no_native_output():
-                ray.init(
-                    address=address,
-                    include_dashboard=False if address == "local" else None,
-                    logging_level=logging.ERROR,
-                    log_to_driver=False,
-                )
-        except Exception as error:  # Ray raises plain ones here
-            raise JobError(f"Ray cannot be started or reached (RAY_ADDRESS={address}): {cause(error)}") from None
+        for attempt in range(STARTS):
+            try:
+                with _no_native_output():
+                    ray.init(
+                        address=address,
+                        include_dashboard=False if address == "local" else None,
+                        logging_level=logging.ERROR,
+                        log_to_driver=False,
+                    )
+                break
+            except Exception as error:  # Ray raises plain ones here
+                ray.shutdown()
+                if address != "local" or attempt == STARTS - 1:
+                    raise JobError(f"Ray cannot be started or reached (RAY_ADDRESS={address}): {cause(error)}") from None
         atexit.register(ray.shutdown)
     return ray
 
