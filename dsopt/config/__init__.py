@@ -1,0 +1,36 @@
+"""The one configuration. A preset, a sweep trial and a command line are the same thing: a list of overrides."""
+
+from dsopt.config.help import describe
+from dsopt.config.overrides import as_yaml, load, plain, variant
+from dsopt.config.tree import (
+    AdversarialConfig,
+    ChildConfig,
+    Choice,
+    ClassifierConfig,
+    ClusterConfig,
+    Config,
+    DataConfig,
+    GenerateConfig,
+    SelectConfig,
+    SweepConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "AdversarialConfig",
+    "ChildConfig",
+    "Choice",
+    "ClassifierConfig",
+    "ClusterConfig",
+    "Config",
+    "DataConfig",
+    "GenerateConfig",
+    "SelectConfig",
+    "SweepConfig",
+    "TrainConfig",
+    "as_yaml",
+    "describe",
+    "load",
+    "plain",
+    "variant",
+]

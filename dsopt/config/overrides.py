@@ -1,0 +1,112 @@
+"""Overrides into a checked configuration: from the command line, from presets, of a sweep's trials."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from dsopt.config.checks import check
+from dsopt.config.tree import Config
+from dsopt.errors import InputError, unknown
+from dsopt.registry import one_line
+
+
+def load(arguments: Sequence[str], presets: Path | None = None) -> Config:
+    """The checked configuration of a list of overrides such as `select.budget=4320` or `preset=cifar10`.
+
+    Args:
+        arguments: overrides; later ones win, and all win over the presets they name.
+        presets: the folder where `preset=NAME` finds `NAME.yaml`, a list of overrides.
+
+    Raises:
+        InputError: an unknown key or name, a wrong type or value, each with what would be right.
+    """
+    config = _checked(OmegaConf.structured(Config), _expanded(arguments, presets))
+    sweep = config.sweep
+    sweep.rows = {name: _row(f"sweep.rows.{name}", row, presets) for name, row in sweep.rows.items() if row is not None}
+    sweep.also = [_row("sweep.also", row, presets) for row in sweep.also]
+    return config
+
+
+def _row(where: str, row: Any, presets: Path | None) -> list[str]:
+    if not isinstance(row, list) or not all(isinstance(text, str) and "=" in text for text in row):
+        raise InputError(f"{where}: {row}: must be a list of overrides such as [train.split=0, preset=NAME].")
+    try:
+        return _expanded(row, presets)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _expanded(arguments: Sequence[str], presets: Path | None) -> list[str]:
+    """Overrides with every `preset=NAME` replaced by what it lists; all others win over the presets."""
+    named = [a.removeprefix("preset=") for a in arguments if a.startswith("preset=")]
+    return [o for name in named for o in _preset(name, presets)] + [a for a in arguments if not a.startswith("preset=")]
+
+
+def variant(config: Config, overrides: Sequence[str]) -> Config:
+    """The checked configuration with some more overrides: a trial of a sweep. Raises InputError as `load` does."""
+    return _checked(OmegaConf.structured(config), overrides)
+
+
+def _checked(tree: DictConfig, overrides: Sequence[str]) -> Config:
+    for override in overrides:
+        tree = _apply(tree, override)
+    try:
+        config: Config = OmegaConf.to_object(tree)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:  # such as a ${key} that is none
+        raise InputError(one_line(error)) from None
+    check(config)
+    return config
+
+
+def _preset(name: str, folder: Path | None) -> list[str]:
+    path = Path(name) if name.endswith((".yaml", ".yml")) else (folder or Path()) / f"{name}.yaml"
+    if not path.is_file():
+        raise unknown("preset", name, [p.stem for p in path.parent.glob("*.yaml")])
+    try:
+        overrides = yaml.safe_load(path.read_bytes()) or []
+    except yaml.YAMLError:
+        overrides = None
+    if not isinstance(overrides, list) or not all(isinstance(o, str) and "=" in o for o in overrides):
+        raise InputError(f"preset {path}: must be a YAML list of overrides such as - select.budget=4320")
+    return overrides
+
+
+def _apply(tree: DictConfig, override: str) -> DictConfig:
+    key, equals, value = override.partition("=")
+    if not equals or not all(key.split(".")) or "\n" in override:
+        raise InputError(f"argument {override!r} is not key=value; see help=true.")
+    try:
+        changed: DictConfig = OmegaConf.unsafe_merge(tree, OmegaConf.from_dotlist([override]))  # type: ignore[assignment]
+        if "${" not in value and isinstance(OmegaConf.select(changed, key), str):
+            OmegaConf.update(changed, key, value.strip("'\""))  # a word as it was given: YAML reads 2024_01 as a number
+        return changed
+    except ConfigKeyError as error:
+        full_key = str(getattr(error, "full_key", None) or key)
+        parent, _, last = full_key.rpartition(".")
+        node = OmegaConf.select(tree, parent) if parent else tree
+        raise unknown(f"{override}: key", last, [str(k) for k in node] if isinstance(node, DictConfig) else []) from None
+    except (OmegaConfBaseException, TypeError) as error:
+        node = OmegaConf.select(tree, key)
+        if isinstance(node, ListConfig) and not value.startswith("["):
+            raise InputError(f"{override}: is a list; right is {key}=[{value}].") from None
+        if isinstance(node, DictConfig):
+            right = f"{key}.name={value}" if "name" in node else f"{key}.KEY={value}"
+            raise InputError(f"{override}: {key} is a group of keys; right is {right}.") from None
+        raise InputError(f"{override}: {one_line(error).removeprefix(f'{key}: ')}") from None
+    except yaml.YAMLError as error:
+        problem = str(error).splitlines()[0]
+        raise InputError(f"{override}: the value is not valid YAML ({problem}); right may be '{key}=\"{value}\"'.") from None
+
+
+def plain(config: Any) -> Any:
+    """A configuration (or a part of it) as plain dictionaries, lists and values."""
+    return dataclasses.asdict(config)
+
+
+def as_yaml(config: Any) -> str:
+    return yaml.safe_dump(plain(config) if dataclasses.is_dataclass(config) else config, sort_keys=False)
