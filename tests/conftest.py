@@ -29,6 +29,7 @@ os.environ.update(
     RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S="60",
     RAY_AIR_NEW_OUTPUT="0",
     RAY_BACKEND_LOG_LEVEL="fatal",
+    RAY_worker_niceness="0",  # by default workers give way to all else, and with a second process of tests they starve
     RAY_DATA_DISABLE_PROGRESS_BARS="1",
     TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S="5",
 )

@@ -45,7 +45,7 @@ def start(job: str, *overrides: str, cwd: Path = REPOSITORY, **env: str) -> subp
     return process  # type: ignore[return-value]
 
 
-def shell(job: str, *overrides: str, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+def shell(job: str, *overrides: str, timeout: float = 600, **env: str) -> subprocess.CompletedProcess[str]:
     """A job from the shell, to its end."""
     process = start(job, *overrides, **env)
     try:
@@ -122,8 +122,8 @@ def assert_same(found: dict[str, pa.Table], expected: dict[str, pa.Table], *, to
                 assert left.equals(right), f"{name}.{column}"
 
 
-def until(condition: Callable[[], object], seconds: float = 180, every: float = 0.005) -> None:
-    """Wait until something is so."""
+def until(condition: Callable[[], object], seconds: float = 600, every: float = 0.02) -> None:
+    """Wait until something is so; the deadline is for what hangs, not for slow machines."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"

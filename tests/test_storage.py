@@ -261,7 +261,7 @@ def test_a_store_that_cannot_be_used_is_told_at_once(s3_storage: str, as_client:
     start = time.monotonic()
     with pytest.raises(InputError, match="cannot be written") as error:
         st.check_writable(s3_storage)
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 60
     message = one_line(error)
     assert f"storage={s3_storage}" in message
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
@@ -289,7 +289,7 @@ def test_a_wrong_key_is_not_a_missing_file(s3_storage: str, as_client: Callable)
         start = time.monotonic()
         with pytest.raises(OSError, match=r"ACCESS_DENIED|SIGNATURE_DOES_NOT_MATCH"):
             function(s3_storage + "/here")
-        assert time.monotonic() - start < 15
+        assert time.monotonic() - start < 60
     with pytest.raises(InputError, match="cannot be read") as error:
         st.Table(s3_storage)
     one_line(error)
@@ -431,7 +431,7 @@ def test_nothing_is_lost_or_invented_while_the_store_is_away(s3: S3Server, s3_st
         assert time.monotonic() - start > 10
         back.set()
         for future in asked:
-            future.result(timeout=60)
+            future.result(timeout=300)
     for name, (_, right) in calls.items():
         assert len(answers[name]) > 1
         assert all(answer == right for answer in answers[name]), name

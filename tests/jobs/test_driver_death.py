@@ -53,7 +53,7 @@ def test_killed_on_ray(pictures: str, undisturbed: str, tmp_path: Path) -> None:
     assert len(working) >= len(names)
     job.kill()
     job.communicate()
-    until(lambda: not any(map(title, working)), seconds=30)
+    until(lambda: not any(map(title, working)))
     ended = shell("optimize", *arguments)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert_same(tables(str(tmp_path)), tables(undisturbed))

@@ -59,7 +59,7 @@ def test_ends_with_the_table_and_the_report(done: tuple[str, str]) -> None:
 def test_again_does_nothing_twice(done: tuple[str, str]) -> None:
     storage, output = done
     before = files(storage)
-    again = shell("optimize", f"storage={storage}", *TINY, timeout=200)
+    again = shell("optimize", f"storage={storage}", *TINY)
     assert (again.returncode, again.stderr) == (0, "") and files(storage) == before
     lines = again.stdout.splitlines()
     reused = [line for line in lines if "done before, reused" in line]

@@ -71,7 +71,7 @@ def test_lost_node(cluster: Cluster, tmp_path: Path) -> None:
     until(lambda: list(tmp_path.glob("train/*/checkpoint.pt")) or job.poll() is not None)
     lost = next(node for node in cluster.nodes[1:] if processes("RayTrainWorker", node.pid))
     end(lost)
-    output, errors = job.communicate(timeout=400)
+    output, errors = job.communicate(timeout=600)
     assert (job.returncode, errors) == (0, ""), output
     assert "of an interrupted run" in output
     (stage,) = tmp_path.glob("train/*")
@@ -89,7 +89,7 @@ def test_submitted_job(cluster: Cluster, tmp_path: Path) -> None:
     def submit(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [BIN / "ray", "job", "submit", "--working-dir", package, "--", "python", "jobs/optimize.py", *arguments]
         env = os.environ | {"RAY_API_SERVER_ADDRESS": cluster.dashboard}
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=400)
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
 
     done = submit(f"storage={tmp_path}/runs", "cluster.workers=2", *SMALL)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -48,7 +48,7 @@ def test_main_job_with_the_server_away(
     away()
     until(lambda: failures or processes(").submit", os.getpid()))
     away()
-    running.join(timeout=300)
+    running.join(timeout=600)
     assert not running.is_alive() and not failures, failures
     assert_same(tables(runs), tables(undisturbed))
     printed = "".join(capfd.readouterr()).encode()
@@ -81,6 +81,6 @@ def test_wrong_storage_is_told_soon(s3: S3Server) -> None:
     ]
     jobs = [start("optimize", f"storage={uri}", "cluster.workers=0", **env) for uri, env in cases]
     for job, (uri, env) in zip(jobs, cases, strict=True):
-        output, errors = job.communicate(timeout=200)
+        output, errors = job.communicate(timeout=600)
         assert job.returncode == 2 and uri in one_line(errors), env
         assert s3.env["AWS_SECRET_ACCESS_KEY"] not in output + errors

@@ -45,7 +45,7 @@ def test_killed_workers(
     classifier = worker("ray::_task")
     until(lambda: list(tmp_path.glob("train/*full*/checkpoint.pt")))
     classifier.kill()
-    running.join(timeout=300)
+    running.join(timeout=600)
     assert not running.is_alive()
     printed = capsys.readouterr().out.splitlines()
     for label in ("autoencoder", "train full data"):

@@ -1,11 +1,11 @@
 """The loop: budgets, reports, and going on as if nothing had happened."""
 
 import math
-import time
 from collections.abc import Callable
 
 import pytest
 import torch
+from clock import Clock
 from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
@@ -136,13 +136,29 @@ def weights_after_all() -> Tensor:
     return weights(learner)
 
 
-def test_validating_takes_nothing_of_the_budget() -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch, "dsopt.training.loop")
+
+
+def ticking(clock: Clock, seed: int) -> Callable[[int], Batch]:
+    """Batches of which each takes 0.03 s."""
+    make = source(seed)
+
+    def batch(step: int) -> Batch:
+        clock.now += 0.03
+        return make(step)
+
+    return batch
+
+
+def test_validating_takes_nothing_of_the_budget(clock: Clock) -> None:
     def validate() -> dict[str, float]:
-        time.sleep(0.2)
+        clock.now += 0.2
         return {"accuracy": 0.0}
 
-    state = fit(Line(), [Phase(source(1), lambda p: 1.0, seconds=0.1)], validate=validate, validate_every=1)
-    assert state.total > 1 and state.seconds < 0.2
+    state = fit(Line(), [Phase(ticking(clock, 1), lambda p: 1.0, seconds=0.1)], validate=validate, validate_every=1)
+    assert state.total == 4 and state.seconds == pytest.approx(0.12)
 
 
 def test_rates_follow_the_phase() -> None:
@@ -151,17 +167,17 @@ def test_rates_follow_the_phase() -> None:
     assert learner.rates == pytest.approx([0.05 * (1 - i / 14) for i in range(7)] + [0.025] * 5)
 
 
-def test_a_budget_of_seconds_is_kept() -> None:
-    state = fit(Line(), [Phase(source(1), lambda p: 1.0, seconds=0.2)], report_every=1)
-    assert state.total > 1 and state.seconds >= 0.2
+def test_a_budget_of_seconds_is_kept(clock: Clock) -> None:
+    state = fit(Line(), [Phase(ticking(clock, 1), lambda p: 1.0, seconds=0.2)], report_every=1)
+    assert state.total == 7 and state.seconds >= 0.2
     rows = [seconds for _, seconds, *_ in state.rows]
     assert rows == sorted(rows) and rows[-2] < 0.2
 
 
-def test_every_phase_has_a_budget_of_its_own():
-    timed = [Phase(source(i), lambda p: 1.0, seconds=0.1) for i in range(2)]
+def test_every_phase_has_a_budget_of_its_own(clock: Clock) -> None:
+    timed = [Phase(ticking(clock, i), lambda p: 1.0, seconds=0.1) for i in range(2)]
     state = fit(Line(), [timed[0], Phase(source(3), lambda p: 1.0, steps=0), timed[1]], report_every=1)
-    assert state.seconds >= 0.2 and state.phase == 3
+    assert state.total == 8 and state.seconds == pytest.approx(0.24) and state.phase == 3
 
 
 def test_divergence_is_told_and_the_last_checkpoint_stays() -> None:
