@@ -10,6 +10,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	if $$p -c '$(FITS)' 2>/dev/null; then echo $$p; break; fi; done)
+# Tests start a hundred processes: they keep their bytecode, also where the environment says that none is written.
+export PYTHONDONTWRITEBYTECODE :=
 BENCHMARKS := $(sort $(wildcard tests/benchmarks/bench_*.py))
 
 .PHONY: setup venv demo test test-fast lint bench clean

@@ -406,6 +406,10 @@ class Table:
         listed = [Part(join(self.uri, p["path"]), p["rows"], p.get("split")) for p in self.manifest["parts"]]
         return [part for part in listed if split is None or part.split == split]
 
+    def about(self) -> dict[str, Any]:
+        """What a table of images says of them all, for the manifest of a table of the same kind."""
+        return {key: self.manifest[key] for key in ("classes", "num_classes", "channels", "image_size")}
+
     def rows(self, split: str | None = None) -> int:
         return sum(part.rows for part in self.parts(split))
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torchvision.transforms.v2.functional import equalize_image
 
 from dsopt.augment.affine import Interpolation, turned, warp
 
@@ -80,6 +79,8 @@ def operations(reach: Reach, interpolation: Interpolation) -> list[Operation]:
         return torch.where(high > low, (images - low) / (high - low).clamp_min(1e-6), images)
 
     def equalize(images: Tensor, strength: Tensor) -> Tensor:
+        from torchvision.transforms.v2.functional import equalize_image  # its package takes 4 s to load, in every process
+
         return equalize_image((images * 255).round().to(torch.uint8)).float() / 255
 
     geometric = [shear_x, shear_y, shift_x, shift_y, rotation]

@@ -157,6 +157,13 @@ def _png(image: UInt8[Tensor, "c h w"]) -> bytes:
     return sink.getvalue()
 
 
+def find(ids: Int64[Tensor, " n"], known: Int64[Tensor, " m"]) -> Int64[Tensor, " n"]:
+    """At which row of `known` each id stands; -1: at none."""
+    order = known.argsort()
+    rows = order[torch.searchsorted(known[order], ids).clamp(max=len(known) - 1)]
+    return torch.where(known[rows] == ids, rows, -1)
+
+
 def joined(images: Images, others: Images, classes: int) -> Images:
     """Two sets of images one after the other; where only one has soft labels, labels of the other become probabilities.
 

@@ -1,18 +1,19 @@
-"""A generator whose weights are an average over its training."""
+"""The average of a network's weights over its training."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
 
 
 class Average:
-    """The exponential moving average of a network's weights, which makes better images than the last ones (Yazici et al. 2019,
-    arXiv:1806.04498).
+    """The exponential moving average of a network's weights: classifiers are tested with it (selection paper, section 4.1.3), and
+    a generator makes better images with it than with its last weights (Yazici et al. 2019, arXiv:1806.04498).
 
     Args:
-        decay: how much of the average stays at each step; 0: the last weights. It starts shorter, as a classifier's does:
-            min(decay, (1 + step) / (10 + step)).
+        decay: how much of the average stays at each step; 0: the last weights. As in the pipeline the selection paper builds on,
+            it starts shorter: min(decay, (1 + step) / (10 + step)).
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -28,8 +29,8 @@ class Average:
         torch._foreach_lerp_(self._averaged, self._weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     @torch.no_grad()
-    def finished(self) -> nn.Module:
-        """The averaged network with the batch statistics of the trained one, ready to make images."""
+    def finished(self) -> Any:
+        """The averaged network with the batch statistics of the trained one, ready for use."""
         for mine, trained in zip(self.network.buffers(), self.trained.buffers(), strict=True):
             mine.copy_(trained)
         return self.network

@@ -1,6 +1,5 @@
 """Training a classifier."""
 
-import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
+from dsopt.learners.average import Average
 from dsopt.learners.parts import Precision, autocast, bare, compute_dtype, pack, place, unpack
 
 
@@ -26,8 +26,7 @@ class Classifier:
     Args:
         network: images [b, c, h, w] -> logits [b, classes].
         weight_decay: of fully connected layers only.
-        average: decay of the moving average of the weights. As in the pipeline the paper builds on, it starts shorter:
-            min(average, (1 + step) / (10 + step)).
+        average: decay of the moving average of the weights.
     """
 
     def __init__(
@@ -42,16 +41,15 @@ class Classifier:
         device: torch.device,
         world: int = 1,
     ) -> None:
-        self.device, self.dtype, self.decay, self.step = device, compute_dtype(precision, device), average, 0
+        self.device, self.dtype = device, compute_dtype(precision, device)
         trained = place(network, device, world)
-        averaged = copy.deepcopy(bare(trained)).requires_grad_(False).eval()
-        self.networks: dict[str, nn.Module] = {"classifier": trained, "average": averaged}
+        self.average = Average(bare(trained), average)
+        self.networks: dict[str, nn.Module] = {"classifier": trained, "average": self.average.network}
         dense = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
         rest = [p for p in network.parameters() if all(p is not weight for weight in dense)]
         groups = [{"params": dense, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
         sgd = torch.optim.SGD(groups, learning_rate, momentum=momentum, fused=True)
         self.optimizers: dict[str, torch.optim.Optimizer] = {"classifier": sgd}
-        self._weights, self._averaged = [p.detach() for p in network.parameters()], list(averaged.parameters())
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step on the batch; {"loss": cross-entropy before it}."""
@@ -62,9 +60,7 @@ class Classifier:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        self.step += 1
-        decay = min(self.decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(self._averaged, self._weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        self.average.follow()
         if batch.observe:
             batch.observe(logits.detach())
         return {"loss": loss.detach()}
@@ -77,16 +73,9 @@ class Classifier:
         return F.cross_entropy(logits.float(), batch.labels, reduction="none")
 
     @torch.no_grad()
-    def average_statistics(self) -> None:
-        """Give the averaged weights the batch statistics of the trained ones."""
-        for mine, trained in zip(self.networks["average"].buffers(), bare(self.networks["classifier"]).buffers(), strict=True):
-            mine.copy_(trained)
-
-    @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """{"accuracy", "loss"} of the averaged weights, with the batch statistics of the trained ones."""
-        self.average_statistics()
-        network = self.networks["average"]
+        network = self.average.finished()
         right, loss, count = 0.0, 0.0, 0
         for batch in batches:
             with autocast(self.dtype, self.device):
@@ -97,8 +86,8 @@ class Classifier:
         return {"accuracy": right / count, "loss": loss / count}
 
     def state_dict(self) -> dict[str, Any]:
-        return pack(self.networks, self.optimizers, step=self.step)
+        return pack(self.networks, self.optimizers, step=self.average.step)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         unpack(state, self.networks, self.optimizers)
-        self.step = state["step"]
+        self.average.step = state["step"]

@@ -1,7 +1,5 @@
 """autoencoder: images -> the trained model that embeds them, by Ray Train over all workers or in this process."""
 
-import io
-
 import torch
 
 from dsopt.augment.inputs import make_inputs
@@ -14,10 +12,10 @@ from dsopt.learners.parts import bare
 from dsopt.models.autoencoder import Autoencoder
 from dsopt.registry import LOSSES, MODELS, SCHEDULES
 from dsopt.seeds import derive
-from dsopt.stages import ingest
+from dsopt.stages import ingest, outputs
 from dsopt.stages.step import Step
 from dsopt.stages.training import Run, finish, fit_run, resident
-from dsopt.storage import Stage, Table, read_bytes
+from dsopt.storage import Stage, Table
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker
 
@@ -74,8 +72,7 @@ def build(config: Config, table: Table) -> Autoencoder:
 def trained(stage: Stage, config: Config, device: torch.device) -> Autoencoder:
     """The autoencoder of a finished stage, ready to embed."""
     network = build(config, Table(stage.inputs["images"].uri))
-    name = Table(stage.uri).manifest["model"]
-    network.load_state_dict(torch.load(io.BytesIO(read_bytes(stage.path(name))), map_location=device, weights_only=True))
+    network.load_state_dict(outputs.weights(Table(stage.uri)))
     return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 

@@ -10,7 +10,6 @@ from dsopt.config import Config, TrainConfig, plain
 from dsopt.data.batches import in_order
 from dsopt.data.images import load
 from dsopt.errors import InputError
-from dsopt.learners.parts import bare
 from dsopt.registry import SCHEDULES
 from dsopt.stages import autoencoder, extra, feeding, ingest, proxy, select
 from dsopt.stages.feeding import Feeder
@@ -137,7 +136,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
         job = Run(stage, title, seed, settings.batch_size)
         state = fit_run(job, learner, made, config, worker, judge if judged_by else None, settings.validate_every)
     if worker.leads:
-        finish(job, worker, state, judge(), bare(learner.networks["average"]), split, phases=budget)
+        finish(job, worker, state, judge(), learner.average.finished(), split, phases=budget)
 
 
 def _in_steps(phase: dict[str, Any], feeder: Feeder, batch_size: int) -> dict[str, Any]:

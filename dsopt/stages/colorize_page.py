@@ -14,10 +14,11 @@ from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.losses import loss_panels
 from dsopt.reporting.page import Section
+from dsopt.stages import outputs
 from dsopt.stages.colorizer import Colorizer
 from dsopt.stages.measure_colors import grey, recoloured
 from dsopt.stages.step import Step
-from dsopt.storage import METRICS, Stage, Table, versions, write_bytes, write_table
+from dsopt.storage import Stage, Table, versions, write_bytes
 
 SHOWN = 20  # test images
 COLUMNS = {"fcd": "FCD", "fid": "FID", "ab_error": "ab error", "psnr": "PSNR, dB", "ssim": "SSIM", "colourfulness": "colourfulness"}
@@ -55,9 +56,7 @@ def _work(stage: Stage, config: Config) -> None:
     html = pages.page(f"dsopt: colours of {config.data.name}", lead, _facts(config, measures), sections)
     write_bytes(stage.path("report.html"), html.encode())
     metrics = pa.concat_tables([*runs, *(Table(made.uri).read() for made in measures)])
-    path = "data/metrics.parquet"
-    part = {"path": path, "rows": len(metrics), "bytes": write_table(stage.path(path), metrics)}
-    stage.commit([part], METRICS, seconds=sum(Table(made.uri).manifest["seconds"] for made in [*models, *measures]))
+    outputs.commit(stage, metrics, seconds=outputs.spent([*models, *measures]))
 
 
 def title(model: Stage) -> str:

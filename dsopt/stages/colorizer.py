@@ -1,7 +1,5 @@
 """colorizer: colour images -> a network that gives any lightness colours, by Ray Train over all workers or in this process."""
 
-import io
-
 import torch
 from torch import Tensor, nn
 
@@ -14,10 +12,10 @@ from dsopt.errors import InputError
 from dsopt.learners.adversarial import AdversarialLearner
 from dsopt.registry import MODELS, SCHEDULES
 from dsopt.seeds import derive
-from dsopt.stages import adversaries, ingest
+from dsopt.stages import adversaries, ingest, outputs
 from dsopt.stages.step import Step
 from dsopt.stages.training import Run, finish, fit_run, resident
-from dsopt.storage import Stage, Table, read_bytes
+from dsopt.storage import Stage, Table
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker
 
@@ -94,13 +92,13 @@ class Colorizer:
     """
 
     def __init__(self, stage: Stage, device: torch.device) -> None:
-        manifest = Table(stage.uri).manifest
+        table = Table(stage.uri)
+        manifest = table.manifest
         if manifest["stage"] != "colorizer":
             raise InputError(f"{stage.uri}: is no colorizer but of stage {manifest['stage']}.")
         chosen, self.size, self.device = manifest["generator"], manifest["size"], device
         network = MODELS.build(chosen["name"], chosen["options"])(2, self.size)
-        data = io.BytesIO(read_bytes(stage.path(manifest["model"])))
-        network.load_state_dict(torch.load(data, map_location="cpu", weights_only=True))
+        network.load_state_dict(outputs.weights(table))
         self.network = network.to(device, memory_format=torch.channels_last).eval()
         self.multiple: int = network.multiple
 

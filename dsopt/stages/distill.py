@@ -1,10 +1,7 @@
 """distill: images -> a few synthetic ones, as an images table that says how to train on it."""
 
 import dataclasses
-import io
-import uuid
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +15,10 @@ from dsopt.distillation.contract import Distiller, Problem, Synthetic, check_unr
 from dsopt.errors import InputError, unknown
 from dsopt.registry import AUGMENTATIONS, DISTILLERS, MODELS, SCHEDULES
 from dsopt.seeds import derive
-from dsopt.stages import autoencoder, ingest
+from dsopt.stages import autoencoder, ingest, outputs
 from dsopt.stages.step import Step
 from dsopt.stages.training import Run, batches, fit_run
-from dsopt.storage import Stage, Table, delete, with_image_feature, write_bytes, write_table
+from dsopt.storage import Stage, Table, delete, with_image_feature
 from dsopt.training.loop import Phase, State
 from dsopt.training.samplers.by_class import by_class
 from dsopt.training.samplers.shuffle import shuffle
@@ -142,20 +139,15 @@ def _write(
     stage: Stage, config: Config, found: Distiller, normalisation: Normalisation, table: Table, state: State, worker: Worker
 ) -> None:
     """The artefact: a table of images that is of use to anyone, and in its manifest all that training on it needs."""
-    synthetic, mine = found.synthetic(), uuid.uuid4().hex[:8]
+    synthetic = found.synthetic()
     rows = as_table(synthetic, normalisation, config.distill.name)
-    path = f"data/distilled-{mine}.parquet"
-    size = write_table(stage.path(path), rows)
-    notes: dict[str, Any] = {}
-    if found.weights():
-        buffer = io.BytesIO()
-        torch.save({name: value.cpu() for name, value in found.weights().items()}, buffer)
-        write_bytes(stage.path(f"weights-{mine}.pt"), buffer.getvalue())
-        notes["weights"] = f"weights-{mine}.pt"
+    weights = {name: value.cpu() for name, value in found.weights().items()}
+    notes = {"weights": outputs.save_weights(stage, weights, "weights")} if weights else {}
     losses = [row for row in state.rows if row[3] == "loss"]
-    stage.commit(
-        [{"path": path, "rows": len(rows), "bytes": size}],
-        rows.schema,
+    outputs.commit(
+        stage,
+        rows,
+        name="distilled",
         seconds=state.seconds,
         seed=config.seed,
         method=config.distill.name,
@@ -169,7 +161,7 @@ def _write(
         evaluate=f"python jobs/evaluate.py input={stage.uri}",
         device=worker.describe(),
         labelled=True,
-        **{key: table.manifest[key] for key in ("classes", "num_classes", "channels", "image_size")},
+        **table.about(),
         **notes,
     )
     delete(stage.path("checkpoint.pt"))

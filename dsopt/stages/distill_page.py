@@ -7,8 +7,9 @@ from dsopt.data.images import load
 from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.page import Section
+from dsopt.stages import outputs
 from dsopt.stages.step import Step
-from dsopt.storage import METRICS, Stage, Table, versions, write_bytes, write_table
+from dsopt.storage import Stage, Table, versions, write_bytes
 
 SHOWN = 8  # images of each class
 NOTE = (
@@ -39,6 +40,4 @@ def _work(stage: Stage, config: Config, uris: list[str], head: list[str], lines:
         "dsopt: distilled images", "Networks trained on a few synthetic images, beside as many real ones.", facts, sections
     )
     write_bytes(stage.path("report.html"), html.encode())
-    path = "data/metrics.parquet"
-    part = {"path": path, "rows": len(metrics), "bytes": write_table(stage.path(path), metrics)}
-    stage.commit([part], METRICS, seconds=sum(Table(made.uri).manifest["seconds"] for made in stage.inputs.values()))
+    outputs.commit(stage, metrics, seconds=outputs.spent(stage.inputs.values()))

@@ -1,15 +1,12 @@
 """evaluate: a distilled set, or any small images table -> the accuracy of fresh networks trained on it, after the last step."""
 
 import dataclasses
-import io
 import statistics
 import time
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
@@ -24,10 +21,10 @@ from dsopt.reporting.distilled import columns
 from dsopt.reporting.tables import percent
 from dsopt.seeds import derive
 from dsopt.stages import distill as distilling
-from dsopt.stages import distill_page
+from dsopt.stages import distill_page, outputs
 from dsopt.stages.distill import Normalisation, fresh
 from dsopt.stages.step import Step, run
-from dsopt.storage import METRICS, Stage, Table, exists, join, read_bytes, write_table
+from dsopt.storage import Stage, Table, exists, join
 from dsopt.training.worker import Worker
 
 HEADER = ["images of", "images", "network", "recipe", "pixels", "accuracy %", "n"]
@@ -178,10 +175,8 @@ def _work(worker: Worker, stage: Stage, config: Config, trial: Trial) -> None:
     steps = sum(map(len, recipe.rates)) if recipe.rates else recipe.steps
     seconds = time.monotonic() - started
     rows = [(stage.folder, repeat, steps, seconds, "test", "accuracy", value) for repeat, value in enumerate(found)]
-    metrics = pa.table([list(column) for column in zip(*rows, strict=True)], schema=METRICS)
-    path = f"data/metrics-{uuid.uuid4().hex[:8]}.parquet"
-    part = {"path": path, "rows": len(metrics), "bytes": write_table(stage.path(path), metrics)}
-    stage.commit([part], METRICS, seconds=seconds, seed=config.seed, recipe=dataclasses.asdict(recipe), device=worker.describe())
+    about = {"recipe": dataclasses.asdict(recipe), "device": worker.describe()}
+    outputs.commit(stage, outputs.metrics(rows), seconds=seconds, seed=config.seed, **about)
 
 
 def _recipe(trial: Trial, config: Config, table: Table) -> Recipe:
@@ -193,8 +188,6 @@ def _recipe(trial: Trial, config: Config, table: Table) -> Recipe:
 
 def _with_weights(network: nn.Sequential, trial: Trial, table: Table) -> nn.Sequential:
     """The network with the initial weights that its images belong to, if it is the one they were made with, by their own recipe."""
-    name = table.manifest.get("weights")
-    if name and trial.recipe == "own" and plain(trial.network) == table.manifest["network"]:
-        data = io.BytesIO(read_bytes(join(table.uri, name)))
-        network.load_state_dict(torch.load(data, map_location="cpu", weights_only=True), strict=False)
+    if "weights" in table.manifest and trial.recipe == "own" and plain(trial.network) == table.manifest["network"]:
+        network.load_state_dict(outputs.weights(table, "weights"), strict=False)
     return network

@@ -56,7 +56,7 @@ def _copies(stage: Stage, config: Config, seed: int) -> None:
         return stream(indices, config.cluster, copy)
 
     done, seconds = item_by_item(f"extra {stage.name}", stage, [part.rows for part in parts], "images", entries)
-    about = {key: table.manifest[key] for key in ("classes", "num_classes", "channels", "image_size")}
+    about = table.about()
     stage.commit([entry["part"] for entry in done], IMAGES, seconds=seconds, seed=stage.config["seed"], **about)
 
 

@@ -13,7 +13,7 @@ from dsopt.config import TrainConfig, plain
 from dsopt.data.arriving import Arriving
 from dsopt.data.batches import Batch, take
 from dsopt.data.holdout import held_out
-from dsopt.data.images import Images, joined, load
+from dsopt.data.images import Images, find, joined, load
 from dsopt.errors import InputError
 from dsopt.learners.classifier import Classifier
 from dsopt.registry import MODELS, SAMPLERS
@@ -138,10 +138,9 @@ class Feeder:
         """What the proxy's training told about these images."""
         table = Table(self.stage.inputs["scores"].uri).read(columns=["id", *get_args(Score)])
         known = torch.from_numpy(table["id"].to_numpy().copy())
-        order = known.argsort()
-        rows = order[torch.searchsorted(known[order], ids).clamp(max=len(known) - 1)]
-        if not torch.equal(known[rows], ids):
-            raise InputError(f"train.sampler: the proxy has no score of image {int(ids[known[rows] != ids][0])}.")
+        rows = find(ids, known)
+        if (rows < 0).any():
+            raise InputError(f"train.sampler: the proxy has no score of image {int(ids[rows < 0][0])}.")
         return {name: torch.from_numpy(table[name].to_numpy().copy())[rows] for name in get_args(Score)}
 
     def _judge(self, width: int) -> Classifier:

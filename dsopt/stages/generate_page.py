@@ -9,9 +9,9 @@ from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.losses import loss_panels
 from dsopt.reporting.page import Section
-from dsopt.stages import generator
+from dsopt.stages import generator, outputs
 from dsopt.stages.step import Step
-from dsopt.storage import METRICS, Stage, Table, read_table, versions, write_bytes, write_table
+from dsopt.storage import Stage, Table, read_table, versions, write_bytes
 
 SHOWN = 10  # images of each class on either side
 HEAD = ["measure", "made images", "real images"]
@@ -39,9 +39,7 @@ def _work(stage: Stage, config: Config) -> None:
         f"dsopt: {config.generate.generator.name} on {config.data.name}", _lead(config), _facts(stage, config), sections
     )
     write_bytes(stage.path("report.html"), html.encode())
-    path = "data/metrics.parquet"
-    part = {"path": path, "rows": len(metrics), "bytes": write_table(stage.path(path), metrics)}
-    stage.commit([part], METRICS, seconds=sum(Table(made.uri).manifest["seconds"] for made in stage.inputs.values()))
+    outputs.commit(stage, metrics, seconds=outputs.spent(stage.inputs.values()))
 
 
 def lines(measures: Stage) -> list[list[str]]:

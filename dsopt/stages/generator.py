@@ -1,6 +1,5 @@
 """generator: images, or a subset of them -> a network that makes more of them, by Ray Train over all workers or in this process."""
 
-import io
 from dataclasses import replace
 
 import torch
@@ -17,11 +16,11 @@ from dsopt.learners.parts import autocast, compute_dtype
 from dsopt.learners.variational import VariationalLearner
 from dsopt.registry import MODELS, SCHEDULES
 from dsopt.seeds import derive
-from dsopt.stages import adversaries, ingest, select
+from dsopt.stages import adversaries, ingest, outputs, select
 from dsopt.stages.moments import Moments, written
 from dsopt.stages.step import Step
 from dsopt.stages.training import Run, batches, finish, fit_run
-from dsopt.storage import Stage, Table, read_bytes
+from dsopt.storage import Stage, Table
 from dsopt.training.loop import Phase, State
 from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import Worker
@@ -153,8 +152,7 @@ def trained(stage: Stage, config: Config, device: torch.device) -> Make:
     """The generator of a finished stage, ready to make images."""
     shape, settings = _shape(learned_from(stage)[0]), config.generate
     made = adversaries.network("generate", "generator", settings.generator, *shape, settings.latent)
-    data = read_bytes(stage.path(Table(stage.uri).manifest["model"]))
-    made.load_state_dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
+    made.load_state_dict(outputs.weights(Table(stage.uri)))
     network = made.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     dtype = compute_dtype(config.generate.precision, device)
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dsopt.config import Config
-from dsopt.data.images import Images, encode
+from dsopt.data.images import Images, encode, find
 from dsopt.errors import InputError
 from dsopt.generation.interpolate import interpolate
 from dsopt.generation.sample import labels_in_turn
@@ -62,7 +62,7 @@ def _work(stage: Stage, config: Config, amount: int | float, seed: int) -> None:
 
     sizes = [len(some) for some in wanted.split(PART)]
     done, seconds = item_by_item(f"interpolated {stage.name}", stage, sizes, "images", lambda todo: map(part, todo))
-    about = {key: table.manifest[key] for key in ("classes", "num_classes", "channels", "image_size")}
+    about = table.about()
     stage.commit([entry["part"] for entry in done], IMAGES, seconds=seconds, seed=seed, labelled=True, **about)
 
 
@@ -83,8 +83,7 @@ def _points(embeddings: Stage, ids: Tensor) -> Tensor:
     rows = Table(embeddings.uri).read(columns=["id", "embedding"]).combine_chunks()
     known = torch.from_numpy(rows["id"].to_numpy().copy())
     values = torch.from_numpy(rows["embedding"].combine_chunks().to_numpy_ndarray().copy())  # pyright: ignore[reportAttributeAccessIssue]
-    order = known.argsort()
-    return values[order[torch.searchsorted(known[order], ids)]]
+    return values[find(ids, known)]
 
 
 def _enlarged(images: Tensor, side: int) -> Tensor:

@@ -1,10 +1,8 @@
 """measure: made images and real ones -> metrics: how near the made ones come to real ones that nobody has learned from."""
 
 import time
-import uuid
 from typing import NamedTuple
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -16,9 +14,9 @@ from dsopt.evaluation.measures import measures
 from dsopt.evaluation.nearest import memorised
 from dsopt.progress import say
 from dsopt.seeds import derive
-from dsopt.stages import classifier, features, generator, ingest, proxy
+from dsopt.stages import classifier, features, generator, ingest, outputs, proxy
 from dsopt.stages.step import Step
-from dsopt.storage import METRICS, Stage, Table, write_table
+from dsopt.storage import Stage, Table
 from dsopt.training.worker import Worker
 
 DISTANCE = {"classifier": "fcd", "inception": "fid"}  # only by Inception's features the Fréchet distance is called FID
@@ -72,13 +70,10 @@ def _work(worker: Worker, stage: Stage, config: Config) -> None:
     if config.measure.extractor == "classifier":
         found |= _by_class(view, made, test, config, worker.device)
     seconds = time.monotonic() - started
-    rows = [(stage.folder, config.seed, 0, seconds, "test", name, value) for name, value in found.items()]
-    metrics = pa.table([list(column) for column in zip(*rows, strict=True)], schema=METRICS)
-    path = f"data/metrics-{uuid.uuid4().hex[:8]}.parquet"
-    part = {"path": path, "rows": len(metrics), "bytes": write_table(stage.path(path), metrics)}
     about = {"n_real": len(test.ids), "n_fake": len(made.ids), "n_learned_from": len(known.ids), "reference": "test"}
     about |= {"extractor": config.measure.extractor, "device": worker.describe()}
-    stage.commit([part], METRICS, seconds=seconds, seed=config.seed, **about)
+    metrics = outputs.measured(stage, config.seed, seconds, found)
+    outputs.commit(stage, metrics, seconds=seconds, seed=config.seed, **about)
     name = DISTANCE[config.measure.extractor]
     perfect = f"{found[f'{name}_train']:.2f} of training images"
     say(f"measure {stage.name}", f"{name} {found[name]:.2f} ({perfect})  coverage {found['coverage']:.3f}")

@@ -1,10 +1,8 @@
 """measure_colors: a colorizer and held-out images -> metrics: how true its colours are, how colourful, what a classifier says."""
 
 import time
-import uuid
 from collections.abc import Callable
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -18,11 +16,11 @@ from dsopt.evaluation.colors import colors
 from dsopt.evaluation.frechet import Moments, frechet
 from dsopt.progress import say
 from dsopt.seeds import derive
-from dsopt.stages import features, ingest, proxy
+from dsopt.stages import features, ingest, outputs, proxy
 from dsopt.stages.colorizer import Colorizer
 from dsopt.stages.measure import DISTANCE
 from dsopt.stages.step import Step
-from dsopt.storage import METRICS, Stage, Table, write_table
+from dsopt.storage import Stage, Table
 from dsopt.training.worker import Worker
 
 BLOCK = 250  # images coloured at once
@@ -44,8 +42,6 @@ def measured(config: Config, model: Stage) -> tuple[Stage, list[Step]]:
     if chosen.extractor == "classifier" and (not images.done() or Table(images.uri).manifest["labelled"]):
         inputs["proxy"], more = proxy.judge(config, "proxy")
         steps = [*steps, *more]
-    if chosen.extractor == "inception" and not chosen.weights:
-        raise InputError("measure.weights: must be the file of Inception's weights with measure.extractor=inception.")
     stage = Stage(config.storage, "measure_colors", model.name, made_of, inputs)
     return stage, [*steps, Step(stage, _work, parallel=True)]
 
@@ -66,12 +62,9 @@ def _work(worker: Worker, stage: Stage, config: Config) -> None:
     found["colourfulness_true"] = found["colourfulness"] - found["colourfulness_gain"]
     found |= {f"{name}_true": value for name, value in judge.accuracy(judge.seen).items()}
     seconds = time.monotonic() - started
-    values = [(stage.folder, config.seed, 0, seconds, "test", name, value) for name, value in found.items()]
-    metrics = pa.table([list(column) for column in zip(*values, strict=True)], schema=METRICS)
-    path = f"data/metrics-{uuid.uuid4().hex[:8]}.parquet"
-    part = {"path": path, "rows": len(metrics), "bytes": write_table(stage.path(path), metrics)}
     about = {"n": len(rows), "reference": "test", "extractor": config.measure.extractor, "device": worker.describe()}
-    stage.commit([part], METRICS, seconds=seconds, seed=config.seed, **about)
+    metrics = outputs.measured(stage, config.seed, seconds, found)
+    outputs.commit(stage, metrics, seconds=seconds, seed=config.seed, **about)
     told = ("fcd", "fid", "ab_error", "colourfulness")
     say(f"measure {stage.name}", "  ".join(f"{name} {found[name]:.3f}" for name in told if name in found))
 

@@ -3,9 +3,7 @@
 Selection methods go by the scores, embeddings can be its features, soft labels are its probabilities. It never sees test images.
 """
 
-import io
 import math
-import uuid
 from typing import Literal
 
 import pyarrow as pa
@@ -19,13 +17,13 @@ from dsopt.config import ClassifierConfig, Config, plain
 from dsopt.data.batches import in_order
 from dsopt.data.images import Images, load
 from dsopt.errors import InputError
-from dsopt.learners.parts import autocast, bare, compute_dtype
+from dsopt.learners.parts import autocast, compute_dtype
 from dsopt.registry import MODELS, SCHEDULES
 from dsopt.seeds import derive
-from dsopt.stages import autoencoder, ingest
+from dsopt.stages import autoencoder, ingest, outputs
 from dsopt.stages.step import Step
 from dsopt.stages.training import Run, classifier_learner, fit_run, resident
-from dsopt.storage import Stage, Table, delete, read_bytes, write_bytes, write_table
+from dsopt.storage import Stage, Table, delete
 from dsopt.training.dynamics import Dynamics
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker
@@ -66,19 +64,13 @@ def _train(worker: Worker, stage: Stage, config: Config) -> None:
     state = fit_run(run, learner, [Phase(feed.source, schedule, settings.steps, memory=dynamics)], config, worker)
     if not worker.leads or stage.done():
         return
-    learner.average_statistics()
-    network = bare(learner.networks["average"])
+    network = learner.average.finished()
     columns = dynamics.scores() | _after(network, images, inputs, settings, worker)
     right = (columns["probability"].argmax(1) == images.labels).float().mean()
-    mine = uuid.uuid4().hex[:8]  # a second run of the same command cannot touch what the first declared
-    buffer = io.BytesIO()
-    torch.save(network.state_dict(), buffer)
-    write_bytes(stage.path(f"model-{mine}.pt"), buffer.getvalue())
     scores = pa.table({"id": pa.array(images.ids.numpy()), "label": pa.array(images.labels.numpy())} | _arrow(columns))
-    path = f"data/scores-{mine}.parquet"
-    part = {"path": path, "rows": len(scores), "bytes": write_table(stage.path(path), scores)}
-    notes = {"model": f"model-{mine}.pt", "steps": state.total, "train_accuracy": float(right), "device": worker.describe()}
-    stage.commit([part], scores.schema, seconds=state.seconds, seed=config.seed, **notes)
+    notes = {"steps": state.total, "train_accuracy": float(right), "device": worker.describe()}
+    notes["model"] = outputs.save_weights(stage, network.state_dict())
+    outputs.commit(stage, scores, name="scores", seconds=state.seconds, seed=config.seed, **notes)
     delete(stage.path("checkpoint.pt"))
 
 
@@ -114,8 +106,7 @@ def trained(stage: Stage, config: Config, device: torch.device) -> nn.Sequential
     """The network of a finished proxy or teacher, ready to judge."""
     table, settings = Table(stage.inputs["images"].uri), getattr(config, stage.kind)
     network = MODELS.build(settings.name, settings.options)(table.manifest["channels"], table.manifest["num_classes"])
-    data = read_bytes(stage.path(Table(stage.uri).manifest["model"]))
-    network.load_state_dict(torch.load(io.BytesIO(data), map_location=device, weights_only=True))
+    network.load_state_dict(outputs.weights(Table(stage.uri)))
     return network.to(device, memory_format=torch.channels_last).eval()
 
 

@@ -17,10 +17,10 @@ from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import ResultRow, RunInfo, as_text, summarise
-from dsopt.stages import autoencoder, select
+from dsopt.stages import autoencoder, outputs, select
 from dsopt.stages.classifier import Row
 from dsopt.stages.step import Step
-from dsopt.storage import METRICS, Stage, Table, versions, write_bytes, write_table
+from dsopt.storage import Stage, Table, versions, write_bytes
 
 Rows = list[tuple[Row, int, Step]]
 
@@ -41,7 +41,6 @@ def _work(stage: Stage, config: Config, rows: Rows) -> None:
     metrics = pa.concat_tables([Table(step.stage.uri).read() for _, _, step in rows])
     results = summarise(metrics, runs)
     images = Table(rows[0][0].images.uri)
-    seconds = sum(Table(step.stage.uri).manifest["seconds"] for _, _, step in rows)
     sections = [
         Section("Results", "", html=pages.results_table(results)),
         Section("Accuracy", "Mean over seeds; whiskers are one standard deviation.", png=figures.accuracy_bars(results)),
@@ -51,9 +50,7 @@ def _work(stage: Stage, config: Config, rows: Rows) -> None:
     ]
     html = pages.page(f"dsopt: {config.data.name}", _lead(results), _facts(config, rows, images), sections)
     write_bytes(stage.path("report.html"), html.encode())
-    path = "data/metrics.parquet"
-    part = {"path": path, "rows": len(metrics), "bytes": write_table(stage.path(path), metrics)}
-    stage.commit([part], METRICS, seconds=seconds)
+    outputs.commit(stage, metrics, seconds=outputs.spent(step.stage for _, _, step in rows))
 
 
 def tell(stage: Stage, rows: Rows) -> None:

@@ -49,7 +49,7 @@ def _work(stage: Stage, config: Config, count: int | float, seed: int) -> None:
 
     sizes = [min(PART, wanted - start) for start in starts]
     done, seconds = item_by_item(f"samples {stage.name}", stage, sizes, "images", entries)
-    about = {key: table.manifest[key] for key in ("classes", "num_classes", "channels", "image_size")}
+    about = table.about()
     stage.commit([entry["part"] for entry in done], IMAGES, seconds=seconds, seed=seed, labelled=classes > 0, **about)
 
 

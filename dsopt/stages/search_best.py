@@ -7,7 +7,7 @@ from dsopt.config import Config, plain
 from dsopt.data.batches import in_order
 from dsopt.data.images import load
 from dsopt.errors import JobError
-from dsopt.learners.parts import bare
+from dsopt.learners.classifier import Classifier
 from dsopt.search.exported import About, dump, load_child, network_of
 from dsopt.seeds import derive
 from dsopt.stages.search_child import JUDGED_AT_ONCE, classifier, rate
@@ -41,12 +41,12 @@ def _work(worker: Worker, stage: Stage, config: Config) -> None:
     state = fit_run(run, learner, [Phase(feed.source, rate(settings, (), settings.steps), settings.steps)], config, worker)
     tested = load(table.uri, "test")
 
-    def test() -> dict[str, float]:
-        return learner.evaluate(in_order(tested.images, tested.labels, JUDGED_AT_ONCE, inputs.test, worker.device))
+    def test(judged: Classifier) -> dict[str, float]:
+        return judged.evaluate(in_order(tested.images, tested.labels, JUDGED_AT_ONCE, inputs.test, worker.device))
 
-    found, network = test(), bare(learner.networks["average"])
+    found, network = test(learner), learner.average.finished()
     write_bytes(stage.path("child.pt"), dump(about, network))
-    learner.networks["classifier"] = learner.networks["average"] = load_child(stage.path("child.pt"))[0].to(worker.device)
-    if abs(test()["accuracy"] - found["accuracy"]) > 0.5 / len(tested.ids):
+    reloaded = classifier(load_child(stage.path("child.pt"))[0], settings, worker)
+    if abs(test(reloaded)["accuracy"] - found["accuracy"]) > 0.5 / len(tested.ids):
         raise JobError(f"{stage.path('child.pt')}: the child built from its file is not the one that was trained.")
     finish(run, worker, state, found, network, exported="child.pt", child=child)

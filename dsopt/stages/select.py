@@ -109,7 +109,7 @@ def _work(stage: Stage, config: Config, select: SelectConfig, seed: int) -> None
         seed=seed,
         method=select.name,
         of=images.rows("train"),
-        **{key: images.manifest[key] for key in ("classes", "num_classes", "channels", "image_size")},
+        **images.about(),
     )
 
 

@@ -11,7 +11,7 @@ from dsopt.reporting import lines as over_lines
 from dsopt.reporting import page as pages
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import Measure, ResultRow, RunInfo, aligned, as_text, summarise
-from dsopt.stages import report
+from dsopt.stages import outputs, report
 from dsopt.stages.kinds import Planned, kind
 from dsopt.stages.standings import Standing, Standings, name
 from dsopt.stages.sweep_rows import Over, infos, over
@@ -54,11 +54,8 @@ def write(stage: Stage, config: Config, trials: list[Planned], standings: Standi
         schema = pa.schema([*TRIALS, *((name, pa.float64()) for name in names)])
         write_table(stage.path("trials.parquet"), pa.Table.from_pylist(listed, schema=schema))
         if not standings.count("failed"):
-            path = "data/metrics.parquet"
-            part = {"path": path, "rows": len(metrics), "bytes": write_table(stage.path(path), metrics)}
             own = {step.stage.hash: step.stage for trial in made for step in trial.own}.values()
-            seconds = sum(Table(made.uri).manifest["seconds"] for made in own)
-            stage.commit([part], METRICS, seconds=seconds, trials="trials.parquet", page="report.html")
+            outputs.commit(stage, metrics, seconds=outputs.spent(own), trials="trials.parquet", page="report.html")
     _tell(stage, config, standings, results, found)
 
 
@@ -92,7 +89,7 @@ def _reports(standing: Standing, measure: Measure) -> pa.Table:
         return METRICS.empty_table()
     run, seed = standing.stage.folder, standing.planned.trial.seed
     rows = [(run, seed, r["step"], r["seconds"], "validation", measure.name, measure.score(r["score"])) for r in standing.reports]
-    return pa.table([list(column) for column in zip(*rows, strict=True)], schema=METRICS)
+    return outputs.metrics(rows)
 
 
 def _listed(trial: Planned, standings: Standings) -> dict[str, Any]:

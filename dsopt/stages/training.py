@@ -1,13 +1,10 @@
 """What every training stage does: feed, fit with checkpoints in the stage's folder, report, and leave metrics and a model."""
 
-import io
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import pyarrow as pa
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,7 +19,8 @@ from dsopt.learners.classifier import Classifier
 from dsopt.progress import Progress, say
 from dsopt.registry import MODELS
 from dsopt.seeds import derive
-from dsopt.storage import METRICS, Stage, Table, delete, exists, read_bytes, write_bytes, write_table
+from dsopt.stages import outputs
+from dsopt.storage import Stage, Table, delete, exists, read_bytes, write_bytes
 from dsopt.training.loop import Learner, Memory, Phase, State, fit
 from dsopt.training.samplers import Sampler
 from dsopt.training.samplers.contract import Keeps, Learns
@@ -179,32 +177,18 @@ def fit_run(
 
 
 def finish(
-    run: Run, worker: Worker, state: State, found: dict[str, float], network: nn.Module, split: str = "test", **notes: object
+    run: Run, worker: Worker, state: State, found: dict[str, float], network: nn.Module, split: str = "test", **notes: Any
 ) -> None:
-    """Write the run's metrics and model, and declare its stage done. `found` is what the trained network reached on a split.
-
-    Both have names of their own: a second run of the same command that ends later cannot touch what the first declared.
-    """
+    """Write the run's metrics and model, and declare its stage done. `found` is what the trained network reached on a split."""
     if run.stage.done():
         return
-    mine = uuid.uuid4().hex[:8]
     rows = [*state.rows, *((state.total, state.seconds, split, name, value) for name, value in found.items())]
-    steps, seconds, splits, names, values = zip(*rows, strict=True)
-    identity = [[run.stage.folder] * len(rows), [run.seed] * len(rows)]
-    metrics = pa.table([*identity, steps, seconds, splits, names, values], schema=METRICS)
-    buffer = io.BytesIO()
-    torch.save(network.state_dict(), buffer)
-    model = f"model-{mine}.pt"
-    write_bytes(run.stage.path(model), buffer.getvalue())
-    path = f"data/metrics-{mine}.parquet"
-    size = write_table(run.stage.path(path), metrics)
-    parts = [{"path": path, "rows": len(metrics), "bytes": size}]
-    run.stage.commit(
-        parts,
-        METRICS,
+    outputs.commit(
+        run.stage,
+        outputs.metrics((run.stage.folder, run.seed, *row) for row in rows),
         seconds=state.seconds,
         seed=run.seed,
-        model=model,
+        model=outputs.save_weights(run.stage, network.state_dict()),
         steps=state.total,
         device=worker.describe(),
         **notes,

@@ -173,4 +173,4 @@ def test_the_state_brings_everything_back():
     other = learner(classifier24(1, 10, width=8))
     other.load_state_dict(state)
     assert [float(other.update(source(step))["loss"]) for step in range(3, 8)] == expected
-    assert other.evaluate(held_out()) == accuracy and other.step == made.step == 8
+    assert other.evaluate(held_out()) == accuracy and other.average.step == made.average.step == 8

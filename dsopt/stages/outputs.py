@@ -1,0 +1,54 @@
+"""What a stage leaves besides images: metrics, other tables of one part, weights.
+
+Every file has a name of its own: a second run of the same command that ends later cannot touch what the first declared.
+"""
+
+import io
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from dsopt.storage import METRICS, Stage, Table, join, read_bytes, write_bytes, write_table
+
+MetricsRow = tuple[str, int, int, float, str, str, float]  # run, seed, step, seconds, split, name, value
+
+
+def metrics(rows: Iterable[MetricsRow]) -> pa.Table:
+    """Rows as a metrics table."""
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    return pa.table(columns, schema=METRICS) if columns else METRICS.empty_table()
+
+
+def measured(stage: Stage, seed: int, seconds: float, found: Mapping[str, float]) -> pa.Table:
+    """Numbers that a stage found against the test images."""
+    return metrics((stage.folder, seed, 0, seconds, "test", name, value) for name, value in found.items())
+
+
+def spent(stages: Iterable[Stage]) -> float:
+    """The seconds that finished stages took."""
+    return sum(Table(stage.uri).manifest["seconds"] for stage in stages)
+
+
+def commit(stage: Stage, table: pa.Table, *, name: str = "metrics", **about: Any) -> None:
+    """Write a table of one part and declare the stage done. `about` goes into the manifest."""
+    path = f"data/{name}-{uuid.uuid4().hex[:8]}.parquet"
+    part = {"path": path, "rows": len(table), "bytes": write_table(stage.path(path), table)}
+    stage.commit([part], table.schema, **about)
+
+
+def save_weights(stage: Stage, weights: Mapping[str, Tensor], name: str = "model") -> str:
+    """Write weights into a stage; gives the file's name, which belongs into the manifest."""
+    file, buffer = f"{name}-{uuid.uuid4().hex[:8]}.pt", io.BytesIO()
+    torch.save(weights, buffer)
+    write_bytes(stage.path(file), buffer.getvalue())
+    return file
+
+
+def weights(table: Table, name: str = "model") -> dict[str, Tensor]:
+    """The weights that a finished stage left, on the CPU."""
+    data = read_bytes(join(table.uri, table.manifest[name]))
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
