@@ -26,6 +26,7 @@ class Registry:
     def __init__(self, package: str, noun: str) -> None:
         self.package, self.noun = package, noun
         self._functions: dict[str, Callable[..., Any]] = {}
+        self._complete = False  # whether all modules of the package were imported
         self._traits: dict[str, SimpleNamespace] = {}
         self._checked: dict[Any, dict[str, Any]] = {}
 
@@ -41,9 +42,11 @@ class Registry:
         return function
 
     def names(self) -> list[str]:
-        package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
-            importlib.import_module(f"{self.package}.{module.name}")
+        if not self._complete:
+            package = importlib.import_module(self.package)
+            for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
+                importlib.import_module(f"{self.package}.{module.name}")
+            self._complete = True
         return sorted(self._functions)
 
     def function(self, name: str) -> Callable[..., Any]:

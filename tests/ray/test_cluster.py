@@ -91,7 +91,7 @@ def test_submitted_job(cluster: Cluster, tmp_path: Path) -> None:
         env = os.environ | {"RAY_API_SERVER_ADDRESS": cluster.dashboard}
         return subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
 
-    done = submit(f"storage={tmp_path}/runs", "cluster.workers=2", *SMALL)
+    done = submit(f"storage={tmp_path}/runs", "cluster.workers=1", *SMALL)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "top_activation, 50/50" in done.stdout and "report.html" in done.stdout  # its log was followed
     assert len(tables(f"{tmp_path}/runs")) == 9
