@@ -122,7 +122,7 @@ def assert_same(found: dict[str, pa.Table], expected: dict[str, pa.Table], *, to
                 assert left.equals(right), f"{name}.{column}"
 
 
-def until(condition: Callable[[], object], seconds: float = 600, every: float = 0.02) -> None:
+def until(condition: Callable[[], object], seconds: float = 600, every: float = 0.05) -> None:
     """Wait until something is so; the deadline is for what hangs, not for slow machines."""
     deadline = time.monotonic() + seconds
     while not condition():

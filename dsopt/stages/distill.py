@@ -12,14 +12,14 @@ from dsopt.augment.inputs import Inputs, make_inputs
 from dsopt.config import Choice, Config, plain
 from dsopt.data.images import Images, encode, load
 from dsopt.distillation.contract import Distiller, Problem, Synthetic, check_unrollable
-from dsopt.errors import InputError, unknown
+from dsopt.errors import InputError, JobError, unknown
 from dsopt.registry import AUGMENTATIONS, DISTILLERS, MODELS, SCHEDULES
 from dsopt.seeds import derive
 from dsopt.stages import autoencoder, ingest, outputs
 from dsopt.stages.step import Step
-from dsopt.stages.training import Run, batches, fit_run
+from dsopt.stages.training import Run, StageCheckpoint, batches, fit_run
 from dsopt.storage import Stage, Table, delete, with_image_feature
-from dsopt.training.loop import Phase, State
+from dsopt.training.loop import Phase, State, resume
 from dsopt.training.samplers.by_class import by_class
 from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import Worker
@@ -109,7 +109,11 @@ def _train(worker: Worker, stage: Stage, config: Config) -> None:
         source = batches(draw, problem.images, problem.labels, inputs, derive(config.seed, "distill"), worker)
         schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
         run = Run(stage, f"distill {settings.name}", config.seed, settings.batch_size)
-        state = fit_run(run, found, [Phase(source, schedule, settings.steps)], config, worker)
+        phases = [Phase(source, schedule, settings.steps)]
+        try:
+            state = fit_run(run, found, phases, config, worker)
+        except JobError as error:
+            raise JobError(f"{error}{_rescued(stage, config, found, phases, normalisation, table, worker)}") from None
     if worker.leads and not stage.done():
         _write(stage, config, found, normalisation, table, state, worker)
 
@@ -133,6 +137,19 @@ def _problem(images: Images, inputs: Inputs, table: Table, config: Config, worke
         worker.world,
     )
     return DISTILLERS.build(settings.name, settings.options)(problem), problem
+
+
+def _rescued(
+    stage: Stage, config: Config, found: Distiller, phases: list[Phase], normalisation: Normalisation, table: Table, worker: Worker
+) -> str:
+    """After a divergence: the images of the last checkpoint, as an artefact of their own; what to tell of them."""
+    state = resume(found, phases, StageCheckpoint(stage.path("checkpoint.pt")))
+    if not state.total or not bool(found.synthetic().images.isfinite().all()):
+        return ""
+    kept = Stage(stage.storage, stage.kind, f"{stage.name}-step-{state.total}", {"of": stage.hash}, stage.inputs)
+    if worker.leads and not kept.done():
+        _write(kept, config, found, normalisation, table, state, worker)
+    return f" The images of step {state.total:,}: {kept.folder}"
 
 
 def _write(

@@ -104,7 +104,7 @@ def fit(
         JobError: the loss is no longer a finite number.
     """
     keep_freed_memory()
-    state = _resume(learner, phases, checkpoint)
+    state = resume(learner, phases, checkpoint)
     if state.total:
         resumed(state)
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
@@ -191,7 +191,8 @@ def _dump(learner: Learner, phases: Sequence[Phase], state: State) -> bytes:
     return buffer.getvalue()
 
 
-def _resume(learner: Learner, phases: Sequence[Phase], checkpoint: Checkpoint | None) -> State:
+def resume(learner: Learner, phases: Sequence[Phase], checkpoint: Checkpoint | None) -> State:
+    """Bring a learner, and what feeds it, to where its checkpoint was made; all workers take part. Without one: a fresh state."""
     if checkpoint is None:
         return State()
     if dist.is_initialized():

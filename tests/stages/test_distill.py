@@ -1,5 +1,6 @@
 """The stages of distillation: an artefact that is read by others, evaluated again, gone on with, and refused in one line."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,12 @@ import torch
 
 import dsopt
 from dsopt.config import load
-from dsopt.errors import InputError
+from dsopt.errors import InputError, JobError
 from dsopt.learners.parts import average_gradients
 from dsopt.stages import distill, evaluate
 from dsopt.stages.distill import Normalisation
 from dsopt.stages.step import run
-from dsopt.storage import Table
+from dsopt.storage import Table, join
 
 BASE = [
     "data.name=digits",
@@ -90,6 +91,26 @@ def test_an_interrupted_run_goes_on_to_the_same_images(storage: str, tmp_path: P
     monkeypatch.setattr(DatasetDistillation, "update", update)
     assert made(str(tmp_path), *settings).read().equals(expected)
     assert not list(tmp_path.glob("distill/*/checkpoint.pt"))
+
+
+def test_the_last_good_images_of_a_run_that_diverges_are_kept(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dsopt.distillation.dd import DatasetDistillation
+
+    settings = ["distill.steps=60", "distill.name=dd", "cluster.checkpoint_seconds=0", "distill.network.options.pooling=average"]
+    update, steps = DatasetDistillation.update, iter(range(1000))
+
+    def diverges(self, batch):
+        found = update(self, batch)
+        return {name: value * math.nan for name, value in found.items()} if next(steps) > 25 else found
+
+    monkeypatch.setattr(DatasetDistillation, "update", diverges)
+    with pytest.raises(JobError, match=r"diverged at step 40 .* The images of step 20: (distill/\S+)$") as told:
+        made(storage, *settings)
+    monkeypatch.setattr(DatasetDistillation, "update", update)
+    kept = Table(join(storage, str(told.value).rpartition(" ")[2]))
+    assert kept.manifest["steps"] == 20 and len(dsopt.load_subset(kept.uri)) == kept.rows() == 10
+    config = load([f"storage={storage}", *BASE, f"input={kept.uri}", "evaluate.networks=[lenet]"])
+    run(evaluate.plan(config), config)
 
 
 @pytest.mark.parametrize(
