@@ -26,7 +26,7 @@ os.environ.update(
     RAY_AUTH_MODE="disabled",
     RAY_USAGE_STATS_ENABLED="0",
     RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.2",  # 4 s less a fit
-    RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S="60",
+    RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S="180",
     RAY_AIR_NEW_OUTPUT="0",
     RAY_BACKEND_LOG_LEVEL="fatal",
     RAY_worker_niceness="0",  # by default workers give way to all else, and with a second process of tests they starve

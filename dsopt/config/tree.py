@@ -108,7 +108,9 @@ class CompareConfig:
 
 @dataclass
 class SweepConfig:
-    of: Literal["train", "generate", "colorize"] = _key("train", "what a trial is: a classifier, a generator, a colorizer")
+    of: Literal["train", "generate", "colorize", "distill"] = _key(
+        "train", "what a trial is: a classifier, a generator, a colorizer, a distilled set"
+    )
     title: str = _key("sweep", "a word for its folder and its page")
     paper: str = _key("", "what the paper had, told in the report")
     grid: dict[str, Any] = _key({}, "keys and their values, every combination a row: sweep.grid.train.split=[0,0.5,1]")

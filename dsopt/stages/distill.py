@@ -25,13 +25,18 @@ from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import Worker
 
 
-def artefact(config: Config) -> tuple[Stage, list[Step]]:
-    """The distilled images of the configured data set, and the steps that lead to them."""
+def artefact(config: Config, seed: int | None = None) -> tuple[Stage, list[Step]]:
+    """The distilled images of the configured data set, and the steps that lead to them.
+
+    Args:
+        seed: of the distillation; not given: `config.seed`.
+    """
+    seed = config.seed if seed is None else seed
     check(config)
     images, steps = ingest.images(config)
-    made_of = plain(config.distill) | {"seed": config.seed}
+    made_of = plain(config.distill) | {"seed": seed}
     stage = Stage(config.storage, "distill", f"{config.data.name}-{config.distill.name}", made_of, {"images": images})
-    return stage, [*steps, Step(stage, _distribute)]
+    return stage, [*steps, Step(stage, _distribute, (seed,))]
 
 
 def check(config: Config) -> None:
@@ -87,12 +92,12 @@ class Normalisation:
         return ((images * deviation + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def _distribute(stage: Stage, config: Config) -> None:
+def _distribute(stage: Stage, config: Config, seed: int) -> None:
     from dsopt.cluster.train import distributed
 
     if not Table(stage.inputs["images"].uri).manifest["labelled"]:
         raise InputError("distill: the data set has no labels.")
-    distributed(_train, (stage, config), config.cluster)
+    distributed(_train, (stage, dataclasses.replace(config, seed=seed)), config.cluster)
 
 
 def _train(worker: Worker, stage: Stage, config: Config) -> None:

@@ -25,15 +25,19 @@ def page(config: Config, uris: list[str], trials: list[Stage], head: list[str], 
     return Step(Stage(config.storage, "report", "distilled", {"sets": len(uris)}, inputs), _work, (uris, head, lines))
 
 
+def pictures(uri: str, title: str) -> Section:
+    """The images of a set, class by class, and what making them took."""
+    manifest, images = Table(uri).manifest, load(uri)
+    names = manifest.get("classes") or [str(label) for label in range(manifest["num_classes"])]
+    pixels = images.images.permute(0, 2, 3, 1).numpy()
+    rows = [(name, pixels[(images.labels == label).numpy()][:SHOWN]) for label, name in enumerate(names)]
+    told = f"{manifest.get('steps', 0):,} steps in {manifest['seconds']:.0f} s on {manifest.get('device', 'unknown hardware')}."
+    return Section(title, told, png=figures.chosen_grid([(title, rows)]))
+
+
 def _work(stage: Stage, config: Config, uris: list[str], head: list[str], lines: list[list[str]]) -> None:
     sections = [Section("Accuracy", NOTE, html=pages.table(head, lines))]
-    for uri in uris:
-        manifest, images = Table(uri).manifest, load(uri)
-        names = manifest.get("classes") or [str(label) for label in range(manifest["num_classes"])]
-        pixels = images.images.permute(0, 2, 3, 1).numpy()
-        rows = [(name, pixels[(images.labels == label).numpy()][:SHOWN]) for label, name in enumerate(names)]
-        told = f"{manifest.get('steps', 0):,} steps in {manifest['seconds']:.0f} s on {manifest.get('device', 'unknown hardware')}."
-        sections.append(Section(manifest["name"], told, png=figures.chosen_grid([(manifest["name"], rows)])))
+    sections += [pictures(uri, Table(uri).manifest["name"]) for uri in uris]
     metrics = pa.concat_tables([Table(made.uri).read() for made in stage.inputs.values()])
     facts = {"versions": ", ".join(f"{name} {number}" for name, number in versions().items())}
     html = pages.page(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +28,7 @@ from dsopt.stages.step import Step, run
 from dsopt.storage import Stage, Table, exists, join
 from dsopt.training.worker import Worker
 
+_ELSEWHERE = ("beside", "images", "networks")  # keys that the stage of one training says in another way
 HEADER = ["images of", "images", "network", "recipe", "pixels", "accuracy %", "n"]
 
 
@@ -90,7 +92,7 @@ def plan(config: Config) -> list[Step]:
 
 def _plan(config: Config, uris: list[str]) -> list[tuple[Trial, Step]]:
     images = _images(config, uris[0])
-    common = {key: value for key, value in plain(config.evaluate).items() if key not in ("beside", "images", "networks")}
+    common = {key: value for key, value in plain(config.evaluate).items() if key not in _ELSEWHERE}
     found = []
     for trial in trials(config, uris):
         table = Stage.existing(trial.uri)
@@ -100,6 +102,21 @@ def _plan(config: Config, uris: list[str]) -> list[tuple[Trial, Step]]:
         label = f"evaluate {table.name}, {trial.network.name}, {trial.recipe}{', pictures' * trial.pictures}"
         found.append((trial, Step(stage, _work, (trial,), parallel=True, title=label)))
     return found
+
+
+def judge(config: Config, made: Stage, seed: int) -> Step:
+    """The trainings of one set, which need not be there yet, by the recipe it is made with or the common one; with their mean."""
+    if len(config.evaluate.networks) > 1:
+        raise InputError(f"evaluate.networks={config.evaluate.networks}: a trial of a sweep trains one of them; give one.")
+    network = Choice(config.evaluate.networks[0]) if config.evaluate.networks else config.distill.network
+    common = {key: value for key, value in plain(config.evaluate).items() if key not in _ELSEWHERE}
+    made_of = {"network": plain(network), "recipe": "own", "pictures": False, "seed": seed, "mean": True} | common
+    stage = Stage(config.storage, "evaluate", made.name, made_of, {"table": made, "images": made.inputs["images"]})
+    return Step(stage, _judge, (Trial(made.uri, network, "own", False), seed))
+
+
+def _judge(worker: Worker, stage: Stage, config: Config, trial: Trial, seed: int) -> None:
+    _work(worker, stage, dataclasses.replace(config, seed=seed), trial)
 
 
 def evaluate(config: Config) -> None:
@@ -119,7 +136,8 @@ def lines(rows: list[tuple[Trial, Step]]) -> list[list[str]]:
     """The cells of the table, below `HEADER`."""
     found = []
     for trial, step in rows:
-        table, values = Table(trial.uri), Table(step.stage.uri).read()["value"].to_pylist()
+        table, metrics = Table(trial.uri), Table(step.stage.uri).read()
+        values = metrics.filter(pc.field("name") == "accuracy")["value"].to_pylist()
         sd = statistics.stdev(values) if len(values) > 1 else None
         pixels = "8 bits" if trial.pictures else "exact"
         cells = [table.manifest["name"], f"{table.manifest['rows']:,}", trial.network.name, trial.recipe, pixels]
@@ -175,12 +193,13 @@ def _work(worker: Worker, stage: Stage, config: Config, trial: Trial) -> None:
     steps = sum(map(len, recipe.rates)) if recipe.rates else recipe.steps
     seconds = time.monotonic() - started
     rows = [(stage.folder, repeat, steps, seconds, "test", "accuracy", value) for repeat, value in enumerate(found)]
+    rows.append((stage.folder, config.seed, steps, seconds, "test", "mean_accuracy", statistics.fmean(found)))
     about = {"recipe": dataclasses.asdict(recipe), "device": worker.describe()}
     outputs.commit(stage, outputs.metrics(rows), seconds=seconds, seed=config.seed, **about)
 
 
 def _recipe(trial: Trial, config: Config, table: Table) -> Recipe:
-    if trial.recipe == "own":
+    if trial.recipe == "own" and table.manifest["recipe"] != dataclasses.asdict(Recipe()):
         return Recipe(**table.manifest["recipe"])
     settings: Any = config.evaluate
     return Recipe(settings.optimizer, settings.learning_rate, settings.momentum, settings.steps, augment=settings.augment)

@@ -1,4 +1,4 @@
-"""What a trial of a sweep is: the training of a classifier, a generator or a colorizer, and the measure by which it is judged."""
+"""What a trial of a sweep is: the training of a classifier, a generator or a colorizer, or a distillation; and what judges it."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from dsopt.config import Config
 from dsopt.errors import InputError
 from dsopt.reporting.tables import ACCURACY, Measure
-from dsopt.stages import classifier, colorize, generate, ingest, select
+from dsopt.stages import classifier, colorize, distill, evaluate, generate, ingest, select
 from dsopt.stages.classifier import Row
 from dsopt.stages.measure import DISTANCE
 from dsopt.stages.step import Step
@@ -79,6 +79,10 @@ def kind(config: Config) -> Kind:
     """What the trials of a configuration's sweep are: see `sweep.of`."""
     if config.sweep.of == "train":
         return Kind(_classifier, ACCURACY, (), "One training run for every setting and seed.")
+    if config.sweep.of == "distill":
+        about = "Mean accuracy on the {images} images, after the last step, of networks trained on the few images"
+        measure = Measure("mean_accuracy", about, percent=True)
+        return Kind(_distilled, measure, (), "One distillation for every setting and seed, judged by what networks learn from it.")
     distance, features = DISTANCE[config.measure.extractor], {"classifier": "a classifier", "inception": "Inception"}
     by = f"by the features of {features[config.measure.extractor]}, less is better"
     if config.sweep.of == "generate":
@@ -102,8 +106,9 @@ def check(config: Config) -> None:
 
 def check_labels(config: Config, labelled: bool) -> None:
     """Raises InputError for images without labels where trials need some."""
-    if not labelled and (config.sweep.of == "train" or config.measure.extractor == "classifier"):
-        right = "without them the job goes up to select" if config.sweep.of == "train" else "measure.extractor=inception takes none"
+    rights = {"train": "without them the job goes up to select", "distill": "distillation is for labelled images"}
+    if not labelled and (config.sweep.of in rights or config.measure.extractor == "classifier"):
+        right = rights.get(config.sweep.of, "measure.extractor=inception takes none")
         raise InputError(f"{config.sweep.of}: the data set has no labels; {right}.")
 
 
@@ -137,6 +142,12 @@ def _generator(own: Config, trial: Trial) -> Planned:
 
 def _colorizer(own: Config, trial: Trial) -> Planned:
     return _chain(own, trial, colorize.trial(own, trial.seed), "colorizer")
+
+
+def _distilled(own: Config, trial: Trial) -> Planned:
+    made, steps = distill.artefact(own, trial.seed)
+    row = Row(own.distill.name, own.distill.name, 1.0, ingest.images(own)[0], made)
+    return Planned(trial, own, row, steps[:-1], [steps[-1], evaluate.judge(own, made, trial.seed)])
 
 
 def _chain(own: Config, trial: Trial, steps: list[Step], trained: str) -> Planned:

@@ -11,7 +11,7 @@ from dsopt.reporting import lines as over_lines
 from dsopt.reporting import page as pages
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import Measure, ResultRow, RunInfo, aligned, as_text, summarise
-from dsopt.stages import outputs, report
+from dsopt.stages import distill_page, outputs, report
 from dsopt.stages.kinds import Planned, kind
 from dsopt.stages.standings import Standing, Standings, name
 from dsopt.stages.sweep_rows import Over, infos, over
@@ -47,7 +47,7 @@ def write(stage: Stage, config: Config, trials: list[Planned], standings: Standi
         results.sort(key=lambda row: -what.measure.score(row.mean))
     if not stage.done():
         listed = [_listed(trial, standings) for trial in trials]
-        sections = [*_charts(metrics, runs, results, found), _trials(trials, standings)]
+        sections = [*_charts(metrics, runs, results, found), *_sets(done), _trials(trials, standings)]
         device = next((Table(trial.own[0].stage.uri).manifest["device"] for trial in made), "")
         write_bytes(stage.path("report.html"), _page(config, standings, device, sections).encode())
         names = dict.fromkeys([what.measure.name, *(name for row in standings.runs.values() for name in row.outcome)])
@@ -107,7 +107,8 @@ def _listed(trial: Planned, standings: Standings) -> dict[str, Any]:
     if standing.status != "done":
         return row
     info = report.info(trial.row, trial.trial.seed, trial.run.stage)
-    training = Table(trial.own[0].stage.uri).manifest["seconds"]
+    trained = next(step.stage for step in trial.own if step.stage is not trial.row.subset)  # a distilled set is the row's own
+    training = Table(trained.uri).manifest["seconds"]
     return row | {"images": info.images, "training_seconds": training, "choosing_seconds": info.choosing_seconds}
 
 
@@ -120,7 +121,7 @@ def _charts(metrics: pa.Table, runs: list[RunInfo], results: list[ResultRow], fo
     if not results:
         return []
     measure, spread = results[0].measure, "Mean over seeds; whiskers are one standard deviation."
-    title = measure.name if measure.name.isupper() else measure.name.capitalize()
+    title = measure.name if measure.name.isupper() else measure.name.replace("_", " ").capitalize()
     sections = []
     if found and _crossed(found):
         table = pages.table(*over_lines.table(found.series, found.x, measure))
@@ -129,12 +130,22 @@ def _charts(metrics: pa.Table, runs: list[RunInfo], results: list[ResultRow], fo
     if found:
         png = over_lines.lines(found.series, found.beside, found.x, measure)
         sections.append(Section(f"{title} over a setting", spread, png=png))
-    return [
-        *sections,
-        Section(title, spread, png=figures.accuracy_bars(results)),
-        Section("Loss against steps", "Training loss.", png=figures.loss_curves(metrics, runs, "step")),
-        Section("Loss against seconds", "The same, over training time.", png=figures.loss_curves(metrics, runs, "seconds")),
-    ]
+    sections.append(Section(title, spread, png=figures.accuracy_bars(results)))
+    if "loss" in metrics["name"].to_pylist():  # what is trained on distilled images leaves only what it reached
+        sections += [
+            Section("Loss against steps", "Training loss.", png=figures.loss_curves(metrics, runs, "step")),
+            Section("Loss against seconds", "The same, over training time.", png=figures.loss_curves(metrics, runs, "seconds")),
+        ]
+    return sections
+
+
+def _sets(done: list[Planned]) -> list[Section]:
+    """The distilled images of the first seed of every setting."""
+    sets: dict[str, str] = {}
+    for trial in done:
+        if trial.row.subset and trial.row.subset.kind == "distill":
+            sets.setdefault(name(trial.trial).rpartition(" ")[0], trial.row.subset.uri)
+    return [distill_page.pictures(uri, title) for title, uri in sets.items()]
 
 
 def _trials(trials: list[Planned], standings: Standings) -> Section:

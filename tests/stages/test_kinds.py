@@ -1,4 +1,4 @@
-"""Sweeps whose trials are generators or colorizers: what they share, what they are judged by."""
+"""Sweeps whose trials are generators, colorizers or distilled sets: what they share, what they are judged by."""
 
 from pathlib import Path
 
@@ -119,3 +119,34 @@ def test_a_search_takes_the_least_distance_for_the_best(storage: Path, capsys: p
     assert rows[0]["overrides"][0] in said and f"fcd {rows[0]['fcd']:.4g} against test images" in said
     lines = output.split("\n\n")[-2].splitlines()[2:5]
     assert [line.split()[2] for line in lines] == [row["overrides"][0].partition("=")[2] for row in rows]
+
+
+def test_distilled_sets_are_judged_by_what_networks_learn_from_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "sweep.rows={REAL: [distill.name=random], DISTILLED: [distill.name=dm, distill.steps=2, distill.batch_size=50]}"
+    more = ("sweep.of=distill", "sweep.grid.distill.per_class=[1,2]", "evaluate.repeats=2", "evaluate.steps=3")
+    config = load(tmp_path, rows, *more)
+    _, planned, _ = sweep.planned(config)
+    assert len(planned) == 8 and all(stages(trial.own) == ["distill", "evaluate"] for trial in planned)
+    threads = torch.get_num_threads()
+    try:
+        sweep.sweep(config)
+    finally:
+        torch.set_num_threads(threads)
+    table = capsys.readouterr().out.split("\n\n")[-2]
+    assert table.splitlines()[0].split()[:6] == ["row", "per_class", "n", "images", "mean_accuracy", "%"]
+    assert [line.split()[:4] for line in table.splitlines()[2:6]] == [
+        [row, number, "2", images] for row in ("REAL", "DISTILLED") for number, images in (("1", "10"), ("2", "20"))
+    ]
+    (file,) = tmp_path.glob("sweep/digits-sweep-*/trials.parquet")
+    for row in pq.read_table(file).to_pylist():
+        found = Table(f"{tmp_path}/{row['stage']}").read().to_pylist()
+        each = [metric["value"] for metric in found if metric["name"] == "accuracy"]
+        assert len(each) == 2 and row["mean_accuracy"] == pytest.approx(sum(each) / 2)
+        assert row["choosing_seconds"] >= 0 and row["images"] in (10, 20)
+    html = next(file.parent.glob("report.html")).read_text()
+    assert html.count("image/png") == 2 + 4 and "DISTILLED distill.per_class=2" in html and "One distillation for every" in html
+
+
+def test_a_trial_trains_one_network_on_a_distilled_set() -> None:
+    with pytest.raises(InputError, match="a trial of a sweep trains one of them"):
+        sweep.planned(load("runs", "sweep.of=distill", "sweep.rows={A: []}", "evaluate.networks=[lenet,convnet]"))
