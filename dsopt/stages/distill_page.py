@@ -32,7 +32,7 @@ def pictures(uri: str, title: str) -> Section:
     pixels = images.images.permute(0, 2, 3, 1).numpy()
     rows = [(name, pixels[(images.labels == label).numpy()][:SHOWN]) for label, name in enumerate(names)]
     told = f"{manifest.get('steps', 0):,} steps in {manifest['seconds']:.0f} s on {manifest.get('device', 'unknown hardware')}."
-    return Section(title, told, png=figures.chosen_grid([(title, rows)]))
+    return Section(title, told, png=figures.chosen_grid([("", rows)]))
 
 
 def _work(stage: Stage, config: Config, uris: list[str], head: list[str], lines: list[list[str]]) -> None:

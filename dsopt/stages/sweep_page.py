@@ -4,7 +4,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dsopt.config import Config, TrainConfig
+from dsopt.config import AdversarialConfig, Config, TrainConfig
 from dsopt.progress import say
 from dsopt.reporting import figures
 from dsopt.reporting import lines as over_lines
@@ -169,8 +169,11 @@ def _page(config: Config, standings: Standings, device: str, sections: list[Sect
 
 
 def _network(config: Config) -> str:
-    part = config.train if config.sweep.of == "train" else config.generate if config.sweep.of == "generate" else config.colorize
-    network = (
-        part.name if isinstance(part, TrainConfig) else f"{part.generator.name}, {part.discriminator.name}, {part.loss.name} loss"
-    )
+    part: Any = getattr(config, config.sweep.of)
+    if isinstance(part, TrainConfig):
+        network = part.name
+    elif isinstance(part, AdversarialConfig):
+        network = f"{part.generator.name}, {part.discriminator.name}, {part.loss.name} loss"
+    else:
+        network = part.network.name
     return f"{network}, batches of {part.batch_size}, {part.schedule.name} schedule"
