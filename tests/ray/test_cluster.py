@@ -1,5 +1,6 @@
 """On a running cluster of several nodes: jobs that are submitted to it, and a node that is lost."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -58,7 +59,8 @@ def end(node: psutil.Popen) -> None:
     """Kill all of a node's processes at once."""
     if node.poll() is None:
         for process in [*node.children(recursive=True), node]:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # Ray ends processes of its own in the meantime
+                process.kill()
         node.wait()
 
 
