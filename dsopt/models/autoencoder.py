@@ -2,6 +2,7 @@
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dsopt.registry import MODELS
 
@@ -37,6 +38,15 @@ class Autoencoder(nn.Module):
 
     def decode(self, embeddings: Float[Tensor, "b d"]) -> Float[Tensor, "b c 24 24"]:
         return self.decoder(embeddings.view(-1, self.code_channels, 3, 3))
+
+    def ready_to_embed(self) -> "Autoencoder":
+        """This network in evaluation mode, batch normalisation folded into the convolutions: the same values (to 1e-6) sooner."""
+        self.eval()
+        layers: list[nn.Module] = []
+        for layer in self.encoder:
+            layers.append(fuse_conv_bn_eval(layers.pop(), layer) if isinstance(layer, nn.BatchNorm2d) else layer)  # type: ignore[type-var]
+        self.encoder = nn.Sequential(*layers)
+        return self
 
     def forward(self, images: Float[Tensor, "b c 24 24"]) -> Float[Tensor, "b c 24 24"]:
         return self.decoder(self.encoder(images))

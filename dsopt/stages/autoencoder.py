@@ -73,7 +73,7 @@ def trained(stage: Stage, config: Config, device: torch.device) -> Autoencoder:
     """The autoencoder of a finished stage, ready to embed."""
     network = build(config, Table(stage.inputs["images"].uri))
     network.load_state_dict(outputs.weights(Table(stage.uri)))
-    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return network.ready_to_embed().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def input_size(name: str, table: Table) -> int:

@@ -74,13 +74,14 @@ def _encoder(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[in
     dtype = compute_dtype(config.embed.precision, worker.device)
 
     @torch.inference_mode()
+    def forward(batch: Tensor) -> Tensor:
+        with autocast(dtype, worker.device):
+            return network(batch.to(worker.device)).float().cpu()
+
     def encode(item: tuple[int, Any]) -> Embedded:
         index, images = item
-        found = []
         # Batches never cross parts: an embedding does not depend on how the parts are dealt out.
-        for batch in images.images.split(config.embed.batch_size):
-            with autocast(dtype, worker.device):
-                found.append(network(batch.to(worker.device)).float().cpu())
+        found = worker.map(forward, images.images.split(config.embed.batch_size))
         return index, images.ids.numpy(), images.labels.numpy(), torch.cat(found).numpy()
 
     return encode

@@ -3,11 +3,13 @@
 import ctypes
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 def _unwatched(share: float, state: Any) -> None: ...
@@ -30,6 +32,19 @@ class Worker:
     def leads(self) -> bool:
         """Whether this worker is the one that reports and writes."""
         return self.rank == 0
+
+    def map(self, step: Callable[[Tensor], Tensor], batches: Sequence[Tensor]) -> list[Tensor]:
+        """`step` of every batch, in order; on a CPU as many batches at once as there are threads, each on one.
+
+        Threads that share a batch wait for each other after every layer, and whenever another process has one of their cores.
+        """
+        threads = torch.get_num_threads()
+        if self.device.type != "cpu" or threads == 1:
+            return [step(batch) for batch in batches]
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            done = list(pool.map(step, batches))
+        torch.set_num_threads(threads)  # for threads that start later; this one's number has not changed
+        return done
 
     def describe(self) -> str:
         """The hardware, for whoever reads the figures."""

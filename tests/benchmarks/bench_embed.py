@@ -24,7 +24,7 @@ from PIL import Image
 from dsopt import config as configuration
 from dsopt.augment.geometry import centre_crop
 from dsopt.data.images import decode
-from dsopt.stages import autoencoder, embed
+from dsopt.stages import autoencoder, embed, outputs
 from dsopt.stages.step import run
 from dsopt.storage import Table, embeddings_schema, read_table, write_table
 
@@ -42,7 +42,7 @@ def make_images(path: Path, count: int) -> None:
     pq.write_table(pa.table({"image": files[:100], "label": np.arange(100) % 10}), path / "test.parquet")
 
 
-def settings(folder: Path, count: int, workers: int, embed_batch: int = 512) -> configuration.Config:
+def settings(folder: Path, count: int, workers: int, embed_batch: int = 128) -> configuration.Config:
     arguments = ["data.name=parquet", f"data.root={folder}/data", f"data.limit={count}", f"storage={folder}/runs"]
     arguments += [f"cluster.workers={workers}", "autoencoder.steps=1", "cluster.cpus_per_worker=2"]
     return configuration.load([*arguments, f"embed.batch_size={embed_batch}"])
@@ -54,7 +54,7 @@ def prepare(folder: Path, count: int) -> None:
 
 def through_ray(folder: Path, count: int, attempt: int) -> None:
     """Run the embed stage with a batch size that no earlier attempt had, so that there is work to do."""
-    config = settings(folder, count, 1, 512 + attempt)
+    config = settings(folder, count, 1, 128 + attempt)
     run(embed.embeddings(config)[1][-1:], config)
 
 
@@ -62,12 +62,14 @@ def plainly(folder: Path, count: int) -> None:
     """What one would write by hand: file by file, read, decode, encode, write."""
     torch.set_num_threads(2)
     stage, _ = autoencoder.model(settings(folder, count, 0))
-    network = autoencoder.trained(stage, settings(folder, count, 0), torch.device("cpu"))
+    network = autoencoder.build(settings(folder, count, 0), Table(stage.inputs["images"].uri))
+    network.load_state_dict(outputs.weights(Table(stage.uri)))
+    network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     for i, part in enumerate(Table(stage.inputs["images"].uri).parts("train")):
         images = decode(read_table(part.uri, ["id", "image", "label"]))
         found = []
         with torch.inference_mode():
-            for batch in images.images.split(512):
+            for batch in images.images.split(128):
                 found.append(network.encode(centre_crop(batch, 24).float() / 255))
         embeddings = torch.cat(found).numpy()
         tensor = pa.FixedShapeTensorArray.from_numpy_ndarray(embeddings)

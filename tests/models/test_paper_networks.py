@@ -49,6 +49,16 @@ def test_decode_undoes_the_flattening():
     assert torch.equal(network.decode(code.reshape(5, 216)), network(images))
 
 
+def test_an_autoencoder_ready_to_embed_has_the_same_values_in_fewer_layers():
+    network, images = autoencoder(3, width=8).train(), torch.rand(64, 3, 24, 24)
+    for _ in range(3):
+        network(images)  # averages that are not those of the start
+    expected = network.eval().encode(images)
+    ready = network.train().ready_to_embed()
+    assert not ready.training and not [layer for layer in ready.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    torch.testing.assert_close(ready.encode(images), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_the_autoencoder_starts_near_grey_with_its_pixels_alive():
     torch.manual_seed(0)
     found = autoencoder(3)(torch.rand(16, 3, 24, 24))

@@ -37,3 +37,21 @@ def test_this_process():
         assert torch.get_num_threads() == 1 and worker.describe().startswith("1 x 1 threads of ")
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_batches_side_by_side_come_back_in_order_from_one_thread_each(threads):
+    before = torch.get_num_threads()
+    worker = this_process(gpu=False, threads=threads)
+    seen = []
+
+    def step(batch):
+        seen.append(torch.get_num_threads())
+        return 2 * batch
+
+    try:
+        batches = torch.arange(21).split(2)
+        assert torch.cat(worker.map(step, batches)).tolist() == list(range(0, 42, 2))
+        assert seen == len(batches) * [1] and torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
