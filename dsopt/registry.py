@@ -10,10 +10,12 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, get_type_hints
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -98,6 +100,16 @@ class Registry:
     def summary(self, name: str) -> str:
         """The first sentence of a function's docstring."""
         return (inspect.getdoc(self.function(name)) or "").split("\n")[0]
+
+
+def call(text: str) -> tuple[str, dict[str, Any]]:
+    """The name and the options of an element of a list of names: `shift` or `shift(most=2)`; what is neither, as a name."""
+    found = re.fullmatch(r"(\w+)\((.*)\)", text.strip(), re.DOTALL)
+    try:
+        options = yaml.safe_load("{" + re.sub(r"(\w+)\s*=\s*", r"\1: ", found[2]) + "}") if found else {}
+    except yaml.YAMLError:
+        options = None
+    return (found[1], options) if found and options is not None else (text, {})
 
 
 def one_line(error: OmegaConfBaseException | TypeError) -> str:

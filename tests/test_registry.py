@@ -6,7 +6,7 @@ import pytest
 
 from dsopt import registry as families
 from dsopt.errors import InputError
-from dsopt.registry import Registry
+from dsopt.registry import Registry, call
 
 FRUIT = """
 from typing import Literal
@@ -143,3 +143,20 @@ def test_every_registered_function_can_be_configured(package: str) -> None:
         needed = {key for key, value in family.defaults(name).items() if value == "(needed)"}
         if not needed:
             assert set(family.options(name)) == set(family.defaults(name))
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "options"),
+    [
+        ("shift", "shift", {}),
+        ("shift()", "shift", {}),
+        ("shift(most=2)", "shift", {"most": 2}),
+        (" blur(low = 0.5, high=2) ", "blur", {"low": 0.5, "high": 2}),
+        ("rotate(padding=border)", "rotate", {"padding": "border"}),
+        ("pear(sizes=[1, 2], sweet=true)", "pear", {"sizes": [1, 2], "sweet": True}),
+        ("shift(most=2", "shift(most=2", {}),
+        ("shift(most=[2)", "shift(most=[2)", {}),
+    ],
+)
+def test_a_name_with_options(text: str, name: str, options: dict) -> None:
+    assert call(text) == (name, options)

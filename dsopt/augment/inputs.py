@@ -11,7 +11,7 @@ from dsopt.augment import Draw
 from dsopt.augment.geometry import centre_crop
 from dsopt.augment.light import standardise
 from dsopt.errors import InputError
-from dsopt.registry import AUGMENTATIONS
+from dsopt.registry import AUGMENTATIONS, call
 
 Standardise = Literal["deviation", "variance"]
 
@@ -29,7 +29,7 @@ class Inputs(NamedTuple):
 
 def mixes(name: str) -> bool:
     """Whether a transform mixes images and their labels."""
-    return getattr(AUGMENTATIONS.traits(name), "mixes", False)
+    return getattr(AUGMENTATIONS.traits(call(name)[0]), "mixes", False)
 
 
 def make_inputs(augment: Sequence[str], size: int, by: Standardise | None, classes: int | None = None) -> Inputs:
@@ -47,7 +47,7 @@ def make_inputs(augment: Sequence[str], size: int, by: Standardise | None, class
     mixing = [name for name in augment if mixes(name)]
     if mixing and classes is None:
         raise InputError(f"augment: {mixing[0]} mixes labels too: it is for train.augment alone.")
-    transforms = [(AUGMENTATIONS.traits(name).bytes, _build(name, size)) for name in augment if name not in mixing]
+    transforms = [(AUGMENTATIONS.traits(call(name)[0]).bytes, _build(name, size)) for name in augment if name not in mixing]
 
     def finish(images: Tensor) -> Tensor:
         # Also where no transform cropped: the network's size is not negotiable.
@@ -63,14 +63,15 @@ def make_inputs(augment: Sequence[str], size: int, by: Standardise | None, class
         assert classes is not None
         labels = labels if labels.is_floating_point() else F.one_hot(labels, classes).float()
         for name in mixing:
-            images, labels = AUGMENTATIONS.build(name)(images, labels, draw)
+            images, labels = AUGMENTATIONS.build(*call(name))(images, labels, draw)
         return images, labels
 
     return Inputs(train, finish, mix if mixing else None)
 
 
-def _build(name: str, size: int) -> Callable[..., Tensor]:
-    return AUGMENTATIONS.build(name, {"size": size} if "size" in AUGMENTATIONS.defaults(name) else {})
+def _build(text: str, size: int) -> Callable[..., Tensor]:
+    name, options = call(text)
+    return AUGMENTATIONS.build(name, ({"size": size} if "size" in AUGMENTATIONS.defaults(name) else {}) | options)
 
 
 def _floats(images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import operator
 import re
 from typing import Any
 
@@ -56,16 +57,12 @@ def choices(config: Config) -> list[tuple[str, registry.Registry, str, dict[str,
     named = [(key, family, choice.name, choice.options) for key, family, choice in found]
     for key, part in adversaries:
         named += [(f"{key}.terms", registry.TERMS, str(term.get("name")), term.get("options") or {}) for term in part.terms]
-        named += [(f"{key}.augment", registry.AUGMENTATIONS, name, {}) for name in part.augment]
         named += [(f"{key}.differentiable", registry.DIFFERENTIABLE, name, {}) for name in part.differentiable]
     named += [("evaluate.networks", registry.MODELS, name, {}) for name in config.evaluate.networks]
-    for key in ("distill", "evaluate"):
-        named += [(f"{key}.augment", registry.AUGMENTATIONS, name, {}) for name in getattr(config, key).augment]
     named += [("compare.methods", registry.SELECTORS, name, {}) for name in config.compare.methods]
-    for key in ("autoencoder", "proxy", "teacher", "train"):
-        named += [(f"{key}.augment", registry.AUGMENTATIONS, name, {}) for name in getattr(config, key).augment]
-    named += [("extra.augment", registry.AUGMENTATIONS, name, {}) for name in config.extra.augment]
-    named += [("search.train.augment", registry.AUGMENTATIONS, name, {}) for name in config.search.train.augment]
+    for key in ("autoencoder", "proxy", "teacher", "train", "generate", "colorize", "extra", "distill", "evaluate", "search.train"):
+        transforms: list[str] = operator.attrgetter(key)(config).augment
+        named += [(f"{key}.augment", registry.AUGMENTATIONS, *registry.call(text)) for text in transforms]
     return named
 
 

@@ -54,7 +54,9 @@ class AutoencoderConfig(OptimizerConfig, Choice):
 @dataclass
 class ClassifierConfig(OptimizerConfig, Choice):
     name: str = _key("classifier24", "the network to train")
-    augment: list[str] = _key(["crop", "flip", "brightness", "contrast"], "training transforms, in order")
+    augment: list[str] = _key(
+        ["crop", "flip", "brightness", "contrast"], "training transforms, in order; with options: shift(most=2)"
+    )
     standardise: Literal["deviation", "variance"] = _key("deviation", "divide by the deviation, or as the paper's text says")
     weight_decay: float = _key(0.004, "on the fully connected layers only")
     average: float = _key(0.999, "decay of the averaged weights that are tested")

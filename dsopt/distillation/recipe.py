@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from dsopt.augment import Draw
-from dsopt.registry import AUGMENTATIONS
+from dsopt.registry import AUGMENTATIONS, call
 
 LossName = Literal["cross_entropy", "squared_error"]
 
@@ -51,7 +51,7 @@ def loss_of(name: LossName, logits: Tensor, labels: Tensor) -> Tensor:
 def augmented(images: Tensor, names: Sequence[str], draw: Draw) -> Tensor:
     """Images [b, c, h, w] after all transforms, in order; differentiable."""
     for name in names:
-        images = AUGMENTATIONS.build(name)(images, draw)
+        images = AUGMENTATIONS.build(*call(name))(images, draw)
     return images
 
 

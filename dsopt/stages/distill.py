@@ -13,7 +13,7 @@ from dsopt.config import Choice, Config, plain
 from dsopt.data.images import Images, encode, load
 from dsopt.distillation.contract import Distiller, Problem, Synthetic, check_unrollable
 from dsopt.errors import InputError, JobError, unknown
-from dsopt.registry import AUGMENTATIONS, DISTILLERS, MODELS, SCHEDULES
+from dsopt.registry import AUGMENTATIONS, DISTILLERS, MODELS, SCHEDULES, call
 from dsopt.seeds import derive
 from dsopt.stages import autoencoder, ingest, outputs
 from dsopt.stages.step import Step
@@ -47,7 +47,7 @@ def check(config: Config) -> None:
             raise unknown(key, name, [model for model in MODELS.names() if MODELS.traits(model).kind == "classifier"])
     for key, names in (("distill", config.distill.augment), ("evaluate", config.evaluate.augment)):
         for name in names:
-            if "size" in AUGMENTATIONS.defaults(name):
+            if "size" in AUGMENTATIONS.defaults(call(name)[0]):
                 raise InputError(
                     f"{key}.augment={name}: changes the size of images; synthetic ones are as large as the network takes."
                 )

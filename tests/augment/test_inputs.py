@@ -52,6 +52,16 @@ def test_training_inputs(images):
     torch.testing.assert_close(inputs.std((1, 2, 3), correction=0), torch.ones(20), rtol=0, atol=1e-4)
 
 
+def test_transforms_have_options(images):
+    one = make_inputs(["crop(size=24)", "flip"], 20, None).train(images, draws(0, 20, 0, 20, CPU))
+    assert one.shape == (20, 3, 20, 20) and not torch.equal(
+        one, make_inputs(["crop", "flip"], 20, None).train(images, draws(0, 20, 0, 20, CPU))
+    )
+    still = make_inputs(["shift(most=0)"], 24, None)
+    assert torch.equal(still.train(images, draws(0, 20, 0, 20, CPU)), still.test(images))
+    assert mixes("mixup(alpha=0.2)") and make_inputs(["mixup(alpha=0.2)"], 24, None, 10).mix
+
+
 def test_without_augmentation_training_and_test_are_the_same(images):
     inputs = make_inputs([], 24, "deviation")
     assert torch.equal(inputs.train(images, draws(0, 20, 0, 20, CPU)), inputs.test(images))
