@@ -313,7 +313,8 @@ class Stage:
     @functools.cached_property
     def folder(self) -> str:
         """The folder relative to the storage."""
-        return f"{self.kind}/{self.name}-{self.hash}"
+        name = re.sub(r"[^\w.+-]+", "_", self.name)
+        return f"{self.kind}/{name}-{self.hash}"
 
     @functools.cached_property
     def uri(self) -> str:

@@ -474,6 +474,7 @@ def test_a_hash_never_changes() -> None:
     assert stage().hash == "df7e7ec2e9f5"
     assert stage(inputs={"images": stage(kind="ingest")}).hash == "7d406141afba"
     assert stage().folder == "embed/digits-df7e7ec2e9f5"
+    assert stage(name="copies-blur(high=3)").folder.startswith("embed/copies-blur_high_3_-")
     assert stage("s3://b/p/").uri == "s3://b/p/embed/digits-df7e7ec2e9f5"
 
 

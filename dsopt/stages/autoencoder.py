@@ -37,7 +37,7 @@ def _distribute(stage: Stage, config: Config) -> None:
 def train(worker: Worker, stage: Stage, config: Config) -> None:
     """One worker's part of training the autoencoder; the first worker writes the stage."""
     table = Table(stage.inputs["images"].uri)
-    settings, size = config.autoencoder, input_size(config.autoencoder.name, table)
+    settings, size = config.autoencoder, input_size(config.autoencoder.name, table.manifest["image_size"])
     images = load(table.uri, "train")
     torch.manual_seed(derive(config.seed, "weights"))
     network = build(config, table)
@@ -76,9 +76,9 @@ def trained(stage: Stage, config: Config, device: torch.device) -> Autoencoder:
     return network.ready_to_embed().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def input_size(name: str, table: Table) -> int:
-    """The side that a network takes. Raises InputError if the images are smaller."""
+def input_size(name: str, image_size: int) -> int:
+    """The side that a network takes of images that have `image_size`. Raises InputError if they are smaller."""
     size = MODELS.traits(name).input_size
-    if table.manifest["image_size"] < size:
-        raise InputError(f"data.image_size={table.manifest['image_size']}: {name} takes {size} pixels or more.")
+    if image_size < size:
+        raise InputError(f"data.image_size={image_size}: {name} takes {size} pixels or more.")
     return size

@@ -78,6 +78,7 @@ def run(config: Config, row: Row, seed: int, earlier: Stage | None = None) -> St
     """
     made_of = {key: value for key, value in plain(config.train).items() if key not in _ELSEWHERE}
     budget = phases(config.train, row.split)
+    autoencoder.input_size(config.train.name, config.data.image_size)  # told before anything is done
     feeding.check(budget, config.train, row.added is not None)
     made_of |= {"phases": budget, "seed": seed}
     inputs = {"images": row.images} | ({"subset": row.subset} if row.subset else {}) | scores(config, row.split)[0]
@@ -116,7 +117,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
     table = Table(stage.inputs["images"].uri)
     if not table.manifest["labelled"]:
         raise InputError("train: the data set has no labels; without them the job goes up to select.")
-    settings, size = config.train, autoencoder.input_size(config.train.name, table)
+    settings, size = config.train, autoencoder.input_size(config.train.name, table.manifest["image_size"])
     inputs = make_inputs(settings.augment, size, settings.standardise, table.manifest["num_classes"])
     learner = classifier_learner(settings, table, seed, worker)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)

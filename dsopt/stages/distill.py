@@ -104,7 +104,7 @@ def _train(worker: Worker, stage: Stage, config: Config) -> None:
     table, settings = Table(stage.inputs["images"].uri), config.distill
     images = load(table.uri, "train")
     normalisation = Normalisation.of(images.images)
-    inputs = normalisation.inputs(autoencoder.input_size(settings.network.name, table))
+    inputs = normalisation.inputs(autoencoder.input_size(settings.network.name, table.manifest["image_size"]))
     found, problem = _problem(images, inputs, table, config, worker)
     traits = DISTILLERS.traits(settings.name)
     state = State()

@@ -90,7 +90,8 @@ def _encoder(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[in
 def _network(stage: Stage, config: Config, worker: Worker) -> Encode:
     if config.embed.source == "autoencoder":
         encoder = autoencoder.trained(stage.inputs["autoencoder"], config, worker.device)
-        inputs = make_inputs([], autoencoder.input_size(config.autoencoder.name, Table(stage.inputs["images"].uri)), None)
+        side = Table(stage.inputs["images"].uri).manifest["image_size"]
+        inputs = make_inputs([], autoencoder.input_size(config.autoencoder.name, side), None)
         return lambda images: encoder.encode(inputs.test(images))
     if config.embed.source == "proxy":
         return proxy.Judge(stage.inputs["proxy"], config, worker.device).features

@@ -15,7 +15,7 @@ from dsopt.config import Config, plain
 from dsopt.data.holdout import held_out
 from dsopt.data.images import decode, encode
 from dsopt.errors import InputError
-from dsopt.registry import MODELS, call
+from dsopt.registry import MODELS
 from dsopt.seeds import derive
 from dsopt.stages import interpolated, samples
 from dsopt.stages.step import Step, item_by_item
@@ -33,8 +33,7 @@ def images(config: Config, base: Stage, seed: int) -> tuple[Stage, list[Step]]:
     drawn = settings.augment or settings.amount % 1
     made_of = plain(settings) | {"seed": seed if drawn else None}
     role = "images" if base.kind == "ingest" else "subset"
-    named = "-".join([config.data.name, settings.name, *(call(text)[0] for text in settings.augment)])
-    stage = Stage(config.storage, "extra", named, made_of, {role: base})
+    stage = Stage(config.storage, "extra", "-".join([config.data.name, settings.name, *settings.augment]), made_of, {role: base})
     return stage, [Step(stage, _copies, (seed,))]
 
 

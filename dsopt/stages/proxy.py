@@ -75,7 +75,7 @@ def _train(worker: Worker, stage: Stage, config: Config) -> None:
 
 
 def _inputs(settings: ClassifierConfig, table: Table) -> Inputs:
-    return make_inputs(settings.augment, autoencoder.input_size(settings.name, table), settings.standardise)
+    return make_inputs(settings.augment, autoencoder.input_size(settings.name, table.manifest["image_size"]), settings.standardise)
 
 
 def _arrow(columns: dict[str, Tensor]) -> dict[str, pa.Array]:

@@ -141,6 +141,13 @@ def test_wrong_input_is_one_line(job, tmp_path: Path, arguments: list[str], says
     assert status == 2 and says in one_line(errors)
 
 
+def test_images_too_small_for_the_network_are_told_before_anything_is_done(job, tmp_path: Path) -> None:
+    status, _, errors = job(
+        "sweep", f"storage={tmp_path}", "sweep.grid.train.split=[0,1]", "train.name=lenet", "data.image_size=28"
+    )
+    assert status == 2 and "data.image_size=28: lenet takes 32 pixels" in one_line(errors) and not list(tmp_path.iterdir())
+
+
 def test_wrong_input_from_the_shell(tmp_path: Path) -> None:
     ended = shell("optimize", f"storage={tmp_path}", "select.budgte=10")
     assert ended.returncode == 2 and "Did you mean 'budget'" in one_line(ended.stderr) and not ended.stdout
