@@ -71,7 +71,7 @@ def chosen_grid(groups: list[tuple[str, list[tuple[str, UInt8[np.ndarray, "_ _ _
     rows = {(i, name): [enlarge(x, 84) for x in panels[i][1].get(name, [])[:columns]] for i in range(len(panels)) for name in shown}
     sizes = [image.shape for images in rows.values() for image in images] or [(84, 84, 3)]
     height, width, gap, between, head = max(s[0] for s in sizes), max(s[1] for s in sizes), 4, 24, 26
-    labels = {name: shorten(name, 18) for name in shown}
+    labels = {name: shorten(name, 28) for name in shown}
     margin = 14.0 + 7 * max([len(label) for label in labels.values()], default=0)
     across, down = (columns * (width + gap) - gap) / 2, (height + gap) / 2
     foot = 24 if len(names) > len(shown) else 0

@@ -1,14 +1,18 @@
-"""Every number that a training run reported, over its steps."""
+"""The numbers that training runs reported, over their steps."""
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from dsopt.reporting.style import FAINT, INK, picture
+from dsopt.reporting.style import FAINT, INK, picture, shorten
+from dsopt.reporting.tables import RunInfo, by_row
 
 WIDTH, HEIGHT = 760, 130  # in CSS pixels, of a panel
 MARGIN = 50
+ACROSS = 3  # panels of rows side by side
+SIDES = {"loss": INK, "generator_loss": "#d55e00"}
 
 
 @picture
@@ -32,6 +36,33 @@ def loss_panels(metrics: pa.Table) -> Figure:
         axes.margins(x=0.01)
     panels[-1].set_xlabel("step")
     panels[-1].xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    return figure
+
+
+@picture
+def sides_of_games(metrics: pa.Table, runs: list[RunInfo]) -> Figure:
+    """A panel for each row of the table, on its own scale, as other games have other losses: those of its first run.
+
+    Dark is the loss of the discriminator, or the only one there is; orange that of the generator.
+    """
+    rows = by_row(runs)
+    down = -(-len(rows) // ACROSS)
+    figure = Figure(figsize=(WIDTH / 100, (HEIGHT * down + MARGIN) / 100), layout="constrained")
+    panels = figure.subplots(down, ACROSS, squeeze=False).flatten()
+    for axes in panels[len(rows) :]:
+        axes.set_axis_off()
+    for axes, (row, group) in zip(panels, rows.items(), strict=False):
+        own = metrics.filter((pc.field("run") == group[0].run) & (pc.field("split") == "train")).sort_by("step")
+        for name, colour in SIDES.items():
+            found = own.filter(pc.field("name") == name)
+            marker = "o" if len(found) == 1 else None
+            axes.plot(found["step"].to_numpy(), found["value"].to_numpy(), color=colour, linewidth=1.1, marker=marker, markersize=3)
+        axes.set_title(shorten(row, 36), color=FAINT)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(4))
+            axis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.grid(axis="y")
+        axes.margins(x=0.01)
     return figure
 
 

@@ -46,7 +46,7 @@ def _work(stage: Stage, config: Config) -> None:
         Section(
             "Test images",
             f"The first ones, none of them picked. {numbered}.",
-            png=figures.chosen_grid([("", _pictures(config, measures))]),
+            png=_pictures({f"colorizer {number}": made for number, made in enumerate(measures, 1)}),
         ),
     ]
     for model, metrics in zip(models, runs, strict=True):
@@ -92,13 +92,18 @@ def _cell(values: dict[str, Any], name: str, scale: float) -> str:
     return f"{scale * values[name]:.2f}" if name in values else ""
 
 
-def _pictures(config: Config, measures: list[Stage]) -> list[tuple[str, np.ndarray]]:
-    colorizers = [Colorizer(made.inputs["colorizer"], torch.device("cpu")) for made in measures]
-    images = load(measures[0].inputs["images"].uri, "test").images[:SHOWN]
-    true = centre_crop(images, colorizers[0].size)
-    rows = [("lightness", recoloured(true, grey))]
-    rows += [(f"colorizer {number}", recoloured(true, colours)) for number, colours in enumerate(colorizers, 1)]
-    return [(name, _pixels(some)) for name, some in [*rows, ("true colours", true)]]
+def beside(measured: dict[str, Stage]) -> list[Section]:
+    """Test images in the colours of several colorizers, by name: a row each, from their measures' inputs."""
+    return [Section("Test images", "The first ones, none of them picked.", png=_pictures(measured))]
+
+
+def _pictures(measured: dict[str, Stage]) -> bytes:
+    colorizers = {name: Colorizer(made.inputs["colorizer"], torch.device("cpu")) for name, made in measured.items()}
+    images = load(next(iter(measured.values())).inputs["images"].uri, "test").images[:SHOWN]
+    true = centre_crop(images, next(iter(colorizers.values())).size)
+    rows = [("lightness", recoloured(true, grey)), ("true colours", true)]
+    rows += [(name, recoloured(true, colours)) for name, colours in colorizers.items()]
+    return figures.chosen_grid([("", [(name, _pixels(some)) for name, some in rows])])
 
 
 def _pixels(images: Tensor) -> np.ndarray:

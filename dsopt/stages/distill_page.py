@@ -35,6 +35,11 @@ def pictures(uri: str, title: str) -> Section:
     return Section(title, told, png=figures.chosen_grid([("", rows)]))
 
 
+def beside(evaluated: dict[str, Stage]) -> list[Section]:
+    """The sets that several evaluations are of, by name."""
+    return [pictures(made.inputs["table"].uri, name) for name, made in evaluated.items()]
+
+
 def _work(stage: Stage, config: Config, uris: list[str], head: list[str], lines: list[list[str]]) -> None:
     sections = [Section("Accuracy", NOTE, html=pages.table(head, lines))]
     sections += [pictures(uri, Table(uri).manifest["name"]) for uri in uris]

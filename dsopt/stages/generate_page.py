@@ -11,9 +11,10 @@ from dsopt.reporting.losses import loss_panels
 from dsopt.reporting.page import Section
 from dsopt.stages import generator, outputs
 from dsopt.stages.step import Step
-from dsopt.storage import Stage, Table, read_table, versions, write_bytes
+from dsopt.storage import Part, Stage, Table, read_table, versions, write_bytes
 
 SHOWN = 10  # images of each class on either side
+ROWS = 20  # of a figure
 HEAD = ["measure", "made images", "real images"]
 
 
@@ -40,6 +41,19 @@ def _work(stage: Stage, config: Config) -> None:
     )
     write_bytes(stage.path("report.html"), html.encode())
     outputs.commit(stage, metrics, seconds=outputs.spent(stage.inputs.values()))
+
+
+def beside(measured: dict[str, Stage]) -> list[Section]:
+    """What several generators made, by name, below real images: a row each, from their measures' inputs."""
+    real = next(iter(measured.values())).inputs["features"].inputs["images"]
+    rows = [("real", _first(Table(real.uri).parts("test")))]
+    rows += [(name, _first(Table(made.inputs["samples"].uri).parts())) for name, made in measured.items()]
+    grids = [figures.chosen_grid([("", rows[start : start + ROWS])]) for start in range(0, len(rows), ROWS)]
+    return [Section("Images made", "The first ones of each, none of them picked.", png=png) for png in grids]
+
+
+def _first(parts: list[Part]) -> np.ndarray:
+    return _pixels(decode(read_table(parts[0].uri).slice(0, 2 * SHOWN)).images)
 
 
 def lines(measures: Stage) -> list[list[str]]:

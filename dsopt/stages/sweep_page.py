@@ -9,9 +9,10 @@ from dsopt.progress import say
 from dsopt.reporting import figures
 from dsopt.reporting import lines as over_lines
 from dsopt.reporting import page as pages
+from dsopt.reporting.losses import sides_of_games
 from dsopt.reporting.page import Section
-from dsopt.reporting.tables import Measure, ResultRow, RunInfo, aligned, as_text, summarise
-from dsopt.stages import distill_page, outputs, report
+from dsopt.reporting.tables import Measure, ResultRow, RunInfo, aligned, as_text, by_row, summarise
+from dsopt.stages import colorize_page, distill_page, generate_page, outputs, report
 from dsopt.stages.kinds import Planned, kind
 from dsopt.stages.standings import Standing, Standings, name
 from dsopt.stages.sweep_rows import Over, infos, over
@@ -47,7 +48,7 @@ def write(stage: Stage, config: Config, trials: list[Planned], standings: Standi
         results.sort(key=lambda row: -what.measure.score(row.mean))
     if not stage.done():
         listed = [_listed(trial, standings) for trial in trials]
-        sections = [*_charts(metrics, runs, results, found), *_sets(done), _trials(trials, standings)]
+        sections = [*_charts(config, metrics, runs, results, found), *_pictures(config, runs, done), _trials(trials, standings)]
         device = next((Table(trial.own[0].stage.uri).manifest["device"] for trial in made), "")
         write_bytes(stage.path("report.html"), _page(config, standings, device, sections).encode())
         names = dict.fromkeys([what.measure.name, *(name for row in standings.runs.values() for name in row.outcome)])
@@ -117,7 +118,7 @@ def _crossed(found: Over) -> bool:
     return len(found.series) > 1 and len(over_lines.values_of(found.series)) > 1
 
 
-def _charts(metrics: pa.Table, runs: list[RunInfo], results: list[ResultRow], found: Over | None) -> list[Section]:
+def _charts(config: Config, metrics: pa.Table, runs: list[RunInfo], results: list[ResultRow], found: Over | None) -> list[Section]:
     if not results:
         return []
     measure, spread = results[0].measure, "Mean over seeds; whiskers are one standard deviation."
@@ -131,7 +132,10 @@ def _charts(metrics: pa.Table, runs: list[RunInfo], results: list[ResultRow], fo
         png = over_lines.lines(found.series, found.beside, found.x, measure)
         sections.append(Section(f"{title} over a setting", spread, png=png))
     sections.append(Section(title, spread, png=figures.accuracy_bars(results)))
-    if "loss" in metrics["name"].to_pylist():  # what is trained on distilled images leaves only what it reached
+    if config.sweep.of in ("generate", "colorize"):
+        told = "Each on its own scale, of its first seed. Dark: of the discriminator, or the only one; orange: of the generator."
+        sections.append(Section("Losses", told, png=sides_of_games(metrics, runs)))
+    elif "loss" in metrics["name"].to_pylist():  # what is trained on distilled images leaves only what it reached
         sections += [
             Section("Loss against steps", "Training loss.", png=figures.loss_curves(metrics, runs, "step")),
             Section("Loss against seconds", "The same, over training time.", png=figures.loss_curves(metrics, runs, "seconds")),
@@ -139,13 +143,14 @@ def _charts(metrics: pa.Table, runs: list[RunInfo], results: list[ResultRow], fo
     return sections
 
 
-def _sets(done: list[Planned]) -> list[Section]:
-    """The distilled images of the first seed of every setting."""
-    sets: dict[str, str] = {}
-    for trial in done:
-        if trial.row.subset and trial.row.subset.kind == "distill":
-            sets.setdefault(name(trial.trial).rpartition(" ")[0], trial.row.subset.uri)
-    return [distill_page.pictures(uri, title) for title, uri in sets.items()]
+_PICTURES = {"generate": generate_page.beside, "colorize": colorize_page.beside, "distill": distill_page.beside}
+
+
+def _pictures(config: Config, runs: list[RunInfo], done: list[Planned]) -> list[Section]:
+    """The images made, coloured or distilled by the first seed of every row."""
+    stages = {trial.run.stage.folder: trial.run.stage for trial in done}
+    show = _PICTURES.get(config.sweep.of)
+    return show({row: stages[group[0].run] for row, group in by_row(runs).items()}) if show and runs else []
 
 
 def _trials(trials: list[Planned], standings: Standings) -> Section:

@@ -11,7 +11,7 @@ from PIL import Image
 from dsopt.config import Config, load
 from dsopt.data.images import load as load_images
 from dsopt.errors import InputError
-from dsopt.stages import adversaries, colorize, colorize_page, colorizer, measure_colors
+from dsopt.stages import adversaries, colorize, colorize_page, colorizer, measure_colors, sweep
 from dsopt.stages.step import run
 from dsopt.stages.training import StageCheckpoint
 from dsopt.storage import Stage, Table, read_bytes
@@ -101,6 +101,14 @@ def test_every_family_of_the_study_trains(given: list[str], more: list[str]) -> 
     lightness = 2 * torch.rand(2, 1, 32, 64) - 1
     assert made(lightness).shape == (2, 2, 32, 64)
     assert weights(trained(replace(config, storage=config.storage + "-again"))) == weights(stage)  # the same from the same seed
+
+
+def test_a_sweep_shows_the_same_images_in_the_colours_of_every_row(given: list[str], tmp_path: Path) -> None:
+    rows = "sweep.rows={L1: [colorize.loss.name=none], GAN: []}"
+    sweep.sweep(load([*given, f"storage={tmp_path}", "sweep.of=colorize", rows, "sweep.seeds=2"]))
+    (html,) = tmp_path.glob("sweep/*/report.html")
+    text = html.read_text()
+    assert text.count("image/png") == 3 and "Losses" in text and "Test images" in text  # bars, losses, colours
 
 
 def test_an_interrupted_run_ends_as_an_undisturbed_one(given: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def test_rows_of_generators(storage: Path, capsys: pytest.CaptureFixture[str]) -
         assert row["images"] == 161 and row["training_seconds"] > 0
     html = next(file.parent.glob("report.html")).read_text()
     assert "One generator for every setting and seed" in html and "less is better" in html and html.count("image/png") == 4
+    assert "Losses" in html and "Images made" in html
     metrics = Table(str(file.parent)).read()
     assert {"loss", "fcd"} <= set(metrics["name"].to_pylist()) and len(set(metrics["run"].to_pylist())) == 8
 

@@ -1,0 +1,44 @@
+"""Figures of losses: panels that no run's scale can flatten."""
+
+import pyarrow as pa
+import pytest
+
+from dsopt.reporting.losses import loss_panels, sides_of_games
+from dsopt.reporting.tables import RunInfo
+from dsopt.storage import METRICS
+
+
+def metrics(**runs: list[tuple[str, int, float]]) -> pa.Table:
+    rows = [(run, 0, step, 0.1 * step, "train", name, value) for run, found in runs.items() for name, step, value in found]
+    return pa.Table.from_pylist([dict(zip(METRICS.names, row, strict=True)) for row in rows], schema=METRICS)
+
+
+def info(run: str, row: str) -> RunInfo:
+    return RunInfo(run, row, row, 0.0, 0, 10, 0.0)
+
+
+def height(png: bytes) -> int:
+    return int.from_bytes(png[20:24], "big")
+
+
+def game(values: list[float]) -> list[tuple[str, int, float]]:
+    return [(name, 20 * i, value) for i, value in enumerate(values) for name in ("loss", "generator_loss")]
+
+
+def test_a_panel_a_number() -> None:
+    one, two = metrics(a=[("loss", 1, 1.0), ("loss", 2, 0.5)]), metrics(a=game([1.0, 0.5]))
+    assert height(loss_panels(one)) < height(loss_panels(two))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 11])
+def test_a_panel_a_row_three_across(rows: int) -> None:
+    """Also of one record, of values that are not finite, and of runs that left no losses."""
+    found = [game([1.0]), game([1e6, -1e6]), game([1.0, float("nan"), float("inf")]), []]
+    runs = {f"run{i}": found[i % 4] for i in range(rows)}
+    png = sides_of_games(metrics(**runs), [info(run, f"a long name of a row, $x$ {run}") for run in runs])
+    assert png.startswith(b"\x89PNG") and height(png) == 2 * (130 * -(-rows // 3) + 50)
+
+
+def test_seeds_of_a_row_share_its_panel() -> None:
+    both = metrics(a=game([1.0, 2.0]), b=game([3.0, 4.0]))
+    assert sides_of_games(both, [info("a", "one"), info("b", "one")]) == sides_of_games(both, [info("a", "one")])
