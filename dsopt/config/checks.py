@@ -138,6 +138,7 @@ def _check_values(config: Config) -> None:
         (config.select.pca is None or config.select.pca >= 1, "select.pca", "at least 1 component"),
         (config.select.shard_rows >= 1, "select.shard_rows", "at least 1"),
         (config.select.views >= 1, "select.views", "at least 1"),
+        (0 < config.select.soft_share <= 1, "select.soft_share", "in (0, 1]"),
         (config.embed.size >= 1, "embed.size", "at least 1 pixel"),
         (config.embed.source != "network" or config.embed.weights, "embed.weights", "given with embed.source=network"),
         (config.embed.source != "table" or config.embed.table, "embed.table", "given with embed.source=table"),

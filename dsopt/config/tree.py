@@ -83,6 +83,7 @@ class SelectConfig(Choice):
     shard_rows: int = _key(1_000_000, "embeddings seen at once; if there are more, every shard chooses first")
     soft_labels: Literal["none", "proxy", "teacher"] = _key("none", "whose probabilities are kept with the chosen images")
     views: int = _key(8, "augmented views of an image that a soft label is averaged over")
+    soft_share: float = _key(1.0, "how much of a soft label are these probabilities; the rest is the given label")
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+import torch.nn.functional as F
 
 from dsopt.config import Config, SelectConfig, plain
 from dsopt.data.images import decode
@@ -39,12 +40,12 @@ def subset(config: Config, select: SelectConfig, seed: int) -> tuple[Stage, list
     if traits.scores:
         inputs["scores"], more = proxy.judge(config, "proxy")
         steps += more
-    made_of = {key: value for key, value in plain(select).items() if key not in ("soft_labels", "views")}
+    made_of = {key: value for key, value in plain(select).items() if key not in ("soft_labels", "views", "soft_share")}
     made_of |= {"seed": seed if traits.seeded else None}
     if select.soft_labels != "none":
         inputs["judge"], more = proxy.judge(config, select.soft_labels)
         steps += more
-        made_of |= {"views": select.views}
+        made_of |= {"views": select.views} | ({"soft_share": select.soft_share} if select.soft_share < 1 else {})
     stage = Stage(config.storage, "select", f"{config.data.name}-{select.name}", made_of, inputs)
     return stage, [*steps, Step(stage, _work, (select, seed))]
 
@@ -95,7 +96,7 @@ def _work(stage: Stage, config: Config, select: SelectConfig, seed: int) -> None
     choosing = time.monotonic() - started
     parts = images.parts("train")
     keep, write = partial(_filter, parts=parts, chosen=chosen), partial(_write, stage=stage)
-    soften = partial(_softener, stage=stage, config=config, views=select.views) if "judge" in stage.inputs else None
+    soften = partial(_softener, stage=stage, config=config, select=select) if "judge" in stage.inputs else None
 
     def entries(indices: list[int]) -> Iterator[dict[str, Any]]:
         return stream(indices, config.cluster, keep, soften, write)
@@ -123,7 +124,9 @@ def _filter(index: int, parts: list[Part], chosen: pa.Table) -> tuple[int, pa.Ta
     return index, pa.table([*images.columns, *(reasons[name] for name in ("rank", "score", "reason"))], schema=SUBSET)
 
 
-def _softener(worker: Worker, stage: Stage, config: Config, views: int) -> Callable[[tuple[int, pa.Table]], tuple[int, pa.Table]]:
+def _softener(
+    worker: Worker, stage: Stage, config: Config, select: SelectConfig
+) -> Callable[[tuple[int, pa.Table]], tuple[int, pa.Table]]:
     """The judge on a worker's device: adds the column `soft_label`."""
     judge = proxy.Judge(stage.inputs["judge"], config, worker.device)
 
@@ -131,10 +134,10 @@ def _softener(worker: Worker, stage: Stage, config: Config, views: int) -> Calla
         index, table = item
         if not len(table):
             return item
-        images = decode(table.select(["id", "image", "label"])).images
-        batches = images.split(SOFTEN_BATCH)
-        found = [judge.soft_labels(batch, views, derive(config.seed, "soft", index, i)) for i, batch in enumerate(batches)]
-        labels = torch.cat(found)
+        images = decode(table.select(["id", "image", "label"]))
+        batches = enumerate(images.images.split(SOFTEN_BATCH))
+        found = torch.cat([judge.soft_labels(batch, select.views, derive(config.seed, "soft", index, i)) for i, batch in batches])
+        labels = F.one_hot(images.labels, found.shape[1]).to(found).lerp(found, select.soft_share)
         column = pa.FixedSizeListArray.from_arrays(pa.array(labels.flatten().numpy()), labels.shape[1])
         return index, table.append_column("soft_label", column)
 

@@ -105,6 +105,16 @@ def test_soft_labels_are_a_column_that_training_and_users_understand(storage: st
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
+def test_a_soft_label_may_keep_a_part_of_the_given_one(storage: str) -> None:
+    chosen = ("select.name=random_balanced", "select.budget=60", "select.soft_labels=teacher", "select.views=3")
+    whole, half = subset(storage, *chosen), subset(storage, *chosen, "select.soft_share=0.25")
+    assert whole.hash != half.hash and subset(storage, *chosen, "select.soft_share=1").hash == whole.hash
+    found = [Table(stage.uri).read()["soft_label"].combine_chunks().flatten().to_numpy().reshape(-1, 10) for stage in (whole, half)]
+    given = np.eye(10)[Table(half.uri).read()["label"].to_numpy()]
+    assert np.allclose(found[1], 0.25 * found[0] + 0.75 * given, atol=1e-6)
+
+
 def test_soft_labels_tell_hugging_face_what_they_are() -> None:
     schema = pa.schema([("id", pa.int64()), ("soft_label", pa.list_(pa.float32(), 3))])
     datasets = pytest.importorskip("datasets")
