@@ -70,7 +70,7 @@ class EmbedConfig:
     weights: str | None = _key(None, "its weights: the path or s3:// URI of a state dictionary saved by torch")
     size: int = _key(224, "pixels a side that it takes; images are enlarged to that")
     table: str | None = _key(None, "Parquet with `id` and `embedding`, for source=table: a file, a folder or a glob")
-    batch_size: int = _key(128, "images a forward pass; what stays in a CPU's cache is sooner done")
+    batch_size: int = _key(256, "images at once on a device; on a CPU its threads share them out")
     precision: Literal["auto", "bf16", "fp32"] = _key("fp32", "fp32 gives the same values on any number of workers")
 
 

@@ -81,8 +81,8 @@ def _encoder(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[in
     def encode(item: tuple[int, Any]) -> Embedded:
         index, images = item
         # Batches never cross parts: an embedding does not depend on how the parts are dealt out.
-        found = worker.map(forward, images.images.split(config.embed.batch_size))
-        return index, images.ids.numpy(), images.labels.numpy(), torch.cat(found).numpy()
+        found = worker.map(forward, images.images, config.embed.batch_size)
+        return index, images.ids.numpy(), images.labels.numpy(), found.numpy()
 
     return encode
 

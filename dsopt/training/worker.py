@@ -3,7 +3,7 @@
 import ctypes
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,16 +33,17 @@ class Worker:
         """Whether this worker is the one that reports and writes."""
         return self.rank == 0
 
-    def map(self, step: Callable[[Tensor], Tensor], batches: Sequence[Tensor]) -> list[Tensor]:
-        """`step` of every batch, in order; on a CPU as many batches at once as there are threads, each on one.
+    def map(self, step: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> Tensor:
+        """`step` of all images, `batch_size` of them at once; on a CPU as many smaller batches as there are threads, each on one.
 
         Threads that share a batch wait for each other after every layer, and whenever another process has one of their cores.
         """
-        threads = torch.get_num_threads()
-        if self.device.type != "cpu" or threads == 1:
-            return [step(batch) for batch in batches]
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        batches = images.split(max(1, batch_size // threads))
+        if threads == 1:
+            return torch.cat([step(batch) for batch in batches])
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            done = list(pool.map(step, batches))
+            done = torch.cat(list(pool.map(step, batches)))
         torch.set_num_threads(threads)  # for threads that start later; this one's number has not changed
         return done
 

@@ -42,7 +42,7 @@ def make_images(path: Path, count: int) -> None:
     pq.write_table(pa.table({"image": files[:100], "label": np.arange(100) % 10}), path / "test.parquet")
 
 
-def settings(folder: Path, count: int, workers: int, embed_batch: int = 128) -> configuration.Config:
+def settings(folder: Path, count: int, workers: int, embed_batch: int = 256) -> configuration.Config:
     arguments = ["data.name=parquet", f"data.root={folder}/data", f"data.limit={count}", f"storage={folder}/runs"]
     arguments += [f"cluster.workers={workers}", "autoencoder.steps=1", "cluster.cpus_per_worker=2"]
     return configuration.load([*arguments, f"embed.batch_size={embed_batch}"])
@@ -54,7 +54,7 @@ def prepare(folder: Path, count: int) -> None:
 
 def through_ray(folder: Path, count: int, attempt: int) -> None:
     """Run the embed stage with a batch size that no earlier attempt had, so that there is work to do."""
-    config = settings(folder, count, 1, 128 + attempt)
+    config = settings(folder, count, 1, 256 + 2 * attempt)
     run(embed.embeddings(config)[1][-1:], config)
 
 

@@ -40,7 +40,7 @@ def test_this_process():
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_batches_side_by_side_come_back_in_order_from_one_thread_each(threads):
+def test_images_come_back_in_order_from_one_thread_a_batch(threads):
     before = torch.get_num_threads()
     worker = this_process(gpu=False, threads=threads)
     seen = []
@@ -50,8 +50,8 @@ def test_batches_side_by_side_come_back_in_order_from_one_thread_each(threads):
         return 2 * batch
 
     try:
-        batches = torch.arange(21).split(2)
-        assert torch.cat(worker.map(step, batches)).tolist() == list(range(0, 42, 2))
-        assert seen == len(batches) * [1] and torch.get_num_threads() == threads
+        assert worker.map(step, torch.arange(21), 6).tolist() == list(range(0, 42, 2))
+        assert worker.map(step, torch.arange(3), 1).tolist() == [0, 2, 4]  # fewer at once than threads
+        assert seen == ({1: 4, 3: 11}[threads] + 3) * [1] and torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
