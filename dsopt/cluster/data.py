@@ -9,15 +9,17 @@ import functools
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dsopt.cluster import session
 from dsopt.config import ClusterConfig
 from dsopt.errors import InputError, JobError
-from dsopt.training.worker import Worker, this_process
+
+if TYPE_CHECKING:  # a process that only reads starts in half of the time without torch
+    from dsopt.training.worker import Worker
 
 Step = Callable[[Any], Any]
-DeviceStep = Callable[[Worker], Step]  # built once in every process that has a device
+DeviceStep = Callable[["Worker"], Step]  # built once in every process that has a device
 
 
 def stream(
@@ -44,12 +46,18 @@ def stream(
 
 
 def _here(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: DeviceStep | None, write: Step | None):
-    compute = on_device(this_process(config.gpu, config.cpus_per_worker)) if on_device else None
+    compute = on_device(_worker(config.gpu, config.cpus_per_worker)) if on_device else None
     for item in items:
         value = read(item)
         for step in filter(None, (compute, write)):
             value = step(value)
         yield value
+
+
+def _worker(gpu: bool | None, threads: int | None) -> "Worker":
+    from dsopt.training.worker import this_process
+
+    return this_process(gpu, threads)
 
 
 def _ray(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: DeviceStep | None, write: Step | None):
@@ -123,5 +131,5 @@ class _PackedOnDevice(_Packed):
     """The step on a device, between others that the same process does."""
 
     def __init__(self, make: DeviceStep, threads: int, before: Step | None = None, after: Step | None = None) -> None:
-        steps = [step for step in (before, make(this_process(None, threads)), after) if step]
+        steps = [step for step in (before, make(_worker(None, threads)), after) if step]
         super().__init__(lambda value: functools.reduce(lambda made, step: step(made), steps, value))

@@ -1,7 +1,7 @@
 """The one configuration. A preset, a sweep trial and a command line are the same thing: a list of overrides."""
 
 from dsopt.config.help import describe
-from dsopt.config.overrides import as_yaml, load, plain, variant, variants
+from dsopt.config.overrides import as_yaml, load, plain, variant
 from dsopt.config.tree import (
     AdversarialConfig,
     ChildConfig,
@@ -33,5 +33,4 @@ __all__ = [
     "load",
     "plain",
     "variant",
-    "variants",
 ]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dsopt.config import Config, plain, variant, variants
+from dsopt.config import Config, plain, variant
 from dsopt.errors import InputError
 from dsopt.stages.kinds import Planned, Trial, kind
 
@@ -18,8 +18,7 @@ _FIXED = ("sweep", "compare", "cluster", "storage", "seed")
 
 def plans(config: Config, trials: Sequence[Trial]) -> list[Planned]:
     """What every trial takes. Raises InputError if any override is wrong."""
-    vary = variants(config)
-    own = {overrides: vary(overrides) for overrides in dict.fromkeys(trial.all for trial in trials)}
+    own = {overrides: variant(config, overrides) for overrides in dict.fromkeys(trial.all for trial in trials)}
     return [kind(config).plan(own[trial.all], trial) for trial in trials]
 
 
