@@ -13,7 +13,6 @@ from types import ModuleType
 
 import boto3
 import pytest
-from running import SMALL, here, write_pictures
 from s3_server import S3Server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -119,12 +118,16 @@ def cifar10_root() -> str:
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A small data set in nine Parquet files, so that tables have several parts."""
+    from running import write_pictures
+
     return write_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="session")
 def undisturbed(pictures: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """What the main job on `pictures` stores, without Ray and with nothing in its way."""
+    from running import SMALL, here  # not above: between several processes the one that hands out the tests needs no torch
+
     storage = str(tmp_path_factory.mktemp("undisturbed"))
     here("data.name=parquet", f"data.root={pictures}", f"storage={storage}", "cluster.workers=0", *SMALL)
     return storage

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dsopt.distillation.contract import Problem
+from dsopt.learners.descent import minimise
 from dsopt.seeds import derive
 
 
@@ -45,9 +46,7 @@ class Pool:
             self.optimizers[index] = self.optimizer(list(self.networks[index].parameters()))
             self.born += 1
             return
-        self.optimizers[index].zero_grad(set_to_none=True)
-        loss(self.networks[index]).backward()
-        self.optimizers[index].step()
+        minimise(loss(self.networks[index]), self.optimizers[index])
         self.ages[index] += 1
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dsopt.distillation.contract import Problem, Synthetic
 from dsopt.errors import InputError
+from dsopt.learners.descent import step
 from dsopt.learners.parts import average_gradients
 from dsopt.registry import SELECTORS
 from dsopt.seeds import derive
@@ -52,5 +53,5 @@ def descend(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor], world
     means = average_gradients(gradients, world)
     for parameter, gradient in zip(parameters, means, strict=True):
         parameter.grad = gradient
-    optimizer.step()
+    step(optimizer)
     return means

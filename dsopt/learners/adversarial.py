@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dsopt.augment import Draw, draws
 from dsopt.data.batches import Batch
 from dsopt.learners.average import Average
+from dsopt.learners.descent import step
 from dsopt.learners.parts import Precision, alike, autocast, average_gradients, compute_dtype, pack, place, unpack
 from dsopt.losses.adversarial import Adversarial, Judgement
 from dsopt.losses.terms import Context, Term
@@ -178,7 +179,7 @@ class AdversarialLearner:
             gradients = [p.grad for p in trained if p.grad is not None]
             for parameter, mean in zip(trained, average_gradients(gradients, self.world), strict=True):
                 parameter.grad = mean
-        self.optimizers[name].step()
+        step(self.optimizers[name])
 
     @torch.no_grad()
     def make(self, noise: Tensor | None, condition: Any) -> Tensor:

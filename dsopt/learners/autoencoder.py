@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
+from dsopt.learners.descent import minimise
 from dsopt.learners.parts import Precision, autocast, bare, compute_dtype, pack, place, unpack
 from dsopt.losses.reconstruction import Reconstruction
 
@@ -48,7 +49,7 @@ class AutoencoderLearner:
         metrics = self._update_critic(output.detach(), batch) if "critic" in self.networks else {}
         critic = bare(self.networks["critic"]).requires_grad_(False) if "critic" in self.networks else None
         loss = self.loss.autoencoder(output, batch.images, critic)
-        self._step("autoencoder", loss)
+        minimise(loss, self.optimizers["autoencoder"])
         return {"loss": loss.detach(), **metrics}
 
     def _update_critic(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -56,13 +57,8 @@ class AutoencoderLearner:
         critic = self.networks["critic"].requires_grad_(True)
         u = torch.rand(len(output), generator=torch.Generator().manual_seed(batch.seed)).to(self.device)
         loss = self.loss.critic(output, batch.images, critic, u)
-        self._step("critic", loss)
+        minimise(loss, self.optimizers["critic"])
         return {"critic_loss": loss.detach()}
-
-    def _step(self, name: str, loss: Tensor) -> None:
-        self.optimizers[name].zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizers[name].step()
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:

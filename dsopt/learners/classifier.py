@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
 from dsopt.learners.average import Average
+from dsopt.learners.descent import minimise
 from dsopt.learners.parts import Precision, autocast, bare, compute_dtype, pack, place, unpack
 
 
@@ -53,13 +54,10 @@ class Classifier:
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step on the batch; {"loss": cross-entropy before it}."""
-        optimizer = self.optimizers["classifier"]
         with autocast(self.dtype, self.device):
             logits = self.networks["classifier"](batch.images)
         loss = mean_cross_entropy(logits.float(), batch)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        minimise(loss, self.optimizers["classifier"])
         self.average.follow()
         if batch.observe:
             batch.observe(logits.detach())

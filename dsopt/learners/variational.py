@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
 from dsopt.learners.average import Average
+from dsopt.learners.descent import minimise
 from dsopt.learners.parts import Precision, autocast, bare, compute_dtype, pack, place, unpack
 from dsopt.seeds import derive
 
@@ -58,9 +59,7 @@ class VariationalLearner:
             made, mean, deviation = self.autoencoder(images, condition, lambda mean: self._noise(batch.seed, mean))
         reconstruction, apart = self.likelihood(made.float(), images), divergence(mean, deviation)
         loss = reconstruction + self.beta * apart
-        self.optimizers["autoencoder"].zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizers["autoencoder"].step()
+        minimise(loss, self.optimizers["autoencoder"])
         self.average.follow()
         return {"loss": loss.detach(), "reconstruction": reconstruction.detach(), "divergence": apart.detach()}
 

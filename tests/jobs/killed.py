@@ -18,8 +18,6 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 sys.path[0] = str(REPOSITORY)
 
-import torch._dynamo  # noqa: E402, F401  # what an optimiser's first step imports, 3 s
-
 from dsopt import storage  # noqa: E402
 from dsopt.job import main  # noqa: E402
 from dsopt.stages import optimize  # noqa: E402

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from dsopt.learners.descent import minimise
+
 Controller = Literal["reinforce", "uniform"]
 
 HIDDEN, RANGE = 64, 0.1  # of the LSTM, and of its first weights
@@ -73,9 +75,7 @@ class Reinforce:
         rewards = accuracies + ENTROPY * named.entropy.detach()
         mean = float(rewards.mean())
         self.baseline = mean if self.baseline is None else MEMORY * self.baseline + (1 - MEMORY) * mean
-        self.adam.zero_grad(set_to_none=True)
-        (-(rewards - self.baseline) * named.log_probability).mean().backward()
-        self.adam.step()
+        minimise((-(rewards - self.baseline) * named.log_probability).mean(), self.adam)
 
     def state_dict(self) -> dict[str, Any]:
         return {"policy": self.policy.state_dict(), "adam": self.adam.state_dict(), "baseline": self.baseline}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
 from dsopt.learners.classifier import mean_cross_entropy
+from dsopt.learners.descent import step
 from dsopt.learners.parts import place
 from dsopt.search.enas.controller import Reinforce, Uniform
 from dsopt.search.spaces.contract import Genotype, Space
@@ -68,7 +69,7 @@ class SharedWeights:
         optimizer.zero_grad(set_to_none=True)  # what the child does not use gets no step, not even of momentum
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
-        optimizer.step()
+        step(optimizer)
         return loss.detach()
 
     def _controller(self, batch: Batch) -> Tensor:
