@@ -8,13 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, UInt8
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from dsopt.errors import JobError
 from dsopt.reporting.pictures import embedding_picture, enlarge, strip
-from dsopt.reporting.style import FAINT, INK, colours, picture, shorten
+from dsopt.reporting.style import FAINT, INK, Axes, Figure, blank, colours, picture, shorten
 from dsopt.reporting.tables import ResultRow, RunInfo, Spread, by_row, column
 
 MOST_CLASSES = 20  # more rows than this cannot be read at a glance
@@ -98,7 +95,7 @@ def chosen_grid(groups: list[tuple[str, list[tuple[str, UInt8[np.ndarray, "_ _ _
 
 
 def _canvas(width: float, height: float) -> Figure:
-    return Figure(figsize=((math.ceil(max(width, 160)) + 8) / 100, (math.ceil(height) + 8) / 100))
+    return blank(math.ceil(max(width, 160)) + 8, math.ceil(height) + 8, layout=None)
 
 
 def _place(figure: Figure, pixels: UInt8[np.ndarray, "h w 3"], left: float, top: float) -> None:
@@ -135,7 +132,7 @@ def class_histogram(counts: dict[str, list[int]], classes: list[str]) -> Figure:
     labels = [shorten(classes[i], 16) for i in shown]
     crowded = sum(len(label) + 2 for label in labels) * 6 > WIDTH - 60
 
-    figure = Figure(figsize=(WIDTH / 100, 3.3 if crowded else 3.0), layout="constrained")
+    figure = blank(WIDTH, 330 if crowded else 300)
     axes = figure.subplots()
     width = 0.8 / max(1, len(counts))
     colour = colours(counts)
@@ -148,6 +145,8 @@ def class_histogram(counts: dict[str, list[int]], classes: list[str]) -> Figure:
         np.arange(len(shown)), labels, **({"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {})
     )
     axes.tick_params(axis="x", length=0)
+    from matplotlib.ticker import MaxNLocator
+
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylabel("images")
@@ -168,7 +167,7 @@ def accuracy_bars(rows: list[ResultRow]) -> Figure:
     groups: dict[float, list[ResultRow]] = defaultdict(list)
     for row in rows:
         groups[row.split].append(row)
-    figure = Figure(figsize=(WIDTH / 100, 0.4 + sum(0.36 + 0.24 * len(group) for group in groups.values())), layout="constrained")
+    figure = blank(WIDTH, 40 + sum(36 + 24 * len(group) for group in groups.values()))
     heights = [len(group) for group in groups.values()]
     grid = figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     colour = colours(row.method for row in rows)
@@ -221,8 +220,8 @@ def loss_curves(metrics: pa.Table, runs: list[RunInfo], x: Literal["step", "seco
     """
     losses = metrics.filter((pc.field("split") == "train") & (pc.field("name") == "loss")).sort_by("step")
     rows = by_row(runs)
-    height = max(3.6, 0.6 + 0.17 * len(rows))  # so that the names of the lines have room
-    figure = Figure(figsize=(WIDTH / 100, height), layout="constrained")
+    height = max(360, 60 + 17 * len(rows))  # so that the names of the lines have room
+    figure = blank(WIDTH, height)
     axes = figure.subplots()
     colour, dashes = colours(run.method for run in runs), _dashes(runs)
     ends: list[tuple[str, str, float, float]] = []
@@ -250,6 +249,8 @@ def loss_curves(metrics: pa.Table, runs: list[RunInfo], x: Literal["step", "seco
         axes.set_title(shorten(f"never a finite loss: {', '.join(lost)}", 100), color=FAINT)
     if span and min(span) > 0 and max(span) > 10 * min(span):
         axes.set_yscale("log")
+        from matplotlib.ticker import LogLocator, NullLocator
+
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("step" if x == "step" else "seconds of training")
@@ -258,7 +259,7 @@ def loss_curves(metrics: pa.Table, runs: list[RunInfo], x: Literal["step", "seco
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.grid(axis="y")
     axes.margins(x=0.01)
-    _label_ends(axes, ends, apart=0.165 / (height - 0.5))
+    _label_ends(axes, ends, apart=16.5 / (height - 50))
     return figure
 
 

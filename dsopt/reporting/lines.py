@@ -3,9 +3,8 @@
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from dsopt.reporting.style import FAINT, colours, picture, shorten
+from dsopt.reporting.style import FAINT, Figure, blank, colours, picture, shorten
 from dsopt.reporting.tables import ACCURACY, Measure, Spread, column
 
 WIDTH = 760  # in CSS pixels
@@ -25,7 +24,7 @@ def lines(series: Series, references: dict[str, float], x: str, measure: Measure
         references: rows that have no place on the axis, as dashed lines: full data and the like.
     """
     scale, places = 100 if measure.percent else 1, _places(values_of(series))
-    figure = Figure(figsize=(WIDTH / 100, 3.4 + 0.1 * len(series)), layout="constrained")
+    figure = blank(WIDTH, 340 + 10 * len(series))
     axes = figure.subplots()
     colour = colours([*series, *references])
     for i, (name, points) in enumerate(series.items()):

@@ -3,10 +3,8 @@
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from dsopt.reporting.style import FAINT, INK, picture, shorten
+from dsopt.reporting.style import FAINT, INK, Figure, blank, picture, shorten
 from dsopt.reporting.tables import RunInfo, by_row
 
 WIDTH, HEIGHT = 760, 130  # in CSS pixels, of a panel
@@ -23,7 +21,7 @@ def loss_panels(metrics: pa.Table) -> Figure:
     """
     trained = metrics.filter(pc.field("split") == "train").sort_by("step")
     names = trained["name"].unique().to_pylist()
-    figure = Figure(figsize=(WIDTH / 100, (HEIGHT * len(names) + MARGIN) / 100), layout="constrained")
+    figure = blank(WIDTH, HEIGHT * len(names) + MARGIN)
     panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for axes, name in zip(panels, names, strict=True):
         rows = trained.filter(pc.field("name") == name)
@@ -45,9 +43,11 @@ def sides_of_games(metrics: pa.Table, runs: list[RunInfo]) -> Figure:
 
     Dark is the loss of the discriminator, or the only one there is; orange that of the generator.
     """
+    from matplotlib.ticker import MaxNLocator
+
     rows = by_row(runs)
     down = -(-len(rows) // ACROSS)
-    figure = Figure(figsize=(WIDTH / 100, (HEIGHT * down + MARGIN) / 100), layout="constrained")
+    figure = blank(WIDTH, HEIGHT * down + MARGIN)
     panels = figure.subplots(down, ACROSS, squeeze=False).flatten()
     for axes in panels[len(rows) :]:
         axes.set_axis_off()

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
-from dsopt.reporting.style import FAINT, INK, colours, picture, shorten
+from dsopt.reporting.style import FAINT, INK, Figure, blank, colours, picture, shorten
 
 WIDTH = 760  # in CSS pixels
 ABREAST = 3  # panels in a row
@@ -20,7 +19,7 @@ def proxy_against_truth(panels: Mapping[str, tuple[Float[np.ndarray, " n"], floa
     What is below 1 is taken for an accuracy and shown in per cent, anything else on a logarithmic axis.
     """
     down = max(1, math.ceil(len(panels) / ABREAST))
-    figure = Figure(figsize=(WIDTH / 100, 2.5 * down + 0.1), layout="constrained")
+    figure = blank(WIDTH, 250 * down + 10)
     grid = figure.subplots(down, ABREAST, squeeze=False).flat
     for axes in list(grid)[len(panels) :]:
         axes.set_axis_off()
@@ -41,7 +40,7 @@ def proxy_against_truth(panels: Mapping[str, tuple[Float[np.ndarray, " n"], floa
 def progress(accuracies: Sequence[float | None]) -> Figure:
     """The accuracy of every child in the order of the search, those that failed left out, and the best so far."""
     values = np.array([math.nan if value is None else 100 * value for value in accuracies])
-    figure = Figure(figsize=(WIDTH / 100, 3.0), layout="constrained")
+    figure = blank(WIDTH, 300)
     axes = figure.subplots()
     colour = colours(["full", "top_activation"])
     numbers = np.arange(1, len(values) + 1)
@@ -61,7 +60,7 @@ def rewards(found: Sequence[Sequence[float]]) -> Figure:
     steps, values = (np.array(column, dtype=float) for column in zip(*found, strict=True))
     window = np.ones(max(1, len(values) // 10))
     smooth = np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
-    figure = Figure(figsize=(WIDTH / 100, 2.6), layout="constrained")
+    figure = blank(WIDTH, 260)
     axes = figure.subplots()
     axes.scatter(steps, 100 * values, s=6, color=FAINT, linewidth=0)
     axes.plot(steps, 100 * smooth, color="#0072b2", linewidth=1.5)
@@ -75,7 +74,7 @@ def rewards(found: Sequence[Sequence[float]]) -> Figure:
 def cell(edges: Sequence[tuple[int, int]], operations: Sequence[str]) -> Figure:
     """A cell as a graph: nodes in a row, an arc for every edge (to, from) but those without a connection, which are dotted."""
     nodes = 1 + max(to for to, _ in edges)
-    figure = Figure(figsize=(WIDTH / 100, 3.4), layout="constrained")
+    figure = blank(WIDTH, 340)
     axes = figure.subplots()
     colour = colours(operations)
     for (to, source), name in zip(edges, operations, strict=True):
