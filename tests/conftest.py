@@ -30,6 +30,7 @@ os.environ.update(
     RAY_BACKEND_LOG_LEVEL="fatal",
     RAY_worker_niceness="0",  # by default workers give way to all else, and with a second process of tests they starve
     RAY_DATA_DISABLE_PROGRESS_BARS="1",
+    REPORTER_UPDATE_INTERVAL_MS="60000",  # how often Ray looks at all of its processes
     TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S="5",
 )
 os.environ.pop("RAY_ADDRESS", None)  # tests never join a cluster that happens to run here
@@ -93,7 +94,7 @@ def ray_local() -> Iterator[ModuleType]:
     path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])  # functions of test files go by reference
     ray.init(
         address="local",
-        num_cpus=4,
+        num_cpus=2,
         include_dashboard=False,
         object_store_memory=400 * 2**20,
         log_to_driver=False,

@@ -68,7 +68,7 @@ def end(node: psutil.Popen) -> None:
 @pytest.mark.slow
 def test_lost_node(cluster: Cluster, tmp_path: Path) -> None:
     """One of the two nodes that train is killed: a third takes over, from the checkpoint, to the same number of steps."""
-    arguments = [f"storage={tmp_path}", "cluster.workers=2", *SMALL, "train.split=0", "train.steps=400"]
+    arguments = [f"storage={tmp_path}", "cluster.workers=2", *SMALL, "train.split=0", "train.steps=200"]
     job = start("train", *arguments, RAY_ADDRESS=cluster.address)
     until(lambda: list(tmp_path.glob("train/*/checkpoint.pt")) or job.poll() is not None)
     lost = next(node for node in cluster.nodes[1:] if processes("RayTrainWorker", node.pid))
@@ -78,7 +78,7 @@ def test_lost_node(cluster: Cluster, tmp_path: Path) -> None:
     assert "of an interrupted run" in output
     (stage,) = tmp_path.glob("train/*")
     manifest = Table(str(stage)).manifest
-    assert manifest["steps"] == 400 and manifest["device"].startswith("2 x")
+    assert manifest["steps"] == 200 and manifest["device"].startswith("2 x")
 
 
 @pytest.mark.ray
