@@ -3,7 +3,7 @@
 import pytest
 
 from dsopt.registry import SCHEDULES
-from dsopt.training.schedules import cosine, linear
+from dsopt.training.schedules import cosine, linear, one_cycle
 
 
 @pytest.mark.parametrize("name", SCHEDULES.names())
@@ -24,3 +24,9 @@ def test_linear_stays_then_falls_straight() -> None:
     assert linear(0.0) == 1.0 and linear(0.75) == pytest.approx(0.25) and linear(1.0) == 0.0
     assert linear(0.49, after=0.5) == 1.0 and linear(0.75, after=0.5) == pytest.approx(0.5)
     assert linear(1.0, floor=0.1) == pytest.approx(0.1) and linear(1.0, after=1.0) == 0.0
+
+
+def test_one_cycle_goes_as_the_thesis_says() -> None:
+    rates = [0.01 * one_cycle(i / 1000) for i in range(1001)]
+    assert rates[0] == pytest.approx(0.0004) and max(rates) == rates[300] == 0.01 and rates[-1] == pytest.approx(0.000001)
+    assert rates[:301] == sorted(rates[:301]) and rates[300:] == sorted(rates[300:], reverse=True)
