@@ -87,7 +87,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def ray_local() -> Iterator[ModuleType]:
-    """A Ray cluster of this session alone, with 4 logical CPUs."""
+    """A Ray cluster of this session alone, with 2 logical CPUs."""
     import ray
 
     folder = tempfile.mkdtemp(prefix="ray_")  # short: the paths of its sockets are limited to 107 bytes
