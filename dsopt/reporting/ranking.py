@@ -20,8 +20,8 @@ def proxy_against_truth(panels: Mapping[str, tuple[Float[np.ndarray, " n"], floa
     """
     down = max(1, math.ceil(len(panels) / ABREAST))
     figure = blank(WIDTH, 250 * down + 10)
-    grid = figure.subplots(down, ABREAST, squeeze=False).flat
-    for axes in list(grid)[len(panels) :]:
+    grid = figure.subplots(down, ABREAST, squeeze=False).flatten()
+    for axes in grid[len(panels) :]:
         axes.set_axis_off()
     for axes, (title, (given, rho)) in zip(grid, panels.items(), strict=False):
         share = given.max() <= 1
