@@ -18,6 +18,8 @@ def proxy_against_truth(panels: Mapping[str, tuple[Float[np.ndarray, " n"], floa
 
     What is below 1 is taken for an accuracy and shown in per cent, anything else on a logarithmic axis.
     """
+    from matplotlib.ticker import EngFormatter, NullFormatter
+
     down = max(1, math.ceil(len(panels) / ABREAST))
     figure = blank(WIDTH, 250 * down + 10)
     grid = figure.subplots(down, ABREAST, squeeze=False).flatten()
@@ -28,6 +30,8 @@ def proxy_against_truth(panels: Mapping[str, tuple[Float[np.ndarray, " n"], floa
         axes.scatter(100 * given if share else given, 100 * truth, s=11, color="#0072b2", alpha=0.65, linewidth=0)
         if not share:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 10k: powers of ten would be mathematics, which is not parsed
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_title(f"{shorten(title, 26)}: ρ {rho:.2f}", color=INK)
         axes.grid()
         axes.tick_params(length=0)
