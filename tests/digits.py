@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dsopt.augment import draws
 from dsopt.augment.inputs import make_inputs
-from dsopt.data.batches import Resident, in_order
+from dsopt.data.batches import Batches, in_order
 from dsopt.seeds import derive
 from dsopt.training.samplers.shuffle import shuffle
 
@@ -34,7 +34,7 @@ def feed(
     seed: int = 0,
     rank: int = 0,
     world: int = 1,
-) -> Resident:
+) -> Batches:
     """The batches of the first `count` digits, made as the stages make them."""
     images, labels = digits()
     inputs = make_inputs(augment, 24, "deviation" if standardised else None)
@@ -43,7 +43,7 @@ def feed(
         return inputs.train(part, draws(step_seed, total, start, stop, CPU))
 
     order = shuffle(count, batch, derive(seed, "order"))
-    return Resident(images[:count], labels[:count], order, lambda step: derive(seed, "transform", step), transform, rank, world)
+    return Batches(images[:count], labels[:count], order, lambda step: derive(seed, "transform", step), transform, rank, world)
 
 
 def held_out(size: int = 100, *, standardised: bool = True) -> Iterator:

@@ -91,6 +91,9 @@ class TrainConfig(ClassifierConfig):
     learner: Literal["classifier", "autoencoder"] = _key("classifier", "what `jobs/train.py` trains")
     sampler: Choice = _part(Choice, "how the full data is fed", name="shuffle")
     overlap: bool = _key(False, "read the full set while the subset is trained on, and go over to it as it comes")
+    streamed: bool | None = _key(
+        None, "keep decoded images in a file on the workers' disk, not in memory; not given: all jobs do if they do not fit"
+    )
     validation: float = _key(0.0, "share of the training images held out to judge by, instead of the test images")
     validate_every: int = _key(0, "steps between two looks at them; 0: only after the last step")
     epochs: float | None = _key(None, "budget in epochs of the full set, instead of steps")

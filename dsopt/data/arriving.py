@@ -1,5 +1,6 @@
 """A set of images on its way into memory, of which a subset is there already."""
 
+import math
 import threading
 
 import torch
@@ -7,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from dsopt.data import room
 from dsopt.data.images import Images, load
 from dsopt.errors import InputError
 from dsopt.storage import Table
@@ -23,19 +25,26 @@ class Arriving:
     Args:
         subset: some of the same images; of other ones no row is ever known to have arrived.
         classes: how many; labels are probabilities where either set has soft labels.
+        streamed: keep the images in a file on disk, not on the device; not given: if they are too many for that.
 
     Raises:
+        JobError: no room on disk.
         InputError: the images of the two are not of one size. From `rows`, `wait` and `whole`: whatever ended the reading.
     """
 
-    def __init__(self, uri: str, split: str, subset: Images, classes: int, device: torch.device) -> None:
+    def __init__(
+        self, uri: str, split: str, subset: Images, classes: int, device: torch.device, streamed: bool | None = None
+    ) -> None:
         table, (c, h, w) = Table(uri), subset.images.shape[1:]
         self.uri, self.split, self.subset = table.uri, split, len(subset.ids)
         self.n = table.rows(split)
         self.soft = classes if subset.soft is not None or "soft_label" in table.manifest["schema"] else None
-        self.memory = torch.empty(self.subset + self.n, h, w, c, dtype=torch.uint8, device=device)
+        shape = (self.subset + self.n, h, w, c)
+        if streamed is None:
+            streamed = not (room.fits_memory(math.prod(shape)) and room.fits_device(math.prod(shape), device))
+        self.memory = room.private(shape) if streamed else torch.empty(shape, dtype=torch.uint8, device=device)
         self.images = self.memory.permute(0, 3, 1, 2)
-        self.images[: self.subset] = subset.images.to(device)
+        self.images[: self.subset] = subset.images.to(self.memory.device)
         labels = _labels(subset, self.soft)
         self.labels = torch.empty(self.subset + self.n, *labels.shape[1:], dtype=labels.dtype, device=device)
         self.labels[: self.subset] = labels.to(device)
@@ -77,7 +86,7 @@ class Arriving:
 
     def _read(self) -> None:
         # Where it is for the processor, it is read in place, and kept there for `load`.
-        memory = self.memory[self.subset :] if self._stream is None else None
+        memory = self.memory[self.subset :] if self.memory.device.type == "cpu" else None
         whole, error = None, None
         try:
             whole = load(self.uri, self.split, self._take, THREADS, memory)

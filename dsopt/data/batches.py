@@ -1,4 +1,4 @@
-"""Batches from images that lie on the device as bytes: chosen by a sampler, transformed there, never touched one by one."""
+"""Batches from images kept as bytes: chosen by a sampler, transformed on the device, never touched one by one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Resident:
+class Batches:
     """The batches of a phase: `source(step)` is always the same batch for the same step, on any number of workers.
 
     Args:
-        images: uint8 [n, c, h, w] on the device.
+        images: uint8 [n, c, h, w] on the device, or where there is room for them: a batch is moved when its turn comes.
         labels: on the device, int64 [n] or probabilities [n, classes].
         sampler: step -> (indices [b] of the whole batch, weights [b] or None).
         seed: step -> the seed of its random transforms.
@@ -50,16 +50,17 @@ class Resident:
         indices, weights = self.sampler(step)
         total = len(indices)
         start, stop = self.rank * total // self.world, (self.rank + 1) * total // self.world
-        mine = indices[start:stop].to(self.images.device, non_blocking=True)
-        seed, labels = self.seed(step), self.labels[mine]
-        images = self.transform(take(self.images, mine), seed, total, start, stop)
+        mine, device = indices[start:stop], self.labels.device
+        pixels = _moved(take(self.images, mine.to(self.images.device, non_blocking=True)), device)
+        seed, labels = self.seed(step), self.labels[mine.to(device, non_blocking=True)]
+        images = self.transform(pixels, seed, total, start, stop)
         if self.mix:
             images, labels = self.mix(images, labels, seed, total, start, stop)
         batch = Batch(
             images,
             labels,
             seed,
-            None if weights is None else weights[start:stop].to(self.images.device, non_blocking=True),
+            None if weights is None else weights[start:stop].to(device, non_blocking=True),
             self._observer(indices, start) if self.observe and not self.keep else None,
         )
         return self.keep(batch) if self.keep else batch
@@ -75,6 +76,13 @@ class Resident:
             self.observe(indices, self.labels[indices.to(self.labels.device)], logits)
 
         return observe
+
+
+def _moved(pixels: Tensor, device: torch.device) -> Tensor:
+    """On the device; from pinned memory, or this step would wait for what the device still has to do for the last one."""
+    if pixels.device == device:
+        return pixels
+    return (pixels.pin_memory() if device.type == "cuda" else pixels).to(device, non_blocking=True)
 
 
 def take(images: Tensor, indices: Tensor) -> Tensor:

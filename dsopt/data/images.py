@@ -2,9 +2,12 @@
 
 import contextlib
 import functools
+import hashlib
 import importlib.util
 import io
-from collections.abc import Callable, Sequence
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,7 @@ from jaxtyping import Float32, Int32, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
+from dsopt.data import room
 from dsopt.errors import InputError
 from dsopt.storage import IMAGES, Table, with_image_feature
 
@@ -164,7 +168,15 @@ def find(ids: Int64[Tensor, " n"], known: Int64[Tensor, " m"]) -> Int64[Tensor, 
     return torch.where(known[rows] == ids, rows, -1)
 
 
-def joined(images: Images, others: Images, classes: int) -> Images:
+def rows(images: Images, chosen: Int64[Tensor, " k"], streamed: bool | None = None) -> Images:
+    """Some of a set, a copy; on disk if `streamed`, or if it is not given and they do not fit in memory."""
+    pixels = images.images.permute(0, 2, 3, 1)
+    some = torch.index_select(pixels, 0, chosen, out=room.empty((len(chosen), *pixels.shape[1:]), streamed))
+    soft = None if images.soft is None else images.soft[chosen]
+    return Images(images.ids[chosen], some.permute(0, 3, 1, 2), images.labels[chosen], soft)
+
+
+def joined(images: Images, others: Images, classes: int, streamed: bool | None = None) -> Images:
     """Two sets of images one after the other; where only one has soft labels, labels of the other become probabilities.
 
     Ids of the others become negative: no image as ingested has such, so they stay distinct.
@@ -174,7 +186,8 @@ def joined(images: Images, others: Images, classes: int) -> Images:
     """
     if images.images.shape[1:] != others.images.shape[1:]:
         raise _differs(images.ids[0], images.images.shape[1:], others.ids[0], others.images.shape[1:])
-    pixels = torch.cat([each.images.permute(0, 2, 3, 1) for each in (images, others)]).permute(0, 3, 1, 2)
+    parts = [each.images.permute(0, 2, 3, 1) for each in (images, others)]
+    pixels = torch.cat(parts, out=room.empty((sum(map(len, parts)), *parts[0].shape[1:]), streamed)).permute(0, 3, 1, 2)
     soft = [F.one_hot(each.labels, classes).float() if each.soft is None else each.soft for each in (images, others)]
     probabilities = None if images.soft is None and others.soft is None else torch.cat(soft)
     return Images(torch.cat([images.ids, -1 - others.ids]), pixels, torch.cat([images.labels, others.labels]), probabilities)
@@ -188,7 +201,8 @@ def load(
     split: str | None = None,
     watch: Watch = lambda images, there: None,
     threads: int | None = None,
-    memory: UInt8[Tensor, "n h w c"] | None = None,
+    memory: room.Pixels | None = None,
+    streamed: bool | None = None,
 ) -> Images:
     """The images of a finished stage, decoded part by part; kept for this process, so do not write into them.
 
@@ -196,51 +210,73 @@ def load(
         watch: is told after every part that comes in: all images, and how many of them are there.
         threads: to decode with; as many as torch uses if not given.
         memory: where to put the images; the call that reads them decides.
+        streamed: keep them on disk, in a file that the processes of a machine share, instead of in memory; not given: if they are
+            too many for that.
 
     Raises:
         InputError: no such stage, no rows, or images of different sizes.
+        JobError: no room on disk.
     """
-    kept = _kept(uri, split)
+    kept = _kept(uri, split, streamed)
     if kept:
         watch(kept[0], len(kept[0].ids))
     else:
-        kept.append(_read(uri, split, watch, threads, memory))
+        kept.append(_read(Table(uri), split, watch, threads, memory, streamed))
     return kept[0]
 
 
 @functools.lru_cache(maxsize=4)
-def _kept(uri: str, split: str | None) -> list[Images]:
+def _kept(uri: str, split: str | None, streamed: bool | None) -> list[Images]:
     """The place of a set among those that are kept; empty until it is read."""
     return []
 
 
-def _read(uri: str, split: str | None, watch: Watch, threads: int | None, memory: UInt8[Tensor, "n h w c"] | None) -> Images:
-    table = Table(uri)
-    rows = table.rows(split)
-    if not rows:
+def _read(
+    table: Table, split: str | None, watch: Watch, threads: int | None, memory: room.Pixels | None, streamed: bool | None
+) -> Images:
+    n = table.rows(split)
+    if not n:
         raise InputError(f"{table.uri}: has no {split or ''} images.")
-    filled, whole = 0, None
     columns = [name for name in ("id", "image", "label", "soft_label") if name in table.manifest["schema"]]
-    for block in table.blocks(split, columns):
-        if not len(block):
-            continue
-        part = decode(block, threads)
-        if whole is None:
-            n, c, h, w = rows, *part.images.shape[1:]
-            pixels = torch.empty(n, h, w, c, dtype=torch.uint8) if memory is None else memory
-            soft = None if part.soft is None else torch.empty(n, part.soft.shape[1])
-            numbers = [torch.empty(n, dtype=torch.int64) for _ in range(2)]
-            whole = Images(numbers[0], pixels.permute(0, 3, 1, 2), numbers[1], soft)
-        if part.images.shape[1:] != whole.images.shape[1:]:
-            raise _differs(whole.ids[0], whole.images.shape[1:], part.ids[0], part.images.shape[1:])
-        here = slice(filled, filled + len(block))
-        whole.ids[here], whole.images[here], whole.labels[here] = part.ids, part.images, part.labels
-        if whole.soft is not None and part.soft is not None:
-            whole.soft[here] = part.soft
-        filled = here.stop
-        watch(whole, filled)
-    assert whole is not None
-    return whole
+    with _room(table, split, memory, streamed) as (pixels, decoded):
+        images, row, soft = pixels.permute(0, 3, 1, 2), 0, None
+        ids, labels = (torch.empty(n, dtype=torch.int64) for _ in range(2))
+        for block in table.blocks(split, [name for name in columns if name != "image" or not decoded]):
+            if not len(block):
+                continue
+            here = slice(row, row + len(block))
+            part = (
+                Images(_integers(block["id"]), images[here], _labels(block), _soft_labels(block))
+                if decoded
+                else decode(block, threads)
+            )
+            if part.images.shape[1:] != images.shape[1:]:
+                has, right = tuple(part.images.shape[1:]), tuple(images.shape[1:])
+                raise InputError(f"image {part.ids[0]} has shape {has}, and should have {right}; all must be alike.")
+            if not decoded:
+                images[here] = part.images
+            ids[here], labels[here] = part.ids, part.labels
+            if part.soft is not None:
+                soft = torch.empty(n, part.soft.shape[1]) if soft is None else soft
+                soft[here] = part.soft
+            row = here.stop
+            watch(Images(ids, images, labels, soft), row)
+    return Images(ids, images, labels, soft)
+
+
+@contextlib.contextmanager
+def _room(table: Table, split: str | None, memory: room.Pixels | None, streamed: bool | None) -> Iterator[tuple[room.Pixels, bool]]:
+    """Where all images of a split go, and whether they are there already."""
+    side, channels = table.manifest["image_size"], table.manifest["channels"]
+    shape = (table.rows(split), side, side, channels)
+    if memory is not None:
+        yield memory, False
+    elif not (streamed or (streamed is None and not room.fits_memory(math.prod(shape)))):
+        yield torch.empty(shape, dtype=torch.uint8), False
+    else:
+        told = json.dumps([table.uri, split, table.manifest], sort_keys=True)
+        with room.shared(hashlib.sha256(told.encode()).hexdigest(), shape) as found:
+            yield found
 
 
 class SubsetDataset(torch.utils.data.Dataset):

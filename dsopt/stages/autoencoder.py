@@ -14,7 +14,7 @@ from dsopt.registry import LOSSES, MODELS, SCHEDULES
 from dsopt.seeds import derive
 from dsopt.stages import ingest, outputs
 from dsopt.stages.step import Step
-from dsopt.stages.training import Run, finish, fit_run, resident
+from dsopt.stages.training import Run, finish, fit_run, shuffled
 from dsopt.storage import Stage, Table
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker
@@ -55,7 +55,7 @@ def train(worker: Worker, stage: Stage, config: Config) -> None:
     )
     inputs = make_inputs(settings.augment, size, None)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
-    source, _ = resident(images, inputs, settings.batch_size, derive(config.seed, "autoencoder"), worker)
+    source, _ = shuffled(images, inputs, settings.batch_size, derive(config.seed, "autoencoder"), worker)
     run = Run(stage, "autoencoder", config.seed, settings.batch_size)
     state = fit_run(run, learner, [Phase(source, schedule, settings.steps)], config, worker)
     if not worker.leads:

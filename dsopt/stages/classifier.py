@@ -20,7 +20,7 @@ from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker
 
 # What of `train` does not shape the run besides its phases.
-_ELSEWHERE = ("learner", "subset", "split", "overlap", "phases", "steps", "epochs", "passes", "seconds")
+_ELSEWHERE = ("learner", "subset", "split", "overlap", "streamed", "phases", "steps", "epochs", "passes", "seconds")
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ def run(config: Config, row: Row, seed: int, earlier: Stage | None = None) -> St
     autoencoder.input_size(config.train.name, config.data.image_size)  # told before anything is done
     feeding.check(budget, config.train, row.added is not None)
     made_of |= {"phases": budget, "seed": seed}
+    if config.train.streamed:
+        made_of |= {"streamed": True}  # the same steps, but not as many in the same time
     inputs = {"images": row.images} | ({"subset": row.subset} if row.subset else {}) | scores(config, row.split)[0]
     if row.added:
         inputs |= {"added": row.added}

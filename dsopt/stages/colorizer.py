@@ -14,7 +14,7 @@ from dsopt.registry import MODELS, SCHEDULES
 from dsopt.seeds import derive
 from dsopt.stages import adversaries, ingest, outputs
 from dsopt.stages.step import Step
-from dsopt.stages.training import Run, finish, fit_run, resident
+from dsopt.stages.training import Run, finish, fit_run, shuffled
 from dsopt.storage import Stage, Table
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker
@@ -61,7 +61,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
     torch.manual_seed(derive(seed, "weights"))
     learner = _learner(config, size, worker)
     inputs = make_inputs(settings.augment, size, None)
-    source, _ = resident(images, inputs, settings.batch_size, derive(seed, "colorizer"), worker)
+    source, _ = shuffled(images, inputs, settings.batch_size, derive(seed, "colorizer"), worker)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
     run = Run(stage, f"colorizer {settings.loss.name}", seed, settings.batch_size)
     state = fit_run(run, learner, [Phase(source, schedule, settings.steps)], config, worker)

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from dsopt.augment.inputs import Inputs
 from dsopt.config import TrainConfig, plain
 from dsopt.data.arriving import Arriving
-from dsopt.data.batches import Batch, take
+from dsopt.data.batches import Batch
 from dsopt.data.holdout import held_out
-from dsopt.data.images import Images, find, joined, load
+from dsopt.data.images import Images, find, joined, load, rows
 from dsopt.errors import InputError
 from dsopt.learners.classifier import Classifier
 from dsopt.registry import MODELS, SAMPLERS
 from dsopt.seeds import derive
-from dsopt.stages.training import Feed, batches, learner_of
+from dsopt.stages.training import Feed, batches, learner_of, on_device
 from dsopt.storage import Stage, Table
 from dsopt.training.loop import Memory
 from dsopt.training.overlap import Overlap
@@ -71,7 +71,7 @@ class Feeder:
         self.arriving = None
         if "overlap" in needed:
             classes = self.table.manifest["num_classes"]
-            self.arriving = Arriving(self.table.uri, "train", self.subset, classes, worker.device)
+            self.arriving = Arriving(self.table.uri, "train", self.subset, classes, worker.device, train.streamed)
 
     def close(self) -> None:
         if self.arriving:
@@ -79,14 +79,16 @@ class Feeder:
 
     @cached_property
     def subset(self) -> Images:
-        return self._on_device(self._with_added(self._trained_on(load(self.stage.inputs["subset"].uri))))
+        return on_device(self._with_added(self._trained_on(load(self.stage.inputs["subset"].uri), None), None), self.worker.device)
 
     @cached_property
     def full(self) -> Images:
         if self.arriving:
             return self.arriving.whole()
-        images = self._trained_on(load(self.table.uri, "train"))
-        return self._on_device(images if "subset" in self.stage.inputs else self._with_added(images))
+        streamed = self.train.streamed
+        images = self._trained_on(self._whole(), streamed)
+        images = images if "subset" in self.stage.inputs else self._with_added(images, streamed)
+        return on_device(images, self.worker.device, streamed)
 
     def rows(self, phase: Plan) -> int:
         """How many images a phase draws from."""
@@ -95,7 +97,7 @@ class Feeder:
 
     def held_out(self) -> Images:
         """The training images that are not trained on."""
-        return self._divided(load(self.table.uri, "train"), held=True)
+        return self._divided(self._whole(), True, self.train.streamed)
 
     def __call__(self, index: int, phase: Plan, steps: int | None) -> Feed:
         """The feed of a phase, of so many steps where that is known.
@@ -118,6 +120,9 @@ class Feeder:
 
         memory = draw if isinstance(draw, Memory) else None
         return Feed((lambda step: source()(step)) if late else source(), memory)
+
+    def _whole(self) -> Images:
+        return load(self.table.uri, "train", streamed=self.train.streamed)
 
     def _set(self, phase: Plan) -> Images:
         return self.full if phase["data"] == "full" else self.subset
@@ -149,23 +154,17 @@ class Feeder:
         network = MODELS.build("classifier24", {"width": width})(manifest["channels"], manifest["num_classes"])
         return learner_of(nn.Sequential(nn.Upsample((size, size)), network), self.train, self.worker)
 
-    def _with_added(self, images: Images) -> Images:
+    def _with_added(self, images: Images, streamed: bool | None) -> Images:
         if "added" not in self.stage.inputs:
             return images
-        return joined(images, load(self.stage.inputs["added"].uri), self.table.manifest["num_classes"])
+        return joined(images, load(self.stage.inputs["added"].uri), self.table.manifest["num_classes"], streamed)
 
-    def _trained_on(self, images: Images) -> Images:
-        return self._divided(images, held=False) if self.train.validation else images
+    def _trained_on(self, images: Images, streamed: bool | None) -> Images:
+        return self._divided(images, False, streamed) if self.train.validation else images
 
-    def _divided(self, images: Images, held: bool) -> Images:
+    def _divided(self, images: Images, held: bool, streamed: bool | None) -> Images:
         share, count = self.train.validation, len(images.ids)
-        rows = (held_out(images.ids, share, self.seed) == held).nonzero().squeeze(1)
-        if not len(rows):
+        chosen = (held_out(images.ids, share, self.seed) == held).nonzero().squeeze(1)
+        if not len(chosen):
             raise InputError(f"train.validation={share}: of {count} images, none is left to {'judge by' if held else 'train on'}.")
-        soft = None if images.soft is None else images.soft[rows]
-        return Images(images.ids[rows], take(images.images, rows), images.labels[rows], soft)
-
-    def _on_device(self, images: Images) -> Images:
-        device = self.worker.device
-        soft = None if images.soft is None else images.soft.to(device)
-        return Images(images.ids, images.images.to(device), images.labels.to(device), soft)
+        return rows(images, chosen, streamed)

@@ -19,7 +19,7 @@ from dsopt.seeds import derive
 from dsopt.stages import adversaries, ingest, outputs, select
 from dsopt.stages.moments import Moments, written
 from dsopt.stages.step import Step
-from dsopt.stages.training import Run, batches, finish, fit_run
+from dsopt.stages.training import Run, batches, finish, fit_run, on_device
 from dsopt.storage import Stage, Table
 from dsopt.training.loop import Phase, State
 from dsopt.training.samplers.shuffle import shuffle
@@ -108,7 +108,7 @@ def _shape(table: Table) -> Shape:
 def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
     """One worker's part of training a generator; the first worker writes the stage."""
     table, split = learned_from(stage)
-    settings, images = config.generate, load(table.uri, split)
+    settings, images = config.generate, on_device(load(table.uri, split), worker.device)
     conditional = bool(untrained(config, _shape(table)).conditional)
     torch.manual_seed(derive(seed, "weights"))
     learner = _learner(config, _shape(table), conditional, worker)

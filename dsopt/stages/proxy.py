@@ -22,7 +22,7 @@ from dsopt.registry import MODELS, SCHEDULES
 from dsopt.seeds import derive
 from dsopt.stages import autoencoder, ingest, outputs
 from dsopt.stages.step import Step
-from dsopt.stages.training import Run, classifier_learner, fit_run, resident
+from dsopt.stages.training import Run, classifier_learner, fit_run, shuffled
 from dsopt.storage import Stage, Table, delete
 from dsopt.training.dynamics import Dynamics
 from dsopt.training.loop import Phase
@@ -58,7 +58,7 @@ def _train(worker: Worker, stage: Stage, config: Config) -> None:
     learner = classifier_learner(settings, table, config.seed, worker)
     inputs = _inputs(settings, table)
     dynamics = Dynamics(len(images.labels), math.ceil(settings.steps * settings.batch_size / len(images.labels)))
-    feed = resident(images, inputs, settings.batch_size, derive(config.seed, stage.kind), worker, observe=dynamics)
+    feed = shuffled(images, inputs, settings.batch_size, derive(config.seed, stage.kind), worker, observe=dynamics)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
     run = Run(stage, stage.kind, config.seed, settings.batch_size)
     state = fit_run(run, learner, [Phase(feed.source, schedule, settings.steps, memory=dynamics)], config, worker)

@@ -13,7 +13,7 @@ from dsopt.seeds import derive
 from dsopt.stages.search_child import JUDGED_AT_ONCE, classifier, rate
 from dsopt.stages.search_trials import ranked
 from dsopt.stages.step import Step
-from dsopt.stages.training import Run, finish, fit_run, resident
+from dsopt.stages.training import Run, finish, fit_run, shuffled
 from dsopt.storage import Stage, Table, write_bytes
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker
@@ -36,7 +36,7 @@ def _work(worker: Worker, stage: Stage, config: Config) -> None:
     inputs, images = make_inputs(settings.augment, about.size, settings.standardise), load(table.uri, "train")
     torch.manual_seed(derive(seed, "weights"))
     learner = classifier(network_of(about), settings, worker)
-    feed = resident(images, inputs, min(settings.batch_size, len(images.ids)), seed, worker)
+    feed = shuffled(images, inputs, min(settings.batch_size, len(images.ids)), seed, worker)
     run = Run(stage, f"train {child}", config.seed, settings.batch_size)
     state = fit_run(run, learner, [Phase(feed.source, rate(settings, (), settings.steps), settings.steps)], config, worker)
     tested = load(table.uri, "test")

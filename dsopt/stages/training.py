@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from dsopt.augment import draws
 from dsopt.augment.inputs import Inputs
 from dsopt.config import ClassifierConfig, Config
-from dsopt.data.batches import Batch, Resident
+from dsopt.data import room
+from dsopt.data.batches import Batch, Batches
 from dsopt.data.images import Images
 from dsopt.errors import InputError, JobError
 from dsopt.learners.classifier import Classifier
@@ -84,21 +85,31 @@ class Feed(NamedTuple):
 Observe = Callable[[Tensor, Tensor, Tensor], None]  # indices [b], labels, logits [b, classes]
 
 
-def resident(images: Images, inputs: Inputs, batch_size: int, seed: int, worker: Worker, observe: Observe | None = None) -> Feed:
-    """The shuffled batches of a data set that lies on the worker's device; with its soft labels, where it has them.
+def on_device(images: Images, device: torch.device, streamed: bool | None = None) -> Images:
+    """A set where it is trained on: its labels on the device, its images too if they fit there; `streamed`: not the images."""
+    stay = streamed or (streamed is None and not room.fits_device(images.images.nbytes, device))
+    soft = None if images.soft is None else images.soft.to(device)
+    return Images(images.ids, images.images if stay else images.images.to(device), images.labels.to(device), soft)
+
+
+def shuffled(images: Images, inputs: Inputs, batch_size: int, seed: int, worker: Worker, observe: Observe | None = None) -> Feed:
+    """The shuffled batches of a data set; with its soft labels, where it has them.
 
     Args:
         observe: wants to see every batch's logits.
     """
-    labels = images.labels if images.soft is None else images.soft
-    draw = shuffle(len(labels), batch_size, derive(seed, "order"))
-    return Feed(batches(draw, images.images, labels, inputs, seed, worker, observe))
+    draw, here = shuffle(len(images.ids), batch_size, derive(seed, "order")), on_device(images, worker.device)
+    labels = here.labels if here.soft is None else here.soft
+    return Feed(batches(draw, here.images, labels, inputs, seed, worker, observe))
 
 
 def batches(
     draw: Sampler, images: Tensor, labels: Tensor, inputs: Inputs, seed: int, worker: Worker, observe: Observe | None = None
-) -> Resident:
-    """The batches that a sampler draws. One that learns is told the losses, one that keeps is shown the images."""
+) -> Batches:
+    """The batches that a sampler draws of a set that is `on_device`.
+
+    A sampler that learns is told the losses, one that keeps is shown the images.
+    """
 
     def transform(part: Tensor, step_seed: int, total: int, start: int, stop: int) -> Tensor:
         return inputs.train(part, draws(step_seed, total, start, stop, worker.device))
@@ -111,9 +122,9 @@ def batches(
         raise InputError(
             "train.augment: mixed images have no loss of their own, which train.sampler goes by; leave out one of them."
         )
-    return Resident(
-        images.to(worker.device),
-        labels.to(worker.device),
+    return Batches(
+        images,
+        labels,
         draw,
         partial(derive, seed, "transform"),
         transform,

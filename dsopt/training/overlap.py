@@ -26,7 +26,7 @@ class Overlap:
 
     def __init__(self, arriving: Arriving, batch_size: int, seed: int) -> None:
         self.arriving, self.batch_size, self.seed = arriving, batch_size, seed
-        self.device = arriving.images.device
+        self.device = arriving.labels.device
         self.growths = [(0, 0)]  # (from this step, of so many rows of the full set)
         self.looked = -1
         self._shuffled = lru_cache(maxsize=2)(self._shuffle)

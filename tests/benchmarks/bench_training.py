@@ -5,7 +5,8 @@
 Everybody trains the paper's classifier (classifier24, SGD with momentum, batches of 128, 24x24 crops, flips, brightness, contrast,
 per-image standardisation) on CIFAR-10 if it is here, else on random images of its size:
 
-dsopt       what `jobs/train.py` runs: `fit`, `Classifier` with its averaged weights, images resident as bytes; precision "auto"
+dsopt       what `jobs/train.py` runs: `fit`, `Classifier` with its averaged weights, images as bytes in memory; precision "auto"
+streamed    the same, with the images in a file on disk (train.streamed=true), as here in the system's cache
 plain       a minimal loop by hand with the same precision, channels-last, the same augmentation in plain tensor operations;
             without averaged weights, checkpoints or metrics. Wanted: dsopt has at least 0.95 of its images a second
 loader N    `DataLoader` with N workers, torchvision's transforms on one image at a time, fp32, NCHW, as most tutorials have it.
@@ -41,11 +42,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dsopt.augment.inputs import make_inputs
 from dsopt.config import TrainConfig
-from dsopt.data.images import Images, decode
+from dsopt.data.images import Images, decode, rows
 from dsopt.learners.classifier import Classifier
 from dsopt.learners.parts import autocast, compute_dtype
 from dsopt.models.classifier24 import classifier24
-from dsopt.stages.training import resident
+from dsopt.stages.training import shuffled
 from dsopt.training.loop import Phase, fit
 from dsopt.training.schedules import constant
 from dsopt.training.worker import Worker
@@ -78,7 +79,7 @@ def dsopt_loop(images: Images) -> Contender:
         precision="auto",
         device=CPU,
     )
-    source = resident(images, make_inputs(settings.augment, SIZE, settings.standardise), BATCH, 0, Worker()).source
+    source = shuffled(images, make_inputs(settings.augment, SIZE, settings.standardise), BATCH, 0, Worker()).source
     return lambda steps: fit(learner, [Phase(source, constant, steps)])
 
 
@@ -161,8 +162,13 @@ def loader_loop(images: Images, workers: int) -> Contender:
     return train
 
 
+def streamed_loop(images: Images) -> Contender:
+    return dsopt_loop(rows(images, torch.arange(len(images.ids)), streamed=True))
+
+
 MAKE: dict[str, Callable[[Images], Contender]] = {
     "dsopt": dsopt_loop,
+    "streamed": streamed_loop,
     "plain": plain_loop,
     "loader 0": partial(loader_loop, workers=0),
     "loader 2": partial(loader_loop, workers=2),

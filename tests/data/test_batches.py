@@ -1,4 +1,4 @@
-"""Resident batches: the same for the same step, on any number of workers, and what they are made of."""
+"""Batches batches: the same for the same step, on any number of workers, and what they are made of."""
 
 from dataclasses import replace
 
@@ -7,11 +7,11 @@ import torch
 from digits import CPU, digits, feed
 from torch import Tensor
 
-from dsopt.data.batches import Resident, in_order, take
+from dsopt.data.batches import Batches, in_order, take
 from dsopt.training.samplers import Draw
 
 
-def plain(sampler, *, rank: int = 0, world: int = 1) -> Resident:
+def plain(sampler, *, rank: int = 0, world: int = 1) -> Batches:
     """Batches whose transform only says what it was given."""
     images = (
         torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(10, 3, 4, 4).contiguous(memory_format=torch.channels_last)
@@ -21,7 +21,7 @@ def plain(sampler, *, rank: int = 0, world: int = 1) -> Resident:
         assert len(part) == stop - start and part.dtype == torch.uint8 and part.is_contiguous(memory_format=torch.channels_last)
         return part.float() + 100 * seed + 1000 * total
 
-    return Resident(images, torch.arange(10) * 7, sampler, lambda step: step + 1, transform, rank, world)
+    return Batches(images, torch.arange(10) * 7, sampler, lambda step: step + 1, transform, rank, world)
 
 
 def test_a_batch_is_what_the_sampler_says_transformed():

@@ -37,6 +37,7 @@ def table(arrays: Any, labels: list[int | None] | None = None, kind: str = "PNG"
 
 def stage(storage_uri: Path, parts: dict[str, list[pa.Table]], **notes: Any) -> str:
     """A finished stage with these parts by split."""
+    notes = {"image_size": 6, "channels": 3} | notes
     made = storage.Stage(str(storage_uri), "select", "test", notes)
     listed = []
     for split, tables in parts.items():
@@ -114,7 +115,7 @@ def test_load_joins_the_parts_of_a_split(tmp_path):
 
 
 def test_load_refuses_parts_of_different_sizes(tmp_path):
-    uri = stage(tmp_path, {"train": [table(images(2, 6, 6)), table(images(2, 7, 7), first=2)]})
+    uri = stage(tmp_path, {"train": [table(images(2, 6, 6)), table(images(2, 7, 7), first=2)]}, channels=1)
     with pytest.raises(InputError, match="image 2 "):
         load(uri)
 

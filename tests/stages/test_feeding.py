@@ -11,6 +11,7 @@ from running import SMALL
 from dsopt.augment.inputs import make_inputs
 from dsopt.config import Config, load
 from dsopt.data import images as reading
+from dsopt.data import room
 from dsopt.errors import InputError
 from dsopt.stages import classifier, optimize, report, select
 from dsopt.stages.classifier import Row
@@ -62,6 +63,30 @@ def test_a_sampler_feeds_the_full_data(storage: str, name: str) -> None:
     assert stage.hash != prepared(small(storage)).stage.hash
     plain = dict(((step, split, key), value) for step, split, key, value in rows(trained(storage)))
     assert all(value != plain[step, split, key] for step, split, key, value in rows(stage) if key == "loss")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides", [("train.split=0.5",), ("train.split=0.5", "train.validation=0.25")], ids=["phases", "validation"]
+)
+def test_a_streamed_run_is_the_run(storage: str, overrides: tuple[str, ...]) -> None:
+    config = small(storage, *overrides, "train.streamed=true")
+    stage, kept = trained(storage, *overrides, "train.streamed=true"), trained(storage, *overrides)
+    assert rows(stage) == rows(kept) and stage.hash != kept.hash  # in a budget of seconds it may take other steps
+    feeder = Feeder(stage, config.train, 0, make_inputs([], 24, "deviation"), Worker())
+    assert feeder.full.images.untyped_storage().filename and not feeder.subset.images.untyped_storage().filename
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_in_memory_is_streamed_through_the_whole_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for share in (room.SHARE, 0.0):
+        reading._kept.cache_clear()
+        monkeypatch.setattr(room, "SHARE", share)
+        overrides = ["train.sampler.name=weighted", "select.name=top_activation", "train.split=0.5", "autoencoder.steps=3"]
+        stage = trained(str(tmp_path / str(share)), *overrides)
+        found.append((stage.hash, rows(stage)))
+    assert found[0] == found[1]
 
 
 class Killed(Exception):

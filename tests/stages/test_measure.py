@@ -42,7 +42,8 @@ def made(config: Config, name: str, images: torch.Tensor, labels: torch.Tensor) 
     stage = Stage(config.storage, "samples", name, {"name": name})
     rows = tables.encode(Images(torch.arange(len(labels)), images, labels), ["test"] * len(labels))
     size = write_table(stage.path("data/part-0.parquet"), rows)
-    stage.commit([{"path": "data/part-0.parquet", "rows": len(rows), "bytes": size}], IMAGES, seconds=1.0)
+    about = {"channels": images.shape[1], "image_size": images.shape[2]}
+    stage.commit([{"path": "data/part-0.parquet", "rows": len(rows), "bytes": size}], IMAGES, seconds=1.0, **about)
     return stage
 
 

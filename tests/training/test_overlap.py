@@ -129,7 +129,7 @@ def test_an_error_of_the_reader_is_the_error_of_the_run(tmp_path: Path, monkeypa
 def test_many_small_parts_come_in_few_shuffles():
     class Many(Arriving):
         def __init__(self) -> None:
-            self.subset, self.n, self.images, self.row_of, self.there = 2, 1000, torch.empty(0), torch.tensor([5, 900]), 0
+            self.subset, self.n, self.labels, self.row_of, self.there = 2, 1000, torch.empty(0), torch.tensor([5, 900]), 0
 
         def rows(self) -> int:
             self.there = min(self.n, self.there + 7)

@@ -114,7 +114,7 @@ class Coming(Arriving):
     """A set that comes faster in one process than in the other."""
 
     def __init__(self, faster: int) -> None:
-        self.subset, self.n, self.row_of, self.images = 3, 100, torch.tensor([7, 30, 80]), torch.empty(0)
+        self.subset, self.n, self.row_of, self.labels = 3, 100, torch.tensor([7, 30, 80]), torch.empty(0)
         self.step, self.there = 8 * (1 + faster), 0
 
     def rows(self) -> int:
