@@ -4,10 +4,13 @@ import atexit
 import logging
 import math
 import os
+import pickle
 import re
 import threading
+import time
+import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +28,8 @@ _ENVIRONMENT = {
     # on two cores had 8 s of a CPU in 157 s.
     "RAY_worker_niceness": "0",
 }
+
+_NAMESPACE = "dsopt"  # in the control store
 
 STARTS = 2  # Ray gives its own processes 30 s to start; on a machine that is busy for a moment they take longer
 
@@ -121,24 +126,59 @@ def cpus_each(nodes: Sequence[int], workers: int) -> float:
     return float(whole[-1]) if whole else 1 / math.ceil(workers / (sum(nodes) or workers))
 
 
-@contextmanager
-def voice() -> Iterator[Any]:
-    """A handle that lets workers speak through this process's output: pass it to `speak_through` there."""
-    ray = connect()
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+@dataclass(frozen=True)
+class Board:
+    """What workers tell the process that waits for them: lines for people, and an error that no other attempt would mend.
 
-    # Where the driver is: on any other node it could be lost with that node.
-    beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    board = ray.remote(num_cpus=0, scheduling_strategy=beside)(_Board).remote()
-    stop = threading.Event()
+    Kept by the cluster's control store, to which all are connected; an actor would be one more process to start, for every call.
+    """
+
+    name: str
+
+    def put(self, line: str) -> None:
+        key = f"{self.name} line {time.time_ns():020d} {uuid.uuid4().hex}"
+        with suppress(Exception):  # a line lost is no reason to end the work
+            _store()._internal_kv_put(key, line, namespace=_NAMESPACE)
+
+    def take(self) -> list[str]:
+        """The lines since the last call, in the order of their times."""
+        lines = []
+        for key in sorted(_store()._internal_kv_list(f"{self.name} line ", namespace=_NAMESPACE)):
+            lines.append(_store()._internal_kv_get(key, namespace=_NAMESPACE).decode())
+            _store()._internal_kv_del(key, namespace=_NAMESPACE)
+        return lines
+
+    def fail(self, error: Exception) -> None:
+        """The first error told is kept."""
+        _store()._internal_kv_put(f"{self.name} failure", pickle.dumps(error), overwrite=False, namespace=_NAMESPACE)
+
+    def failed(self) -> Exception | None:
+        told = _store()._internal_kv_get(f"{self.name} failure", namespace=_NAMESPACE)
+        return pickle.loads(told) if told else None
+
+    def clear(self) -> None:
+        _store()._internal_kv_del(f"{self.name} ", del_by_prefix=True, namespace=_NAMESPACE)
+
+
+def _store() -> Any:
+    from ray.experimental import internal_kv
+
+    return internal_kv
+
+
+@contextmanager
+def voice() -> Iterator[Board]:
+    """A board through which workers speak with this process's output: pass it to `speak_through` there."""
+    connect()
+    board, stop = Board(uuid.uuid4().hex), threading.Event()
 
     def listen() -> None:
         last = False
         while not last:
             last = stop.wait(0.3)
             try:
-                lines = ray.get(board.take.remote(), timeout=10)
-            except Exception:  # its node died: the work goes on, quietly
+                lines = board.take()
+            except Exception:  # the cluster is gone, which the work itself will tell
                 return
             for line in lines:
                 print(line, flush=True)
@@ -150,28 +190,10 @@ def voice() -> Iterator[Any]:
     finally:
         stop.set()
         thread.join(timeout=15)
-        ray.kill(board)
+        with suppress(Exception):
+            board.clear()
 
 
-def speak_through(board: Any) -> None:
+def speak_through(board: Board) -> None:
     """In a worker: send progress lines to the process that waits for it."""
-    progress.output = lambda line: board.put.remote(line)
-
-
-class _Board:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.failure: Exception | None = None
-
-    def put(self, line: str) -> None:
-        self.lines.append(line)
-
-    def take(self) -> list[str]:
-        lines, self.lines = self.lines, []
-        return lines
-
-    def fail(self, error: Exception) -> None:
-        self.failure = self.failure or error
-
-    def failed(self) -> Exception | None:
-        return self.failure
+    progress.output = board.put

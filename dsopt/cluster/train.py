@@ -35,7 +35,7 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig) -
     if config.workers == 1:
         each(work, [arguments], config)
         return
-    ray = session.connect()
+    session.connect()
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -58,18 +58,17 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig) -
             trainer.fit()
         except Exception as lost:
             error = JobError(f"training: gave up after {config.max_failures} replaced workers: {session.cause(lost)}")
-        error = ray.get(board.failed.remote()) or error
+        error = board.failed() or error
     if error is not None:
         raise error
 
 
 def _train_worker(setting: dict[str, Any]) -> None:
-    import ray
     import ray.train
     import ray.train.torch
 
-    board = setting["board"]
-    if ray.get(board.failed.remote()) is not None:
+    board: session.Board = setting["board"]
+    if board.failed() is not None:
         return  # an earlier attempt failed for good
     session.speak_through(board)
     torch.set_num_threads(setting["threads"])
@@ -77,7 +76,7 @@ def _train_worker(setting: dict[str, Any]) -> None:
     worker = Worker(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     error = _attempt(setting["work"], worker, setting["arguments"])
     if error is not None:
-        ray.get(board.fail.remote(error))
+        board.fail(error)
         if worker.world > 1:
             raise error  # else the others might wait for this one for ever
 
@@ -115,7 +114,7 @@ def each(work: Work, arguments: Sequence[tuple[Any, ...]], config: ClusterConfig
         raise error
 
 
-def _task(work: Work, board: Any, threads: int, arguments: tuple[Any, ...]) -> Exception | None:
+def _task(work: Work, board: session.Board, threads: int, arguments: tuple[Any, ...]) -> Exception | None:
     session.speak_through(board)
     return _attempt(work, this_process(None, threads), arguments)
 

@@ -87,6 +87,26 @@ def test_one_of_two_training_workers_fails(ray_local: ModuleType, tmp_path: Path
 
 @pytest.mark.ray
 @pytest.mark.slow
+def test_no_line_of_a_worker_is_lost(ray_local: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    """However short its work is."""
+
+    def work(worker: Worker, name: str) -> None:
+        from dsopt.progress import say
+
+        for number in range(5):
+            say(name, f"line {number}")
+
+    for round in ("first", "second"):
+        each(work, [(f"{round} {name}",) for name in "ab"], cluster(2))
+        told = capsys.readouterr().out.splitlines()
+        assert sorted(" ".join(line.split()) for line in told) == [f"{round} {name} line {i}" for name in "ab" for i in range(5)]
+        for name in "ab":
+            mine = [line for line in told if line.startswith(f"{round} {name}")]
+            assert mine == sorted(mine)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
 def test_runs_beside_each_other(ray_local: ModuleType, tmp_path: Path) -> None:
     def work(worker: Worker, name: str, then: str) -> None:
         (tmp_path / name).touch()

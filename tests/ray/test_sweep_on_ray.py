@@ -1,6 +1,7 @@
 """Sweeps on Ray Tune, as a person starts them; and one that is killed."""
 
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow.parquet as pq
 import pytest
@@ -21,15 +22,17 @@ def listed(storage: Path) -> list[dict]:
     return [{key: value for key, value in row.items() if key not in timed} for row in pq.read_table(file).to_pylist()]
 
 
-def test_one_fails_and_a_killed_sweep_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_fails_and_a_killed_sweep_goes_on(ray_local: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a cluster that outlives it."""
+    there = {"RAY_ADDRESS": ray_local.get_runtime_context().gcs_address}
     arguments = [*BASE, "sweep.grid.train.learning_rate=[0.01,0.02,1e30,0.03]"]
     storage = tmp_path / "ray"
-    job = start("sweep", f"storage={storage}", *arguments, "cluster.workers=2")
+    job = start("sweep", f"storage={storage}", *arguments, "cluster.workers=2", **there)
     until(lambda: list(storage.glob("train/*/_DONE")))
     job.kill()
     job.communicate()
     done = {path: path.stat().st_mtime_ns for mark in storage.glob("train/*/_DONE") for path in mark.parent.rglob("*")}
-    job = start("sweep", f"storage={storage}", *arguments, "cluster.workers=2")
+    job = start("sweep", f"storage={storage}", *arguments, "cluster.workers=2", **there)
     with pytest.raises(JobError, match="1 of 4 trials failed"):  # meanwhile
         sweep.sweep(configuration.load([f"storage={tmp_path}/alone", *arguments, "cluster.workers=0"]))
     alone = capsys.readouterr().out
