@@ -267,8 +267,9 @@ def _read(
 @contextlib.contextmanager
 def _room(table: Table, split: str | None, memory: room.Pixels | None, streamed: bool | None) -> Iterator[tuple[room.Pixels, bool]]:
     """Where all images of a split go, and whether they are there already."""
-    side, channels = table.manifest["image_size"], table.manifest["channels"]
-    shape = (table.rows(split), side, side, channels)
+    about = table.manifest
+    c, h, w = about.get("shape") or (about["channels"], about["image_size"], about["image_size"])
+    shape = (table.rows(split), h, w, c)
     if memory is not None:
         yield memory, False
     elif not (streamed or (streamed is None and not room.fits_memory(math.prod(shape)))):

@@ -9,10 +9,11 @@ from torch.func import functional_call
 
 from dsopt.augment import draws
 from dsopt.data.batches import Batch
-from dsopt.distillation.contract import Problem, Synthetic, distiller
+from dsopt.distillation.contract import Problem, Stored, Synthetic, distiller
 from dsopt.distillation.inner import Inner, adam, sgd
 from dsopt.distillation.recipe import Recipe, augmented
-from dsopt.distillation.synthetic import Init, descend, initial
+from dsopt.distillation.stored import begin
+from dsopt.distillation.synthetic import Init, descend
 from dsopt.distillation.unroll import State, Unrolled, advance, differentiate
 from dsopt.errors import InputError
 from dsopt.learners.parts import average_gradients
@@ -25,23 +26,26 @@ class TruncatedBackpropagation:
     """Images, and perhaps labels, learned through a window of `window` of the `length` steps of an inner training."""
 
     def __init__(
-        self, problem: Problem, start: Synthetic, inner: Inner, recipe: Recipe, window: int, soft_labels: bool, learning_rate: float
+        self, problem: Problem, stored: Stored, inner: Inner, recipe: Recipe, window: int, soft_labels: bool, learning_rate: float
     ) -> None:
-        self.problem, self.device, self.labels, self.inner, self.window = problem, problem.device, start.labels, inner, window
-        self.trained_by = recipe
-        self.learned = {"images": start.images.clone().requires_grad_()}
+        self.problem, self.device, self.inner, self.window = problem, problem.device, inner, window
+        self.stored, self.labels, self.trained_by = stored, stored.labels, recipe
+        self.learned: dict[str, Tensor] = {}  # beside the images
         if soft_labels:
-            self.learned["soft"] = F.one_hot(start.labels, problem.classes).float().requires_grad_()
+            self.learned["soft"] = F.one_hot(stored.labels, problem.classes).float().requires_grad_()
         self.norm = torch.zeros((), device=problem.device)  # the moving average of the images' gradient
         self.networks: dict[str, Any] = {}
-        self.optimizers: dict[str, torch.optim.Optimizer] = {"images": torch.optim.Adam(self.learned.values(), learning_rate)}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            "images": torch.optim.Adam([stored.leaf, *self.learned.values()], learning_rate)
+        }
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         # All workers draw the same window: its place decides how long a step takes.
         begin = derive(batch.seed, "window") % (self.trained_by.steps - self.window + 1)
         loss, gradients = self.gradients(self.problem.network(), batch, begin)
         means = self._clipped(average_gradients(gradients, self.problem.world))
-        descend(self.optimizers["images"], means, 1)
+        descend(self.optimizers["images"], [self.stored.pull(means[0]), *means[1:]], 1)
+        self.stored.settled()
         if "soft" in self.learned:
             self.learned["soft"].data.clamp_min_(0)  # as the authors do
         return {"loss": loss}
@@ -49,7 +53,7 @@ class TruncatedBackpropagation:
     def gradients(self, network: nn.Sequential, batch: Batch, begin: int) -> Unrolled:
         """The loss of real images after `begin` steps and a window, and its gradients through the window."""
         names = [name for name, _ in network.named_parameters()]
-        inputs, count = list(self.learned.values()), len(names)
+        inputs, count = [self.stored.images(), *self.learned.values()], len(names)
 
         def loss(weights: State, x: Tensor, y: Tensor) -> Tensor:
             return F.cross_entropy(functional_call(network, dict(zip(names, weights, strict=True)), (x,)), y)
@@ -75,7 +79,7 @@ class TruncatedBackpropagation:
 
     def synthetic(self) -> Synthetic:
         soft = self.learned["soft"].detach() if "soft" in self.learned else None
-        return Synthetic(self.learned["images"].detach(), self.labels, soft)
+        return Synthetic(self.stored.images().detach(), self.labels, soft)
 
     def recipe(self) -> Recipe:
         return self.trained_by
@@ -85,9 +89,15 @@ class TruncatedBackpropagation:
 
     def state_dict(self) -> dict[str, Any]:
         learned = {name: value.detach() for name, value in self.learned.items()}
-        return {"learned": learned, "norm": self.norm, "optimizer": self.optimizers["images"].state_dict()}
+        return {
+            "stored": self.stored.leaf.detach(),
+            "learned": learned,
+            "norm": self.norm,
+            "optimizer": self.optimizers["images"].state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.stored.leaf.data.copy_(state["stored"])
         for name, value in self.learned.items():
             value.data.copy_(state["learned"][name])
         self.norm = state["norm"].to(self.device)
@@ -120,4 +130,4 @@ def bptt(
         raise InputError(f"distill bptt: options.window={window} must be from 1 to options.length={length}.")
     recipe = Recipe(inner, inner_rate, steps=length, augment=list(problem.augment))
     moves = adam(inner_rate) if inner == "adam" else sgd(inner_rate)
-    return TruncatedBackpropagation(problem, initial(problem, init), moves, recipe, window, soft_labels, learning_rate)
+    return TruncatedBackpropagation(problem, begin(problem, init), moves, recipe, window, soft_labels, learning_rate)

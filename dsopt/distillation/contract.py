@@ -43,6 +43,46 @@ class Synthetic(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Stored:
+    """What a synthetic set is learned as.
+
+    Args:
+        leaf: what is learned; requires a gradient.
+        labels: of the images made from it.
+        make: the leaf -> images on the scale of normalised real ones, with a graph.
+        settle: brings the leaf, in place, to where it may lie; called after every step.
+    """
+
+    leaf: Tensor
+    labels: Int64[Tensor, " m"]
+    make: Callable[[Tensor], Tensor]
+    settle: Callable[[Tensor], None]
+
+    def images(self) -> Float[Tensor, "m c h w"]:
+        """The images as they are, to be differentiated by themselves; see `pull`."""
+        with torch.no_grad():
+            made = self.make(self.leaf)
+        return made.detach().requires_grad_()
+
+    def pull(self, gradient: Float[Tensor, "m c h w"]) -> Tensor:
+        """The gradient of the leaf from that of the images: so no graph of a method goes through what makes them."""
+        return torch.autograd.grad(self.make(self.leaf), self.leaf, gradient)[0]
+
+    def settled(self) -> None:
+        with torch.no_grad():
+            self.settle(self.leaf)
+
+
+class Generator(NamedTuple):
+    """A trained network that makes images of noise [b, d] and labels [b]; `inputs` makes them what a network takes."""
+
+    network: nn.Module
+    noise: Callable[[int, torch.Generator], Tensor]
+    length: float  # that noise has, root mean square
+    inputs: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class Problem:
     """What is to be condensed, and for whom.
 
@@ -51,7 +91,10 @@ class Problem:
         per_class: synthetic images of each class.
         network: a fresh network on the device, drawn from torch's global generator.
         augment: transforms that the synthetic images will be trained with.
+        steps: that there will be.
         seed: of what is drawn once: the first images, fixed weights.
+        stored: name and options of what the synthetic images are made from; see `dsopt.distillation.stored`.
+        generator: for those that need one.
     """
 
     images: Tensor
@@ -64,6 +107,9 @@ class Problem:
     seed: int = 0
     device: torch.device = torch.device("cpu")
     world: int = 1
+    stored: tuple[str, dict[str, Any]] = ("pixels", {})
+    generator: Generator | None = None
+    steps: int = 1000
 
 
 @runtime_checkable

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dsopt.data.batches import Batch
-from dsopt.distillation.contract import Problem, Synthetic, distiller
+from dsopt.distillation.contract import Problem, Stored, Synthetic, distiller
 from dsopt.distillation.recipe import Recipe
-from dsopt.distillation.synthetic import Init, descend, initial
+from dsopt.distillation.stored import begin
+from dsopt.distillation.synthetic import Init, descend
 from dsopt.distillation.unroll import State, differentiate
 from dsopt.errors import InputError
 from dsopt.seeds import derive
@@ -21,27 +22,30 @@ class DatasetDistillation:
     """Images, rates [epochs, blocks] (before softplus) and perhaps labels, learned through the steps they are for."""
 
     def __init__(
-        self, problem: Problem, start: Synthetic, rates: Tensor, fixed: dict[str, Tensor], soft_labels: bool, learning_rate: float
+        self, problem: Problem, stored: Stored, rates: Tensor, fixed: dict[str, Tensor], soft_labels: bool, learning_rate: float
     ) -> None:
-        self.problem, self.device, self.fixed, self.labels = problem, problem.device, fixed, start.labels
-        self.learned = {"images": start.images.clone().requires_grad_(), "rates": rates.requires_grad_()}
+        self.problem, self.device, self.fixed = problem, problem.device, fixed
+        self.stored, self.labels = stored, stored.labels
+        self.learned = {"rates": rates.requires_grad_()}  # beside the images
         if soft_labels:
-            self.learned["soft"] = F.one_hot(start.labels, problem.classes).float().requires_grad_()
+            self.learned["soft"] = F.one_hot(stored.labels, problem.classes).float().requires_grad_()
         self.networks: dict[str, Any] = {}
         # The authors' settings; 0.5 instead of Adam's usual 0.9.
-        adam = torch.optim.Adam(self.learned.values(), learning_rate, betas=(0.5, 0.999))
+        adam = torch.optim.Adam([stored.leaf, *self.learned.values()], learning_rate, betas=(0.5, 0.999))
         self.optimizers: dict[str, torch.optim.Optimizer] = {"images": adam}
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         network = self.problem.network()
         start = {**dict(network.named_parameters()), **self.fixed}
         loss, gradients = self.gradients(network, [start[key].detach() for key, _ in network.named_parameters()], batch)
-        descend(self.optimizers["images"], gradients, self.problem.world)
+        descend(self.optimizers["images"], [self.stored.pull(gradients[0]), *gradients[1:]], self.problem.world)
+        self.stored.settled()
         return {"loss": loss}
 
     def gradients(self, network: nn.Sequential, weights: State, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """The loss of real images after training from `weights`, and its gradients in what is learned."""
-        names, inputs = [name for name, _ in network.named_parameters()], list(self.learned.values())
+        """The loss of real images after training from `weights`, and its gradients in the images and in what else is learned."""
+        names = [name for name, _ in network.named_parameters()]
+        inputs = [self.stored.images(), *self.learned.values()]
         epochs, blocks = inputs[1].shape
 
         def loss(weights: State, x: Tensor, y: Tensor) -> Tensor:
@@ -63,7 +67,7 @@ class DatasetDistillation:
 
     def synthetic(self) -> Synthetic:
         soft = self.learned["soft"].detach() if "soft" in self.learned else None
-        return Synthetic(self.learned["images"].detach(), self.labels, soft)
+        return Synthetic(self.stored.images().detach(), self.labels, soft)
 
     def recipe(self) -> Recipe:
         return Recipe(rates=F.softplus(self.learned["rates"].detach()).tolist())
@@ -73,9 +77,15 @@ class DatasetDistillation:
 
     def state_dict(self) -> dict[str, Any]:
         learned = {name: value.detach() for name, value in self.learned.items()}
-        return {"learned": learned, "fixed": self.fixed, "optimizer": self.optimizers["images"].state_dict()}
+        return {
+            "stored": self.stored.leaf.detach(),
+            "learned": learned,
+            "fixed": self.fixed,
+            "optimizer": self.optimizers["images"].state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.stored.leaf.data.copy_(state["stored"])
         for name, value in self.learned.items():
             value.data.copy_(state["learned"][name])
         self.fixed = {name: value.to(self.device) for name, value in state["fixed"].items()}
@@ -111,7 +121,7 @@ def dd(
     raw = torch.tensor(rate, dtype=torch.float64).expm1().log().float()  # the inverse of softplus
     rates = raw.repeat(epochs, problem.per_class // per_step).to(problem.device)
     fixed = _fixed(problem, fixed_layers)
-    return DatasetDistillation(problem, initial(problem, init), rates, fixed, soft_labels, learning_rate)
+    return DatasetDistillation(problem, begin(problem, init), rates, fixed, soft_labels, learning_rate)
 
 
 def _fixed(problem: Problem, layers: int) -> dict[str, Float[Tensor, "..."]]:

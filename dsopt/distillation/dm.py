@@ -10,7 +10,8 @@ from dsopt.augment import draws
 from dsopt.data.batches import Batch
 from dsopt.distillation.contract import Problem, Synthetic, distiller
 from dsopt.distillation.recipe import Recipe, augmented
-from dsopt.distillation.synthetic import Init, descend, initial
+from dsopt.distillation.stored import begin
+from dsopt.distillation.synthetic import Init, descend
 from dsopt.seeds import derive
 
 
@@ -23,24 +24,26 @@ def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
 class DistributionMatching:
     def __init__(self, problem: Problem, init: Init, learning_rate: float, momentum: float) -> None:
         self.problem, self.device = problem, problem.device
-        start = initial(problem, init)
-        self.images, self.labels = start.images.clone().requires_grad_(), start.labels
+        self.stored = begin(problem, init)
+        self.labels = self.stored.labels
         self.networks: dict[str, Any] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "images": torch.optim.SGD([self.images], learning_rate, momentum=momentum)
+            "images": torch.optim.SGD([self.stored.leaf], learning_rate, momentum=momentum)
         }
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        classes, features = self.problem.classes, self.problem.network()[:-1]
+        classes, features, images = self.problem.classes, self.problem.network()[:-1], self.stored.images()
         with torch.no_grad():
             real = class_means(features(siamese(batch.images, self.problem.augment, batch.seed)), batch.labels, classes)
-        synthetic = class_means(features(siamese(self.images, self.problem.augment, batch.seed)), self.labels, classes)
+        synthetic = class_means(features(siamese(images, self.problem.augment, batch.seed)), self.labels, classes)
         loss = (real - synthetic).square().sum()
-        descend(self.optimizers["images"], torch.autograd.grad(loss, [self.images]), self.problem.world)
+        (gradient,) = torch.autograd.grad(loss, [images])
+        descend(self.optimizers["images"], [self.stored.pull(gradient)], self.problem.world)
+        self.stored.settled()
         return {"loss": loss.detach()}
 
     def synthetic(self) -> Synthetic:
-        return Synthetic(self.images.detach(), self.labels)
+        return Synthetic(self.stored.images().detach(), self.labels)
 
     def recipe(self) -> Recipe:
         return Recipe(augment=list(self.problem.augment))
@@ -49,10 +52,10 @@ class DistributionMatching:
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"images": self.images.detach(), "optimizer": self.optimizers["images"].state_dict()}
+        return {"stored": self.stored.leaf.detach(), "optimizer": self.optimizers["images"].state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.images.data.copy_(state["images"])
+        self.stored.leaf.data.copy_(state["stored"])
         self.optimizers["images"].load_state_dict(state["optimizer"])
 
 

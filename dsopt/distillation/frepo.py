@@ -7,10 +7,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
-from dsopt.distillation.contract import Problem, Synthetic, distiller
+from dsopt.distillation.contract import Problem, Stored, Synthetic, distiller
 from dsopt.distillation.pool import Pool
 from dsopt.distillation.recipe import Recipe, centred, loss_of
-from dsopt.distillation.synthetic import Init, descend, initial
+from dsopt.distillation.stored import begin
+from dsopt.distillation.synthetic import Init, descend
 
 
 def ridge(
@@ -30,33 +31,34 @@ def margin(targets: Float[Tensor, "m k"]) -> Tensor:
 
 class FeatureRegression:
     def __init__(
-        self, problem: Problem, start: Synthetic, pool: Pool, strength: float, rates: tuple[float, float], steps: int
+        self, problem: Problem, stored: Stored, pool: Pool, strength: float, rates: tuple[float, float], steps: int
     ) -> None:
-        self.problem, self.device, self.labels, self.pool, self.strength = problem, problem.device, start.labels, pool, strength
-        self.images = start.images.clone().requires_grad_()
-        self.soft = centred(start.labels, problem.classes).requires_grad_()
+        self.problem, self.device, self.pool, self.strength = problem, problem.device, pool, strength
+        self.stored, self.labels = stored, stored.labels
+        self.soft = centred(stored.labels, problem.classes).requires_grad_()
         self.trained_by = Recipe("adam", rates[1], steps=steps, loss="squared_error", augment=list(problem.augment))
         self.networks: dict[str, Any] = {}
-        adam = torch.optim.Adam([self.images, self.soft], rates[0])
+        adam = torch.optim.Adam([stored.leaf, self.soft], rates[0])
         self.optimizers: dict[str, torch.optim.Optimizer] = {"images": adam}
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        index = self.pool.pick(batch.seed)
+        index, images = self.pool.pick(batch.seed), self.stored.images()
         features = self.pool.networks[index][:-1]
         with torch.no_grad():
             real = features(batch.images)
-        predictions = ridge(features(self.images), self.soft, real, self.strength)
+        predictions = ridge(features(images), self.soft, real, self.strength)
         loss = (predictions - centred(batch.labels, self.problem.classes)).square().sum(1).mean() / 2
-        gradients = torch.autograd.grad(loss + margin(self.soft), [self.images, self.soft])
-        descend(self.optimizers["images"], gradients, self.problem.world)
+        gradient, of_labels = torch.autograd.grad(loss + margin(self.soft), [images, self.soft])
+        descend(self.optimizers["images"], [self.stored.pull(gradient), of_labels], self.problem.world)
+        self.stored.settled()
         self.pool.train(index, self._regression)
         return {"loss": loss.detach()}
 
     def _regression(self, network: nn.Sequential) -> Tensor:
-        return loss_of("squared_error", network(self.images.detach()), self.soft.detach())
+        return loss_of("squared_error", network(self.stored.images().detach()), self.soft.detach())
 
     def synthetic(self) -> Synthetic:
-        return Synthetic(self.images.detach(), self.labels, self.soft.detach())
+        return Synthetic(self.stored.images().detach(), self.labels, self.soft.detach())
 
     def recipe(self) -> Recipe:
         return self.trained_by
@@ -66,10 +68,11 @@ class FeatureRegression:
 
     def state_dict(self) -> dict[str, Any]:
         optimizer = self.optimizers["images"].state_dict()
-        return {"images": self.images.detach(), "soft": self.soft.detach(), "optimizer": optimizer, "pool": self.pool.state_dict()}
+        learned = {"stored": self.stored.leaf.detach(), "soft": self.soft.detach()}
+        return {**learned, "optimizer": optimizer, "pool": self.pool.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.images.data.copy_(state["images"])
+        self.stored.leaf.data.copy_(state["stored"])
         self.soft.data.copy_(state["soft"])
         self.optimizers["images"].load_state_dict(state["optimizer"])
         self.pool.load_state_dict(state["pool"])
@@ -99,4 +102,4 @@ def frepo(
         return torch.optim.Adam(parameters, network_rate, fused=True)
 
     made = Pool(problem, pool, age, adam)
-    return FeatureRegression(problem, initial(problem, init), made, strength, (learning_rate, network_rate), length)
+    return FeatureRegression(problem, begin(problem, init), made, strength, (learning_rate, network_rate), length)

@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
-from dsopt.distillation.contract import Problem, Synthetic, distiller
+from dsopt.distillation.contract import Problem, Stored, Synthetic, distiller
 from dsopt.distillation.dm import siamese
 from dsopt.distillation.pool import Pool
 from dsopt.distillation.recipe import Recipe
-from dsopt.distillation.synthetic import Init, descend, initial
+from dsopt.distillation.stored import begin
+from dsopt.distillation.synthetic import Init, descend
 from dsopt.errors import InputError
 
 
@@ -26,22 +27,25 @@ def distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
 
 
 class GradientMatching:
-    def __init__(self, problem: Problem, start: Synthetic, pool: Pool, inner: int, learning_rate: float) -> None:
-        self.problem, self.device, self.labels, self.pool, self.inner = problem, problem.device, start.labels, pool, inner
-        self.images = start.images.clone().requires_grad_()
+    def __init__(self, problem: Problem, stored: Stored, pool: Pool, inner: int, learning_rate: float) -> None:
+        self.problem, self.device, self.pool, self.inner = problem, problem.device, pool, inner
+        self.stored, self.labels = stored, stored.labels
         self.networks: dict[str, Any] = {}
-        sgd = torch.optim.SGD([self.images], learning_rate, momentum=0.5)
+        sgd = torch.optim.SGD([stored.leaf], learning_rate, momentum=0.5)
         self.optimizers: dict[str, torch.optim.Optimizer] = {"images": sgd}
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         (network,) = self.pool.networks
-        loss = torch.stack([self._of_class(network, batch, label) for label in range(self.problem.classes)]).sum()
-        descend(self.optimizers["images"], torch.autograd.grad(loss, [self.images]), self.problem.world)
+        images = self.stored.images()
+        loss = torch.stack([self._of_class(network, images, batch, label) for label in range(self.problem.classes)]).sum()
+        (gradient,) = torch.autograd.grad(loss, [images])
+        descend(self.optimizers["images"], [self.stored.pull(gradient)], self.problem.world)
+        self.stored.settled()
         for _ in range(self.inner):
             self.pool.train(0, self._loss)
         return {"loss": loss.detach()}
 
-    def _of_class(self, network: nn.Sequential, batch: Batch, label: int) -> Tensor:
+    def _of_class(self, network: nn.Sequential, images: Tensor, batch: Batch, label: int) -> Tensor:
         """The distance between the gradients that real and synthetic images of one class give."""
 
         def gradients(images: Tensor, labels: Tensor, create_graph: bool) -> tuple[Tensor, ...]:
@@ -50,13 +54,13 @@ class GradientMatching:
             return torch.autograd.grad(F.cross_entropy(logits, labels[mine]), list(network.parameters()), create_graph=create_graph)
 
         real = gradients(batch.images, batch.labels, False)
-        return distance(gradients(self.images, self.labels, True), real)
+        return distance(gradients(images, self.labels, True), real)
 
     def _loss(self, network: nn.Sequential) -> Tensor:
-        return F.cross_entropy(network(self.images.detach()), self.labels)
+        return F.cross_entropy(network(self.stored.images().detach()), self.labels)
 
     def synthetic(self) -> Synthetic:
-        return Synthetic(self.images.detach(), self.labels)
+        return Synthetic(self.stored.images().detach(), self.labels)
 
     def recipe(self) -> Recipe:
         return Recipe(augment=list(self.problem.augment))
@@ -66,10 +70,10 @@ class GradientMatching:
 
     def state_dict(self) -> dict[str, Any]:
         optimizer = self.optimizers["images"].state_dict()
-        return {"images": self.images.detach(), "optimizer": optimizer, "pool": self.pool.state_dict()}
+        return {"stored": self.stored.leaf.detach(), "optimizer": optimizer, "pool": self.pool.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.images.data.copy_(state["images"])
+        self.stored.leaf.data.copy_(state["stored"])
         self.optimizers["images"].load_state_dict(state["optimizer"])
         self.pool.load_state_dict(state["pool"])
 
@@ -99,4 +103,4 @@ def gradient_matching(
     def sgd(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, network_rate, momentum=0.5)
 
-    return GradientMatching(problem, initial(problem, init), Pool(problem, 1, outer * inner - 1, sgd), inner, learning_rate)
+    return GradientMatching(problem, begin(problem, init), Pool(problem, 1, outer * inner - 1, sgd), inner, learning_rate)

@@ -8,6 +8,7 @@ from torch import Tensor
 from dsopt.data.batches import Batch
 from dsopt.distillation.contract import Problem, Synthetic, distiller
 from dsopt.distillation.recipe import Recipe
+from dsopt.distillation.stored import begin
 from dsopt.distillation.synthetic import chosen
 
 
@@ -39,8 +40,12 @@ class Chosen:
 
 @distiller(learns=False)
 def random(problem: Problem) -> Chosen:
-    """Real images by chance, equally many of every class: the first baseline of any distillation."""
-    return Chosen(chosen(problem, "random"), problem.device)
+    """Real images by chance, equally many of every class: the first baseline of any distillation.
+
+    Where images are made by a generator: by chance too, what it makes of noise, the control of every search among these.
+    """
+    made = begin(problem, "real")
+    return Chosen(Synthetic(made.images().detach(), made.labels), problem.device)
 
 
 @distiller(learns=False)

@@ -1,4 +1,4 @@
-"""The synthetic set that methods learn: its first images, and a step on it that all workers make together."""
+"""The first images of a synthetic set, and a step on it that all workers make together."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -22,27 +22,28 @@ def labels(problem: Problem) -> Tensor:
     return torch.arange(problem.classes, device=problem.device).repeat(problem.per_class)
 
 
-def initial(problem: Problem, init: Init) -> Synthetic:
-    """Standard normal noise, or real images by chance, the same number of every class."""
-    if init == "real":
-        return chosen(problem, "random")
+def noise_images(problem: Problem) -> Tensor:
+    """Standard normal noise, as large as what a network takes."""
     generator = torch.Generator().manual_seed(derive(problem.seed, "synthetic"))
     shape = problem.inputs(problem.images[:1]).shape[1:]
-    noise = torch.randn(problem.per_class * problem.classes, *shape, generator=generator)
-    return Synthetic(noise.to(problem.device), labels(problem))
+    return torch.randn(problem.per_class * problem.classes, *shape, generator=generator).to(problem.device)
 
 
-def chosen(problem: Problem, method: str) -> Synthetic:
-    """Real images that a selection method takes of each class, looking at their pixels. Raises InputError if there are too few."""
-    counts = problem.labels.bincount(minlength=problem.classes)
-    if int(counts.min()) < problem.per_class:
+def chosen(problem: Problem, method: str, times: int = 1) -> Synthetic:
+    """Real images that a selection method takes of each class, looking at their pixels; `times` as many as synthetic ones.
+
+    Raises InputError if there are too few.
+    """
+    counts, wanted = problem.labels.bincount(minlength=problem.classes), times * problem.per_class
+    if int(counts.min()) < wanted:
         label, count = int(counts.argmin()), int(counts.min())
-        raise InputError(f"distill.per_class={problem.per_class}: class {label} has only {count} images.")
+        told = f" with {times} images in each" if times > 1 else ""
+        raise InputError(f"distill.per_class={problem.per_class}{told}: class {label} has only {count} images.")
     generator = torch.Generator().manual_seed(derive(problem.seed, "synthetic"))
     pixels = problem.images.flatten(1).cpu()
     pixels = pixels.float() if SELECTORS.traits(method).embeddings else pixels[:, :0].float()
     selector = SELECTORS.build(method)
-    indices = per_class(selector, pixels, problem.labels.cpu(), problem.per_class * problem.classes, generator).indices
+    indices = per_class(selector, pixels, problem.labels.cpu(), wanted * problem.classes, generator).indices
     images = problem.inputs(problem.images[indices.to(problem.device)])
     return Synthetic(images.contiguous(), problem.labels[indices.to(problem.device)])
 

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from dsopt.augment.inputs import Inputs, make_inputs
 from dsopt.config import Choice, Config, plain
 from dsopt.data.images import Images, encode, load
-from dsopt.distillation.contract import Distiller, Problem, Synthetic, check_unrollable
+from dsopt.distillation.contract import Distiller, Generator, Problem, Synthetic, check_unrollable
 from dsopt.errors import InputError, JobError, unknown
-from dsopt.registry import AUGMENTATIONS, DISTILLERS, MODELS, SCHEDULES, call
+from dsopt.generation.sample import noise
+from dsopt.registry import AUGMENTATIONS, DISTILLERS, MODELS, SCHEDULES, STORED, call
 from dsopt.seeds import derive
-from dsopt.stages import autoencoder, ingest, outputs
+from dsopt.stages import autoencoder, generator, ingest, outputs
 from dsopt.stages.step import Step
 from dsopt.stages.training import Run, StageCheckpoint, batches, fit_run
 from dsopt.storage import Stage, Table, delete, with_image_feature
@@ -35,7 +36,12 @@ def artefact(config: Config, seed: int | None = None) -> tuple[Stage, list[Step]
     check(config)
     images, steps = ingest.images(config)
     made_of = plain(config.distill) | {"seed": seed}
-    stage = Stage(config.storage, "distill", f"{config.data.name}-{config.distill.name}", made_of, {"images": images})
+    inputs = {"images": images}
+    if STORED.traits(config.distill.stored.name).generated:
+        base, more = generator.base(config)
+        inputs["generator"], training = generator.model(config, base, config.seed)  # one for all seeds of a sweep
+        steps = [*steps, *more, *training]
+    stage = Stage(config.storage, "distill", f"{config.data.name}-{config.distill.name}", made_of, inputs)
     return stage, [*steps, Step(stage, _distribute, (seed,))]
 
 
@@ -51,6 +57,14 @@ def check(config: Config) -> None:
                 raise InputError(
                     f"{key}.augment={name}: changes the size of images; synthetic ones are as large as the network takes."
                 )
+    stored, shape = config.distill.stored.name, (config.data.channels or 3, config.data.image_size, 10)
+    if STORED.traits(stored).generated and not generator.untrained(config, shape).conditional:
+        raise InputError(
+            f"distill.stored.name={stored}: needs a generator that is told classes; {config.generate.generator.name} is not as it "
+            "is set: right are preset=cdcgan, preset=cdcvae and preset=csngan."
+        )
+    if stored != "pixels" and config.distill.name == "kmeans":
+        raise InputError(f"distill.stored.name={stored}: kmeans takes real images as they are; right is pixels.")
     if DISTILLERS.traits(config.distill.name).unrolls:
         check_unrollable(MODELS.build(network.name, network.options)(1, 2), network.name)
 
@@ -105,7 +119,7 @@ def _train(worker: Worker, stage: Stage, config: Config) -> None:
     images = load(table.uri, "train")
     normalisation = Normalisation.of(images.images)
     inputs = normalisation.inputs(autoencoder.input_size(settings.network.name, table.manifest["image_size"]))
-    found, problem = _problem(images, inputs, table, config, worker)
+    found, problem = _problem(images, inputs, table, stage, config, worker)
     traits = DISTILLERS.traits(settings.name)
     state = State()
     if traits.learns:
@@ -123,7 +137,9 @@ def _train(worker: Worker, stage: Stage, config: Config) -> None:
         _write(stage, config, found, normalisation, table, state, worker)
 
 
-def _problem(images: Images, inputs: Inputs, table: Table, config: Config, worker: Worker) -> tuple[Distiller, Problem]:
+def _problem(
+    images: Images, inputs: Inputs, table: Table, stage: Stage, config: Config, worker: Worker
+) -> tuple[Distiller, Problem]:
     settings = config.distill
     classes = table.manifest["num_classes"]
     present = images.labels.unique()
@@ -140,8 +156,20 @@ def _problem(images: Images, inputs: Inputs, table: Table, config: Config, worke
         config.seed,
         worker.device,
         worker.world,
+        (settings.stored.name, dict(settings.stored.options)),
+        _generator(stage, config, inputs, worker.device) if "generator" in stage.inputs else None,
+        settings.steps,
     )
     return DISTILLERS.build(settings.name, settings.options)(problem), problem
+
+
+def _generator(stage: Stage, config: Config, inputs: Inputs, device: torch.device) -> Generator:
+    """The trained generator, as a way to images that a network takes."""
+    settings, black = config.generate, generator.low(config)
+    network = generator.network_of(stage.inputs["generator"], config, device).requires_grad_(False)
+    draw = noise(settings.noise, settings.latent)
+    length = (settings.latent / (1 if settings.noise == "normal" else 3)) ** 0.5
+    return Generator(network, draw, length, lambda made: inputs.test((made - black) / (1 - black)))
 
 
 def _rescued(
@@ -177,6 +205,7 @@ def _write(
         loss=losses[-1][4] if losses else None,
         per_class=config.distill.per_class,
         shape=list(synthetic.images.shape[1:]),
+        stored=plain(config.distill.stored),
         normalisation=dataclasses.asdict(normalisation),
         network=plain(config.distill.network),
         recipe=dataclasses.asdict(found.recipe()),

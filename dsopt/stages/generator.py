@@ -148,13 +148,17 @@ def low(config: Config) -> float:
     return MODELS.traits(config.generate.generator.name).low
 
 
-def trained(stage: Stage, config: Config, device: torch.device) -> Make:
-    """The generator of a finished stage, ready to make images."""
+def network_of(stage: Stage, config: Config, device: torch.device) -> nn.Module:
+    """The network of a finished stage."""
     shape, settings = _shape(learned_from(stage)[0]), config.generate
     made = adversaries.network("generate", "generator", settings.generator, *shape, settings.latent)
     made.load_state_dict(outputs.weights(Table(stage.uri)))
-    network = made.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    dtype = compute_dtype(config.generate.precision, device)
+    return made.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def trained(stage: Stage, config: Config, device: torch.device) -> Make:
+    """The generator of a finished stage, ready to make images."""
+    network, dtype = network_of(stage, config, device), compute_dtype(config.generate.precision, device)
 
     def make(noise: Tensor, labels: Tensor | None) -> Tensor:
         with autocast(dtype, device):

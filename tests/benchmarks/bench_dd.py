@@ -39,7 +39,7 @@ def ours(found, network, real):
 def plain(found, network, real):
     """One graph of everything."""
     names, weights = [name for name, _ in network.named_parameters()], list(network.parameters())
-    images, rates = found.learned.values()
+    images, rates = found.stored.leaf, found.learned["rates"]
     for epoch in range(3):
         for block in range(10):
             x, y = images.chunk(10)[block], found.labels.chunk(10)[block]

@@ -20,7 +20,7 @@ from small import batch, problem, tiny
 
 NAMES = DISTILLERS.names()
 LEARNING = [name for name in NAMES if DISTILLERS.traits(name).learns]
-QUICK = {"bptt": {"length": 6, "window": 3}}
+QUICK = {"bptt": {"length": 6, "window": 3}, "halving": {"rounds": 1}}
 
 
 def make(name: str, **settings) -> Distiller:

@@ -1,5 +1,7 @@
 """Truncated back-propagation: its gradients, its optimisers, its clipping."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -30,7 +32,7 @@ def test_optimisers_are_those_of_torch(ours, theirs):
 
 def unrolled(found, network, real, begin):
     """The same loss with one graph of the window, by torch's own means; the part before it without a graph."""
-    names, images = [name for name, _ in network.named_parameters()], found.learned["images"]
+    names, images = [name for name, _ in network.named_parameters()], found.stored.leaf
     state = found.inner.start([value.detach() for value in network.parameters()])
     for t in range(begin + found.window):
         x = images.detach() if t < begin else images
@@ -53,7 +55,8 @@ def test_gradients(inner, begin):
     torch.manual_seed(0)
     window = 4
     found, network, real = bptt(problem(), length=6, window=window, inner=inner, inner_rate=0.02), tiny(), batch()
-    images = found.learned["images"] = found.learned["images"].detach().double().requires_grad_()
+    images = found.stored.leaf.detach().double().requires_grad_()
+    found.stored = replace(found.stored, leaf=images)
     loss, (gradient,) = found.gradients(network, real, begin)
     expected = unrolled(found, network, real, begin)
     torch.testing.assert_close(loss, expected.detach())
@@ -61,7 +64,7 @@ def test_gradients(inner, begin):
     if begin == 0:
         direction, sides = torch.randn_like(images), []
         for sign in (1, -1):
-            found.learned["images"] = (images.detach() + sign * 1e-7 * direction).requires_grad_()
+            found.stored = replace(found.stored, leaf=(images.detach() + sign * 1e-7 * direction).requires_grad_())
             sides.append(found.gradients(network, real, 0)[0])
         torch.testing.assert_close((sides[0] - sides[1]) / 2e-7, (gradient * direction).sum(), rtol=1e-3, atol=1e-8)
 

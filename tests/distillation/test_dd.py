@@ -1,5 +1,7 @@
 """The original distillation: its gradients, its fixed layers, what it learns."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,7 +16,7 @@ from dsopt.errors import InputError
 def unrolled(found, network, weights, real):
     """The same loss in one differentiable piece, as plainly as can be."""
     names = [name for name, _ in network.named_parameters()]
-    images, rates = found.learned["images"], found.learned["rates"]
+    images, rates = found.stored.leaf, found.learned["rates"]
     targets = found.learned.get("soft", found.labels)
     for epoch in range(len(rates)):
         for block in range(rates.shape[1]):
@@ -31,15 +33,16 @@ def test_gradients(soft):
     """Against one graph of everything, and against finite differences in the direction of every learned part."""
     torch.manual_seed(0)
     found, network, real = dd(problem(per_class=2), rate=0.3, epochs=2, soft_labels=soft), tiny(), batch()
-    for name, value in found.learned.items():
-        found.learned[name] = value.detach().double().requires_grad_()
+    found.learned = {name: value.detach().double().requires_grad_() for name, value in found.learned.items()}
+    found.stored = replace(found.stored, leaf=found.stored.leaf.detach().double().requires_grad_())
+    learned = [found.stored.leaf, *found.learned.values()]
     weights = [value.detach().requires_grad_() for value in network.parameters()]
     loss, gradients = found.gradients(network, weights, real)
     expected = unrolled(found, network, weights, real)
     torch.testing.assert_close(loss, expected.detach())
-    for mine, theirs in zip(gradients, torch.autograd.grad(expected, list(found.learned.values())), strict=True):
+    for mine, theirs in zip(gradients, torch.autograd.grad(expected, learned), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-13)
-    for value, gradient in zip(found.learned.values(), gradients, strict=True):
+    for value, gradient in zip(learned, gradients, strict=True):
         direction, step = torch.randn_like(value), 1e-6
         sides = []
         for sign in (1, -1):

@@ -32,7 +32,7 @@ def learn(rank: int, world: int) -> tuple[torch.Tensor, torch.Tensor]:
     thesis = dd(problem(world=world), fixed_layers=3, rate=0.1)
     gradients = []
     for step in range(3):
-        for method, images in ((thesis, thesis.learned["images"]), (regression, regression.images)):
+        for method, images in ((thesis, thesis.stored.leaf), (regression, regression.stored.leaf)):
             method.update(half(step, rank, world))
             gradients.append(images.grad.clone())
     return torch.stack([thesis.synthetic().images, regression.synthetic().images]), torch.stack(

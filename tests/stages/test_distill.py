@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from running import REPOSITORY
 
 import dsopt
 from dsopt.config import load
+from dsopt.data import images as reading
 from dsopt.errors import InputError, JobError
 from dsopt.learners.parts import average_gradients
 from dsopt.stages import distill, evaluate
@@ -31,7 +33,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def made(storage: str, *overrides: str) -> Table:
-    config = load([f"storage={storage}", *BASE, "distill.steps=3", *overrides])
+    config = load([f"storage={storage}", *BASE, "distill.steps=3", *overrides], REPOSITORY / "jobs" / "presets")
     stage, steps = distill.artefact(config)
     run(steps, config)
     return Table(stage.uri)
@@ -138,3 +140,57 @@ def test_too_few_images_of_a_class(storage: str) -> None:
 def test_one_worker_averages_nothing() -> None:
     gradients = [torch.ones(2), torch.zeros(3, 1)]
     assert all(torch.equal(a, b) for a, b in zip(average_gradients(gradients, 1), gradients, strict=True))
+
+
+SLIM = [
+    "generate.steps=2",
+    "generate.generator.options.width=2",
+    "generate.discriminator.options.width=2",
+    "generate.batch_size=20",
+]
+
+
+def test_images_that_a_trained_generator_makes(storage: str) -> None:
+    """One generator for all; what it makes of noise is the control."""
+    given = [
+        "preset=cdcgan",
+        *SLIM,
+        "distill.network.name=convnet",
+        "distill.network.options.width=4",
+        "distill.name=slope_matching",
+    ]
+    sphere = made(storage, *given, "distill.stored={name: latent, options: {sphere: true}}", "distill.options.learning_rate=0.5")
+    layer = made(storage, *given, "distill.stored={name: layer, options: {module: dense}}", "distill.options.learning_rate=0.5")
+    noise = made(storage, *given, "distill.name=random", "distill.stored.name=latent")
+    assert {table.manifest["inputs"]["generator"] for table in (sphere, layer, noise)} == {noise.manifest["inputs"]["generator"]}
+    assert sphere.manifest["stored"] == {"name": "latent", "options": {"sphere": True}} and noise.manifest["steps"] == 0
+    assert dsopt.load_subset(layer.uri).images.shape == (10, 1, 32, 32)
+    exact = [torch.tensor(table.read()["pixels"].to_pylist()) for table in (sphere, layer, noise)]
+    assert not torch.equal(exact[0], exact[2]) and not torch.equal(exact[1], exact[2])
+    config = load([f"storage={storage}", *BASE, f"input={sphere.uri}", "evaluate.networks=[lenet]"])
+    run(evaluate.plan(config), config)
+
+
+def test_several_images_in_one(storage: str) -> None:
+    table = made(storage, "distill.name=dm", "distill.stored.name=formations")
+    assert table.rows() == 40 and table.read()["label"].to_pylist() == 4 * list(range(10))
+
+
+def test_images_smaller_than_the_data_are_read_again(storage: str) -> None:
+    """A network that takes the middle of the images."""
+    table = made(storage, "distill.name=dm", "distill.network.name=classifier24", "distill.network.options.width=4")
+    assert reading.load(table.uri).images.shape == (10, 1, 24, 24)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["distill.stored.name=latnt"], "Did you mean 'latent'"),
+        (["distill.stored.name=latent"], "distill.stored.name=latent: needs a generator that is told classes"),
+        (["distill.stored.name=formations", "distill.name=kmeans"], "kmeans takes real images as they are"),
+        (["distill.stored.name=formations", "distill.stored.options.factr=3"], "Did you mean 'factor'"),
+    ],
+)
+def test_wrong_ways_of_storing(storage: str, overrides: list[str], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        made(storage, *overrides)

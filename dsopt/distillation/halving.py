@@ -1,0 +1,91 @@
+"""Real images compressed into half as many, again and again."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dsopt.data.batches import Batch
+from dsopt.distillation.contract import Problem, Synthetic, distiller
+from dsopt.distillation.gradient_matching import distance
+from dsopt.distillation.recipe import Recipe
+from dsopt.distillation.synthetic import chosen, descend
+from dsopt.errors import InputError
+from dsopt.seeds import derive
+
+BATCH = 64  # images that half as many stand for: the thesis's example
+
+
+class Halving:
+    """In round r of R, 2^(R - r - 1) times the wanted images learn the gradients of twice as many, those of the round before."""
+
+    def __init__(self, problem: Problem, rounds: int, learning_rate: float) -> None:
+        self.problem, self.device, self.rounds, self.learning_rate = problem, problem.device, rounds, learning_rate
+        self.every = -(-problem.steps // rounds)
+        self.networks: dict[str, Any] = {}
+        self.step = 0
+        self._begin(chosen(problem, "random", 2**rounds).images)
+
+    def _begin(self, target: Tensor) -> None:
+        """A round: blocks of one image of every class; the first half of them is where the smaller set starts."""
+        self.target = target.detach()
+        self.images = self.target[: len(target) // 2].clone().requires_grad_()
+        sgd = torch.optim.SGD([self.images], self.learning_rate, momentum=0.5)
+        self.optimizers: dict[str, torch.optim.Optimizer] = {"images": sgd}
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        if self.step and self.step % self.every == 0:
+            self._begin(self.images)
+        network, parts = self.problem.network(), max(1, round(len(self.target) / BATCH))
+        part = derive(batch.seed, "part") % parts
+        weights = list(network.parameters())
+
+        def gradients(images: Tensor, create_graph: bool) -> tuple[Tensor, ...]:
+            mine, labels = images.chunk(parts)[part], self._labels(len(images)).chunk(parts)[part]
+            return torch.autograd.grad(F.cross_entropy(network(mine), labels), weights, create_graph=create_graph)
+
+        loss = distance(gradients(self.images, True), gradients(self.target, False))
+        descend(self.optimizers["images"], torch.autograd.grad(loss, [self.images]), self.problem.world)
+        self.step += 1
+        return {"loss": loss.detach()}
+
+    def _labels(self, count: int) -> Tensor:
+        return torch.arange(count, device=self.device) % self.problem.classes
+
+    def synthetic(self) -> Synthetic:
+        return Synthetic(self.images.detach(), self._labels(len(self.images)))
+
+    def recipe(self) -> Recipe:
+        return Recipe(augment=list(self.problem.augment))
+
+    def weights(self) -> dict[str, Tensor]:
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        optimizer = self.optimizers["images"].state_dict()
+        return {"step": self.step, "target": self.target, "images": self.images.detach(), "optimizer": optimizer}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._begin(state["target"].to(self.device))
+        self.images.data.copy_(state["images"])
+        self.step = state["step"]
+        self.optimizers["images"].load_state_dict(state["optimizer"])
+
+
+@distiller(unrolls=True)
+def halving(problem: Problem, *, rounds: int = 2, learning_rate: float = 0.1) -> Halving:
+    """Compress batches of 64 images into 32 that give a network the same gradients, and these again (the thesis's chapter 6).
+
+    It starts from 2^`rounds` times as many real images as are wanted; every round has an equal part of `distill.steps` and matches
+    the gradients of fresh networks by the distance of `gradient_matching`. Batches of 64 are the thesis's example; a set with fewer
+    images is one batch.
+
+    Raises:
+        InputError: no rounds, fewer steps than rounds, a class with too few real images, or images that are not stored as pixels.
+    """
+    if not 1 <= rounds <= problem.steps:
+        raise InputError(f"distill halving: options.rounds={rounds}: must be from 1 to distill.steps={problem.steps}.")
+    if problem.stored[0] != "pixels":
+        raise InputError(f"distill.stored.name={problem.stored[0]}: halving compresses pixels; right is pixels.")
+    return Halving(problem, rounds, learning_rate)

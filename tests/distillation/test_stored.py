@@ -1,0 +1,174 @@
+"""What synthetic images are made from: the images, their gradients, where they may lie."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from small import batch, problem
+from torch import Tensor, nn
+
+from dsopt.distillation.contract import Generator, Problem, Stored
+from dsopt.distillation.halving import halving
+from dsopt.distillation.slopes import loss_slopes, partners, slope_matching
+from dsopt.distillation.stored import begin
+from dsopt.errors import InputError
+from dsopt.registry import DISTILLERS
+from dsopt.seeds import derive
+
+LATENT = 5
+
+
+class Painter(nn.Module):
+    """A conditional generator of 32x32 in -1..1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(LATENT + 10, 16), nn.Linear(16, 32 * 32)
+
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        return self.second(self.first(torch.cat([noise, F.one_hot(labels, 10).float()], 1)).relu()).view(-1, 1, 32, 32).tanh()
+
+
+def painted(stored: str, per_class: int = 1, **options) -> Problem:
+    torch.manual_seed(5)
+
+    def noise(count: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(count, LATENT, generator=generator)
+
+    made = Generator(Painter().eval().requires_grad_(False), noise, LATENT**0.5, lambda images: (images + 1) / 2)
+    return problem(per_class, stored=(stored, options), generator=made)
+
+
+WAYS = [("pixels", {}), ("formations", {}), ("formations", {"factor": 4}), ("latent", {}), ("layer", {"module": "first"})]
+
+
+@pytest.mark.parametrize("init", ["noise", "real"])
+@pytest.mark.parametrize(("name", "options"), WAYS)
+def test_gradients_go_through_what_images_are_made_from(name: str, options: dict, init) -> None:
+    made = begin(painted(name, 2, **options), init)
+    times = options.get("factor", 2) ** 2 if name == "formations" else 1
+    images = made.images()
+    assert images.shape == (20 * times, 1, 32, 32) and images.is_leaf and made.labels.tolist() == 2 * times * list(range(10))
+    target = torch.randn_like(images)
+    (gradient,) = torch.autograd.grad((images * target).sum(), images)
+    direction = torch.randn_like(made.leaf)
+    direction /= direction.norm()
+    sides = [(made.make(made.leaf.detach() + sign * 0.01 * direction) * target).sum() for sign in (1, -1)]
+    torch.testing.assert_close((sides[0] - sides[1]) / 0.02, (made.pull(gradient) * direction).sum(), rtol=0.02, atol=0.02)
+
+
+def test_a_formation_holds_real_images_in_its_corners() -> None:
+    given = painted("formations", 1)
+    made = begin(given, "real")
+    assert made.leaf.shape == (10, 1, 32, 32)
+    corner = F.interpolate(made.leaf.detach()[:, :, :16, 16:], (32, 32), mode="bilinear", align_corners=False)
+    assert torch.equal(made.images()[10:20].detach(), corner)
+    real = given.inputs(given.images[given.labels == 3])
+    shrunk = F.interpolate(real, (16, 16), mode="area")
+    assert any(torch.allclose(made.leaf.detach()[3, :, 16:, :16], one, atol=1e-6) for one in shrunk)
+
+
+def test_points_stay_on_the_sphere_where_they_are_told_to() -> None:
+    for sphere in (True, False):
+        made = begin(painted("latent", sphere=sphere), "noise")
+        made.leaf.data.add_(3)
+        made.settled()
+        kept = torch.allclose(made.leaf.norm(dim=1), torch.full((10,), LATENT**0.5))
+        assert kept == sphere
+
+
+def test_a_layer_starts_with_the_images_of_noise() -> None:
+    assert torch.allclose(begin(painted("layer", module="first"), "noise").images(), begin(painted("latent"), "noise").images())
+    with pytest.raises(InputError, match=r"options.module=third: valid: first, second\.$"):
+        begin(painted("layer", module="third"), "noise")
+
+
+def test_formations_must_fit() -> None:
+    with pytest.raises(InputError, match=r"options\.factor=3: must be 2 or more and divide 32 pixels"):
+        begin(painted("formations", factor=3), "noise")
+    with pytest.raises(InputError, match="with 4 images in each: class"):
+        begin(painted("formations", 20), "real")
+
+
+OPTIONS = {"bptt": {"length": 6, "window": 3}}
+LEARNING = [name for name in DISTILLERS.names() if DISTILLERS.traits(name).learns and name != "halving"]
+
+
+@pytest.mark.parametrize(("name", "options"), WAYS[1:])
+@pytest.mark.parametrize("method", LEARNING)
+def test_every_method_learns_whatever_images_are_made_from(method: str, name: str, options: dict) -> None:
+    torch.manual_seed(0)
+    found = DISTILLERS.build(method, OPTIONS.get(method))(painted(name, **options))
+    before, leaf = found.synthetic(), found.stored.leaf.clone()
+    for step in range(2):
+        given = batch(step)
+        torch.manual_seed(derive(given.seed, 0))
+        found.update(given)
+    after = found.synthetic()
+    assert not torch.equal(leaf, found.stored.leaf) and not torch.equal(before.images, after.images)
+    assert torch.equal(after.labels, before.labels) and len(after.labels) == len(after.images)
+    assert torch.equal(after.images, found.stored.make(found.stored.leaf).detach())
+
+
+def smooth() -> nn.Sequential:
+    return nn.Sequential(nn.Flatten(), nn.Linear(1024, 16), nn.Tanh(), nn.Linear(16, 10))
+
+
+def test_slopes_are_matched_with_real_images_of_the_class() -> None:
+    given = batch()
+    indices = partners(torch.tensor([3, 3, 0]), given.labels)
+    assert given.labels[indices].tolist() == [3, 3, 0] and indices[0] != indices[1]
+    torch.manual_seed(0)
+    found, told = slope_matching(problem(network=smooth)), []
+    for _ in range(30):
+        torch.manual_seed(1)  # the same network: its slopes can be met
+        told.append(float(found.update(given)["difference"]))
+    assert told[-1] < 0.7 * told[0]
+    with pytest.raises(InputError, match="must not be 0"):
+        slope_matching(problem(), alpha=0.0)
+
+
+def test_the_sign_of_beta() -> None:
+    for beta in (1.0, -1.0):
+        torch.manual_seed(0)
+        found = slope_matching(problem(network=smooth), alpha=0.0, beta=beta)
+
+        def size(found=found) -> float:
+            torch.manual_seed(1)
+            return loss_slopes(found.problem.network(), found.stored.images(), found.labels).norm(dim=1).mean().item()
+
+        before = size()
+        for step in range(10):
+            torch.manual_seed(1)
+            found.update(batch(step))
+        assert (size() < before) == (beta > 0)
+
+
+def test_images_are_halved_round_by_round() -> None:
+    torch.manual_seed(0)
+    found = halving(problem(2, steps=6), rounds=3)
+    sizes = []
+    for step in range(6):
+        found.update(batch(step))
+        sizes.append((len(found.target), len(found.synthetic().images)))
+    assert sizes == [(160, 80)] * 2 + [(80, 40)] * 2 + [(40, 20)] * 2
+    assert found.synthetic().labels.tolist() == 2 * list(range(10))
+    for wrong, told in ((problem(steps=2), "from 1 to distill.steps=2"), (problem(stored=("formations", {})), "right is pixels")):
+        with pytest.raises(InputError, match=told):
+            halving(wrong, rounds=3)
+
+
+def test_half_as_many_images_give_the_gradients_of_twice_as_many() -> None:
+    torch.manual_seed(0)
+    found = halving(replace(problem(2), steps=200), rounds=1, learning_rate=1.0)
+    losses = []
+    for step in range(60):
+        torch.manual_seed(1)
+        losses.append(float(found.update(batch(step))["loss"]))
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_stored_set_is_what_it_says() -> None:
+    made = begin(problem(), "noise")
+    assert isinstance(made, Stored) and torch.equal(made.images().detach(), made.leaf.detach())
