@@ -13,7 +13,7 @@ def describe() -> str:
     lines += [f"  {key + '=' + value:<44} {says}".rstrip() for key, value, says in _describe_keys(Config(), "", "")]
     families = [registry.DATASETS, registry.SELECTORS, registry.MODELS, registry.LOSSES, registry.SPACES, registry.STRATEGIES]
     families += [registry.ADVERSARIAL, registry.TERMS, registry.DIFFERENTIABLE, registry.LIKELIHOODS]
-    for family in [*families, registry.DISTILLERS, registry.AUGMENTATIONS, registry.SCHEDULES, registry.SAMPLERS]:
+    for family in [*families, registry.DISTILLERS, registry.STORED, registry.AUGMENTATIONS, registry.SCHEDULES, registry.SAMPLERS]:
         lines += ["", f"{family.noun}{'es' if family.noun.endswith('s') else 's'} (name  options):"]
         for name in family.names():
             lines.append(f"  {name:<20} {family.summary(name)}")
