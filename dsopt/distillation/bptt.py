@@ -1,9 +1,11 @@
 """Random truncated back-propagation through a long training."""
 
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -14,7 +16,7 @@ from dsopt.distillation.inner import Inner, adam, sgd
 from dsopt.distillation.recipe import Recipe, augmented
 from dsopt.distillation.stored import begin
 from dsopt.distillation.synthetic import Init, descend
-from dsopt.distillation.unroll import State, Unrolled, advance, differentiate
+from dsopt.distillation.unroll import State, Step, Unrolled, advance, differentiate
 from dsopt.errors import InputError
 from dsopt.learners.parts import average_gradients
 from dsopt.seeds import derive
@@ -22,17 +24,61 @@ from dsopt.seeds import derive
 DECAY, MOST = 0.9, 2.0  # of the moving average of the gradient's norm, and how much of it a gradient may have: the authors' code
 
 
+class Window(NamedTuple):
+    """Through which steps of the inner training gradients go back: `size` of them from `begin` on."""
+
+    begin: int
+    size: int
+
+
+def anywhere(length: int, size: int, seed: int) -> Window:
+    """One of `size` at a random place of `length` steps."""
+    return Window(derive(seed, "window") % (length - size + 1), size)
+
+
+def adapted(norms: Float[Tensor, " length"], size: int, spread: int, third: int, seed: int) -> Window:
+    """A window by the lengths of the gradients in an inner training (AT-BPTT; its authors' code).
+
+    In the first third of the outer steps it begins where gradients are long (drawn by their softmax) and is the larger, up to
+    `size` + `spread`, the more they change there; in the second it is that large and anywhere; in the last it is `size` - `spread`
+    and ends as far before the last step as a long gradient lies after the first. The authors go on to the next part when accuracy
+    no longer rises.
+    """
+    length = len(norms)
+    if third == 1:
+        return anywhere(length, size + spread, seed)
+    point = torch.rand((), generator=torch.Generator().manual_seed(derive(seed, "window")))
+    start = min(length - 1, int(torch.searchsorted(norms.softmax(0).cumsum(0), point)))
+    if third == 0:
+        changes = torch.cat([norms.new_zeros(1), norms.diff().abs()])
+        size = int(size - spread + 2 * spread * int((changes < changes[start]).sum()) / length)
+        return Window(min(start, length - size), size)
+    size -= spread
+    return Window(max(0, length - start - size), size)
+
+
 class TruncatedBackpropagation:
-    """Images, and perhaps labels, learned through a window of `window` of the `length` steps of an inner training."""
+    """Images, and perhaps labels, learned through a window of the steps of an inner training.
+
+    `place` gives it: (the lengths of the gradients in a whole inner training, which of the outer steps it is, a seed) -> window.
+    """
 
     def __init__(
-        self, problem: Problem, stored: Stored, inner: Inner, recipe: Recipe, window: int, soft_labels: bool, learning_rate: float
+        self,
+        problem: Problem,
+        stored: Stored,
+        inner: Inner,
+        recipe: Recipe,
+        place: Callable[[Callable[[], Tensor], int, int], Window],
+        soft_labels: bool,
+        learning_rate: float,
     ) -> None:
-        self.problem, self.device, self.inner, self.window = problem, problem.device, inner, window
+        self.problem, self.device, self.inner, self.place = problem, problem.device, inner, place
         self.stored, self.labels, self.trained_by = stored, stored.labels, recipe
         self.learned: dict[str, Tensor] = {}  # beside the images
         if soft_labels:
             self.learned["soft"] = F.one_hot(stored.labels, problem.classes).float().requires_grad_()
+        self.taken = 0
         self.norm = torch.zeros((), device=problem.device)  # the moving average of the images' gradient
         self.networks: dict[str, Any] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
@@ -40,9 +86,11 @@ class TruncatedBackpropagation:
         }
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        # All workers draw the same window: its place decides how long a step takes.
-        begin = derive(batch.seed, "window") % (self.trained_by.steps - self.window + 1)
-        loss, gradients = self.gradients(self.problem.network(), batch, begin)
+        # All workers draw by the same seed: the window's place decides how long a step takes.
+        network = self.problem.network()
+        window = self.place(lambda: self.lengths(network, batch), self.taken, batch.seed)
+        loss, gradients = self.gradients(network, batch, window)
+        self.taken += 1
         means = self._clipped(average_gradients(gradients, self.problem.world))
         descend(self.optimizers["images"], [self.stored.pull(means[0]), *means[1:]], 1)
         self.stored.settled()
@@ -50,27 +98,41 @@ class TruncatedBackpropagation:
             self.learned["soft"].data.clamp_min_(0)  # as the authors do
         return {"loss": loss}
 
-    def gradients(self, network: nn.Sequential, batch: Batch, begin: int) -> Unrolled:
-        """The loss of real images after `begin` steps and a window, and its gradients through the window."""
-        names = [name for name, _ in network.named_parameters()]
-        inputs, count = [self.stored.images(), *self.learned.values()], len(names)
+    def gradients(self, network: nn.Sequential, batch: Batch, window: Window) -> Unrolled:
+        """The loss of real images after the last step of a window, and its gradients through the window."""
+        count, inputs = len(list(network.parameters())), [self.stored.images(), *self.learned.values()]
+        step, end = self._step(network, batch, lambda gradients: None), window.begin + window.size
 
-        def loss(weights: State, x: Tensor, y: Tensor) -> Tensor:
-            return F.cross_entropy(functional_call(network, dict(zip(names, weights, strict=True)), (x,)), y)
+        def outer(state: State) -> Tensor:
+            return _loss(network, state[:count], batch.images, batch.labels)
+
+        state = advance(step, self._start(network), inputs, 0, window.begin)
+        return differentiate(step, state, inputs, window.begin, end, outer, keep=False)
+
+    def lengths(self, network: nn.Sequential, batch: Batch) -> Float[Tensor, " length"]:
+        """Those of the gradients of all weights at every step of an inner training."""
+        found: list[Tensor] = []
+        step = self._step(network, batch, lambda gradients: found.append(torch.cat([g.flatten() for g in gradients]).norm()))
+        advance(step, self._start(network), [self.stored.images(), *self.learned.values()], 0, self.trained_by.steps)
+        return torch.stack(found).detach().cpu()
+
+    def _start(self, network: nn.Sequential) -> State:
+        return self.inner.start([value.detach() for value in network.parameters()])
+
+    def _step(self, network: nn.Sequential, batch: Batch, tell: Callable[[Sequence[Tensor]], None]) -> Step:
+        """A step of the inner training, which tells its gradients."""
+        count = len(list(network.parameters()))
 
         def step(state: State, given: Any, t: int, differentiable: bool) -> State:
             images, *soft = given
             draw = draws(derive(batch.seed, "inner", t), len(images), 0, len(images), images.device)
             x, weights = augmented(images, self.problem.augment, draw), [value.requires_grad_() for value in state[:count]]
-            found = torch.autograd.grad(loss(weights, x, soft[0] if soft else self.labels), weights, create_graph=differentiable)
+            loss = _loss(network, weights, x, soft[0] if soft else self.labels)
+            found = torch.autograd.grad(loss, weights, create_graph=differentiable)
+            tell(found)
             return self.inner.update([*weights, *state[count:]], list(found), t)
 
-        def outer(state: State) -> Tensor:
-            return loss(state[:count], batch.images, batch.labels)
-
-        state = self.inner.start([value.detach() for value in network.parameters()])
-        state = advance(step, state, inputs, 0, begin)
-        return differentiate(step, state, inputs, begin, begin + self.window, outer, keep=False)
+        return step
 
     def _clipped(self, gradients: list[Tensor]) -> list[Tensor]:
         norm = torch.linalg.vector_norm(gradients[0])
@@ -93,6 +155,7 @@ class TruncatedBackpropagation:
             "stored": self.stored.leaf.detach(),
             "learned": learned,
             "norm": self.norm,
+            "taken": self.taken,
             "optimizer": self.optimizers["images"].state_dict(),
         }
 
@@ -100,8 +163,13 @@ class TruncatedBackpropagation:
         self.stored.leaf.data.copy_(state["stored"])
         for name, value in self.learned.items():
             value.data.copy_(state["learned"][name])
-        self.norm = state["norm"].to(self.device)
+        self.norm, self.taken = state["norm"].to(self.device), state["taken"]
         self.optimizers["images"].load_state_dict(state["optimizer"])
+
+
+def _loss(network: nn.Sequential, weights: State, x: Tensor, y: Tensor) -> Tensor:
+    names = [name for name, _ in network.named_parameters()]
+    return F.cross_entropy(functional_call(network, dict(zip(names, weights, strict=True)), (x,)), y)
 
 
 @distiller(unrolls=True)
@@ -110,6 +178,8 @@ def bptt(
     *,
     length: int = 60,
     window: int = 20,
+    adaptive: bool = False,
+    spread: int = 5,
     inner: Literal["adam", "sgd"] = "adam",
     inner_rate: float = 0.001,
     soft_labels: bool = False,
@@ -123,11 +193,24 @@ def bptt(
     window 60; the defaults are for small machines. Unlike in their code, a window is drawn anew at every step, images do not start
     with unit norm, and there is no ZCA. Memory: weights and Adam's moments for each step of the window, and one step's graph.
 
+    `adaptive`: windows by how long gradients are, of `window` -+ `spread` steps (AT-BPTT, see `adapted`); it takes an inner
+    training more for two of three outer steps.
+
     Raises:
         InputError: the window does not fit.
     """
     if not 1 <= window <= length:
         raise InputError(f"distill bptt: options.window={window} must be from 1 to options.length={length}.")
+    if adaptive and not 0 <= spread < min(window, length - window + 1):
+        most = min(window - 1, length - window)
+        raise InputError(f"distill bptt: options.spread={spread}: from 0 to {most} with this window and length.")
+
+    def place(lengths: Callable[[], Tensor], taken: int, seed: int) -> Window:
+        if not adaptive:
+            return anywhere(length, window, seed)
+        third = min(2, 3 * taken // problem.steps)
+        return adapted(lengths() if third != 1 else torch.zeros(length), window, spread, third, seed)
+
     recipe = Recipe(inner, inner_rate, steps=length, augment=list(problem.augment))
     moves = adam(inner_rate) if inner == "adam" else sgd(inner_rate)
-    return TruncatedBackpropagation(problem, begin(problem, init), moves, recipe, window, soft_labels, learning_rate)
+    return TruncatedBackpropagation(problem, begin(problem, init), moves, recipe, place, soft_labels, learning_rate)

@@ -9,7 +9,7 @@ from small import batch, doubles, problem, tiny  # noqa: F401
 from torch.func import functional_call
 
 from dsopt.distillation import bptt as module
-from dsopt.distillation.bptt import bptt
+from dsopt.distillation.bptt import Window, adapted, anywhere, bptt
 from dsopt.distillation.inner import adam, sgd
 from dsopt.errors import InputError
 
@@ -30,11 +30,14 @@ def test_optimisers_are_those_of_torch(ours, theirs):
         torch.testing.assert_close(mine, parameter.detach())
 
 
+WINDOW = 4
+
+
 def unrolled(found, network, real, begin):
     """The same loss with one graph of the window, by torch's own means; the part before it without a graph."""
     names, images = [name for name, _ in network.named_parameters()], found.stored.leaf
     state = found.inner.start([value.detach() for value in network.parameters()])
-    for t in range(begin + found.window):
+    for t in range(begin + WINDOW):
         x = images.detach() if t < begin else images
         weights = [w if w.requires_grad else w.requires_grad_() for w in state[: len(names)]]
         loss = F.cross_entropy(functional_call(network, dict(zip(names, weights, strict=True)), (x,)), found.labels)
@@ -53,11 +56,10 @@ def unrolled(found, network, real, begin):
 def test_gradients(inner, begin):
     """Windowed, and of the whole training where the window is all of it: one graph of everything, and finite differences."""
     torch.manual_seed(0)
-    window = 4
-    found, network, real = bptt(problem(), length=6, window=window, inner=inner, inner_rate=0.02), tiny(), batch()
+    found, network, real = bptt(problem(), length=6, window=WINDOW, inner=inner, inner_rate=0.02), tiny(), batch()
     images = found.stored.leaf.detach().double().requires_grad_()
     found.stored = replace(found.stored, leaf=images)
-    loss, (gradient,) = found.gradients(network, real, begin)
+    loss, (gradient,) = found.gradients(network, real, Window(begin, WINDOW))
     expected = unrolled(found, network, real, begin)
     torch.testing.assert_close(loss, expected.detach())
     torch.testing.assert_close(gradient, torch.autograd.grad(expected, images)[0], rtol=1e-8, atol=1e-13)
@@ -65,7 +67,7 @@ def test_gradients(inner, begin):
         direction, sides = torch.randn_like(images), []
         for sign in (1, -1):
             found.stored = replace(found.stored, leaf=(images.detach() + sign * 1e-7 * direction).requires_grad_())
-            sides.append(found.gradients(network, real, 0)[0])
+            sides.append(found.gradients(network, real, Window(0, WINDOW))[0])
         torch.testing.assert_close((sides[0] - sides[1]) / 2e-7, (gradient * direction).sum(), rtol=1e-3, atol=1e-8)
 
 
@@ -82,3 +84,35 @@ def test_a_gradient_is_held_to_twice_its_moving_average():
 def test_a_window_must_fit():
     with pytest.raises(InputError, match=r"window=9 must be from 1 to options\.length=8"):
         bptt(problem(), length=8, window=9)
+
+
+def test_adaptive_windows():
+    """Where gradients are long at first, anywhere then, and late in the end."""
+    norms = torch.tensor([1.0, 1.0, 30.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    for seed in range(20):
+        assert adapted(norms, 4, 2, 0, seed) == Window(2, 5)  # the largest change but one, of ten: 4 - 2 + 4 * 8 / 10
+        assert adapted(norms, 4, 2, 2, seed) == Window(6, 2)  # 10 - 2 - 2
+    assert {adapted(norms, 4, 2, 1, seed) for seed in range(99)} == {anywhere(10, 6, seed) for seed in range(99)}
+    assert {anywhere(10, 6, seed).begin for seed in range(99)} == set(range(5))
+    steep = torch.arange(10.0) ** 2
+    for third in range(3):
+        for seed in range(20):
+            window = adapted(steep, 4, 2, third, seed)
+            assert window.begin >= 0 and 2 <= window.size <= 6 and window.begin + window.size <= 10
+
+
+def test_adaptive_windows_go_by_the_inner_training():
+    torch.manual_seed(0)
+    found, network, real = bptt(problem(steps=9), length=8, window=4, adaptive=True, spread=2, inner="sgd"), tiny(), batch()
+    lengths = found.lengths(network, real)
+    logits = network(found.synthetic().images)
+    first = torch.autograd.grad(F.cross_entropy(logits, found.labels), list(network.parameters()))
+    torch.testing.assert_close(lengths[0], torch.cat([g.flatten() for g in first]).norm())
+    assert len(lengths) == 8 and (lengths > 0).all()
+    asked = []
+    found.place = lambda lengths, taken, seed: asked.append(taken) or Window(0, 1)
+    for step in range(3):
+        found.update(batch(step))
+    assert asked == [0, 1, 2] and found.state_dict()["taken"] == 3
+    with pytest.raises(InputError, match=r"options\.spread=4: from 0 to 3"):
+        bptt(problem(), length=8, window=4, adaptive=True, spread=4)
