@@ -105,6 +105,7 @@ def _check_values(config: Config) -> None:
         (config.evaluate.steps >= 1, "evaluate.steps", "at least 1"),
         (0 < config.evaluate.learning_rate < math.inf, "evaluate.learning_rate", "above 0"),
         (0 <= config.evaluate.momentum < 1, "evaluate.momentum", "in [0, 1)"),
+        (0 <= config.evaluate.real_epochs < math.inf, "evaluate.real_epochs", "0 or more"),
         (0 <= config.train.split <= 1, "train.split", "a share in [0, 1]"),
         (all(0 < s <= 1 for s in config.compare.splits), "compare.splits", "shares in (0, 1]"),
         *(

@@ -197,6 +197,8 @@ class EvaluateConfig:
     momentum: float = _key(0.0, "of the common recipe, with sgd")
     steps: int = _key(500, "of the common recipe, each on all images of the table")
     augment: list[str] = _key([], "training transforms of the common recipe, in order")
+    ranking: bool = _key(False, "also the scores of DD-Ranking, against random real images and against all of them")
+    real_epochs: float = _key(30.0, "of ranking: the training on all real images, of at least `evaluate.steps` steps")
 
 
 @dataclass

@@ -19,10 +19,12 @@ NOTE = (
 )
 
 
-def page(config: Config, uris: list[str], trials: list[Stage], head: list[str], lines: list[list[str]]) -> Step:
-    """The report of evaluations that are done."""
+def page(
+    config: Config, uris: list[str], trials: list[Stage], head: list[str], lines: list[list[str]], more: list[Section]
+) -> Step:
+    """The report of evaluations that are done; `more` stands below their table."""
     inputs = {f"{index:03d}": stage for index, stage in enumerate(trials)}
-    return Step(Stage(config.storage, "report", "distilled", {"sets": len(uris)}, inputs), _work, (uris, head, lines))
+    return Step(Stage(config.storage, "report", "distilled", {"sets": len(uris)}, inputs), _work, (uris, head, lines, more))
 
 
 def pictures(uri: str, title: str) -> Section:
@@ -40,8 +42,8 @@ def beside(evaluated: dict[str, Stage]) -> list[Section]:
     return [pictures(made.inputs["table"].uri, name) for name, made in evaluated.items()]
 
 
-def _work(stage: Stage, config: Config, uris: list[str], head: list[str], lines: list[list[str]]) -> None:
-    sections = [Section("Accuracy", NOTE, html=pages.table(head, lines))]
+def _work(stage: Stage, config: Config, uris: list[str], head: list[str], lines: list[list[str]], more: list[Section]) -> None:
+    sections = [Section("Accuracy", NOTE, html=pages.table(head, lines)), *more]
     sections += [pictures(uri, Table(uri).manifest["name"]) for uri in uris]
     metrics = pa.concat_tables([Table(made.uri).read() for made in stage.inputs.values()])
     facts = {"versions": ", ".join(f"{name} {number}" for name, number in versions().items())}

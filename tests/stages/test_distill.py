@@ -1,6 +1,7 @@
 """The stages of distillation: an artefact that is read by others, evaluated again, gone on with, and refused in one line."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ import dsopt
 from dsopt.config import load
 from dsopt.data import images as reading
 from dsopt.errors import InputError, JobError
+from dsopt.evaluation.ranking import normalised
 from dsopt.learners.parts import average_gradients
-from dsopt.stages import distill, evaluate
+from dsopt.stages import distill, evaluate, evaluate_trial
 from dsopt.stages.distill import Normalisation
-from dsopt.stages.step import run
+from dsopt.stages.step import run, unique
 from dsopt.storage import Table, join
 
 BASE = [
@@ -46,7 +48,7 @@ def test_the_artefact_says_all_that_training_on_it_needs(storage: str, capsys: p
     assert len(manifest["recipe"]["rates"]) == 2 and manifest["evaluate"].endswith(f"input={table.uri}")
     subset = dsopt.load_subset(table.uri)
     assert len(subset) == 10 and subset.images.shape == (10, 1, 32, 32) and subset[3][1].shape == (10,)
-    exact, labels, soft = evaluate.read_set(table.uri, Normalisation(**manifest["normalisation"]), False)
+    exact, labels, soft = evaluate_trial.read_set(table.uri, Normalisation(**manifest["normalisation"]), False)
     assert labels.tolist() == list(range(10)) and soft is not None and exact.dtype == torch.float32
     # The pictures are the pixels, but for rounding and what lies outside of 0..1.
     normalisation = Normalisation(**manifest["normalisation"])
@@ -72,6 +74,44 @@ def test_real_images_stand_beside_it(storage: str) -> None:
     names = [(Path(step.arguments[0].uri).parent.name, step.arguments[0].recipe) for step in evaluate.plan(config)]
     assert names == [("distill", "own")] + [("distill", "common")] * 4
     assert all(step.stage.done() for step in evaluate.plan(config))
+
+
+@pytest.mark.parametrize(
+    "overrides, recipe, trainings",
+    [
+        # In the table: exact, 8 bits. For the scores: all, random.
+        (["distill.name=dm"], "common", 4),
+        # In the table: own, exact, 8 bits. For the scores: all, random, and both without augmentation.
+        (["distill.name=bptt", "distill.options={length: 3, window: 1}", "distill.augment=[shift]"], "own", 7),
+        # The same in the table. For the scores: all, both with hard labels; by the common recipe random, and both unaugmented.
+        (["distill.options={fixed_layers: 5, soft_labels: true}"], "own, hard labels", 9),
+    ],
+)
+def test_a_set_is_ranked_against_random_images_by_the_same_recipe(
+    overrides: list[str], recipe: str, trainings: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, augment = made(str(tmp_path), *overrides), ["evaluate.augment=[shift]"] * ("hard" in recipe)
+    config = load([f"storage={tmp_path}", *BASE, f"input={table.uri}", "evaluate.ranking=true", "evaluate.real_epochs=2", *augment])
+    assert len(unique(evaluate.plan(config))) == trainings
+    evaluate.evaluate(config)
+    told = capsys.readouterr().out.split("ranking of")[1]
+    (line,) = [line for line in told.splitlines() if line.startswith("digits-")]
+    cells = re.split(r"  +", line)
+    assert cells[2] == recipe and len(cells) == (9 if "shift" in f"{overrides}{augment}" else 8)
+    every, random, recovery, improvement, score = (float(cell.split()[0]) / 100 for cell in cells[3:8])
+    assert score == pytest.approx(normalised((improvement - recovery) / 2), abs=0.01)  # nearly so of means
+    assert every > 0.2 and 0 <= random <= 1 and ("ARS needs" in told) == (len(cells) == 8)
+    (page,) = tmp_path.glob("report/distilled-*/report.html")
+    assert cells[6] in page.read_text()
+
+
+def test_random_images_of_the_same_classes() -> None:
+    labels, of = torch.tensor([2, 0, 2, 1]), torch.arange(90) % 3
+    first, second = (evaluate_trial.same_classes(labels, of, seed) for seed in (1, 2))
+    assert torch.equal(of[first], labels) and torch.equal(of[second], labels) and not torch.equal(first, second)
+    assert len(first.unique()) == 4 and torch.equal(first, evaluate_trial.same_classes(labels, of, 1))
+    with pytest.raises(InputError, match="class 2 has 1 real images; the set has 2"):
+        evaluate_trial.same_classes(labels, torch.arange(3), 0)
 
 
 def test_an_interrupted_run_goes_on_to_the_same_images(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,225 @@
+"""One row of an evaluation: networks trained on one set of images in one way, and tested after the last step."""
+
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from torch import Tensor, nn
+
+from dsopt.augment.geometry import centre_crop
+from dsopt.config import Choice, Config, plain
+from dsopt.data.images import decode, load
+from dsopt.distillation.recipe import Recipe, accuracy, augmented, loss_of, train
+from dsopt.errors import InputError
+from dsopt.learners.descent import minimise
+from dsopt.registry import MODELS
+from dsopt.seeds import derive
+from dsopt.stages import outputs
+from dsopt.stages.distill import Normalisation, fresh
+from dsopt.stages.step import Step
+from dsopt.storage import Stage, Table
+from dsopt.training.samplers.shuffle import shuffle
+from dsopt.training.worker import Worker
+
+BATCH = 256  # images of all real ones a step, as in DD-Ranking
+_ELSEWHERE = ("beside", "images", "networks", "ranking", "real_epochs")  # keys that a trial says in another way, or need not know
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Networks trained on one table in one way.
+
+    Args:
+        recipe: "own", the one that the table was made with, or "common", that of the configuration, with whole-number labels.
+        pictures: train on the table's 8-bit pictures instead of its exact pixels.
+        images: instead of the table's own, as many random real ones of each class, others in every repeat, or "all" of the
+            training images (the table's, then), in batches.
+        hard: whole-number labels also by its own recipe.
+        augment: transforms instead of the recipe's.
+    """
+
+    uri: str
+    network: Choice
+    recipe: Literal["own", "common"]
+    pictures: bool
+    images: Literal["set", "random", "all"] = "set"
+    hard: bool = False
+    augment: tuple[str, ...] | None = None
+
+
+def has_recipe(uri: str) -> bool:
+    """Whether a table was made with a recipe of its own, other than to train by what everyone does."""
+    return Table(uri).manifest.get("recipe") not in (None, dataclasses.asdict(Recipe()))
+
+
+def accuracies(made: Step) -> list[float]:
+    """Of a finished trial, one of each repeat."""
+    return Table(made.stage.uri).read().filter(pc.field("name") == "accuracy")["value"].to_pylist()
+
+
+def step_of(config: Config, trial: Trial, images: Stage) -> Step:
+    """What makes the metrics of a trial, tested on an images table."""
+    table = Stage.existing(trial.uri)
+    made_of = {"network": plain(trial.network), "recipe": trial.recipe, "pictures": trial.pictures, "seed": config.seed}
+    made_of |= {"repeats": config.evaluate.repeats} if trial.recipe == "own" else common(config)
+    told = {"images": trial.images, "hard": trial.hard or None, "augment": None if trial.augment is None else list(trial.augment)}
+    made_of |= {key: value for key, value in told.items() if value not in ("set", None)}
+    made_of |= {"real_epochs": config.evaluate.real_epochs} if trial.images == "all" else {}
+    stage = Stage(config.storage, "evaluate", table.name, made_of, {"table": table, "images": images})
+    return Step(stage, work, (trial,), parallel=True, title=_title(table.name, trial))
+
+
+def common(config: Config) -> dict[str, Any]:
+    """The common recipe, and how often it is tried."""
+    return {key: value for key, value in plain(config.evaluate).items() if key not in _ELSEWHERE}
+
+
+def _title(name: str, trial: Trial) -> str:
+    parts = [f"evaluate {name}", trial.network.name, trial.recipe]
+    parts += ["pictures"] * trial.pictures + [f"{trial.images} real images"] * (trial.images != "set") + ["hard"] * trial.hard
+    if trial.augment is not None:
+        parts.append(f"augment {'+'.join(trial.augment) or 'none'}")
+    return ", ".join(parts)
+
+
+def read_set(uri: str, normalisation: Normalisation, pictures: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Images as a network takes them [m, c, h, w], their labels, and soft labels [m, classes] where there are any."""
+    table = Table(uri)
+    rows = table.read()
+    decoded = decode(rows)
+    if pictures:
+        images = normalisation.inputs(min(decoded.images.shape[-2:])).test(decoded.images)
+    else:
+        values = rows["pixels"].combine_chunks().flatten().to_numpy().astype(np.float32)
+        images = torch.from_numpy(values).view(-1, *table.manifest["shape"])
+    return images, decoded.labels, decoded.soft
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What the trainings of a trial need. `table` is trained on, `whole` tested on."""
+
+    config: Config
+    trial: Trial
+    table: Table
+    whole: Table
+    recipe: Recipe
+    normalisation: Normalisation
+    size: int
+    device: torch.device
+
+    def inputs(self, images: Tensor) -> Tensor:
+        return self.normalisation.inputs(self.size).test(images)
+
+    def seed(self, *of: int | str) -> int:
+        return derive(self.config.seed, "evaluate", *of)
+
+
+Learn = Callable[[nn.Sequential, int], object]  # network, repeat
+
+
+def work(worker: Worker, stage: Stage, config: Config, trial: Trial) -> None:
+    started = time.monotonic()
+    table, whole = Table(trial.uri), Table(stage.inputs["images"].uri)
+    made = table.manifest.get("normalisation")
+    normalisation = Normalisation(**made) if made else Normalisation.of(load(whole.uri, "train").images)
+    size, recipe = MODELS.traits(trial.network.name).input_size, _recipe(trial, config, table)
+    setting = _Setting(config, trial, table, whole, recipe, normalisation, size, worker.device)
+    learn = _on_all(setting) if trial.images == "all" else _on_few(setting)
+    test = load(whole.uri, "test")
+    held_out = setting.inputs(test.images.to(worker.device))
+    make, found = fresh(trial.network, whole, worker.device), []
+    for repeat in range(config.evaluate.repeats):
+        torch.manual_seed(setting.seed(repeat))
+        network = _with_weights(make(), trial, table)
+        learn(network, repeat)
+        found.append(accuracy(network.eval(), held_out, test.labels.to(worker.device)))
+    steps = sum(map(len, recipe.rates)) if recipe.rates else recipe.steps
+    seconds = time.monotonic() - started
+    rows = [(stage.folder, repeat, steps, seconds, "test", "accuracy", value) for repeat, value in enumerate(found)]
+    rows.append((stage.folder, config.seed, steps, seconds, "test", "mean_accuracy", statistics.fmean(found)))
+    about = {"recipe": dataclasses.asdict(recipe), "device": worker.describe()}
+    outputs.commit(stage, outputs.metrics(rows), seconds=seconds, seed=config.seed, **about)
+
+
+def _on_few(of: _Setting) -> Learn:
+    """Training on the images of a table, or on random ones in their places, all at once in every step."""
+    images, labels, soft = read_set(of.trial.uri, of.normalisation, of.trial.pictures)
+    if min(images.shape[-2:]) < of.size:
+        raise InputError(
+            f"evaluate.networks={of.trial.network.name}: takes {of.size} pixels; {of.trial.uri} has {images.shape[-1]}."
+        )
+    hard = of.trial.recipe == "common" or of.trial.hard
+    targets = (labels if soft is None or hard else soft).to(of.device)
+    given = centre_crop(images, of.size).to(of.device)
+
+    def drawn(repeat: int) -> Tensor:
+        real = load(of.whole.uri, "train")
+        return of.inputs(real.images[same_classes(labels, real.labels, of.seed("random", repeat))]).to(of.device)
+
+    def learn(network: nn.Sequential, repeat: int) -> None:
+        shown = given if of.trial.images == "set" else drawn(repeat)
+        train(network, shown, targets, of.recipe, of.seed("draws", repeat))
+
+    return learn
+
+
+def _on_all(of: _Setting) -> Learn:
+    """Training on all real images, in batches."""
+    images = load(of.whole.uri, "train")
+    pixels, labels = images.images.to(of.device), images.labels.to(of.device)
+    batch = min(BATCH, len(labels))
+
+    def learn(network: nn.Sequential, repeat: int) -> None:
+        batches, generator = shuffle(len(labels), batch, of.seed("batches", repeat)), torch.Generator()
+        generator.manual_seed(of.seed("draws", repeat))
+        optimizer = _optimizer(network, of.recipe)
+        for number in range(of.recipe.steps):
+            some = batches(number).indices.to(of.device)
+            x = augmented(of.inputs(pixels[some]), of.recipe.augment, lambda: torch.rand(batch, generator=generator).to(of.device))
+            minimise(loss_of(of.recipe.loss, network(x), labels[some]), optimizer)
+
+    return learn
+
+
+def same_classes(labels: Tensor, of: Tensor, seed: int) -> Tensor:
+    """Random images, none twice, whose labels `of` are one by one those given: int64 [m]. Raises InputError if they are too few."""
+    generator, chosen = torch.Generator().manual_seed(seed), torch.empty_like(labels)
+    for label in labels.unique():
+        places, there = (labels == label).nonzero().squeeze(1), (of == label).nonzero().squeeze(1)
+        if len(there) < len(places):
+            raise InputError(f"evaluate.ranking: class {int(label)} has {len(there)} real images; the set has {len(places)}.")
+        chosen[places] = there[torch.randperm(len(there), generator=generator)[: len(places)]]
+    return chosen
+
+
+def _optimizer(network: nn.Sequential, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(network.parameters(), recipe.learning_rate, fused=True)
+    return torch.optim.SGD(network.parameters(), recipe.learning_rate, momentum=recipe.momentum, fused=True)
+
+
+def _recipe(trial: Trial, config: Config, table: Table) -> Recipe:
+    if trial.recipe == "own" and table.manifest["recipe"] != dataclasses.asdict(Recipe()):
+        recipe = Recipe(**table.manifest["recipe"])
+    else:
+        settings: Any = config.evaluate
+        recipe = Recipe(settings.optimizer, settings.learning_rate, settings.momentum, settings.steps, augment=settings.augment)
+    if trial.images == "all":
+        enough = math.ceil(config.evaluate.real_epochs * table.rows("train") / BATCH)
+        recipe = dataclasses.replace(recipe, steps=max(recipe.steps, enough))
+    return recipe if trial.augment is None else dataclasses.replace(recipe, augment=list(trial.augment))
+
+
+def _with_weights(network: nn.Sequential, trial: Trial, table: Table) -> nn.Sequential:
+    """The network with the initial weights that its images belong to, if it is the one they were made with, by their own recipe."""
+    if "weights" in table.manifest and trial.recipe == "own" and plain(trial.network) == table.manifest["network"]:
+        network.load_state_dict(outputs.weights(table, "weights"), strict=False)
+    return network
