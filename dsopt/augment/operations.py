@@ -94,12 +94,16 @@ def each(
 
     The result has one plane after the other, as most operations take it (autocontrast: 8 ms instead of 54 for 1,024 images).
     """
-    found = images.clone(memory_format=torch.contiguous_format)
+    return change(images.clone(memory_format=torch.contiguous_format), some, chosen, strengths)
+
+
+def change(images: Tensor, some: Sequence[Operation], chosen: Tensor, strengths: Tensor) -> Tensor:
+    """The same in place: a chain of operations would spend a sixth of its time on copies of all images."""
     for number, operation in enumerate(some):
         rows = (chosen == number).nonzero().squeeze(1)
         if len(rows):
-            found[rows] = operation(found[rows], strengths[rows])
-    return found
+            images[rows] = operation(images[rows], strengths[rows])
+    return images
 
 
 def _pixels(reach: float, side: int, strength: Tensor) -> Tensor:

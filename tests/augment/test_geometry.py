@@ -69,6 +69,16 @@ def test_flip_mirrors_half_of_the_images():
     assert all(a != b for a, b in zip(mirrored, same, strict=True)) and 440 < sum(mirrored) < 560
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_flip_takes_both_layouts_and_keeps_them(channels):
+    plain = torch.rand(20, channels, 5, 4)
+    draw = draws(0, 20, 0, 20, CPU)()
+    expected = torch.where((draw < 0.5)[:, None, None, None], plain.flip(3), plain)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        found = flip(plain.contiguous(memory_format=layout), lambda: draw)
+        assert torch.equal(found, expected) and found.is_contiguous(memory_format=layout)
+
+
 @pytest.mark.parametrize("size, top, left", [(24, 4, 3), (31, 0, 0), (1, 15, 15)])
 def test_centre_crop(size, top, left):
     images = numbered(3, 2, 32, 31)

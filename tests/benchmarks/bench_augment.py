@@ -68,7 +68,8 @@ def main() -> None:
     floats, planes = pixels.float() / 255, pixels.contiguous()
     third = kornias()
     print(
-        f"{count} images of 32x32x3, {arguments.threads} threads, torch {torch.__version__}, medians of {arguments.repeat}",
+        f"{count} images of 32x32x3, {arguments.threads} threads, torch {torch.__version__}, medians of {arguments.repeat}"
+        + ("" if third else "; kornia is not installed"),
         flush=True,
     )
     for name, transform in THEIRS.items():
