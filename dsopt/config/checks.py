@@ -168,7 +168,7 @@ def _check_values(config: Config) -> None:
             (section.eager_steps is None or section.eager_steps >= 1, f"{part}.eager_steps", "at least 1"),
             (section.clip is None or section.clip > 0, f"{part}.clip", "above 0"),
             (0 < section.learning_rate < math.inf, f"{part}.learning_rate", "above 0"),
-            (section.discriminator_rate is None or section.discriminator_rate > 0, f"{part}.discriminator_rate", "above 0"),
+            (section.discriminator_rate is None or section.discriminator_rate >= 0, f"{part}.discriminator_rate", "0 or more"),
             *((0 <= getattr(section, key) < 1, f"{part}.{key}", "in [0, 1)") for key in ("beta1", "beta2", "average")),
         ]
     rules += [

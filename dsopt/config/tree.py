@@ -206,7 +206,9 @@ class AdversarialConfig:
     generator: Choice = _part(Choice, "the network that makes images", name="dcgan_generator")
     discriminator: Choice = _part(Choice, "the network that tells made images from real ones", name="dcgan_discriminator")
     loss: Choice = _part(Choice, "the adversarial loss; none: only the terms, without a discriminator", name="non_saturating")
-    terms: list[dict[str, Any]] = _key([], "what is added to it: [{name: gradient_penalty, weight: 10}]")
+    terms: list[dict[str, Any]] = _key(
+        [], "what is added to it: [{name: gradient_penalty, weight: 10}]; some take a side: discriminator, generator or both"
+    )
     steps: int = _key(2000, "steps of the discriminator, each on a batch")
     batch_size: int = _key(64, "images a step, over all workers together")
     discriminator_steps: int = _key(1, "of them for one step of the generator")
@@ -214,7 +216,7 @@ class AdversarialConfig:
     clip: float | None = _key(None, "weights of the discriminator are kept within +-clip")
     optimizer: Literal["adam", "rmsprop"] = _key("adam", "of both networks")
     learning_rate: float = _key(2e-4, "of the generator")
-    discriminator_rate: float | None = _key(None, "of the discriminator; not given: the generator's")
+    discriminator_rate: float | None = _key(None, "of the discriminator; 0: it never learns; not given: the generator's")
     beta1: float = _key(0.5, "of Adam")
     beta2: float = _key(0.999, "of Adam")
     schedule: Choice = _part(Choice, "how the learning rates go", name="constant")

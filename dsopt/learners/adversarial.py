@@ -45,6 +45,7 @@ class AdversarialLearner:
         clip: the discriminator's weights are kept within +-clip (ditto, algorithm 1).
         average: decay of the averaged weights that images are made with.
         augment: (images, draw) -> images, differentiable, done alike to all that the discriminator sees.
+        classifiers: trained ones that terms look at, by name: images as the generator makes them -> logits.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class AdversarialLearner:
         clip: float | None = None,
         average: float = 0.999,
         augment: Callable[[Tensor, Draw], Tensor] | None = None,
+        classifiers: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
         precision: Precision = "fp32",
         device: torch.device,
         world: int = 1,
@@ -71,6 +73,7 @@ class AdversarialLearner:
         self.device, self.dtype, self.world, self.rank = device, compute_dtype(precision, device), world, _rank(world)
         self.loss, self.terms, self.split, self.noise, self.clip, self.augment = loss, terms, split, noise, clip, augment
         self.discriminator_steps, self.eager_steps = discriminator_steps, eager_steps
+        self.classifiers = classifiers or {}
         # Not in DistributedDataParallel: a step judges two or three times, and the wrapper would overwrite the first's statistics.
         self.generator = alike(place(generator, device), world)
         self.average = Average(self.generator, average)
@@ -112,7 +115,7 @@ class AdversarialLearner:
         target, fake = self._augmented(target, seed, "real"), self._augmented(fake, seed, "fake")
         real_says, fake_says = self._judge(target, condition), self._judge(fake, condition)
         u = self._drawn(len(target), lambda count: torch.rand(count, generator=random))
-        context = Context(target, fake, condition, self._judge, real_says, fake_says, u)
+        context = Context(target, fake, condition, self._judge, real_says, fake_says, u, self.classifiers)
         loss = self.loss.discriminator(real_says, fake_says)
         numbers, total = self._with_terms("discriminator", loss, context)
         self._descend("discriminator", self.discriminator, total)
@@ -131,7 +134,8 @@ class AdversarialLearner:
             judged = self._judge(self._augmented(fake, seed, "generator"), condition)
         u = self._drawn(len(target), lambda count: torch.rand(count, generator=random))
         loss = self.loss.generator(judged) if self.loss.generator and judged else fake.new_zeros(())
-        numbers, total = self._with_terms("generator", loss, Context(target, fake, condition, self._judge, None, judged, u))
+        context = Context(target, fake, condition, self._judge, None, judged, u, self.classifiers)
+        numbers, total = self._with_terms("generator", loss, context)
         self.last = {"generator_loss": total.detach(), **numbers}
         if due:
             self._descend("generator", self.generator, total)

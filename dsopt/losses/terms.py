@@ -1,11 +1,11 @@
 """What is added to an adversarial loss: penalties of the discriminator, and more wishes of the generator.
 
-A term is `(context) -> scalar`; its weight stands in the configuration. It is registered with the `side` it is added to
-("discriminator", "generator" or "both"), and with what it `needs`: a "judge", "labels". All are means over the batch and over
-pixels, so that weights do not depend on sizes.
+A term is `(context) -> scalar`; its weight stands in the configuration. It is registered with the `sides` it can be added to
+("discriminator", "generator", "both"), the first of them unless the configuration says another, and with what it `needs`: a
+"judge", "labels". All are means over the batch and over pixels, so that weights do not depend on sizes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dsopt.errors import unknown
+from dsopt.errors import InputError, unknown
 from dsopt.losses.adversarial import Judgement
-from dsopt.registry import MODELS, TERMS
+from dsopt.registry import MODELS, TERMS, call
+
+TRAINED = ("proxy", "teacher")  # classifiers that a job trains on the real images
 
 
 class Context(NamedTuple):
@@ -28,12 +30,13 @@ class Context(NamedTuple):
     judged_real: Judgement | None  # None in a step of the generator
     judged_fake: Judgement | None  # None without a discriminator
     u: Float[Tensor, " b"]  # uniform numbers drawn for this step
+    classifiers: Mapping[str, Callable[[Tensor], Tensor]]  # of `TRAINED` those that terms name: images -> logits [b, classes]
 
 
 Term = Callable[[Context], Tensor]
 
 
-@TERMS.register(side="discriminator", needs=["judge"])
+@TERMS.register(sides=["discriminator"], needs=["judge"])
 def gradient_penalty(*, target: float = 1.0) -> Term:
     """How far the slope of the score is from `target`, at a random point between each real and made image (WGAN-GP, Gulrajani et
     al. 2017, arXiv:1704.00028, eq. 3). The authors' weight is 10; batch normalisation, where an image's score depends on the
@@ -47,7 +50,7 @@ def gradient_penalty(*, target: float = 1.0) -> Term:
     return term
 
 
-@TERMS.register(side="discriminator", needs=["judge"])
+@TERMS.register(sides=["discriminator"], needs=["judge"])
 def r1() -> Term:
     """Half the squared slope of the score at real images (Mescheder et al. 2018, arXiv:1801.04406, eq. 9); weights are 1 to 10."""
 
@@ -64,7 +67,7 @@ def slopes(context: Context, images: Tensor) -> Float[Tensor, "b d"]:
     return slope.flatten(1)
 
 
-@TERMS.register(side="generator", needs=["judge"])
+@TERMS.register(sides=["generator"], needs=["judge"])
 def pull_away() -> Term:
     """The mean squared cosine between the features of different made images, so that they differ (EBGAN-PT, Zhao et al. 2017,
     arXiv:1609.03126, eq. 4). With the square of the equation, which the colorization study's own code lacks; its weight is 0.1."""
@@ -78,7 +81,7 @@ def pull_away() -> Term:
     return term
 
 
-@TERMS.register(side="generator", needs=["judge"])
+@TERMS.register(sides=["generator"], needs=["judge"])
 def feature_matching() -> Term:
     """The squared distance between the mean features of real and made images (Salimans et al. 2016, arXiv:1606.03498, section 3.1),
     here the mean over features."""
@@ -91,14 +94,14 @@ def feature_matching() -> Term:
     return term
 
 
-@TERMS.register(side="generator", needs=[])
+@TERMS.register(sides=["generator"], needs=[])
 def l1() -> Term:
     """The mean absolute difference from the real image of the same condition (pix2pix, Isola et al. 2017, arXiv:1611.07004, eq. 3;
     the colorization study, section 4). Their weight is 100."""
     return lambda context: (context.fake - context.real).abs().mean()
 
 
-@TERMS.register(side="generator", needs=[])
+@TERMS.register(sides=["generator"], needs=[])
 def l2() -> Term:
     """The mean squared difference from the real image of the same condition (colorization study, section 4).
 
@@ -107,7 +110,7 @@ def l2() -> Term:
     return lambda context: (context.fake - context.real).square().mean()
 
 
-@TERMS.register(side="both", needs=["judge", "labels"])
+@TERMS.register(sides=["both"], needs=["judge", "labels"])
 def classification() -> Term:
     """Cross-entropy of the classes that the discriminator tells, of real and of made images (AC-GAN, Odena et al. 2017,
     arXiv:1610.09585, eq. 3). For a discriminator with condition=auxiliary."""
@@ -119,49 +122,62 @@ def classification() -> Term:
     return term
 
 
-@TERMS.register(side="generator", needs=["labels"])
+@TERMS.register(sides=["generator", "discriminator", "both"], needs=["labels"])
 def gradient_difference(*, network: str = "convnet") -> Term:
-    """How far the slope of a fresh classifier's loss at made images is from that at real ones of their classes (thesis, eq. 4.4).
+    """How far the slope of a classifier's loss at made images is from that at real ones of their classes (thesis, eq. 4.4).
 
-    `network` is drawn anew at each step, and sees images resized to its own size. The thesis adds it to the discriminator's loss,
-    where it depends on no weight that the step changes; here it is the generator's.
+    `network` is a registered classifier, drawn anew at each step, such as `convnet(width=32)`, which sees images resized to its own
+    size; or `proxy` or `teacher`, trained on the real images before (the thesis's pre-trained R). A mean of the norms of single
+    images, where the thesis may have taken one norm of a batch.
+
+    The thesis adds it to the discriminator's loss (side: discriminator). No weight of the discriminator is in it, so there it
+    changes nothing but the number that the loss shows: by construction the training is that of the baseline.
     """
-
     _check_classifier(network)
 
     def term(context: Context) -> Tensor:
-        judge = _fresh(network, context)
-        real = _loss_slopes(judge, context.real.detach().requires_grad_(), context.condition).detach()
-        return (_loss_slopes(judge, context.fake, context.condition) - real).norm(dim=1).mean()
+        classify = _classifier(network, context)
+        made, real = (_loss_slopes(classify, images, context.condition) for images in (context.fake, context.real))
+        return (made - real).norm(dim=1).mean()
 
     return term
 
 
-@TERMS.register(side="generator", needs=["labels"])
+@TERMS.register(sides=["generator", "discriminator", "both"], needs=["labels"])
 def gradient_magnitude(*, network: str = "convnet") -> Term:
-    """The negative of the slope of a fresh classifier's loss at made images, so that they teach faster (thesis, eq. 4.5).
+    """The negative of the slope of a classifier's loss at made images, so that they teach faster (thesis, eq. 4.5).
 
-    As of `gradient_difference`.
+    All else as of `gradient_difference`.
     """
     _check_classifier(network)
-    return lambda context: -_loss_slopes(_fresh(network, context), context.fake, context.condition).norm(dim=1).mean()
+    return lambda context: -_loss_slopes(_classifier(network, context), context.fake, context.condition).norm(dim=1).mean()
 
 
-def _check_classifier(name: str) -> None:
+def _check_classifier(text: str) -> None:
+    name, options = call(text)
     valid = [model for model in MODELS.names() if MODELS.traits(model).kind == "classifier" and MODELS.traits(model).input_size]
-    if name not in valid:
-        raise unknown("classifier", name, valid)
+    if name not in (*TRAINED, *valid):
+        raise unknown("classifier", name, [*TRAINED, *valid])
+    if name in TRAINED and options:
+        raise InputError(f"classifier {text}: its options are the keys of {name}, such as {name}.options.width.")
+    if name not in TRAINED:
+        MODELS.options(name, options)
 
 
-def _fresh(name: str, context: Context) -> nn.Module:
-    """A classifier with new weights and with no more classes than the batch has."""
-    network = MODELS.build(name)(context.real.shape[1], int(context.condition.max()) + 1).to(context.real.device)
-    return nn.Sequential(nn.Upsample(size=MODELS.traits(name).input_size, mode="bilinear"), network)
+def _classifier(text: str, context: Context) -> Callable[[Tensor], Tensor]:
+    """The trained classifier of that name, or one with new weights and with no more classes than the batch has."""
+    name, options = call(text)
+    if name in TRAINED:
+        return context.classifiers[name]
+    network = MODELS.build(name, options)(context.real.shape[1], int(context.condition.max()) + 1).to(context.real.device)
+    return nn.Sequential(nn.Upsample(size=MODELS.traits(name).input_size, mode="bilinear"), network).requires_grad_(False)
 
 
-def _loss_slopes(network: nn.Module, images: Tensor, labels: Tensor) -> Float[Tensor, "b d"]:
-    """The gradient of every image's cross-entropy by its pixels; can itself be differentiated."""
-    (slope,) = torch.autograd.grad(F.cross_entropy(network(images), labels, reduction="sum"), images, create_graph=True)
+def _loss_slopes(classify: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Float[Tensor, "b d"]:
+    """The gradient of every image's cross-entropy by its pixels; can itself be differentiated where the images can."""
+    made = images.requires_grad
+    images = images if made else images.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(F.cross_entropy(classify(images), labels, reduction="sum"), images, create_graph=made)
     return slope.flatten(1)
 
 

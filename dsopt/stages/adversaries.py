@@ -1,6 +1,6 @@
 """A generator and its discriminator as a configuration describes them: checked before anything starts, then built to learn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -12,28 +12,43 @@ from dsopt.data.batches import Batch
 from dsopt.errors import InputError, unknown
 from dsopt.learners.adversarial import AdversarialLearner, Weighted
 from dsopt.learners.variational import VariationalLearner
+from dsopt.losses.terms import TRAINED
 from dsopt.registry import ADVERSARIAL, LIKELIHOODS, MODELS, TERMS
 from dsopt.training.worker import Worker
 
 Kind = Literal["generator", "discriminator", "encoder", "colorizer"]
+TERM = ("name", "weight", "side", "options")
 
 
 def terms(section: str, settings: AdversarialConfig) -> list[Weighted]:
-    """The terms of a configuration. Raises InputError, naming the key, for one that is not {name, weight, options}."""
+    """The terms of a configuration. Raises InputError, naming the key, for one that is not {name, weight, side, options}."""
     found = []
     for term in settings.terms:
         key = f"{section}.terms: {term}"
         for part in term:
-            if part not in ("name", "weight", "options"):
-                raise unknown(f"{key}: key", str(part), ["name", "weight", "options"])
+            if part not in TERM:
+                raise unknown(f"{key}: key", str(part), TERM)
         name, weight = term.get("name"), term.get("weight", 1.0)
         if not isinstance(name, str) or not isinstance(weight, int | float):
             raise InputError(f"{key}: right is {{name: gradient_penalty, weight: 10}}, perhaps with options: {{...}}.")
         try:
-            found.append(Weighted(name, float(weight), TERMS.traits(name).side, TERMS.build(name, term.get("options"))()))
+            found.append(Weighted(name, float(weight), _side(term), TERMS.build(name, term.get("options"))()))
         except InputError as error:
             raise InputError(f"{key}: {error}") from None
     return found
+
+
+def _side(term: dict[str, Any]) -> Literal["discriminator", "generator", "both"]:
+    sides = TERMS.traits(term["name"]).sides
+    if term.get("side", sides[0]) not in sides:
+        raise unknown("side", str(term["side"]), sides)
+    return term.get("side", sides[0])
+
+
+def trained_classifiers(settings: AdversarialConfig) -> list[Literal["proxy", "teacher"]]:
+    """Those that the terms of a checked configuration name."""
+    named = {TERMS.options(term["name"], term.get("options")).get("network") for term in settings.terms}
+    return [name for name in TRAINED if name in named]
 
 
 def network(section: str, kind: Kind, choice: Choice, *arguments: int) -> nn.Module:
@@ -54,7 +69,8 @@ def network(section: str, kind: Kind, choice: Choice, *arguments: int) -> nn.Mod
 def check(section: str, settings: AdversarialConfig, generator: nn.Module, discriminator: nn.Module | None) -> None:
     """Refuse, in one line, networks, a loss and terms that do not fit each other."""
     loss = ADVERSARIAL.build(settings.loss.name, settings.loss.options)()
-    names, judge, made = {term.name for term in terms(section, settings)}, settings.discriminator.name, settings.generator.name
+    added, judge, made = terms(section, settings), settings.discriminator.name, settings.generator.name
+    names, of_generator = {term.name for term in added}, [term for term in added if term.side != "discriminator"]
     wanting, labelled = ([name for name in sorted(names) if need in TERMS.traits(name).needs] for need in ("judge", "labels"))
     rules = [
         (
@@ -65,7 +81,7 @@ def check(section: str, settings: AdversarialConfig, generator: nn.Module, discr
     if discriminator is None:
         rules += [
             (not wanting, f"terms: {', '.join(wanting)} needs a discriminator, which loss.name=none has not."),
-            (bool(names), "loss.name=none: needs a term to learn from, such as terms=[{name: l1, weight: 100}]."),
+            (bool(of_generator), "loss.name=none: needs a term to learn from, such as terms=[{name: l1, weight: 100}]."),
         ]
     else:
         energy, low = MODELS.traits(judge).energy, MODELS.traits(judge).low
@@ -164,8 +180,9 @@ def learner(
     split: Callable[[Batch], tuple[Tensor, Any]],
     noise: Callable[[int, torch.Generator], Tensor | None],
     worker: Worker,
+    classifiers: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
 ) -> AdversarialLearner:
-    """What trains the two as the configuration says. `split` and `noise` are the learner's."""
+    """What trains the two as the configuration says. `split`, `noise` and `classifiers` are the learner's."""
     rate, low = settings.learning_rate, MODELS.traits(settings.generator.name).low
     return AdversarialLearner(
         *networks,
@@ -181,6 +198,7 @@ def learner(
         clip=settings.clip,
         average=settings.average,
         augment=differentiable(settings.differentiable, low) if settings.differentiable else None,
+        classifiers=classifiers,
         precision=settings.precision,
         device=worker.device,
         world=worker.world,

@@ -1,5 +1,6 @@
 """generator: images, or a subset of them -> a network that makes more of them, by Ray Train over all workers or in this process."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -14,9 +15,10 @@ from dsopt.generation.sample import Make, Noise, noise
 from dsopt.learners.adversarial import AdversarialLearner
 from dsopt.learners.parts import autocast, compute_dtype
 from dsopt.learners.variational import VariationalLearner
+from dsopt.losses.terms import TRAINED
 from dsopt.registry import MODELS, SCHEDULES
 from dsopt.seeds import derive
-from dsopt.stages import adversaries, ingest, outputs, select
+from dsopt.stages import adversaries, ingest, outputs, proxy, select
 from dsopt.stages.moments import Moments, written
 from dsopt.stages.step import Step
 from dsopt.stages.training import Run, batches, finish, fit_run, on_device
@@ -57,12 +59,14 @@ def model(config: Config, base: Stage, seed: int) -> tuple[Stage, list[Step]]:
 
     Raises InputError for networks that do not fit each other or the size of the images.
     """
-    settings = config.generate
+    settings, inputs, steps = config.generate, {"images" if base.kind == "ingest" else "subset": base}, []
     untrained(config, (config.data.channels or 3, config.data.image_size, 10))
     made_of = {key: value for key, value in plain(settings).items() if key not in _ELSEWHERE[settings.learner]} | {"seed": seed}
-    role = "images" if base.kind == "ingest" else "subset"
-    stage = Stage(config.storage, "generator", f"{config.data.name}-{settings.generator.name}", made_of, {role: base})
-    return stage, [Step(stage, _distribute, (seed,))]
+    for role in adversaries.trained_classifiers(settings) if settings.learner == "adversarial" else ():
+        inputs[role], more = proxy.judge(config, role)
+        steps += more
+    stage = Stage(config.storage, "generator", f"{config.data.name}-{settings.generator.name}", made_of, inputs)
+    return stage, [*steps, Step(stage, _distribute, (seed,))]
 
 
 def untrained(config: Config, shape: Shape) -> nn.Module:
@@ -76,8 +80,9 @@ def untrained(config: Config, shape: Shape) -> nn.Module:
 
 def learned_from(stage: Stage) -> tuple[Table, str | None]:
     """The table that a generator's stage learns from, and the split of it."""
-    ((role, source),) = stage.inputs.items()
-    return Table(source.uri), "train" if role == "images" else None
+    if "subset" in stage.inputs:
+        return Table(stage.inputs["subset"].uri), None
+    return Table(stage.inputs["images"].uri), "train"
 
 
 def _distribute(stage: Stage, config: Config, seed: int) -> None:
@@ -111,7 +116,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
     settings, images = config.generate, on_device(load(table.uri, split), worker.device)
     conditional = bool(untrained(config, _shape(table)).conditional)
     torch.manual_seed(derive(seed, "weights"))
-    learner = _learner(config, _shape(table), conditional, worker)
+    learner = _learner(stage, config, _shape(table), conditional, worker)
     inputs = make_inputs(settings.augment, table.manifest["image_size"], None)
     draw = shuffle(len(images.labels), settings.batch_size, derive(seed, "order"))
     source = batches(draw, images.images, images.labels, inputs, derive(seed, "generator"), worker)
@@ -126,7 +131,9 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
         finish(run, worker, state, {}, learner.average.finished(), conditional=conditional, moments=written(stage))
 
 
-def _learner(config: Config, shape: Shape, conditional: bool, worker: Worker) -> AdversarialLearner | VariationalLearner:
+def _learner(
+    stage: Stage, config: Config, shape: Shape, conditional: bool, worker: Worker
+) -> AdversarialLearner | VariationalLearner:
     settings, black = config.generate, low(config)
 
     def split(batch: Batch) -> tuple[Tensor, Tensor | None]:
@@ -136,7 +143,18 @@ def _learner(config: Config, shape: Shape, conditional: bool, worker: Worker) ->
     if settings.learner == "variational":
         return adversaries.variational("generate", settings, shape, split, worker)
     made = adversaries.build("generate", settings, "generator", (*shape, settings.latent), shape)
-    return adversaries.learner("generate", settings, made, split, _noise(config), worker)
+    return adversaries.learner("generate", settings, made, split, _noise(config), worker, _classifiers(stage, config, worker))
+
+
+def _classifiers(stage: Stage, config: Config, worker: Worker) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The trained classifiers among a generator's inputs: images in its range -> logits."""
+    judges = {role: proxy.Judge(made, config, worker.device) for role, made in stage.inputs.items() if role in TRAINED}
+    black = low(config)
+
+    def seen_by(judge: proxy.Judge) -> Callable[[Tensor], Tensor]:
+        return lambda images: judge.logits((images - black) / (1 - black))
+
+    return {role: seen_by(judge) for role, judge in judges.items()}
 
 
 def _noise(config: Config) -> Noise:

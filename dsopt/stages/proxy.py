@@ -111,11 +111,11 @@ def trained(stage: Stage, config: Config, device: torch.device) -> nn.Sequential
 
 
 class Judge:
-    """A finished proxy or teacher at work on a device: features and soft labels of images, uint8 [b, c, h, w]."""
+    """A finished proxy or teacher at work on a device: what it says of images [b, c, h, w], bytes or floats in 0..1."""
 
     def __init__(self, stage: Stage, config: Config, device: torch.device) -> None:
         self.settings: ClassifierConfig = getattr(config, stage.kind)
-        self.network = trained(stage, config, device)
+        self.network = trained(stage, config, device).requires_grad_(False)
         self.inputs = _inputs(self.settings, Table(stage.inputs["images"].uri))
         self.device = device
 
@@ -123,6 +123,10 @@ class Judge:
     def features(self, images: Tensor) -> Float[Tensor, "b d"]:
         """What goes into the last layer, for the images as a test sees them."""
         return self.network[:-1](self.inputs.test(images.to(self.device)))
+
+    def logits(self, images: Tensor) -> Float[Tensor, "b k"]:
+        """Of images as a test sees them; can be differentiated by floats."""
+        return self.network(self.inputs.test(images.to(self.device)))
 
     @torch.inference_mode()
     def soft_labels(self, images: Tensor, views: int, seed: int) -> Float[Tensor, "b k"]:

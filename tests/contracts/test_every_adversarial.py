@@ -45,7 +45,15 @@ def learner(given: AdversarialConfig) -> AdversarialLearner:
         lambda batch: (batch.images * (1 - low) + low, batch.labels if conditional else None),
         lambda count, random: torch.randn(count, LATENT, generator=random),
         Worker(),
+        {"proxy": classifier()},
     )
+
+
+def classifier() -> torch.nn.Module:
+    random = torch.Generator().manual_seed(0)
+    dense = torch.nn.Linear(SIZE * SIZE, CLASSES).requires_grad_(False)
+    dense.weight.copy_(torch.randn(dense.weight.shape, generator=random))
+    return torch.nn.Sequential(torch.nn.Flatten(), dense, torch.nn.Tanh())
 
 
 def batch(step: int) -> Batch:
@@ -140,6 +148,55 @@ def test_a_term(term):
         rows = assert_learns(settings("dcgan_generator", "dcgan_discriminator", told=told, judge={"norm": "none"}, **more))
     keys = {key for key in rows[0] if term in key}
     assert len({row[key] for row in rows for key in keys}) > 1
+
+
+GRADIENTS = ["gradient_difference", "gradient_magnitude"]
+
+
+def trained_with(*terms: dict, loss: str = "hinge", **more) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+    """The weights and numbers of a few steps with terms."""
+    given = settings("dcgan_generator", "dcgan_discriminator", loss, ("concat", "projection"), terms=[*terms], **more)
+    found = learner(given)
+    numbers = steps(found, 0, 3)
+    return weights(found), numbers
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor], network: str) -> bool:
+    return all(torch.equal(value, right[key]) for key, value in left.items() if key.startswith(f"{network}."))
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_a_slope_on_the_discriminators_side_changes_nothing_but_the_number_of_its_loss(name):
+    term = {"name": name, "weight": 3.0, "side": "discriminator", "options": {"network": "convnet(width=4)"}}
+    plain, without = trained_with()
+    moved, found = trained_with(term)
+    assert same(plain, moved, "discriminator") and same(plain, moved, "generator")
+    assert [row["generator_loss"] for row in found] == [row["generator_loss"] for row in without]
+    for row, other in zip(found, without, strict=True):
+        assert row[name] != 0 and row["loss"] == pytest.approx(other["loss"] + 3 * row[name], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_a_slope_on_both_sides_trains_as_one_on_the_generators_side(name):
+    """By a trained classifier, as a fresh one would be another for each side."""
+    term = {"name": name, "options": {"network": "proxy"}}
+    plain, _ = trained_with()
+    alone, _ = trained_with(term)
+    both, numbers = trained_with(term | {"side": "both"})
+    assert not same(plain, alone, "generator") and same(alone, both, "generator") and same(alone, both, "discriminator")
+    assert {f"discriminator_{name}", f"generator_{name}"} <= set(numbers[0])
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_a_generator_learns_from_a_slope_alone(name):
+    term = {"name": name, "options": {"network": "convnet(width=4)"}}
+    assert_learns(settings("dcgan_generator", "dcgan_discriminator", "none", ("concat", "none"), terms=[term]))
+
+
+def test_a_discriminator_at_rate_0_stays_as_it_was():
+    before = weights(learner(settings("dcgan_generator", "dcgan_discriminator", told=("concat", "projection"))))
+    after, _ = trained_with(discriminator_rate=0.0)
+    assert same(before, after, "discriminator") and not same(before, after, "generator")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from dsopt.losses import adversarial, terms
 from dsopt.losses.adversarial import Judgement
 from dsopt.losses.likelihood import bernoulli, bernoulli_over_channels, gaussian
 from dsopt.losses.terms import Context
-from dsopt.registry import ADVERSARIAL
+from dsopt.registry import ADVERSARIAL, TERMS
 
 REAL, FAKE = torch.tensor([2.0, -0.5]), torch.tensor([0.3, -3.0])
 
@@ -88,7 +88,7 @@ def context(judge: Callable, side: str = "discriminator", **more) -> Context:
     real, fake = (torch.randn(5, 1, 4, 4, generator=random) for _ in range(2))
     fake = fake.requires_grad_() if side == "generator" else fake
     given = {"real": real, "fake": fake, "condition": None, "judge": judge, "judged_real": None, "judged_fake": judge(fake, None)}
-    return Context(**(given | {"u": torch.rand(5, generator=random)} | more))
+    return Context(**(given | {"u": torch.rand(5, generator=random), "classifiers": {}} | more))
 
 
 def test_the_gradient_penalty_of_a_linear_judge_is_the_norm_of_its_weights_less_one_squared():
@@ -156,7 +156,7 @@ def test_slopes_of_a_classifier_are_those_of_its_images():
     alike = terms.gradient_difference()(given._replace(fake=given.real.clone().requires_grad_()))
     assert float(alike.detach()) == pytest.approx(0, abs=1e-6)
     torch.manual_seed(0)
-    network = terms._fresh("convnet", given)
+    network = terms._classifier("convnet", given)
     torch.manual_seed(0)
     found = terms.gradient_magnitude()(given)
     parts = []
@@ -166,6 +166,41 @@ def test_slopes_of_a_classifier_are_those_of_its_images():
     torch.testing.assert_close(found, -torch.stack(parts).mean())
     (push,) = torch.autograd.grad(found, given.fake)
     assert float(push.abs().max()) > 0
+
+
+def labelled(side: str, **more) -> Context:
+    """What `gradient_difference` and `gradient_magnitude` can look at in a step of a side."""
+    return context(Linear(torch.ones(16)), side, condition=torch.tensor([0, 1, 2, 1, 0]), **more)
+
+
+def test_slopes_of_a_trained_classifier_are_of_that_very_one():
+    torch.manual_seed(0)
+    trained = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).requires_grad_(False)
+    given = labelled("generator", classifiers={"proxy": trained})
+    error = [trained(images).softmax(1) - F.one_hot(given.condition, 3) for images in (given.fake, given.real)]
+    made, real = (e @ trained[1].weight for e in error)  # of a linear classifier
+    found = terms.gradient_magnitude(network="proxy")(given)
+    torch.testing.assert_close(found, -made.norm(dim=1).mean())
+    torch.testing.assert_close(terms.gradient_difference(network="proxy")(given), (made - real).norm(dim=1).mean())
+    (push,) = torch.autograd.grad(found, given.fake)
+    assert float(push.abs().max()) > 0
+
+
+@pytest.mark.parametrize("name", ["gradient_difference", "gradient_magnitude"])
+def test_slopes_are_the_same_number_on_both_sides_and_only_the_generators_can_be_followed(name):
+    term = TERMS.build(name, {"network": "convnet(width=4, depth=1)"})()
+    torch.manual_seed(0)
+    of_generator = term(labelled("generator"))
+    torch.manual_seed(0)
+    of_discriminator = term(labelled("discriminator"))
+    torch.testing.assert_close(of_generator, of_discriminator)
+    assert of_generator.requires_grad and not of_discriminator.requires_grad
+
+
+def test_a_fresh_classifier_has_the_options_given():
+    torch.manual_seed(0)
+    network = terms._classifier("convnet(width=4, depth=1)", labelled("generator"))
+    assert sum(p.numel() for p in network.parameters()) == 4 * 9 + 4 + 8 + 3 * (4 * 16 * 16) + 3
 
 
 def test_likelihoods_sum_over_an_image_and_average_over_the_batch():

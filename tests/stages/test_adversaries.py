@@ -33,6 +33,11 @@ FITTING = [
         "discriminator": Choice("infogan_discriminator", {"condition": "auxiliary"}),
         **terms("classification", "gradient_difference"),
     },
+    {
+        "generator": Choice("dcgan_generator", TOLD),
+        "loss": Choice("none"),
+        "terms": [{"name": "gradient_difference", "side": "both", "options": {"network": "teacher"}}],
+    },
 ]
 WRONG = [
     ({"size": 30}, r"data.image_size=30: dcgan_generator has no such size; it has multiples of 4 from 8 pixels\."),
@@ -78,6 +83,31 @@ WRONG = [
     (
         {"terms": [{"name": "gradient_magnitude", "options": {"network": "convne"}}]},
         r"classifier 'convne' is not known\. Did you mean 'convnet'",
+    ),
+    (
+        {"terms": [{"name": "gradient_magnitude", "options": {"network": "convnet(widht=4)"}}]},
+        r"model convnet: option 'widht' is not known\. Did you mean 'width'",
+    ),
+    (
+        {"terms": [{"name": "gradient_magnitude", "options": {"network": "proxi"}}]},
+        r"classifier 'proxi' is not known\. Did you mean 'proxy'",
+    ),
+    (
+        {"terms": [{"name": "gradient_magnitude", "options": {"network": "proxy(width=4)"}}]},
+        r"classifier proxy\(width=4\): its options are the keys of proxy, such as proxy.options.width\.",
+    ),
+    (
+        {"terms": [{"name": "gradient_magnitude", "side": "discriminater"}]},
+        r"generate.terms: .*: side 'discriminater' is not known\. Did you mean 'discriminator'\?",
+    ),
+    ({"terms": [{"name": "l1", "side": "both"}]}, r"generate.terms: .*: side 'both' is not known\..* Valid: generator\."),
+    (
+        {
+            "generator": Choice("dcgan_generator", TOLD),
+            "loss": Choice("none"),
+            "terms": [{"name": "gradient_difference", "side": "discriminator"}],
+        },
+        r"generate.loss.name=none: needs a term to learn from",
     ),
 ]
 

@@ -10,7 +10,7 @@ import dsopt
 from dsopt.config import Config, load
 from dsopt.errors import InputError, JobError
 from dsopt.learners.adversarial import AdversarialLearner
-from dsopt.stages import generator, optimize, samples
+from dsopt.stages import generator, optimize, proxy, samples
 from dsopt.stages.step import run
 from dsopt.storage import Stage, Table
 
@@ -141,6 +141,35 @@ def test_training_cannot_tell_them_from_real_images(storage: str) -> None:
 def test_it_learns_from_a_subset(storage: str) -> None:
     stage = made(storage, "generate.images=subset", "select.name=random_balanced", "select.budget=40")
     assert list(stage.inputs["generator"].inputs) == ["subset"] and Table(stage.uri).rows() == 40
+
+
+SLOPE = "generate.terms=[{name: gradient_difference, options: {network: teacher}}]"
+TEACHER = ("teacher.steps=8", "teacher.batch_size=64", "teacher.options.width=4")
+
+
+def test_a_generator_learns_by_a_trained_classifier_which_is_an_input_of_its(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[float, float]] = []
+    logits = proxy.Judge.logits
+
+    def watched(self: proxy.Judge, images: torch.Tensor) -> torch.Tensor:
+        seen.append((float(images.detach().min()), float(images.detach().max())))
+        return logits(self, images)
+
+    monkeypatch.setattr(proxy.Judge, "logits", watched)
+    settings = config(storage, SLOPE, *TEACHER, "generate.steps=4")
+    stage, steps = generator.model(settings, generator.base(settings)[0], 0)
+    assert [step.stage.kind for step in steps] == ["ingest", "teacher", "generator"] and list(stage.inputs) == ["images", "teacher"]
+    run(steps, settings)
+    assert len(seen) == 2 * 4 and all(0 <= least <= most <= 1 for least, most in seen)  # the real and the made ones of four steps
+    assert generator.learned_from(stage)[1] == "train"
+    other = config(storage, SLOPE, *TEACHER, "generate.steps=4", "teacher.steps=9")
+    assert generator.model(other, generator.base(other)[0], 0)[0].hash != stage.hash
+
+
+def test_of_a_subset_it_takes_the_trained_classifier_too(storage: str) -> None:
+    few = ("generate.images=subset", "select.name=random_balanced", "select.budget=40", "generate.steps=2", "generate.batch_size=8")
+    stage = made(storage, SLOPE, *TEACHER, *few)
+    assert set(stage.inputs["generator"].inputs) == {"subset", "teacher"} and Table(stage.uri).rows() == 40
 
 
 def test_without_classes(storage: str) -> None:
