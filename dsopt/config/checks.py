@@ -177,6 +177,12 @@ def _check_values(config: Config) -> None:
         (config.generate.samples is None or config.generate.samples >= 1, "generate.samples", "at least 1"),
         (config.generate.beta >= 0, "generate.beta", "0 or more"),
         (config.measure.neighbours >= 1, "measure.neighbours", "at least 1"),
+        (
+            not (config.measure.cas and config.train.phases),
+            "train.phases",
+            "[] with measure.cas=true, which trains on one set alone",
+        ),
+        (not (config.measure.cas and config.train.validation), "train.validation", "0 with measure.cas=true, a test accuracy"),
         (config.measure.samples > config.measure.neighbours, "measure.samples", "more than measure.neighbours"),
         (
             config.measure.extractor != "inception" or config.measure.weights,

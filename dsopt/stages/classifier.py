@@ -30,6 +30,7 @@ class Row:
     Args:
         extra: a selection whose cost in seconds is given to training on top of the budget.
         added: images made from the subset, or without one from all, that are trained on beside these.
+        guides: trained classifiers that a generator learns by.
     """
 
     title: str
@@ -39,6 +40,7 @@ class Row:
     subset: Stage | None = None
     extra: Stage | None = None
     added: Stage | None = None
+    guides: tuple[Stage, ...] = ()
 
 
 def phases(train: TrainConfig, split: float) -> list[dict[str, Any]]:

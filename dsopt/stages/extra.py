@@ -14,10 +14,8 @@ from dsopt.augment.inputs import make_inputs
 from dsopt.config import Config, plain
 from dsopt.data.holdout import held_out
 from dsopt.data.images import decode, encode
-from dsopt.errors import InputError
-from dsopt.registry import MODELS
 from dsopt.seeds import derive
-from dsopt.stages import interpolated, samples
+from dsopt.stages import generator, interpolated, samples
 from dsopt.stages.step import Step, item_by_item
 from dsopt.storage import IMAGES, Part, Stage, Table, read_table, write_table
 
@@ -26,7 +24,7 @@ def images(config: Config, base: Stage, seed: int) -> tuple[Stage, list[Step]]:
     """The extra images of a table (as ingested: of its training images), themselves a table; and the steps that make them."""
     settings = config.extra
     if settings.name == "generated":
-        _check_labelled(config)
+        generator.check_labelled(config, "extra.name=generated")
         return samples.images(config, base, settings.amount, seed)
     if settings.name == "interpolated":
         return interpolated.images(config, base, settings.amount, seed)
@@ -35,13 +33,6 @@ def images(config: Config, base: Stage, seed: int) -> tuple[Stage, list[Step]]:
     role = "images" if base.kind == "ingest" else "subset"
     stage = Stage(config.storage, "extra", "-".join([config.data.name, settings.name, *settings.augment]), made_of, {role: base})
     return stage, [Step(stage, _copies, (seed,))]
-
-
-def _check_labelled(config: Config) -> None:
-    made_by = config.generate.generator
-    if MODELS.options(made_by.name, made_by.options).get("condition", "none") == "none":
-        right = "right is a generator that is told them, such as preset=cdcgan"
-        raise InputError(f"extra.name=generated: images of {made_by.name} without a condition have no labels to train on; {right}.")
 
 
 def _copies(stage: Stage, config: Config, seed: int) -> None:

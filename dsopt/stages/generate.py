@@ -11,10 +11,12 @@ from dsopt.storage import Stage, Table
 def trial(config: Config, seed: int) -> list[Step]:
     """What a generator's measures take with one seed, from the data set on; the last step measures."""
     made, steps = _samples(config, seed)
-    return unique([*steps, *measure.measured(config, made)[1]])
+    return unique([*steps, *measure.measured(config, made, seed)[1]])
 
 
 def _samples(config: Config, seed: int) -> tuple[Stage, list[Step]]:
+    if config.measure.cas:
+        generator.check_labelled(config, "measure.cas=true")
     base, steps = generator.base(config)
     made, more = samples.images(config, base, 1.0 if config.generate.samples is None else config.generate.samples, seed)
     return made, [*steps, *more]
@@ -26,7 +28,7 @@ def plan(config: Config) -> list[Step]:
     images, _ = ingest.images(config)
     measured = None
     if config.measure.extractor != "classifier" or not images.done() or Table(images.uri).manifest["labelled"]:
-        measured, more = measure.measured(config, made)
+        measured, more = measure.measured(config, made, config.seed)
         steps += more
     return unique([*steps, generate_page.page(config, made, measured)])
 

@@ -66,10 +66,11 @@ def lines(measures: Stage) -> list[list[str]]:
 
 def _how(measures: Stage) -> str:
     manifest = Table(measures.uri).manifest
+    cas = " cas is the accuracy of a classifier trained on the made images alone, beside one trained on all real ones."
     return (
         f"{manifest['n_fake']:,} made images against {manifest['n_real']:,} real ones of the split {manifest['reference']}, by the "
         f"features of {manifest['extractor']}. Beside them what as many training images reach, and for gan_test the real ones."
-    )
+    ) + cas * ("cas" in measures.inputs)
 
 
 def _made(model: Stage, samples: Stage) -> Section:
@@ -102,7 +103,7 @@ def _lead(config: Config) -> str:
     settings = config.generate
     if settings.learner == "variational":
         return f"A variational autoencoder: {settings.encoder.name} and, as its decoder, {settings.generator.name}."
-    terms = "".join(f", {term['weight']:g} x {term['name']}" for term in settings.terms)
+    terms = "".join(f", {term.get('weight', 1):g} x {term['name']}" for term in settings.terms)
     return f"{settings.generator.name} against {settings.discriminator.name}, with the loss {settings.loss.name}{terms}."
 
 

@@ -78,6 +78,14 @@ def untrained(config: Config, shape: Shape) -> nn.Module:
         return adversaries.build("generate", settings, "generator", (*shape, settings.latent), shape)[0]
 
 
+def check_labelled(config: Config, key: str) -> None:
+    """Raises InputError, naming the key that wants labels, for a generator that is told none."""
+    made_by = config.generate.generator
+    if MODELS.options(made_by.name, made_by.options).get("condition", "none") == "none":
+        right = "right is a generator that is told them, such as preset=cdcgan"
+        raise InputError(f"{key}: images of {made_by.name} without a condition have no labels to train on; {right}.")
+
+
 def learned_from(stage: Stage) -> tuple[Table, str | None]:
     """The table that a generator's stage learns from, and the split of it."""
     if "subset" in stage.inputs:

@@ -1,16 +1,17 @@
 """What a trial of a sweep is: the training of a classifier, a generator or a colorizer, or a distillation; and what judges it."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow.compute as pc
 
 from dsopt.config import Config
 from dsopt.errors import InputError
+from dsopt.losses.terms import TRAINED
 from dsopt.reporting.tables import ACCURACY, Measure
 from dsopt.stages import classifier, colorize, distill, evaluate, generate, ingest, select
 from dsopt.stages.classifier import Row
-from dsopt.stages.measure import DISTANCE
+from dsopt.stages.measure import CAS, DISTANCE
 from dsopt.stages.step import Step
 from dsopt.storage import Stage, Table
 
@@ -87,7 +88,7 @@ def kind(config: Config) -> Kind:
     by = f"by the features of {features[config.measure.extractor]}, less is better"
     if config.sweep.of == "generate":
         measure = Measure(distance, f"Fréchet distance ({distance}) of made images from {{images}} images {by}", higher=False)
-        others = ("kid", "precision", "recall", "density", "coverage", "gan_test", "copied")
+        others = (*CAS, "kid", "precision", "recall", "density", "coverage", "gan_test", "copied")
         return Kind(_generator, measure, others, f"One generator for every setting and seed, judged by its images' {distance}.")
     about = f"Fréchet distance ({distance}) of recoloured {{images}} images from the true ones {by}"
     others = ("ab_error", "psnr", "ssim", "colourfulness", "accuracy")
@@ -153,8 +154,10 @@ def _distilled(own: Config, trial: Trial) -> Planned:
 def _chain(own: Config, trial: Trial, steps: list[Step], trained: str) -> Planned:
     """A trial whose network is trained by the step of the kind `trained`, and whose last step measures it."""
     mine = [step for step in steps if trained in _kinds(step.stage)]
-    images, subset = ingest.images(own)[0], mine[0].stage.inputs.get("subset")
+    inputs, images = mine[0].stage.inputs, ingest.images(own)[0]
+    subset, guides = inputs.get("subset"), tuple(inputs[role] for role in TRAINED if role in inputs)
     row = Row(own.select.name, own.select.name, 1.0, images, subset) if subset else Row("full data", "full", 0.0, images)
+    row = replace(row, guides=guides)
     return Planned(trial, own, row, [step for step in steps if step not in mine], mine)
 
 

@@ -19,27 +19,39 @@ from dsopt.stages.step import Step
 from dsopt.storage import Stage, Table
 from dsopt.training.worker import Worker
 
+CAS = ("cas", "cas_train")  # inputs of a measure that are trained classifiers
 DISTANCE = {"classifier": "fcd", "inception": "fid"}  # only by Inception's features the Fréchet distance is called FID
 
 
-def measured(config: Config, samples: Stage) -> tuple[Stage, list[Step]]:
+def measured(config: Config, samples: Stage, seed: int) -> tuple[Stage, list[Step]]:
     """The measures of a table of made images, and the steps that lead there from it and from the data set.
 
     Those of `measures` against the test images, the Fréchet distance as `fcd` or `fid`; with `_train` after their names the values
     that as many training images have, for no generator can be expected to be better; those of `memorised` by features and, with
     `_pixels`, by pixels, against what the generator learned from; and by the classifier `gan_test`, how often it sees the class
-    that was asked for, and `gan_test_real`, how often on test images (Shmelkov et al., arXiv 1807.09499).
+    that was asked for, and `gan_test_real`, how often on test images (Shmelkov et al., arXiv 1807.09499). With measure.cas=true the
+    test accuracy of a training on made images alone, `cas`, and of one on all real training images, `cas_train`.
+
+    Args:
+        seed: of these trainings.
     """
     real, steps = features.features(config)
     made_of = {"samples": config.measure.samples, "neighbours": config.measure.neighbours, "seed": config.seed}
-    stage = Stage(config.storage, "measure", samples.name, made_of, {"samples": samples, "features": real})
-    return stage, [*steps, Step(stage, _work, parallel=True)]
+    trained = {"cas": cas(config, samples, seed), "cas_train": _on_real(config, seed)} if config.measure.cas else {}
+    inputs = {"samples": samples, "features": real} | {name: step.stage for name, step in trained.items()}
+    fed = classifier.scores(config, 1.0)[1] if trained else []
+    stage = Stage(config.storage, "measure", samples.name, made_of, inputs)
+    return stage, [*steps, *fed, *trained.values(), Step(stage, _work, parallel=True)]
 
 
 def cas(config: Config, samples: Stage, seed: int) -> Step:
     """The training of `train` on made images alone: its test accuracy is their classification accuracy score (arXiv 1905.10887)."""
     row = classifier.Row("made images alone", "cas", 1.0, ingest.images(config)[0], samples)
     return classifier.run(config, row, seed)
+
+
+def _on_real(config: Config, seed: int) -> Step:
+    return classifier.run(config, classifier.Row("real images", "full", 0.0, ingest.images(config)[0]), seed)
 
 
 class _Seen(NamedTuple):
@@ -69,6 +81,7 @@ def _work(worker: Worker, stage: Stage, config: Config) -> None:
     found |= {f"{name}_pixels": value for name, value in pixels.items()}
     if config.measure.extractor == "classifier":
         found |= _by_class(view, made, test, config, worker.device)
+    found |= {name: _test_accuracy(stage.inputs[name]) for name in CAS if name in stage.inputs}
     seconds = time.monotonic() - started
     about = {"n_real": len(test.ids), "n_fake": len(made.ids), "n_learned_from": len(known.ids), "reference": "test"}
     about |= {"extractor": config.measure.extractor, "device": worker.describe()}
@@ -77,6 +90,11 @@ def _work(worker: Worker, stage: Stage, config: Config) -> None:
     name = DISTANCE[config.measure.extractor]
     perfect = f"{found[f'{name}_train']:.2f} of training images"
     say(f"measure {stage.name}", f"{name} {found[name]:.2f} ({perfect})  coverage {found['coverage']:.3f}")
+
+
+def _test_accuracy(trained: Stage) -> float:
+    rows = Table(trained.uri).read(columns=["split", "name", "value"]).to_pylist()
+    return next(row["value"] for row in rows if (row["split"], row["name"]) == ("test", "accuracy"))
 
 
 def _draw(count: int, most: int, random: torch.Generator) -> Tensor:

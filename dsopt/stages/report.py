@@ -65,9 +65,9 @@ def info(row: Row, seed: int, stage: Stage) -> RunInfo:
     manifest = Table(stage.uri).manifest
     size = Table((row.subset or row.images).uri).rows(None if row.subset else "train")
     size += Table(row.added.uri).rows() if row.added else 0
-    # A row that trains longer by the seconds of choosing has them in its training already. Making extra images, and the scores
-    # that images are fed by, cost too.
-    cost = select.cost(*filter(None, [row.subset, row.added, stage.inputs.get("scores")]))
+    # A row that trains longer by the seconds of choosing has them in its training already. Making extra images, the scores that
+    # images are fed by and the classifiers that a generator learns by cost too.
+    cost = select.cost(*filter(None, [row.subset, row.added, stage.inputs.get("scores"), *row.guides]))
     return RunInfo(stage.folder, row.title, row.method, row.split, manifest["seed"], size, cost)
 
 

@@ -79,7 +79,9 @@ def _tell(stage: Stage, config: Config, standings: Standings, results: list[Resu
 
 def _metrics(trial: Planned) -> pa.Table:
     """All that was written down of a trial's training and of what was made of it, as one run."""
-    tables = [Table(step.stage.uri) for step in trial.own]
+    # A classifier that only judges has told its accuracy to the measure; its losses are no generator's.
+    stages = [step.stage for step in trial.own if step is trial.run or step.stage.kind != "train"]
+    tables = [Table(stage.uri) for stage in stages]
     found = pa.concat_tables([table.read() for table in tables if set(table.manifest["schema"]) == set(METRICS.names)])
     return found.set_column(0, "run", pa.array([trial.run.stage.folder] * len(found)))
 

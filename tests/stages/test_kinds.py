@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -103,6 +104,49 @@ def test_rows_of_generators(storage: Path, capsys: pytest.CaptureFixture[str]) -
 
 def _places(table: str) -> int:
     return len(table.splitlines()[2].split()[4].partition(".")[2])
+
+
+def test_the_accuracy_of_what_learns_from_made_images_stands_beside_their_distance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slope = '["generate.terms=[{name: gradient_difference, side: both, options: {network: teacher}}]"]'
+    own = ("measure.cas=true", "train.steps=6", "train.options.width=8", "teacher.steps=8", "teacher.options.width=8")
+    given = [f"sweep.rows={{BASELINE: [], SLOPE: {slope}}}", *own, "sweep.seeds=1", "train.batch_size=16"]
+    _, planned, _ = sweep.planned(load(tmp_path, *given))
+    assert all(stages(trial.own) == ["generator", "samples", "train", "measure"] for trial in planned)
+    assert [stages(trial.steps).count("train") for trial in planned] == [1, 1]  # on real images, shared
+    run(tmp_path, *given)
+    lines = [line.split() for line in capsys.readouterr().out.split("\n\n")[-2].splitlines()]
+    assert lines[0][:6] == ["row", "n", "images", "fcd", "cas", "cas_train"]
+    (file,) = tmp_path.glob("sweep/*/trials.parquet")
+    for row, line in zip(pq.read_table(file).to_pylist(), lines[2:4], strict=True):
+        inputs = Table(f"{tmp_path}/{row['stage']}").manifest["inputs"]
+        for name in ("cas", "cas_train"):
+            rows = Table(f"{tmp_path}/{inputs[name]}").read().to_pylist()
+            assert row[name] == next(r["value"] for r in rows if (r["split"], r["name"]) == ("test", "accuracy"))
+        assert float(line[4]) == pytest.approx(row["cas"], abs=1e-3)
+    (teacher,) = tmp_path.glob("teacher/*")
+    seconds = Table(str(teacher)).manifest["seconds"]
+    assert [row["choosing_seconds"] for row in pq.read_table(file).to_pylist()] == [0, pytest.approx(seconds)]
+    metrics = Table(str(file.parent)).read()  # the losses of the classifiers are not the generators'
+    losses = metrics.filter((pc.field("name") == "loss") & (pc.field("split") == "train"))
+    assert set(losses["step"].to_pylist()) <= {1, 2, 3, 4} and "accuracy" not in metrics["name"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (
+            ["generate.generator.options.condition=none", "generate.discriminator.options.condition=none"],
+            "measure.cas=true: images of",
+        ),
+        (["train.validation=0.1"], "train.validation=0.1: must be 0 with measure.cas=true"),
+        (["train.phases=[{data: full, steps: 3}]"], "train.phases=.*: must be .. with measure.cas=true"),
+    ],
+)
+def test_what_has_no_accuracy_of_made_images(wrong: list[str], says: str) -> None:
+    with pytest.raises(InputError, match=f"^{says}"):
+        sweep.planned(load("runs", ROWS, "measure.cas=true", *wrong))
 
 
 def test_a_search_takes_the_least_distance_for_the_best(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ def made(config: Config, name: str, images: torch.Tensor, labels: torch.Tensor) 
 
 
 def measured(config: Config, of: Stage) -> tuple[dict[str, float], Table]:
-    stage, steps = measure.measured(config, of)
+    stage, steps = measure.measured(config, of, 0)
     run(steps, config)
     table = Table(stage.uri)
     rows = table.read()
@@ -112,6 +112,6 @@ def test_inception_without_its_weights_is_told_in_one_line(storage: str, tmp_pat
     with pytest.raises(InputError, match=r"measure.weights=None: must be given with measure.extractor=inception"):
         settings(storage, "measure.extractor=inception")
     config = settings(storage, "measure.extractor=inception", f"measure.weights={tmp_path}/none.pth")
-    _, steps = measure.measured(config, Stage(storage, "samples", "none", {}))
+    _, steps = measure.measured(config, Stage(storage, "samples", "none", {}), 0)
     with pytest.raises(InputError, match=r"none.pth: there is no such file"):
         run(steps, config)
