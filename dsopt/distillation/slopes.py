@@ -3,9 +3,8 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from jaxtyping import Int64
+from torch import Tensor
 
 from dsopt.data.batches import Batch
 from dsopt.distillation.contract import Problem, Synthetic, distiller
@@ -13,12 +12,7 @@ from dsopt.distillation.recipe import Recipe
 from dsopt.distillation.stored import begin
 from dsopt.distillation.synthetic import Init, descend
 from dsopt.errors import InputError
-
-
-def loss_slopes(network: nn.Module, images: Tensor, labels: Int64[Tensor, " b"]) -> Float[Tensor, "b d"]:
-    """The gradient of every image's cross-entropy by its pixels; can itself be differentiated."""
-    (slope,) = torch.autograd.grad(F.cross_entropy(network(images), labels, reduction="sum"), images, create_graph=True)
-    return slope.flatten(1)
+from dsopt.losses.terms import loss_slopes
 
 
 def partners(labels: Int64[Tensor, " m"], real: Int64[Tensor, " b"]) -> Int64[Tensor, " m"]:
@@ -43,8 +37,8 @@ class SlopeMatching:
     def update(self, batch: Batch) -> dict[str, Tensor]:
         network, images = self.problem.network(), self.stored.images()
         slopes = loss_slopes(network, images, self.labels)
-        real = batch.images[partners(self.labels, batch.labels)].detach().requires_grad_()
-        difference = (slopes - loss_slopes(network, real, self.labels).detach()).norm(dim=1).mean()
+        real = batch.images[partners(self.labels, batch.labels)]
+        difference = (slopes - loss_slopes(network, real, self.labels)).norm(dim=1).mean()
         loss = self.alpha * difference + self.beta * slopes.norm(dim=1).mean()
         (gradient,) = torch.autograd.grad(loss, [images])
         descend(self.optimizers["images"], [self.stored.pull(gradient)], self.problem.world)

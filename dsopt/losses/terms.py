@@ -137,7 +137,7 @@ def gradient_difference(*, network: str = "convnet") -> Term:
 
     def term(context: Context) -> Tensor:
         classify = _classifier(network, context)
-        made, real = (_loss_slopes(classify, images, context.condition) for images in (context.fake, context.real))
+        made, real = (loss_slopes(classify, images, context.condition) for images in (context.fake, context.real))
         return (made - real).norm(dim=1).mean()
 
     return term
@@ -150,7 +150,7 @@ def gradient_magnitude(*, network: str = "convnet") -> Term:
     All else as of `gradient_difference`.
     """
     _check_classifier(network)
-    return lambda context: -_loss_slopes(_classifier(network, context), context.fake, context.condition).norm(dim=1).mean()
+    return lambda context: -loss_slopes(_classifier(network, context), context.fake, context.condition).norm(dim=1).mean()
 
 
 def _check_classifier(text: str) -> None:
@@ -173,7 +173,7 @@ def _classifier(text: str, context: Context) -> Callable[[Tensor], Tensor]:
     return nn.Sequential(nn.Upsample(size=MODELS.traits(name).input_size, mode="bilinear"), network).requires_grad_(False)
 
 
-def _loss_slopes(classify: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Float[Tensor, "b d"]:
+def loss_slopes(classify: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Float[Tensor, "b d"]:
     """The gradient of every image's cross-entropy by its pixels; can itself be differentiated where the images can."""
     made = images.requires_grad
     images = images if made else images.detach().requires_grad_()

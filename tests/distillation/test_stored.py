@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from dsopt.distillation.contract import Generator, Problem, Stored
 from dsopt.distillation.halving import halving
-from dsopt.distillation.slopes import loss_slopes, partners, slope_matching
+from dsopt.distillation.slopes import partners, slope_matching
 from dsopt.distillation.stored import begin
 from dsopt.errors import InputError
+from dsopt.losses.terms import loss_slopes
 from dsopt.registry import DISTILLERS
 from dsopt.seeds import derive
 
