@@ -49,12 +49,12 @@ def test_one_fails_and_a_killed_sweep_goes_on(ray_local: ModuleType, tmp_path: P
     assert accuracies[0] == accuracies[1] and len(accuracies[0]) == 3
 
 
-def test_asha_and_a_search(tmp_path: Path) -> None:
+def test_asha_and_a_search(ray_local: ModuleType, tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     space = ("sweep.searcher=optuna", "sweep.space.train.learning_rate={log: [1e-7, 0.1]}", "sweep.samples=6")
     asha = ("sweep.scheduler=asha", "sweep.grace=0.25", "sweep.reduction=2", "train.validate_every=10", "train.average=0.5")
     arguments = [f"storage={tmp_path}", *BASE, *space, *asha, "train.steps=40", "cluster.workers=2"]
-    ended = shell("sweep", *arguments)
+    ended = shell("sweep", *arguments, RAY_ADDRESS=ray_local.get_runtime_context().gcs_address)
     assert (ended.returncode, ended.stderr) == (0, "")
     rows = listed(tmp_path)
     assert len(rows) == 6 and {row["status"] for row in rows} == {"done", "stopped"}
