@@ -1,7 +1,6 @@
 """Sweeps on Ray Tune, as a person starts them; and one that is killed."""
 
 from pathlib import Path
-from types import ModuleType
 
 import pyarrow.parquet as pq
 import pytest
@@ -22,17 +21,15 @@ def listed(storage: Path) -> list[dict]:
     return [{key: value for key, value in row.items() if key not in timed} for row in pq.read_table(file).to_pylist()]
 
 
-def test_one_fails_and_a_killed_sweep_goes_on(ray_local: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On a cluster that outlives it."""
-    there = {"RAY_ADDRESS": ray_local.get_runtime_context().gcs_address}
+def test_one_fails_and_a_killed_sweep_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [*BASE, "sweep.grid.train.learning_rate=[0.01,0.02,1e30,0.03]"]
     storage = tmp_path / "ray"
-    job = start("sweep", f"storage={storage}", *arguments, "cluster.workers=2", **there)
+    job = start("sweep", f"storage={storage}", *arguments, "cluster.workers=2")
     until(lambda: list(storage.glob("train/*/_DONE")))
     job.kill()
     job.communicate()
     done = {path: path.stat().st_mtime_ns for mark in storage.glob("train/*/_DONE") for path in mark.parent.rglob("*")}
-    job = start("sweep", f"storage={storage}", *arguments, "cluster.workers=2", **there)
+    job = start("sweep", f"storage={storage}", *arguments, "cluster.workers=2")
     with pytest.raises(JobError, match="1 of 4 trials failed"):  # meanwhile
         sweep.sweep(configuration.load([f"storage={tmp_path}/alone", *arguments, "cluster.workers=0"]))
     alone = capsys.readouterr().out
@@ -49,12 +46,12 @@ def test_one_fails_and_a_killed_sweep_goes_on(ray_local: ModuleType, tmp_path: P
     assert accuracies[0] == accuracies[1] and len(accuracies[0]) == 3
 
 
-def test_asha_and_a_search(ray_local: ModuleType, tmp_path: Path) -> None:
+def test_asha_and_a_search(tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     space = ("sweep.searcher=optuna", "sweep.space.train.learning_rate={log: [1e-7, 0.1]}", "sweep.samples=6")
     asha = ("sweep.scheduler=asha", "sweep.grace=0.25", "sweep.reduction=2", "train.validate_every=10", "train.average=0.5")
     arguments = [f"storage={tmp_path}", *BASE, *space, *asha, "train.steps=40", "cluster.workers=2"]
-    ended = shell("sweep", *arguments, RAY_ADDRESS=ray_local.get_runtime_context().gcs_address)
+    ended = shell("sweep", *arguments)
     assert (ended.returncode, ended.stderr) == (0, "")
     rows = listed(tmp_path)
     assert len(rows) == 6 and {row["status"] for row in rows} == {"done", "stopped"}
