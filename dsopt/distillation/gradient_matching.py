@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
-from dsopt.distillation.contract import Problem, Stored, Synthetic, distiller
+from dsopt.distillation.contract import Problem, Stored, distiller
 from dsopt.distillation.dm import siamese
+from dsopt.distillation.matching import Matching
 from dsopt.distillation.pool import Pool
-from dsopt.distillation.recipe import Recipe
 from dsopt.distillation.stored import begin
-from dsopt.distillation.synthetic import Init, descend
+from dsopt.distillation.synthetic import Init
 from dsopt.errors import InputError
 
 
@@ -26,24 +26,22 @@ def distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
     return torch.stack([(1 - F.cosine_similarity(a, b, dim=1, eps=1e-6)).sum() for a, b in pairs]).sum()
 
 
-class GradientMatching:
+class GradientMatching(Matching):
+    """After every match, the network takes `inner` steps on the images."""
+
     def __init__(self, problem: Problem, stored: Stored, pool: Pool, inner: int, learning_rate: float) -> None:
-        self.problem, self.device, self.pool, self.inner = problem, problem.device, pool, inner
-        self.stored, self.labels = stored, stored.labels
-        self.networks: dict[str, Any] = {}
-        sgd = torch.optim.SGD([stored.leaf], learning_rate, momentum=0.5)
-        self.optimizers: dict[str, torch.optim.Optimizer] = {"images": sgd}
+        super().__init__(problem, stored, lambda leaf: torch.optim.SGD(leaf, learning_rate, momentum=0.5), self._distance)
+        self.pool, self.inner = pool, inner
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        (network,) = self.pool.networks
-        images = self.stored.images()
-        loss = torch.stack([self._of_class(network, images, batch, label) for label in range(self.problem.classes)]).sum()
-        (gradient,) = torch.autograd.grad(loss, [images])
-        descend(self.optimizers["images"], [self.stored.pull(gradient)], self.problem.world)
-        self.stored.settled()
+        told = super().update(batch)
         for _ in range(self.inner):
             self.pool.train(0, self._loss)
-        return {"loss": loss.detach()}
+        return told
+
+    def _distance(self, images: Tensor, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
+        (network,) = self.pool.networks
+        return {"loss": torch.stack([self._of_class(network, images, batch, c) for c in range(self.problem.classes)]).sum()}
 
     def _of_class(self, network: nn.Sequential, images: Tensor, batch: Batch, label: int) -> Tensor:
         """The distance between the gradients that real and synthetic images of one class give."""
@@ -59,22 +57,11 @@ class GradientMatching:
     def _loss(self, network: nn.Sequential) -> Tensor:
         return F.cross_entropy(network(self.stored.images().detach()), self.labels)
 
-    def synthetic(self) -> Synthetic:
-        return Synthetic(self.stored.images().detach(), self.labels)
-
-    def recipe(self) -> Recipe:
-        return Recipe(augment=list(self.problem.augment))
-
-    def weights(self) -> dict[str, Tensor]:
-        return {}
-
     def state_dict(self) -> dict[str, Any]:
-        optimizer = self.optimizers["images"].state_dict()
-        return {"stored": self.stored.leaf.detach(), "optimizer": optimizer, "pool": self.pool.state_dict()}
+        return super().state_dict() | {"pool": self.pool.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.stored.leaf.data.copy_(state["stored"])
-        self.optimizers["images"].load_state_dict(state["optimizer"])
+        super().load_state_dict(state)
         self.pool.load_state_dict(state["pool"])
 
 

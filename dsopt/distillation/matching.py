@@ -1,0 +1,54 @@
+"""Images that descend a loss of theirs, with whole-number labels and the common recipe."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dsopt.data.batches import Batch
+from dsopt.distillation.contract import Problem, Stored, Synthetic
+from dsopt.distillation.recipe import Recipe
+from dsopt.distillation.synthetic import descend
+
+Loss = Callable[[Tensor, Tensor, Batch], dict[str, Tensor]]  # (images, their labels, real images) -> "loss", and what else to tell
+
+
+class Matching:
+    """A distiller that is all in its loss and its optimiser.
+
+    Args:
+        optimizer: what is learned -> what moves it.
+    """
+
+    def __init__(
+        self, problem: Problem, stored: Stored, optimizer: Callable[[list[Tensor]], torch.optim.Optimizer], loss: Loss
+    ) -> None:
+        self.problem, self.device, self.loss = problem, problem.device, loss
+        self.stored, self.labels = stored, stored.labels
+        self.networks: dict[str, Any] = {}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {"images": optimizer([stored.leaf])}
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        images = self.stored.images()
+        told = self.loss(images, self.labels, batch)
+        (gradient,) = torch.autograd.grad(told["loss"], [images])
+        descend(self.optimizers["images"], [self.stored.pull(gradient)], self.problem.world)
+        self.stored.settled()
+        return {name: value.detach() for name, value in told.items()}
+
+    def synthetic(self) -> Synthetic:
+        return Synthetic(self.stored.images().detach(), self.labels)
+
+    def recipe(self) -> Recipe:
+        return Recipe(augment=list(self.problem.augment))
+
+    def weights(self) -> dict[str, Tensor]:
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"stored": self.stored.leaf.detach(), "optimizer": self.optimizers["images"].state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.stored.leaf.data.copy_(state["stored"])
+        self.optimizers["images"].load_state_dict(state["optimizer"])
