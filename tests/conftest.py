@@ -1,7 +1,6 @@
 """What all tests share: an environment set before Ray is imported, a real S3 server, a small local Ray cluster, data sets."""
 
 import atexit
-import logging
 import os
 import shutil
 import sys
@@ -85,26 +84,30 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path / "storage") if request.param == "local" else request.getfixturevalue("s3_storage")
 
 
-@pytest.fixture(scope="session")
-def ray_local() -> Iterator[ModuleType]:
-    """A Ray cluster of this session alone, with 2 logical CPUs."""
+@pytest.fixture
+def ray_local() -> ModuleType:
+    """A Ray cluster of this session alone, with 2 logical CPUs; it runs on for the next test (see `pytest_runtest_setup`)."""
     import ray
 
-    folder = tempfile.mkdtemp(prefix="ray_")  # short: the paths of its sockets are limited to 107 bytes
-    path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])  # functions of test files go by reference
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=400 * 2**20,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _temp_dir=folder,
-        runtime_env={"env_vars": {"PYTHONPATH": path}},
-    )
-    yield ray
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+    from dsopt.cluster import session
+
+    if not ray.is_initialized():
+        folder = tempfile.mkdtemp(prefix="ray_")  # short: the paths of its sockets are limited to 107 bytes
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        # Functions of test files go by reference. Not by `runtime_env`: another process of Python would start every worker.
+        path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv("PYTHONPATH", path)
+            session.start(num_cpus=2, object_store_memory=400 * 2**20, _temp_dir=folder)
+    return ray
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """End Ray when its tests are over: a dozen idle processes of it take a tenth of a core to the end of the session."""
+    if "ray" in sys.modules and item.parent is not None:
+        beside = [other for other in item.session.items if other.parent is item.parent]
+        if not any("ray" in other.keywords for other in beside):
+            sys.modules["ray"].shutdown()
 
 
 @pytest.fixture(scope="session")

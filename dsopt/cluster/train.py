@@ -38,12 +38,19 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig) -
     session.connect()
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
+    from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+
+    class Trainer(TorchTrainer):
+        """Without the process that each group of workers has for sets of Ray Data, of which we pass none (4 s of a processor)."""
+
+        def _create_default_callbacks(self) -> list[Any]:
+            return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, DatasetsCallback)]
 
     session.quiet("ray.train")
     share = session.share(config)
     resources = {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {})
     with session.voice() as board, tempfile.TemporaryDirectory(prefix="dsopt-") as scratch:
-        trainer = TorchTrainer(
+        trainer = Trainer(
             _train_worker,
             train_loop_config={"work": work, "arguments": arguments, "board": board, "threads": share.threads},
             scaling_config=ScalingConfig(num_workers=share.workers, use_gpu=share.gpus > 0, resources_per_worker=resources),
@@ -74,11 +81,18 @@ def _train_worker(setting: dict[str, Any]) -> None:
     torch.set_num_threads(setting["threads"])
     context = ray.train.get_context()
     worker = Worker(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
-    error = _attempt(setting["work"], worker, setting["arguments"])
+    try:
+        error = _attempt(setting["work"], worker, setting["arguments"])
+    except RuntimeError:
+        if board.failed() is None:
+            raise
+        return  # it waited for one that failed for good
     if error is not None:
         board.fail(error)
-        if worker.world > 1:
-            raise error  # else the others might wait for this one for ever
+        if torch.distributed.get_backend() == "gloo":
+            torch.distributed.destroy_process_group()  # the others, who may wait for this one, are told so at once
+        else:
+            raise error  # else they might wait for ever; the next group finds what is on the board and ends
 
 
 def each(work: Work, arguments: Sequence[tuple[Any, ...]], config: ClusterConfig) -> None:
