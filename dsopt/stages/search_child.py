@@ -159,7 +159,7 @@ def source_of(
 
 
 class Trained(NamedTuple):
-    """How a child did on the held-out images, and the seconds of its training."""
+    """How a child did on the held-out images, and the device seconds that this took: building, training and judging it."""
 
     accuracy: float
     seconds: float
@@ -173,12 +173,14 @@ def train_child(
     Raises:
         JobError: it diverged.
     """
+    started = worker.device_seconds()
     torch.manual_seed(derive(seed, "weights"))
     learner = classifier(build(), settings, worker, given.rates)
     source = feed(given, settings.batch_size, seed, worker)
-    state = fit(learner, [Phase(source, rate(settings, given.rates, steps), steps)], report_every=100, name="child")
+    fit(learner, [Phase(source, rate(settings, given.rates, steps), steps)], report_every=100, name="child")
     judged = in_order(given.judged.images, given.judged.labels, JUDGED_AT_ONCE, given.inputs.test, worker.device)
-    return Trained(learner.evaluate(judged)["accuracy"], state.seconds)
+    accuracy = learner.evaluate(judged)["accuracy"]
+    return Trained(accuracy, worker.device_seconds() - started)
 
 
 def classifier(network: nn.Module, settings: ChildConfig, worker: Worker, rates: Rates = ()) -> Classifier:

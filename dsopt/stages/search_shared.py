@@ -1,6 +1,5 @@
 """children: named by a controller, or known ones, judged with weights that all children share (ENAS) -> the same table."""
 
-import time
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -122,7 +121,7 @@ def rows_of(
     Args:
         known: children to be judged; if there are none, those that the controller names.
     """
-    started = time.monotonic()
+    started = worker.device_seconds()
     given = material(source, worker.device)
     learner = train_shared(worker, stage, config, space, given, controller)
     if known:
@@ -137,6 +136,6 @@ def rows_of(
         found = {"accuracy": accuracy, "accuracies": [accuracy], "seconds": 0.0}
         rows.append(about | found | space.cost(child, *shape)._asdict())
     for row in rows:
-        row["seconds"] = (time.monotonic() - started) / len(rows)
+        row["seconds"] = (worker.device_seconds() - started) / len(rows)
     delete(stage.path("checkpoint.pt"))
     return rows, learner.rewards

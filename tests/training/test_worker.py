@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -35,6 +36,21 @@ def test_this_process():
     try:
         assert worker == Worker(0, 1, torch.device("cpu")) and worker.leads and not Worker(1, 2).leads
         assert torch.get_num_threads() == 1 and worker.describe().startswith("1 x 1 threads of ")
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_is_not_computed_costs_a_cpu_nothing(threads):
+    before = torch.get_num_threads()
+    worker = this_process(gpu=False, threads=threads)
+    try:
+        started, used = worker.device_seconds(), time.process_time()
+        time.sleep(0.3)
+        assert worker.device_seconds() - started < 0.1
+        while time.process_time() - used < 0.2:
+            pass
+        assert worker.device_seconds() - started == pytest.approx(0.2 / threads, abs=0.02)
     finally:
         torch.set_num_threads(before)
 
