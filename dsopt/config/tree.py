@@ -170,7 +170,7 @@ class SearchConfig:
     train: ChildConfig = _part(ChildConfig)
     shared: SharedConfig = _part(SharedConfig)
     ahead: int = _key(16, "children named before the first of them is known; more let more run at once, but learn later")
-    bundle: int = _key(8, "children that a worker is given at once")
+    bundle: int = _key(8, "children that a worker is given at once, fewer where others would have none")
     gpus: float = _key(1.0, "GPUs a worker, where there are any; 0.25: four workers on each")
 
 

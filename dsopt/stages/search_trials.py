@@ -33,7 +33,7 @@ CHILDREN = pa.schema(
         ("steps", pa.int64()),
         ("accuracy", pa.float64()),  # mean over seeds, on held-out images; null if it failed
         ("accuracies", pa.list_(pa.float64())),
-        ("seconds", pa.float64()),  # of training, all seeds
+        ("seconds", pa.float64()),  # of the device, all seeds
         ("parameters", pa.int64()),
         ("multiply_adds", pa.int64()),
         ("reason", pa.string()),
@@ -202,7 +202,10 @@ class _Children:
     """Hands out bundles of children, and writes down what they were worth: who is started again goes on from there."""
 
     def __init__(self, stage: Stage, config: Config, wanted: Trials, space: Space, ahead: int) -> None:
-        self.space, self.bundle, self.lost, self.running = space, config.search.bundle, "", 0
+        self.space, self.lost, self.running = space, "", 0
+        # Every worker has some: the finalists, trained in full, all fit in one bundle, and one worker would train them alone.
+        at_once = min(wanted.finalists or wanted.children, ahead)
+        self.bundle = min(config.search.bundle, math.ceil(at_once / max(1, config.cluster.workers)))
         self.journal = Journal(stage)
         entries = itertools.chain.from_iterable(entry["children"] for entry in self.journal)
         self.found = {self._job(row["child"], row["steps"]): row for row in entries}
