@@ -4,6 +4,7 @@ A child that failed has nan: under the proxy it counts as the worst; without a t
 the one that was drawn first is picked first, which is chance, as children are drawn by chance.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ Vector = Float[Tensor, " n"]
 Measure = Callable[[Tensor, Tensor], float]  # (proxy [n], truth [n]) -> value
 
 SPARSE = 0.001  # accuracies that differ by less are one: NAS-Bench-201's sparse Kendall bins at 0.1 %
+ENOUGH, LOST = 0.9, 0.005  # a proxy serves that has this share of the seed ceiling, and at most this regret@5
 
 
 def ranks(values: Vector) -> Vector:
@@ -145,6 +147,18 @@ def chance_regret(truth: Vector, k: int) -> float:
         if left <= 0:
             break
     return float(ordered[0]) - expected
+
+
+def halves(count: int, seed: int) -> Bool[Tensor, " n"]:
+    """Which of so many children are the dev half, by chance: proxies are chosen on it, and judged by the others."""
+    dev = torch.zeros(count, dtype=torch.bool)
+    dev[torch.randperm(count, generator=torch.Generator().manual_seed(seed))[: count // 2]] = True
+    return dev
+
+
+def serves(spearman: float, regret: float, ceiling: float) -> bool:
+    """Whether a ranking is good enough: Spearman's correlation for the ceiling (nan: 1 is taken), and regret@5 in 0..1."""
+    return spearman >= ENOUGH * (ceiling if math.isfinite(ceiling) else 1.0) and regret <= LOST
 
 
 def break_even(making: float, proxy_each: float, full_each: float) -> float:

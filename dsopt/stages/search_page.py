@@ -14,6 +14,8 @@ from dsopt.reporting import page as pages
 from dsopt.reporting import ranking as figures
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import aligned
+from dsopt.search import quality
+from dsopt.search.quality import Estimate
 from dsopt.stages import search_study
 from dsopt.stages.search_study import Ranking, Studied, Study
 from dsopt.stages.search_trials import ranked, space_of
@@ -22,16 +24,24 @@ from dsopt.storage import Stage, Table, versions, write_bytes, write_table
 
 HEAD = ["proxy", "images", "steps", "Spearman", "of ceiling", "Kendall", "top 20 %", "P@5", "regret@1", "regret@5"]
 HEAD += ["device s", "of full", "pays from"]
+HELD_OUT = ["proxy", "of full", "dev Spearman", "dev regret@5", "Spearman", "of ceiling", "Kendall", "regret@1", "regret@5"]
 NOTE = (
     "Correlation of the proxy's with the true accuracies over {n} children (brackets: 95 % bootstrap interval over children); the "
     "same among the truly best 20 %; share of the proxy's best 5 that are truly among the best 5; points lost by taking the best "
     "of its 1 or 5 first picks. The truth is the mean of {seeds} full trainings, on held-out images; one seed's correlation with "
-    "the mean of the others, the ceiling, is {ceiling:.2f}. Device seconds for all children include making the proxy; of full: "
-    "against full training of as many once; pays from: children from which it is cheaper. Draws of a proxy are averaged."
+    "the mean of the others, the ceiling, is {ceiling}. Device seconds (of CPUs processor time, a thread) for all children include "
+    "making the proxy; of full: against full training of as many once; pays from: children from which it is cheaper. "
+    "Draws of a proxy are averaged."
+)
+BEST = (
+    "The cheapest proxy whose correlation is at least {enough:g} of the ceiling and whose regret@5 is at most {lost:g} points: "
+    "{about}. It was chosen on one half of the children (dev), drawn by the seed; the other columns are of the other {held_out}, "
+    "which had no part in that (brackets: 95 % bootstrap interval). The ceiling is {dev} on the dev half, {other} on these."
 )
 RANKINGS = pa.schema(
     [
         ("proxy", pa.string()),
+        ("children", pa.string()),  # all, or of one half: dev, which chooses, and held_out
         ("measure", pa.string()),
         ("value", pa.float64()),
         ("low", pa.float64()),
@@ -39,6 +49,7 @@ RANKINGS = pa.schema(
         ("making_seconds", pa.float64()),
         ("seconds_each", pa.float64()),
         ("failed", pa.int64()),
+        ("chosen", pa.bool_()),  # on the dev children
     ]
 )
 
@@ -68,7 +79,7 @@ def _work(stage: Stage, config: Config, made: Made) -> None:
     manifest = Table(made.child.uri).manifest
     lead = f"The best child found: {manifest['child']}, {100 * _accuracy(made.child):.2f} % of the test images."
     write_bytes(stage.path("report.html"), pages.page(_title(config), lead, _facts(config, made), sections).encode())
-    listed = [row for ranking in found.rankings for row in _listed(ranking)] if found else []
+    listed = [row for ranking in found.rankings for row in _listed(ranking, found)] if found else []
     path = "data/rankings.parquet"
     size = write_table(stage.path(path), pa.Table.from_pylist(listed, schema=RANKINGS))
     seconds = sum(Table(made.uri).manifest["seconds"] for made in stage.inputs.values())
@@ -80,7 +91,9 @@ def tell(config: Config, made: Made) -> None:
     if made.truth:
         found = search_study.study(config, made.truth, made.studied)
         table = aligned(HEAD, [_cells(ranking, found) for ranking in found.rankings])
-        print("\n".join(["", table, *textwrap.wrap(_note(found), len(table.splitlines()[1]))]))
+        judged = aligned(HELD_OUT, [_halves(ranking, found) for ranking in found.rankings])
+        for shown, about in ((table, _note(found)), (judged, _best(found))):
+            print("\n".join(["", shown, *textwrap.wrap(about, len(shown.splitlines()[1]))]))
     row = ranked(made.finalists)[0]
     tested = f"{100 * row['accuracy']:.2f} % of the held-out, {100 * _accuracy(made.child):.2f} % of the test images"
     print(f"\nbest of {Table(made.search.uri).rows()} children: {tested}\n")
@@ -109,44 +122,95 @@ def _facts(config: Config, made: Made) -> dict[str, str]:
 
 
 def _note(found: Study) -> str:
-    return NOTE.format(n=len(found.truth), seeds=found.seeds, ceiling=found.ceiling)
+    return NOTE.format(n=len(found.truth), seeds=found.seeds, ceiling=_ceiling(found, "all"))
 
 
 def _cells(ranking: Ranking, found: Study) -> list[str]:
-    measures, full = ranking.measures, found.each * len(found.truth)
+    measures = ranking.measures["all"]
 
     def value(name: str, scale: float = 1.0) -> str:
         return f"{scale * measures[name].value:.2f}" if name in measures else "–"
 
-    rho = measures["spearman"]
-    between = f" [{rho.low:.2f}, {rho.high:.2f}]" if rho.low == rho.low else ""
     pays = {0.0: "at once", math.inf: "never"}.get(ranking.break_even) or f"{math.ceil(ranking.break_even):,}"
     return [
-        ranking.title + (f" ({ranking.failed} failed)" if ranking.failed else ""),
+        _name(ranking),
         "–" if ranking.images is None else f"{ranking.images:,}",
         "–" if ranking.steps is None else f"{ranking.steps:,}",
-        f"{rho.value:.2f}{between}",
-        f"{rho.value / found.ceiling:.2f}" if found.ceiling == found.ceiling else "–",
+        _interval(measures["spearman"]),
+        _of_ceiling(measures["spearman"], found.ceilings["all"]),
         *(value(name) for name in ("kendall", "spearman_top20", "precision_at_5")),
         *(value(name, 100.0) for name in ("regret_at_1", "regret_at_5")),
         f"{ranking.total:,.1f}",
-        f"{ranking.total / full:.2f}",
+        _of_full(ranking, found),
         pays,
     ]
 
 
-def _listed(ranking: Ranking) -> list[dict[str, Any]]:
+def _halves(ranking: Ranking, found: Study) -> list[str]:
+    """What a proxy is on the half that chooses, and on the one that had no part in it."""
+    dev, held_out = ranking.measures["dev"], ranking.measures["held_out"]
+    return [
+        _name(ranking) + (" ← chosen" if ranking is found.chosen else ""),
+        _of_full(ranking, found),
+        f"{dev['spearman'].value:.2f}",
+        f"{100 * dev['regret_at_5'].value:.2f}",
+        _interval(held_out["spearman"]),
+        _of_ceiling(held_out["spearman"], found.ceilings["held_out"]),
+        _interval(held_out["kendall"]),
+        *(_interval(held_out[name], 100.0) for name in ("regret_at_1", "regret_at_5")),
+    ]
+
+
+def _name(ranking: Ranking) -> str:
+    return ranking.title + (f" ({ranking.failed} failed)" if ranking.failed else "")
+
+
+def _interval(found: Estimate, scale: float = 1.0) -> str:
+    between = f" [{scale * found.low:.2f}, {scale * found.high:.2f}]" if math.isfinite(found.low) else ""
+    return f"{scale * found.value:.2f}{between}"
+
+
+def _of_ceiling(found: Estimate, ceiling: float) -> str:
+    return f"{found.value / ceiling:.2f}" if ceiling > 0 else "–"
+
+
+def _of_full(ranking: Ranking, found: Study) -> str:
+    return f"{ranking.total / (found.each * len(found.truth)):.2f}"
+
+
+def _ceiling(found: Study, part: str) -> str:
+    ceiling = found.ceilings[part]
+    return f"{ceiling:.2f}" if math.isfinite(ceiling) else "unknown"
+
+
+def _best(found: Study) -> str:
+    served = found.chosen.serves(found.ceilings["dev"])
+    about = found.chosen.title if served else f"none; the best correlated one is {found.chosen.title}"
+    return BEST.format(
+        **{"enough": quality.ENOUGH, "lost": 100 * quality.LOST, "about": about, "held_out": found.held_out},
+        **{"dev": _ceiling(found, "dev"), "other": _ceiling(found, "held_out")},
+    )
+
+
+def _listed(ranking: Ranking, found: Study) -> list[dict[str, Any]]:
     about = {"proxy": ranking.title, "making_seconds": ranking.making, "seconds_each": ranking.each, "failed": ranking.failed}
-    return [about | {"measure": name} | measured._asdict() for name, measured in ranking.measures.items()]
+    about |= {"chosen": ranking is found.chosen}
+    return [
+        about | {"children": part, "measure": name} | measured._asdict()
+        for part, measures in ranking.measures.items()
+        for name, measured in measures.items()
+    ]
 
 
 def _study(found: Study) -> list[Section]:
     table = pages.table(HEAD, [_cells(ranking, found) for ranking in found.rankings])
+    judged = pages.table(HELD_OUT, [_halves(ranking, found) for ranking in found.rankings])
     drawn = [r for r in found.rankings if (r.accuracies == r.accuracies).all()]
-    panels = {r.title: (r.accuracies, r.measures["spearman"].value) for r in drawn}
+    panels = {r.title: (r.accuracies, r.measures["all"]["spearman"].value) for r in drawn}
     about = "A point is a child; its true accuracy is the mean over seeds, on held-out images."
     return [
         Section("How far each proxy can be trusted", _note(found), html=table),
+        Section("The best proxy for its price, on held-out children", _best(found), html=judged),
         Section("Proxy against truth", about, png=figures.proxy_against_truth(panels, found.truth)),
     ]
 

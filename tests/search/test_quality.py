@@ -87,6 +87,20 @@ def test_failures_count_as_the_worst() -> None:
     assert quality.comparable(proxy).tolist() == [True, False, True]
 
 
+@pytest.mark.parametrize("count", [2, 3, 60, 719])
+def test_halves_are_by_chance_and_by_the_seed(count: int) -> None:
+    dev = quality.halves(count, 5)
+    assert int(dev.sum()) == count // 2 and len(dev) == count and torch.equal(dev, quality.halves(count, 5))
+    often = torch.stack([quality.halves(count, seed) for seed in range(400)]).double().mean(0)
+    assert (often - count // 2 / count).abs().max() < 5 * 0.5 / 400**0.5  # every child as often as any other
+
+
+def test_what_serves() -> None:
+    assert quality.serves(0.81, 0.004, ceiling=0.9) and quality.serves(0.9, 0.005, ceiling=math.nan)
+    assert not quality.serves(0.80, 0.004, ceiling=0.9) and not quality.serves(0.89, 0.0, ceiling=math.nan)
+    assert not quality.serves(0.9, 0.006, ceiling=0.9)
+
+
 def test_break_even() -> None:
     assert quality.break_even(40.0, 1.0, 5.0) == 10 and quality.break_even(0.0, 1.0, 5.0) == 0
     assert quality.break_even(1.0, 5.0, 5.0) == math.inf

@@ -8,18 +8,25 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from running import REPOSITORY, start, until
+from scipy import stats
 
 from dsopt import config as configuration
 from dsopt.augment.inputs import make_inputs
+from dsopt.cluster import tune
 from dsopt.config import Config
 from dsopt.data.images import load
 from dsopt.errors import InputError, JobError
+from dsopt.search import quality
 from dsopt.search.exported import load_child
+from dsopt.seeds import derive
 from dsopt.stages import search, search_child, search_trials
 from dsopt.stages.search_child import material
+from dsopt.stages.search_study import Ranking, choose, measures_of
+from dsopt.stages.search_trials import Trials
 from dsopt.stages.step import run
 from dsopt.storage import Stage, Table, absolute
 from dsopt.training.worker import Worker
@@ -80,11 +87,75 @@ def test_proxies_rank_the_children_of_the_truth(done: Path) -> None:
     assert [row["accuracy"] for row in first] != [row["accuracy"] for row in second]  # other images
     (folder,) = done.glob("search/*/_DONE")
     table = Table(str(folder.parent)).read().to_pylist()
-    measures = {(row["proxy"], row["measure"]): row for row in table}
+    measures = {(row["proxy"], row["measure"]): row for row in table if row["children"] == "all"}
     rho = measures["random_balanced 20, 4 steps", "spearman"]
     assert rho["low"] <= rho["value"] <= rho["high"] and rho["making_seconds"] > 0
     assert measures["chance", "regret_at_1"]["value"] >= measures["chance", "regret_at_5"]["value"] == pytest.approx(0)
     assert (folder.parent / "report.html").read_text().count("data:image/png") == 2
+
+
+def test_a_proxy_is_chosen_on_one_half_and_judged_on_the_other(done: Path) -> None:
+    """The table's figures of either half are scipy's, found from the tables of children."""
+    stages = made(done)
+    (folder,) = done.glob("search/*/_DONE")
+    rankings = Table(str(folder.parent)).read().to_pylist()
+    assert stages.truth and len({row["proxy"] for row in rankings if row["chosen"]}) == 1
+    truth = children(stages.truth)
+    dev = quality.halves(len(truth), derive(0, "dev children"))
+    for part, rows in {"dev": dev, "held_out": ~dev}.items():
+        places = rows.nonzero().flatten().tolist()
+        true = [truth[place]["accuracy"] for place in places]
+        for one in stages.studied:
+            tables = [[children(stage)[place]["accuracy"] for place in places] for stage in one.draws]
+            found = {r["measure"]: r["value"] for r in rankings if r["proxy"] == one.title and r["children"] == part}
+            known = [stats.spearmanr(given, true).statistic if len(set(given)) > 1 < len(set(true)) else 0.0 for given in tables]
+            assert found["spearman"] == pytest.approx(sum(known) / len(known))
+            picked = [max(true[i] for i in np.argsort([-value for value in given], kind="stable")[:1]) for given in tables]
+            assert found["regret_at_1"] == pytest.approx(max(true) - sum(picked) / len(picked))
+
+
+def ranking(title: str, given: torch.Tensor, truth: torch.Tensor, parts: dict[str, torch.Tensor], total: float) -> Ranking:
+    return Ranking(title, None, None, given.numpy(), measures_of([given], truth, parts), total=total)
+
+
+def test_only_the_dev_half_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a poor, a good and a perfect ranking, each dearer, the good one; whatever is done to the others' truth."""
+    monkeypatch.setattr(search.search_study, "DRAWS", 2)
+    generator = torch.Generator().manual_seed(0)
+    truth, noise = torch.rand(2, 60, generator=generator, dtype=torch.float64)
+    dev = quality.halves(60, 0)
+    parts = {"all": torch.ones_like(dev), "dev": dev, "held_out": ~dev}
+
+    def chosen(truth: torch.Tensor, ceiling: float) -> Ranking:
+        given = [("poor", noise, 1.0), ("good", true + 0.2 * noise, 2.0), ("perfect", true, 3.0)]
+        return choose([ranking(title, values, truth, parts, total) for title, values, total in given], ceiling)
+
+    true = truth.clone()
+    assert chosen(truth, 1.0).title == "good"
+    assert chosen(truth, 2.0).title == "perfect"  # none has 0.9 of it
+    other = torch.where(dev, truth, truth.flip(0).roll(7))
+    assert chosen(other, 1.0).title == "good" and chosen(other, 1.0).measures["held_out"]["spearman"].value < 0.5
+    turned = torch.where(dev, 1 - truth, truth)
+    assert chosen(turned, 1.0).title == "poor"  # now none is worth anything where it is chosen
+
+
+@pytest.mark.parametrize(("workers", "sizes"), [(0, [2]), (1, [2]), (2, [1, 1]), (5, [1, 1])])
+def test_every_worker_has_some_of_the_finalists(
+    workers: int, sizes: list[int], done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+
+    def asked(work: object, points: object, config: Config, watch: object, asker: tune.Asker) -> None:
+        while point := asker.ask():
+            given.append(len(point["children"]))
+
+    monkeypatch.setattr(tune, "run", asked)
+    config = read(done, f"cluster.workers={workers}", "search.train.steps=9", "search.bundle=8")
+    stage = Trials("finalists", search_trials.FULL, config.search.strategy, 2, 2, 2)
+    _, steps = search_trials.trials(config, stage, search=made(done).search)
+    with pytest.raises(JobError, match="were lost"):
+        run(steps, config)
+    assert given == sizes
 
 
 def test_the_best_child_is_built_from_its_file(done: Path) -> None:
@@ -226,6 +297,7 @@ def test_learned_rates_are_refused_unless_allowed(tmp_path: Path) -> None:
         (["search.strategy.name=asha", "search.strategy.options.reduction=2", "search.strategy.options.rungs=9"], "not different"),
         (["search.children=0"], "at least 1"),
         (["search.validation=1"], "between 0 and 1"),
+        (["search.known=1", "search.proxies=[{data: full, steps: 3}]"], "with 2 children or more"),
     ],
 )
 def test_wrong_searches_are_told_before_anything_starts(overrides: list[str], says: str, tmp_path: Path) -> None:
