@@ -25,7 +25,9 @@ def planned(config: Config) -> tuple[Made, list[Step]]:
     finalists, final = trials(config, last, search=found)
     child = best(config, finalists)
     made = Made(found, finalists, child.stage, truth, studied)
-    return made, unique([*steps, *more, *final, child, search_page.page(config, made)])
+    # Tables of children last, so that they are neighbours: all that need no other are made at once.
+    tried = sorted([*steps, *more], key=lambda step: (step.stage.kind == "children") + step.together)
+    return made, unique([*tried, *final, child, search_page.page(config, made)])
 
 
 def plan(config: Config) -> list[Step]:

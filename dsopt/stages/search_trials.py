@@ -110,7 +110,7 @@ def trials(config: Config, wanted: Trials, **inputs: Stage) -> tuple[Stage, list
     if proxy.shared:
         search_shared.check(space_of(config))
         return stage, [*steps, Step(stage, _share, (wanted,), parallel=True, title=title)]
-    return stage, [*steps, Step(stage, _work, (wanted,), title=title)]
+    return stage, [*steps, Step(stage, _work, (wanted,), together=True, title=title)]
 
 
 def _selection(config: Config, proxy: Proxy) -> SelectConfig:
@@ -151,32 +151,16 @@ def ranked(stage: Stage) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (-row["steps"], -row["accuracy"], row["order"]))
 
 
-def _work(stage: Stage, config: Config, wanted: Trials) -> None:
+def _work(steps: list[Step], config: Config) -> None:
+    """Make tables of children, all by the same workers: a worker takes seconds to start, as many as some tables take altogether."""
     from dsopt.cluster import tune
 
-    search, space = config.search, space_of(config)
-    facts = Table(stage.inputs["images"].uri).manifest
-    if not facts["labelled"]:
-        raise InputError("search: the data set has no labels; children cannot be trained without them.")
-    shape = (facts["channels"], facts["num_classes"], facts["image_size"])
-    space.cost(space.at(len(space) - 1), *shape)  # fails now where images are too small for the space
-    learns = STRATEGIES.traits(wanted.strategy.name).learns and not wanted.finalists
-    run = _Children(stage, config, wanted, space, ahead=search.ahead if learns else 10**9)
-    work = partial(_bundle, stage=stage, config=config, wanted=wanted)
-    tune.run(work, [], replace(config, sweep=SweepConfig(gpus=search.gpus)), run, run)
-    jobs = run.queue.jobs()
-    lost = [job for job in jobs if job not in run.found]
-    if lost:
-        raise JobError(f"{stage.uri}: {len(lost)} children were lost ({run.lost}); the same command goes on.")
-    rows = [
-        {"child": space.encode(job.genotype), "order": order, "steps": job.steps}
-        | {key: run.found[job][key] for key in ("accuracy", "accuracies", "seconds", "reason")}
-        | space.cost(job.genotype, *shape)._asdict()
-        for order, job in enumerate(jobs)
-    ]
-    if all(row["accuracy"] is None for row in rows):
-        raise JobError(f"{stage.uri}: every child failed, the first because: {rows[0]['reason']}")
-    commit(stage, config, rows, {row["device"] for row in run.found.values()})
+    wanted = [(step.stage, *step.arguments) for step in steps]
+    tables = _Tables([_Children(stage, config, trials) for stage, trials in wanted])
+    work = partial(_bundle, config=config, wanted=wanted)
+    tune.run(work, [], replace(config, sweep=SweepConfig(gpus=config.search.gpus)), tables, tables)
+    for table in tables.tables:
+        table.commit()
 
 
 def _share(worker: Worker, stage: Stage, config: Config, wanted: Trials) -> None:
@@ -201,25 +185,46 @@ def commit(stage: Stage, config: Config, rows: list[dict[str, Any]], devices: se
 class _Children:
     """Hands out bundles of children, and writes down what they were worth: who is started again goes on from there."""
 
-    def __init__(self, stage: Stage, config: Config, wanted: Trials, space: Space, ahead: int) -> None:
-        self.space, self.lost, self.running = space, "", 0
+    def __init__(self, stage: Stage, config: Config, wanted: Trials) -> None:
+        facts = Table(stage.inputs["images"].uri).manifest
+        if not facts["labelled"]:
+            raise InputError("search: the data set has no labels; children cannot be trained without them.")
+        self.stage, self.config, self.space = stage, config, space_of(config)
+        self.shape = (facts["channels"], facts["num_classes"], facts["image_size"])
+        self.space.cost(self.space.at(len(self.space) - 1), *self.shape)  # fails now where images are too small for the space
+        learns = STRATEGIES.traits(wanted.strategy.name).learns and not wanted.finalists
+        ahead = config.search.ahead if learns else 10**9
         # Every worker has some: the finalists, trained in full, all fit in one bundle, and one worker would train them alone.
         at_once = min(wanted.finalists or wanted.children, ahead)
         self.bundle = min(config.search.bundle, math.ceil(at_once / max(1, config.cluster.workers)))
-        self.journal = Journal(stage)
+        self.lost, self.running, self.journal = "", 0, Journal(stage)
         entries = itertools.chain.from_iterable(entry["children"] for entry in self.journal)
         self.found = {self._job(row["child"], row["steps"]): row for row in entries}
         known = {job: _accuracy(row) for job, row in self.found.items()}
-        strategy = _finalists(stage, config, wanted, space) if wanted.finalists else strategy_of(config, wanted, space)
+        strategy = _finalists(stage, config, wanted, self.space) if wanted.finalists else strategy_of(config, wanted, self.space)
         self.queue = Queue(strategy, ahead, known)
         if self.found:
             say(wanted.title, f"goes on after {len(self.found)} children of an interrupted search")
         self.progress = Progress(wanted.title, max(wanted.children, 1), "children", done=len(self.found))
 
+    def commit(self) -> None:
+        """Write the table. Raises JobError if there are children missing, or none but failed ones."""
+        jobs = self.queue.jobs()
+        lost = [job for job in jobs if job not in self.found]
+        if lost:
+            raise JobError(f"{self.stage.uri}: {len(lost)} children were lost ({self.lost}); the same command goes on.")
+        rows = [
+            {"child": self.space.encode(job.genotype), "order": order, "steps": job.steps}
+            | {key: self.found[job][key] for key in ("accuracy", "accuracies", "seconds", "reason")}
+            | self.space.cost(job.genotype, *self.shape)._asdict()
+            for order, job in enumerate(jobs)
+        ]
+        if all(row["accuracy"] is None for row in rows):
+            raise JobError(f"{self.stage.uri}: every child failed, the first because: {rows[0]['reason']}")
+        commit(self.stage, self.config, rows, {row["device"] for row in self.found.values()})
+
     def _job(self, child: str, steps: int) -> Job:
         return Job(self.space.decode(child), steps)
-
-    # As who is asked:
 
     def ask(self) -> dict[str, Any] | None:
         jobs = self.queue.take(self.bundle)
@@ -229,11 +234,7 @@ class _Children:
     def over(self) -> bool:
         return not self.running
 
-    # As who watches:
-
-    def started(self, point: dict[str, Any]) -> None: ...
-
-    def reported(self, point: dict[str, Any], numbers: dict[str, Any]) -> None:
+    def reported(self, numbers: dict[str, Any]) -> None:
         rows = [row for row in numbers["children"] if self._job(row["child"], row["steps"]) not in self.found]
         if rows:  # else it was told twice
             self.journal.add(len(self.journal.entries), {"children": rows})
@@ -244,9 +245,33 @@ class _Children:
         best = max((row["accuracy"] for row in self.found.values() if row["accuracy"] is not None), default=0.0)
         self.progress.update(len(self.found), f"best {100 * best:.2f} %")
 
-    def ended(self, point: dict[str, Any], lost: str | None) -> None:
+    def ended(self, lost: str | None) -> None:
         self.running -= 1
         self.lost = lost or self.lost
+
+
+class _Tables:
+    """Several tables of children, made at once: each hears what it asked for."""
+
+    def __init__(self, tables: list[_Children]) -> None:
+        self.tables = tables
+
+    def ask(self) -> dict[str, Any] | None:
+        for number, table in enumerate(self.tables):
+            if point := table.ask():
+                return point | {"table": number}
+        return None
+
+    def over(self) -> bool:
+        return all(table.over() for table in self.tables)
+
+    def started(self, point: dict[str, Any]) -> None: ...
+
+    def reported(self, point: dict[str, Any], numbers: dict[str, Any]) -> None:
+        self.tables[point["table"]].reported(numbers)
+
+    def ended(self, point: dict[str, Any], lost: str | None) -> None:
+        self.tables[point["table"]].ended(lost)
 
     def waiting(self) -> None: ...
 
@@ -255,10 +280,13 @@ def _accuracy(row: Mapping[str, Any]) -> float:
     return math.nan if row["accuracy"] is None else row["accuracy"]
 
 
-def _bundle(worker: Worker, point: dict[str, Any], report: Any, stage: Stage, config: Config, wanted: Trials) -> dict[str, Any]:
-    """On a worker: train some children, one after another."""
-    given = source(stage, config, wanted.proxy)
-    rows = [_child(worker, child, steps, given, stage, config, wanted) for child, steps in point["children"]]
+def _bundle(
+    worker: Worker, point: dict[str, Any], report: Any, config: Config, wanted: list[tuple[Stage, Trials]]
+) -> dict[str, Any]:
+    """On a worker: train some children of a table, one after another."""
+    stage, trials = wanted[point["table"]]
+    given = source(stage, config, trials.proxy)
+    rows = [_child(worker, child, steps, given, stage, config, trials) for child, steps in point["children"]]
     return {"percent": 100.0, "score": max(row["accuracy"] or 0.0 for row in rows), "children": rows}
 
 

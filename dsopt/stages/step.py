@@ -17,19 +17,26 @@ class Step:
     """A stage and the work that makes it.
 
     Args:
-        work: `(stage, config, *arguments)` run here, or for `parallel` steps `(worker, stage, config, *arguments)` on any device.
+        work: `(stage, config, *arguments)` run here; for `parallel` steps `(worker, stage, config, *arguments)` on any device; for
+            those made `together` `(steps, config)` here.
         parallel: a training run that can go on beside others on the cluster.
+        together: neighbours with the same work are made by one call of it, which shares its workers among them.
     """
 
     stage: Stage
     work: Callable[..., None]
     arguments: tuple[Any, ...] = ()
     parallel: bool = False
+    together: bool = False
     title: str = field(default="")
 
     @property
     def label(self) -> str:
         return self.title or f"{self.stage.kind} {self.stage.name}"
+
+    def goes_with(self, other: "Step") -> bool:
+        """Whether both are made at once where they are neighbours and neither needs the other."""
+        return (self.parallel and other.parallel) or (self.together and other.together and self.work == other.work)
 
 
 def show(steps: Sequence[Step], config: Config) -> None:
@@ -40,7 +47,7 @@ def show(steps: Sequence[Step], config: Config) -> None:
 
 
 def run(steps: Sequence[Step], config: Config) -> None:
-    """Make every stage of the plan that is not done, in order; neighbouring parallel ones together.
+    """Make every stage of the plan that is not done, in order; neighbours that go with each other at once.
 
     Raises:
         InputError: the storage cannot be written, or a stage finds its input wrong.
@@ -56,7 +63,7 @@ def run(steps: Sequence[Step], config: Config) -> None:
     while todo:
         batch = [todo.pop(0)]
         made = {batch[0].stage.hash}
-        while batch[0].parallel and todo and todo[0].parallel and not _needs(todo[0].stage, made):
+        while todo and batch[0].goes_with(todo[0]) and not _needs(todo[0].stage, made):
             batch.append(todo.pop(0))
             made.add(batch[-1].stage.hash)
         _run_together(batch, config)
@@ -82,10 +89,15 @@ def _run_together(steps: list[Step], config: Config) -> None:
 
         each(_work_on, [(step.work, step.stage, config, *step.arguments) for step in steps], config.cluster)
         return
-    (step,) = steps
     started = time.monotonic()
-    step.work(step.stage, config, *step.arguments)
-    say(step.label, f"done in {duration(time.monotonic() - started)}: {step.stage.folder}")
+    if steps[0].together:
+        steps[0].work(steps, config)
+    else:
+        (step,) = steps
+        step.work(step.stage, config, *step.arguments)
+    took = duration(time.monotonic() - started) + (f", {len(steps)} together" if len(steps) > 1 else "")
+    for step in steps:
+        say(step.label, f"done in {took}: {step.stage.folder}")
 
 
 def _work_on(worker: Any, work: Callable[..., None], stage: Stage, config: Config, *arguments: Any) -> None:

@@ -139,6 +139,25 @@ def test_only_the_dev_half_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(turned, 1.0).title == "poor"  # now none is worth anything where it is chosen
 
 
+def test_all_tables_but_the_finalists_are_made_by_one_run_of_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search.search_study, "DRAWS", 2)
+    runs: list[set[int]] = []
+    original = tune.run
+
+    def counted(work: tune.Work, points: list[tune.Point], config: Config, watch: tune.Watch, asker: tune.Asker) -> None:
+        runs.append(set())
+
+        def noted(worker: Worker, point: tune.Point, report: tune.Report) -> tune.Numbers:
+            runs[-1].add(point["table"])
+            return work(worker, point, report)
+
+        original(noted, points, config, watch, asker)
+
+    monkeypatch.setattr(tune, "run", counted)
+    go(tmp_path, STUDY)
+    assert runs == [{0, 1, 2, 3, 4}, {0}]  # the truth, three draws of proxies and the search; the finalists
+
+
 @pytest.mark.parametrize(("workers", "sizes"), [(0, [2]), (1, [2]), (2, [1, 1]), (5, [1, 1])])
 def test_every_worker_has_some_of_the_finalists(
     workers: int, sizes: list[int], done: Path, monkeypatch: pytest.MonkeyPatch

@@ -38,6 +38,26 @@ def step(log: list[str], made: Stage, *, parallel: bool = False) -> Step:
     return Step(made, parallel_work if parallel else work, parallel=parallel)
 
 
+def test_neighbours_of_the_same_work_are_made_by_one_call_of_it(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    calls: list[list[str]] = []
+
+    def together(steps: list[Step], config: Config) -> None:
+        calls.append([step.stage.name for step in steps])
+        for one in steps:
+            one.stage.commit([], SCHEMA, seconds=0.0)
+
+    def others(steps: list[Step], config: Config) -> None:
+        together(steps, config)
+
+    first, second, third = (stage(config, name) for name in ("first", "second", "third"))
+    needy, other, last = stage(config, "needy", first), stage(config, "other"), stage(config, "last")
+    plan = [Step(made, together, together=True) for made in (first, second, third, needy)]
+    run([plan[1]], config)
+    run([*plan, Step(other, others, together=True), step([], last), plan[0]], config)
+    assert calls == [["second"], ["first", "third"], ["needy"], ["other"]]
+    assert capsys.readouterr().out.count("2 together") == 2
+
+
 def test_in_order_and_never_twice(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     log: list[str] = []
     first = stage(config, "first")
