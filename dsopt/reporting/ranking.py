@@ -1,6 +1,7 @@
 """Figures of a search: proxies against the truth, progress, a controller's rewards, and the cell that was found."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from dsopt.reporting.style import FAINT, INK, Figure, blank, colours, picture, s
 
 WIDTH = 760  # in CSS pixels
 ABREAST = 3  # panels in a row
+ACROSS = 30  # characters that fit above one
 
 
 @picture
@@ -21,7 +23,7 @@ def proxy_against_truth(panels: Mapping[str, tuple[Float[np.ndarray, " n"], floa
     from matplotlib.ticker import EngFormatter, NullFormatter
 
     down = max(1, math.ceil(len(panels) / ABREAST))
-    figure = blank(WIDTH, 250 * down + 10)
+    figure = blank(WIDTH, 265 * down + 10)
     grid = figure.subplots(down, ABREAST, squeeze=False).flatten()
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
@@ -32,10 +34,11 @@ def proxy_against_truth(panels: Mapping[str, tuple[Float[np.ndarray, " n"], floa
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 10k: powers of ten would be mathematics, which is not parsed
             axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_title(f"{shorten(title, 26)}: ρ {rho:.2f}", color=INK)
+        # On lines of their own: what tells proxies apart, the steps, stands last, and a panel is 30 characters wide.
+        axes.set_title(f"{textwrap.fill(shorten(title, 2 * ACROSS), ACROSS)}\nρ {rho:.2f}", color=INK)
         axes.grid()
         axes.tick_params(length=0)
-    figure.supxlabel("by the proxy, %", fontsize=8.5)
+    figure.supxlabel("by the proxy (accuracies in %)", fontsize=8.5)
     figure.supylabel("true accuracy, %", fontsize=8.5)
     return figure
 
@@ -54,7 +57,7 @@ def progress(accuracies: Sequence[float | None]) -> Figure:
     axes.set_xlabel("child")
     axes.set_ylabel("accuracy, %")
     axes.grid(axis="y")
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)  # above, where there are no children
     return figure
 
 

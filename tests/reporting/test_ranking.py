@@ -27,6 +27,18 @@ def test_every_panel_has_its_points(panels: int) -> None:
     assert [count > 200 for count in found] == [i < panels for i in range(len(found))]
 
 
+def test_titles_are_whole() -> None:
+    """Proxies that differ in their steps alone are told apart, in the last column too, whose title nothing but the edge ends."""
+    truth = np.linspace(0.2, 0.9, 30)
+
+    def top(steps: int) -> np.ndarray:
+        title = f"random_balanced 100, {steps} steps"
+        return pixels(proxy_against_truth({f"{i}": (truth, 0.5) for i in range(2)} | {title: (truth, 0.5)}, truth))[:90]
+
+    dark = np.nonzero((top(200) < 128).all(-1))[1]
+    assert dark.max() < 2 * 760 - 4 and (top(200) != top(300)).any()
+
+
 def test_parameters_are_on_a_logarithmic_scale() -> None:
     """Points at equal ratios are as far apart at the left as at the right."""
     picture = pixels(proxy_against_truth({"parameters": (np.geomspace(1e3, 1e6, 30), 0.5)}, np.linspace(0.2, 0.9, 30)))
