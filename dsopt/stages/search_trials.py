@@ -205,7 +205,8 @@ class _Children:
         self.queue = Queue(strategy, ahead, known)
         if self.found:
             say(wanted.title, f"goes on after {len(self.found)} children of an interrupted search")
-        self.progress = Progress(wanted.title, max(wanted.children, 1), "children", done=len(self.found))
+        self.wanted = wanted
+        self.progress: Progress | None = None
 
     def commit(self) -> None:
         """Write the table. Raises JobError if there are children missing, or none but failed ones."""
@@ -228,8 +229,12 @@ class _Children:
 
     def ask(self) -> dict[str, Any] | None:
         jobs = self.queue.take(self.bundle)
-        self.running += bool(jobs)
-        return {"children": [[self.space.encode(job.genotype), job.steps] for job in jobs]} if jobs else None
+        if not jobs:
+            return None
+        self.running += 1
+        if not self.progress:  # its clock starts now, however long other tables came first
+            self.progress = Progress(self.wanted.title, max(self.wanted.children, 1), "children", done=len(self.found))
+        return {"children": [[self.space.encode(job.genotype), job.steps] for job in jobs]}
 
     def over(self) -> bool:
         return not self.running
@@ -243,7 +248,8 @@ class _Children:
             self.found[job] = row
             self.queue.put(job, _accuracy(row))
         best = max((row["accuracy"] for row in self.found.values() if row["accuracy"] is not None), default=0.0)
-        self.progress.update(len(self.found), f"best {100 * best:.2f} %")
+        if self.progress:
+            self.progress.update(len(self.found), f"best {100 * best:.2f} %")
 
     def ended(self, lost: str | None) -> None:
         self.running -= 1
