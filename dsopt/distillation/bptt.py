@@ -1,17 +1,17 @@
 """Random truncated back-propagation through a long training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from dsopt.augment import draws
 from dsopt.data.batches import Batch
 from dsopt.distillation.contract import Problem, Stored, Synthetic, distiller
+from dsopt.distillation.functional import flat, loss, loss_in_parts
 from dsopt.distillation.inner import Inner, adam, sgd
 from dsopt.distillation.recipe import Recipe, augmented
 from dsopt.distillation.stored import begin
@@ -89,22 +89,22 @@ class TruncatedBackpropagation:
         # All workers draw by the same seed: the window's place decides how long a step takes.
         network = self.problem.network()
         window = self.place(lambda: self.lengths(network, batch), self.taken, batch.seed)
-        loss, gradients = self.gradients(network, batch, window)
+        found, gradients = self.gradients(network, batch, window)
         self.taken += 1
         means = self._clipped(average_gradients(gradients, self.problem.world))
         descend(self.optimizers["images"], [self.stored.pull(means[0]), *means[1:]], 1)
         self.stored.settled()
         if "soft" in self.learned:
             self.learned["soft"].data.clamp_min_(0)  # as the authors do
-        return {"loss": loss}
+        return {"loss": found}
 
     def gradients(self, network: nn.Sequential, batch: Batch, window: Window) -> Unrolled:
         """The loss of real images after the last step of a window, and its gradients through the window."""
-        count, inputs = len(list(network.parameters())), [self.stored.images(), *self.learned.values()]
-        step, end = self._step(network, batch, lambda gradients: None), window.begin + window.size
+        inputs = [self.stored.images(), *self.learned.values()]
+        step, end = self._step(network, batch, lambda gradient: None), window.begin + window.size
 
-        def outer(state: State) -> Tensor:
-            return _loss(network, state[:count], batch.images, batch.labels)
+        def outer(state: State) -> Iterator[Tensor]:
+            return loss_in_parts(network, state[0], batch.images, batch.labels)
 
         state = advance(step, self._start(network), inputs, 0, window.begin)
         return differentiate(step, state, inputs, window.begin, end, outer, keep=False)
@@ -112,25 +112,24 @@ class TruncatedBackpropagation:
     def lengths(self, network: nn.Sequential, batch: Batch) -> Float[Tensor, " length"]:
         """Those of the gradients of all weights at every step of an inner training."""
         found: list[Tensor] = []
-        step = self._step(network, batch, lambda gradients: found.append(torch.cat([g.flatten() for g in gradients]).norm()))
+        step = self._step(network, batch, lambda gradient: found.append(gradient.norm()))
         advance(step, self._start(network), [self.stored.images(), *self.learned.values()], 0, self.trained_by.steps)
         return torch.stack(found).detach().cpu()
 
     def _start(self, network: nn.Sequential) -> State:
-        return self.inner.start([value.detach() for value in network.parameters()])
+        return self.inner.start([flat(network.parameters())])
 
-    def _step(self, network: nn.Sequential, batch: Batch, tell: Callable[[Sequence[Tensor]], None]) -> Step:
-        """A step of the inner training, which tells its gradients."""
-        count = len(list(network.parameters()))
+    def _step(self, network: nn.Sequential, batch: Batch, tell: Callable[[Tensor], None]) -> Step:
+        """A step of the inner training, which tells its gradient."""
 
         def step(state: State, given: Any, t: int, differentiable: bool) -> State:
             images, *soft = given
             draw = draws(derive(batch.seed, "inner", t), len(images), 0, len(images), images.device)
-            x, weights = augmented(images, self.problem.augment, draw), [value.requires_grad_() for value in state[:count]]
-            loss = _loss(network, weights, x, soft[0] if soft else self.labels)
-            found = torch.autograd.grad(loss, weights, create_graph=differentiable)
-            tell(found)
-            return self.inner.update([*weights, *state[count:]], list(found), t)
+            x, w = augmented(images, self.problem.augment, draw), state[0].requires_grad_()
+            value = loss(network, w, x, soft[0] if soft else self.labels)
+            (gradient,) = torch.autograd.grad(value, w, create_graph=differentiable)
+            tell(gradient)
+            return self.inner.update([w, *state[1:]], [gradient], t)
 
         return step
 
@@ -165,11 +164,6 @@ class TruncatedBackpropagation:
             value.data.copy_(state["learned"][name])
         self.norm, self.taken = state["norm"].to(self.device), state["taken"]
         self.optimizers["images"].load_state_dict(state["optimizer"])
-
-
-def _loss(network: nn.Sequential, weights: State, x: Tensor, y: Tensor) -> Tensor:
-    names = [name for name, _ in network.named_parameters()]
-    return F.cross_entropy(functional_call(network, dict(zip(names, weights, strict=True)), (x,)), y)
 
 
 @distiller(unrolls=True)

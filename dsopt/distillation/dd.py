@@ -1,15 +1,16 @@
 """Dataset distillation, the original."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from dsopt.data.batches import Batch
 from dsopt.distillation.contract import Problem, Stored, Synthetic, distiller
+from dsopt.distillation.functional import flat, loss, loss_in_parts
 from dsopt.distillation.recipe import Recipe
 from dsopt.distillation.stored import begin
 from dsopt.distillation.synthetic import Init, descend
@@ -37,33 +38,29 @@ class DatasetDistillation:
     def update(self, batch: Batch) -> dict[str, Tensor]:
         network = self.problem.network()
         start = {**dict(network.named_parameters()), **self.fixed}
-        loss, gradients = self.gradients(network, [start[key].detach() for key, _ in network.named_parameters()], batch)
+        found, gradients = self.gradients(network, [start[key].detach() for key, _ in network.named_parameters()], batch)
         descend(self.optimizers["images"], [self.stored.pull(gradients[0]), *gradients[1:]], self.problem.world)
         self.stored.settled()
-        return {"loss": loss}
+        return {"loss": found}
 
     def gradients(self, network: nn.Sequential, weights: State, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """The loss of real images after training from `weights`, and its gradients in the images and in what else is learned."""
-        names = [name for name, _ in network.named_parameters()]
         inputs = [self.stored.images(), *self.learned.values()]
         epochs, blocks = inputs[1].shape
 
-        def loss(weights: State, x: Tensor, y: Tensor) -> Tensor:
-            return F.cross_entropy(functional_call(network, dict(zip(names, weights, strict=True)), (x,)), y)
-
         def step(state: State, given: Any, t: int, differentiable: bool) -> State:
             images, rates, *soft = given
-            state = [value.requires_grad_() for value in state]
-            block, targets = t % blocks, soft[0] if soft else self.labels
-            x, y = images.chunk(blocks)[block], targets.chunk(blocks)[block]
-            found = torch.autograd.grad(loss(state, x, y), state, create_graph=differentiable)
-            rate = F.softplus(rates[t // blocks, block])
-            return [value - rate * gradient for value, gradient in zip(state, found, strict=True)]
+            w = state[0].requires_grad_()
+            block, targets, size = t % blocks, soft[0] if soft else self.labels, len(images) // blocks
+            mine = slice(block * size, (block + 1) * size)  # a chunk's gradient would be zeros for every other one, and all joined
+            x, y = images[mine], targets[mine]
+            (gradient,) = torch.autograd.grad(loss(network, w, x, y), w, create_graph=differentiable)
+            return [w - F.softplus(rates[t // blocks, block]) * gradient]
 
-        def outer(state: State) -> Tensor:
-            return loss(state, batch.images, batch.labels)
+        def outer(state: State) -> Iterator[Tensor]:
+            return loss_in_parts(network, state[0], batch.images, batch.labels)
 
-        return differentiate(step, weights, inputs, 0, epochs * blocks, outer, keep=True)
+        return differentiate(step, [flat(weights)], inputs, 0, epochs * blocks, outer, keep=True)
 
     def synthetic(self) -> Synthetic:
         soft = self.learned["soft"].detach() if "soft" in self.learned else None

@@ -4,7 +4,7 @@ Reverse-mode differentiation by hand: the states of the inner training are kept,
 built again one by one, in reverse. Then memory grows with the number of steps only by the weights and what their optimiser keeps.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,13 +30,21 @@ def advance(step: Step, state: State, inputs: Sequence[Tensor], start: int, stop
 
 
 def differentiate(
-    step: Step, state: State, inputs: Sequence[Tensor], start: int, stop: int, outer: Callable[[State], Tensor], *, keep: bool
+    step: Step,
+    state: State,
+    inputs: Sequence[Tensor],
+    start: int,
+    stop: int,
+    outer: Callable[[State], Iterable[Tensor]],
+    *,
+    keep: bool,
 ) -> Unrolled:
-    """d outer(state after the steps) / d inputs, back through the steps `start` to `stop` (truncated there).
+    """d sum(outer(state after the steps)) / d inputs, back through the steps `start` to `stop` (truncated there).
 
     As the original distillation does (Wang et al. 2018, arXiv:1811.10959): exact, without one graph of everything.
 
     Args:
+        outer: the terms of a loss, each differentiated before the next is asked for: memory is that of one.
         keep: the graphs of all steps; else only the states, and every step is done twice.
     """
     taped, states = [], []
@@ -48,15 +56,17 @@ def differentiate(
             states.append(state)
             state = advance(step, state, inputs, t, t + 1)
     leaves = [value.detach().requires_grad_() for value in state]
-    loss = outer(leaves)
-    adjoint = list(torch.autograd.grad(loss, leaves, materialize_grads=True))
+    loss, adjoint = leaves[0].new_zeros(()), [torch.zeros_like(value) for value in leaves]
+    for term in outer(leaves):
+        torch._foreach_add_(adjoint, torch.autograd.grad(term, leaves, materialize_grads=True))  # pyright: ignore[reportPrivateImportUsage]
+        loss += term.detach()
     total = [torch.zeros_like(value) for value in inputs]
     for t in reversed(range(start, stop)):
         before, given, after = taped.pop() if keep else _taped(step, states.pop(), inputs, t)
         found = torch.autograd.grad(after, [*before, *given], adjoint, materialize_grads=True)
         adjoint = list(found[: len(before)])
         torch._foreach_add_(total, found[len(before) :])  # pyright: ignore[reportPrivateImportUsage]
-    return Unrolled(loss.detach(), total)
+    return Unrolled(loss, total)
 
 
 def _taped(step: Step, state: State, inputs: Sequence[Tensor], t: int) -> tuple[State, list[Tensor], State]:
