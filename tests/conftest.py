@@ -102,6 +102,12 @@ def ray_local() -> ModuleType:
     return ray
 
 
+@pytest.fixture
+def ray_joined(ray_local: ModuleType) -> dict[str, str]:
+    """The environment in which a job joins that cluster: a Ray of its own is for jobs that are to lose it."""
+    return {"RAY_ADDRESS": ray_local.get_runtime_context().gcs_address}
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """End Ray when its tests are over: a dozen idle processes of it take a tenth of a core to the end of the session."""
     if "ray" in sys.modules and item.parent is not None:

@@ -43,7 +43,7 @@ def test_killed_at_every_stage(pictures: str, undisturbed: str, tmp_path: Path) 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_killed_on_ray(pictures: str, undisturbed: str, tmp_path: Path) -> None:
+def test_killed_on_ray(ray_joined: dict[str, str], pictures: str, undisturbed: str, tmp_path: Path) -> None:
     """With Ray Data at work. What they work with ends without anybody's help."""
     for stage in ("ingest", "autoencoder"):
         shutil.copytree(Path(undisturbed) / stage, tmp_path / stage)
@@ -57,7 +57,7 @@ def test_killed_on_ray(pictures: str, undisturbed: str, tmp_path: Path) -> None:
     job.kill()
     job.communicate()
     until(lambda: not any(map(title, working)))
-    ended = shell("embed", *arguments)
+    ended = shell("embed", *arguments, **ray_joined)
     assert (ended.returncode, ended.stderr) == (0, "")
     found, expected = tables(str(tmp_path)), tables(undisturbed)
     assert_same(found, {name: expected[name] for name in found})

@@ -21,7 +21,9 @@ def listed(storage: Path) -> list[dict]:
     return [{key: value for key, value in row.items() if key not in timed} for row in pq.read_table(file).to_pylist()]
 
 
-def test_one_fails_and_a_killed_sweep_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_fails_and_a_killed_sweep_goes_on(
+    ray_joined: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [*BASE, "sweep.grid.train.learning_rate=[0.01,0.02,1e30,0.03]"]
     storage = tmp_path / "ray"
     job = start("sweep", f"storage={storage}", *arguments, "cluster.workers=2")
@@ -29,7 +31,7 @@ def test_one_fails_and_a_killed_sweep_goes_on(tmp_path: Path, capsys: pytest.Cap
     job.kill()
     job.communicate()
     done = {path: path.stat().st_mtime_ns for mark in storage.glob("train/*/_DONE") for path in mark.parent.rglob("*")}
-    job = start("sweep", f"storage={storage}", *arguments, "cluster.workers=2")
+    job = start("sweep", f"storage={storage}", *arguments, "cluster.workers=2", **ray_joined)
     with pytest.raises(JobError, match="1 of 4 trials failed"):  # meanwhile
         sweep.sweep(configuration.load([f"storage={tmp_path}/alone", *arguments, "cluster.workers=0"]))
     alone = capsys.readouterr().out
@@ -46,12 +48,12 @@ def test_one_fails_and_a_killed_sweep_goes_on(tmp_path: Path, capsys: pytest.Cap
     assert accuracies[0] == accuracies[1] and len(accuracies[0]) == 3
 
 
-def test_asha_and_a_search(tmp_path: Path) -> None:
+def test_asha_and_a_search(ray_joined: dict[str, str], tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     space = ("sweep.searcher=optuna", "sweep.space.train.learning_rate={log: [1e-7, 0.1]}", "sweep.samples=6")
     asha = ("sweep.scheduler=asha", "sweep.grace=0.25", "sweep.reduction=2", "train.validate_every=10", "train.average=0.5")
     arguments = [f"storage={tmp_path}", *BASE, *space, *asha, "train.steps=40", "cluster.workers=2"]
-    ended = shell("sweep", *arguments)
+    ended = shell("sweep", *arguments, **ray_joined)
     assert (ended.returncode, ended.stderr) == (0, "")
     rows = listed(tmp_path)
     assert len(rows) == 6 and {row["status"] for row in rows} == {"done", "stopped"}

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -341,12 +340,11 @@ def search_on_ray(storage: str) -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_workers_find_the_same_children(ray_local: ModuleType, done: Path, tmp_path: Path) -> None:
+def test_workers_find_the_same_children(ray_joined: dict[str, str], done: Path, tmp_path: Path) -> None:
     """In a process of its own: Ray Tune cannot pickle a searcher whose types are checked as those of the tests are."""
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
     code = f"import sys; sys.path[:0] = {paths}; import test_search; test_search.search_on_ray({str(tmp_path)!r})"
-    there = os.environ | {"RAY_ADDRESS": ray_local.get_runtime_context().gcs_address}
-    ended = subprocess.run([sys.executable, "-c", code], env=there, capture_output=True, text=True, timeout=300)
+    ended = subprocess.run([sys.executable, "-c", code], env=os.environ | ray_joined, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout.splitlines()[-1]) == json.loads(json.dumps(children(made(done).search)))
 
