@@ -110,12 +110,13 @@ class AdversarialLearner:
     def _discriminator_step(self, target: Tensor, condition: Any, random: torch.Generator, seed: int) -> dict[str, Tensor]:
         if self.discriminator is None or self.loss.discriminator is None:
             return {}
+        noise = self._drawn(len(target), lambda count: self.noise(count, random))
         with torch.no_grad():
-            fake = self._make(self.generator, len(target), condition, random)
+            fake = self._make(noise, condition)
         target, fake = self._augmented(target, seed, "real"), self._augmented(fake, seed, "fake")
         real_says, fake_says = self._judge(target, condition), self._judge(fake, condition)
         u = self._drawn(len(target), lambda count: torch.rand(count, generator=random))
-        context = Context(target, fake, condition, self._judge, real_says, fake_says, u, self.classifiers)
+        context = Context(target, fake, condition, self._judge, real_says, fake_says, u, self.classifiers, noise)
         loss = self.loss.discriminator(real_says, fake_says)
         numbers, total = self._with_terms("discriminator", loss, context)
         self._descend("discriminator", self.discriminator, total)
@@ -128,13 +129,14 @@ class AdversarialLearner:
     def _generator_step(self, target: Tensor, condition: Any, random: torch.Generator, seed: int, due: bool) -> None:
         if self.discriminator is not None:
             self.discriminator.requires_grad_(False)
-        fake = self._make(self.generator, len(target), condition, random)
+        noise = self._drawn(len(target), lambda count: self.noise(count, random))
+        fake = self._make(noise, condition)
         judged = None
         if self.discriminator is not None:
             judged = self._judge(self._augmented(fake, seed, "generator"), condition)
         u = self._drawn(len(target), lambda count: torch.rand(count, generator=random))
         loss = self.loss.generator(judged) if self.loss.generator and judged else fake.new_zeros(())
-        context = Context(target, fake, condition, self._judge, None, judged, u, self.classifiers)
+        context = Context(target, fake, condition, self._judge, None, judged, u, self.classifiers, noise)
         numbers, total = self._with_terms("generator", loss, context)
         self.last = {"generator_loss": total.detach(), **numbers}
         if due:
@@ -153,10 +155,9 @@ class AdversarialLearner:
                 numbers[name if theirs == side else f"{side}_{name}"] = value.detach()
         return numbers, loss
 
-    def _make(self, network: nn.Module, count: int, condition: Any, random: torch.Generator) -> Tensor:
-        noise = self._drawn(count, lambda whole: self.noise(whole, random))
+    def _make(self, noise: Tensor | None, condition: Any) -> Tensor:
         with autocast(self.dtype, self.device):
-            return network(noise, condition).float()
+            return self.generator(noise, condition).float()
 
     def _drawn(self, count: int, draw: Callable[[int], Tensor | None]) -> Any:
         """This worker's part of what is drawn for the whole batch, so that several workers take the step that one takes."""

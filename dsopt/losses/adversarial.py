@@ -20,6 +20,7 @@ class Judgement(NamedTuple):
     reproduction: Tensor | None = None  # of the images, where it is an autoencoder
     features: Tensor | None = None  # [b, ...], what the score is made from
     classes: Tensor | None = None  # logits [b, classes], where it also tells classes
+    codes: Tensor | None = None  # [b, codes], where it also tells the first numbers of the noise
 
 
 class Adversarial(NamedTuple):

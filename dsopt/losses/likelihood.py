@@ -25,6 +25,6 @@ def bernoulli_over_channels(made: Float[Tensor, "b c h w"], real: Float[Tensor, 
 
 
 @LIKELIHOODS.register(low=None)
-def gaussian(made: Float[Tensor, "b c h w"], real: Float[Tensor, "b c h w"], *, deviation: float = 1.0) -> Float[Tensor, ""]:
+def gaussian(made: Float[Tensor, "b *of"], real: Float[Tensor, "b *of"], *, deviation: float = 1.0) -> Float[Tensor, ""]:
     """Pixels with normal noise of one deviation, without the constant; it is in the units of the decoder's images."""
     return (made - real).square().sum() / (2 * deviation**2 * len(real))

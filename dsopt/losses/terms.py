@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dsopt.errors import InputError, unknown
 from dsopt.losses.adversarial import Judgement
+from dsopt.losses.likelihood import gaussian
 from dsopt.registry import MODELS, TERMS, call
 
 TRAINED = ("proxy", "teacher")  # classifiers that a job trains on the real images
@@ -31,6 +32,7 @@ class Context(NamedTuple):
     judged_fake: Judgement | None  # None without a discriminator
     u: Float[Tensor, " b"]  # uniform numbers drawn for this step
     classifiers: Mapping[str, Callable[[Tensor], Tensor]]  # of `TRAINED` those that terms name: images -> logits [b, classes]
+    noise: Tensor | None  # [b, latent], what the made images were made from
 
 
 Term = Callable[[Context], Tensor]
@@ -118,6 +120,36 @@ def classification() -> Term:
     def term(context: Context) -> Tensor:
         told = [judgement.classes for judgement in (context.judged_real, context.judged_fake) if judgement is not None]
         return torch.stack([F.cross_entropy(logits, context.condition) for logits in told if logits is not None]).sum()
+
+    return term
+
+
+@TERMS.register(sides=["both"], needs=["judge"])
+def information(*, deviation: float = 1.0) -> Term:
+    """How badly the discriminator tells what an image was made from: but for the codes' entropy, which no network changes, the
+    negative of a lower bound of the mutual information of codes and images, in nats (InfoGAN, Chen et al. 2016, arXiv:1606.03657,
+    eq. 5-6). The authors' weight is 1.
+
+    Codes are the class, for a discriminator with condition=auxiliary, by cross-entropy; and the first numbers of the noise, as many
+    as its option `codes`, as normal around what it tells, with one `deviation` (1 in the authors' code for MNIST, where the paper's
+    appendix lets the network tell it) and without the constant. Unlike the paper's, classes are the data set's own and not drawn:
+    made images keep labels. Unlike `classification`, only made images count.
+
+    Raises:
+        InputError: a deviation that is not above 0.
+    """
+    if not deviation > 0:
+        raise InputError(f"deviation={deviation}: must be above 0.")
+
+    def term(context: Context) -> Tensor:
+        told, found = context.judged_fake, []
+        assert told is not None
+        if told.classes is not None:
+            found.append(F.cross_entropy(told.classes, context.condition))
+        if told.codes is not None:
+            assert context.noise is not None
+            found.append(gaussian(told.codes, context.noise[:, : told.codes.shape[1]], deviation=deviation))
+        return torch.stack(found).sum()
 
     return term
 

@@ -80,16 +80,20 @@ class Normalise(nn.Module):
 
 class Head(nn.Module):
     """Features -> Judgement: a linear score; with "projection", plus the product of the features with an embedding of the label
-    (Miyato & Koyama 2018, arXiv:1802.05637, eq. 8); with "auxiliary", also the class (Odena et al. 2017, arXiv:1610.09585)."""
+    (Miyato & Koyama 2018, arXiv:1802.05637, eq. 8); with "auxiliary", also the class (Odena et al. 2017, arXiv:1610.09585); with
+    `codes`, also so many numbers that the image was made from (one more layer on what is shared: InfoGAN, Chen et al. 2016,
+    arXiv:1606.03657, section 5)."""
 
-    def __init__(self, width: int, classes: int, condition: DiscriminatorCondition) -> None:
+    def __init__(self, width: int, classes: int, condition: DiscriminatorCondition, codes: int) -> None:
         super().__init__()
         self.score = nn.Linear(width, 1)
         self.projection = nn.Embedding(classes, width) if condition == "projection" else None
         self.classes = nn.Linear(width, classes) if condition == "auxiliary" else None
+        self.codes = nn.Linear(width, codes) if codes > 0 else None
 
     def forward(self, features: Float[Tensor, "b d"], labels: Tensor | None) -> Judgement:
         score = self.score(features).squeeze(1)
         if self.projection is not None:
             score = score + (self.projection(labels) * features).sum(1)
-        return Judgement(score, features=features, classes=None if self.classes is None else self.classes(features))
+        classes, codes = (None if told is None else told(features) for told in (self.classes, self.codes))
+        return Judgement(score, features=features, classes=classes, codes=codes)

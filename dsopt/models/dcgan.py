@@ -57,7 +57,9 @@ def dcgan_generator(
 
 
 class DcganDiscriminator(nn.Module):
-    def __init__(self, channels: int, size: int, classes: int, condition: DiscriminatorCondition, width: int, norm: str) -> None:
+    def __init__(
+        self, channels: int, size: int, classes: int, condition: DiscriminatorCondition, width: int, norm: str, codes: int
+    ) -> None:
         super().__init__()
         self.classes, self.condition, self.conditional = classes, condition, condition != "none"
         side, levels = halvings(size)
@@ -69,7 +71,7 @@ class DcganDiscriminator(nn.Module):
             layers.append(nn.LeakyReLU(0.2))
             inputs = width << level
         self.body = nn.Sequential(*layers, nn.Flatten())
-        self.head = Head(inputs * side**2, classes, condition)
+        self.head = Head(inputs * side**2, classes, condition, codes)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
         if self.condition == "concat":
@@ -87,11 +89,12 @@ def dcgan_discriminator(
     condition: DiscriminatorCondition = "none",
     width: int = 64,
     norm: Literal["batch", "spectral", "none"] = "batch",
+    codes: int = 0,
 ) -> nn.Module:
     """4x4 convolutions of stride 2 that double the width, leaky ReLU 0.2, and one linear layer (DCGAN, Radford et al. 2016,
     arXiv:1511.06434, section 3); no batch normalisation in the first.
 
-    A gradient penalty needs norm=none or spectral. Weights start from N(0, 0.02).
+    A gradient penalty needs norm=none or spectral; `codes` are for the term information. Weights start from N(0, 0.02).
     """
-    network = small_normal(DcganDiscriminator(channels, size, classes, condition, width, norm))
+    network = small_normal(DcganDiscriminator(channels, size, classes, condition, width, norm, codes))
     return spectral(network) if norm == "spectral" else network

@@ -94,10 +94,15 @@ def infogan_discriminator(
     condition: DiscriminatorCondition = "none",
     width: int = 64,
     norm: Literal["batch", "none"] = "batch",
+    codes: int = 0,
 ) -> nn.Module:
-    """Two 4x4 convolutions of stride 2 and two linear layers (InfoGAN, Chen et al. 2016, arXiv:1606.03657, appendix C.1)."""
+    """Two 4x4 convolutions of stride 2 and two linear layers (InfoGAN, Chen et al. 2016, arXiv:1606.03657, appendix C.1).
+
+    With condition=auxiliary and `codes` (see the term information) it tells class and codes by one linear layer, as the paper's
+    section 5 says; its appendix has a hidden one of 128 before that.
+    """
     body = InfoganBody(channels, size, classes, condition == "concat", width, norm == "batch")
-    return small_normal(InfoganDiscriminator(body, Head(16 * width, classes, condition), condition != "none"))
+    return small_normal(InfoganDiscriminator(body, Head(16 * width, classes, condition, codes), condition != "none"))
 
 
 class InfoganEncoder(nn.Module):

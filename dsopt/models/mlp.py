@@ -39,12 +39,14 @@ def mlp_generator(
 
 
 class MlpDiscriminator(nn.Module):
-    def __init__(self, channels: int, size: int, classes: int, condition: DiscriminatorCondition, widths: list[int]) -> None:
+    def __init__(
+        self, channels: int, size: int, classes: int, condition: DiscriminatorCondition, widths: list[int], codes: int
+    ) -> None:
         super().__init__()
         self.classes, self.condition, self.conditional = classes, condition, condition != "none"
         pixels = channels * size * size + classes * (condition == "concat")
         layers = [nn.Linear(pixels, widths[0]), nn.LeakyReLU(0.2), nn.Linear(widths[0], widths[1]), nn.LeakyReLU(0.2)]
-        self.body, self.head = nn.Sequential(*layers), Head(widths[1], classes, condition)
+        self.body, self.head = nn.Sequential(*layers), Head(widths[1], classes, condition, codes)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
         pixels = images.flatten(1)
@@ -56,8 +58,8 @@ class MlpDiscriminator(nn.Module):
 
 @MODELS.register(kind="discriminator", input_size=None, low=None, sizes=ANY, energy=False)
 def mlp_discriminator(
-    channels: int, size: int, classes: int, *, condition: DiscriminatorCondition = "none", width: int = 1200
+    channels: int, size: int, classes: int, *, condition: DiscriminatorCondition = "none", width: int = 1200, codes: int = 0
 ) -> nn.Module:
     """Hidden layers of `width` and a fifth of it with leaky ReLU 0.2 (1200 and 240 in the colorization study's code; Goodfellow et
-    al. 2014, arXiv:1406.2661, had maxout)."""
-    return MlpDiscriminator(channels, size, classes, condition, [width, width // 5])
+    al. 2014, arXiv:1406.2661, had maxout). `codes` are for the term information."""
+    return MlpDiscriminator(channels, size, classes, condition, [width, width // 5], codes)

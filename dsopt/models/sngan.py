@@ -90,7 +90,9 @@ class Down(nn.Module):
 
 
 class SnganDiscriminator(nn.Module):
-    def __init__(self, channels: int, classes: int, condition: Literal["none", "projection", "auxiliary"], width: int) -> None:
+    def __init__(
+        self, channels: int, classes: int, condition: Literal["none", "projection", "auxiliary"], width: int, codes: int
+    ) -> None:
         super().__init__()
         self.conditional = condition != "none"
         self.blocks = nn.Sequential(
@@ -99,7 +101,7 @@ class SnganDiscriminator(nn.Module):
             Down(width, width, halve=False),
             Down(width, width, halve=False),
         )
-        self.head = Head(width, classes, condition)
+        self.head = Head(width, classes, condition, codes)
         _xavier(*(module for module in self.head.children()))
 
     def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
@@ -115,13 +117,15 @@ def sngan_discriminator(
     condition: Literal["none", "projection", "auxiliary"] = "none",
     width: int = 32,
     norm: Literal["spectral", "none"] = "spectral",
+    codes: int = 0,
 ) -> nn.Module:
     """Four residual blocks and the sum over space, every layer spectrally normalised (SNGAN, Miyato et al. 2018, arXiv:1802.05957,
     table 4; the thesis's table C.2).
 
     The paper's width is 128; 32 is a sixteenth of the work. Shortcuts are convolved after the halving, which gives the same values.
+    `codes` are for the term information.
     """
-    network = SnganDiscriminator(channels, classes, condition, width)
+    network = SnganDiscriminator(channels, classes, condition, width, codes)
     return spectral(network) if norm == "spectral" else network
 
 

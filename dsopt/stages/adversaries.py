@@ -66,8 +66,10 @@ def network(section: str, kind: Kind, choice: Choice, *arguments: int) -> nn.Mod
     return MODELS.build(choice.name, choice.options)(*arguments)
 
 
-def check(section: str, settings: AdversarialConfig, generator: nn.Module, discriminator: nn.Module | None) -> None:
-    """Refuse, in one line, networks, a loss and terms that do not fit each other."""
+def check(
+    section: str, settings: AdversarialConfig, generator: nn.Module, discriminator: nn.Module | None, latent: int = 0
+) -> None:
+    """Refuse, in one line, networks, a loss and terms that do not fit each other, or `latent` numbers of noise."""
     loss = ADVERSARIAL.build(settings.loss.name, settings.loss.options)()
     added, judge, made = terms(section, settings), settings.discriminator.name, settings.generator.name
     names, of_generator = {term.name for term in added}, [term for term in added if term.side != "discriminator"]
@@ -88,7 +90,8 @@ def check(section: str, settings: AdversarialConfig, generator: nn.Module, discr
         normed = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in discriminator.modules())
         slopes = sorted(names & {"gradient_penalty", "r1"})
         told = _told(generator, made), _told(discriminator, judge)
-        tells = settings.discriminator.options.get("condition") == "auxiliary"
+        options = MODELS.options(judge, settings.discriminator.options)
+        tells, codes, informed = options.get("condition") == "auxiliary", options.get("codes", 0), "information" in names
         rules += [
             (not loss.energy or energy, f"loss.name={settings.loss.name}: needs an autoencoder as discriminator, {judge} is none."),
             (loss.energy or not energy, f"discriminator.name={judge}: is an autoencoder; right is loss.name=energy."),
@@ -105,7 +108,17 @@ def check(section: str, settings: AdversarialConfig, generator: nn.Module, discr
                 not settings.differentiable or told[0] != "the lightness",
                 f"differentiable={settings.differentiable}: would move the colours away from their lightness; leave it out.",
             ),
-            (tells == ("classification" in names), "discriminator.options.condition=auxiliary: goes with the term classification."),
+            (tells or "classification" not in names, "terms: classification needs discriminator.options.condition=auxiliary."),
+            (
+                not tells or informed or "classification" in names,
+                "discriminator.options.condition=auxiliary: goes with the term classification or information.",
+            ),
+            (
+                tells or codes or not informed,
+                "terms: information needs discriminator.options.condition=auxiliary, codes=2 or both.",
+            ),
+            (0 <= codes <= latent, f"discriminator.options.codes={codes}: must be 0 to {latent}, the numbers of the noise."),
+            (informed or not codes, f"discriminator.options.codes={codes}: goes with the term information."),
             (low in (None, MODELS.traits(made).low), f"discriminator.name={judge}: black is {low} there, and not in {made}."),
         ]
     for fine, wrong in rules:
@@ -131,7 +144,7 @@ def build(
     generator, discriminator = network(section, kind, settings.generator, *made), None
     if ADVERSARIAL.build(settings.loss.name, settings.loss.options)().discriminator is not None:
         discriminator = network(section, "discriminator", settings.discriminator, *judged)
-    check(section, settings, generator, discriminator)
+    check(section, settings, generator, discriminator, *made[3:])  # behind channels, pixels and classes; colorizers have no noise
     return generator, discriminator
 
 

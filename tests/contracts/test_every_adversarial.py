@@ -141,13 +141,28 @@ def test_a_term(term):
     more = {"terms": [{"name": term, "weight": 0.5}]}
     if term in ("l1", "l2"):
         rows = assert_learns(settings("dcgan_generator", "dcgan_discriminator", "none", **more))
-    elif term == "classification":
-        rows = assert_learns(settings("dcgan_generator", "dcgan_discriminator", told=("concat", "auxiliary"), **more))
+    elif term in ("classification", "information"):
+        judge = {"codes": 2} if term == "information" else {}
+        rows = assert_learns(settings("dcgan_generator", "dcgan_discriminator", told=("concat", "auxiliary"), judge=judge, **more))
     else:
         told = ("concat", "projection")
         rows = assert_learns(settings("dcgan_generator", "dcgan_discriminator", told=told, judge={"norm": "none"}, **more))
     keys = {key for key in rows[0] if term in key}
     assert len({row[key] for row in rows for key in keys}) > 1
+
+
+@pytest.mark.parametrize("judge", [name for name in DISCRIMINATORS if "codes" in MODELS.defaults(name)])
+def test_a_discriminator_that_tells_the_codes(judge):
+    """It comes to know more of the noise than one that always tells the same, whose error is half the variance of two numbers."""
+
+    def given() -> AdversarialConfig:
+        terms, telling = [{"name": "information", "weight": 5}], {"codes": 2, "width": 20}
+        return settings("dcgan_generator", judge, "non_saturating", judge=telling, terms=terms)
+
+    rows = assert_learns(given())
+    assert {"generator_information", "discriminator_information"} <= set(rows[0])
+    last = [row["generator_information"] for row in steps(learner(given()), 0, 160)[-40:]]
+    assert sum(last) / len(last) < 0.8
 
 
 GRADIENTS = ["gradient_difference", "gradient_magnitude"]

@@ -29,6 +29,12 @@ GENERATORS = {
         "generate.discriminator_steps=2",
         "generate.differentiable=[colour, translation, cutout]",
     ],
+    "information": [
+        "generate.generator={name: infogan_generator, options: {width: 4, condition: concat}}",
+        "generate.discriminator={name: infogan_discriminator, options: {width: 4, condition: auxiliary, codes: 2}}",
+        "generate.terms=[{name: information}]",
+        "generate.noise=uniform",
+    ],
     "variational": [
         "generate.learner=variational",
         "generate.generator={name: infogan_generator, options: {width: 4, condition: concat}}",

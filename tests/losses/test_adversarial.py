@@ -88,7 +88,7 @@ def context(judge: Callable, side: str = "discriminator", **more) -> Context:
     real, fake = (torch.randn(5, 1, 4, 4, generator=random) for _ in range(2))
     fake = fake.requires_grad_() if side == "generator" else fake
     given = {"real": real, "fake": fake, "condition": None, "judge": judge, "judged_real": None, "judged_fake": judge(fake, None)}
-    return Context(**(given | {"u": torch.rand(5, generator=random), "classifiers": {}} | more))
+    return Context(**(given | {"u": torch.rand(5, generator=random), "classifiers": {}, "noise": None} | more))
 
 
 def test_the_gradient_penalty_of_a_linear_judge_is_the_norm_of_its_weights_less_one_squared():
@@ -148,6 +148,48 @@ def test_classification_adds_real_and_made_images():
     both = F.cross_entropy(logits, labels) + F.cross_entropy(2 * logits, labels)
     torch.testing.assert_close(terms.classification()(given), both)
     torch.testing.assert_close(terms.classification()(given._replace(judged_real=None)), both - F.cross_entropy(logits, labels))
+
+
+def test_information_is_the_likelihood_of_class_and_codes_of_made_images_alone():
+    random = torch.Generator().manual_seed(0)
+    noise, told = torch.randn(3, 6, generator=random), torch.randn(3, 2, generator=random)
+    labels, logits = torch.tensor([0, 2, 1]), torch.randn(3, 4, generator=random)
+    made = Judgement(torch.zeros(3), classes=logits, codes=told)
+    given = context(
+        Linear(torch.ones(16)), condition=labels, noise=noise, judged_real=made._replace(classes=-logits), judged_fake=made
+    )
+    normal = torch.distributions.Normal(told, 0.7).log_prob(noise[:, :2]).sum(1)
+    constant = 2 * math.log(0.7 * math.sqrt(2 * math.pi))
+    expected = F.cross_entropy(logits, labels) - normal.mean() - constant
+    found = terms.information(deviation=0.7)
+    torch.testing.assert_close(found(given), expected)
+    torch.testing.assert_close(found(given._replace(judged_real=None)), expected)
+    of_classes = given._replace(judged_fake=made._replace(codes=None), noise=None)
+    torch.testing.assert_close(found(of_classes), F.cross_entropy(logits, labels))
+    of_codes = given._replace(judged_fake=made._replace(classes=None), condition=None)
+    torch.testing.assert_close(found(of_codes), -normal.mean() - constant)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_entropy_less_information_is_a_lower_bound_of_the_mutual_information(seed):
+    """Of 3 classes that show as one of 4 images, by brute force: no guess gives more, the true posterior gives it."""
+    random = torch.Generator().manual_seed(seed)
+    shares = torch.rand(3, 4, generator=random)
+    shares = (10 * shares / shares.sum(1, keepdim=True)).round().long() + 1  # how often each class shows as each image
+    labels, images = shares.nonzero().repeat_interleave(shares.flatten(), 0).unbind(1)
+    joint = shares / shares.sum()
+    of_class, of_image = joint.sum(1), joint.sum(0)
+    mutual = (joint * (joint / (of_class[:, None] * of_image)).log()).sum()
+    entropy = -(of_class * of_class.log()).sum()
+
+    def bound(logits: torch.Tensor) -> torch.Tensor:
+        """Of a discriminator that tells of image i the classes' logits [:, i]."""
+        judged = Judgement(torch.zeros(len(images)), classes=logits.T[images])
+        return entropy - terms.information()(context(Linear(torch.ones(16)), condition=labels, judged_fake=judged))
+
+    torch.testing.assert_close(bound(joint.log()), mutual)
+    for scale in (0.01, 0.5, 3.0):
+        assert bound(joint.log() + scale * torch.randn(3, 4, generator=random)) < mutual
 
 
 def test_slopes_of_a_classifier_are_those_of_its_images():

@@ -96,6 +96,17 @@ def test_what_it_is_told_matters(name, condition):
     assert changed == [False, False, True, False]
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if "codes" in MODELS.defaults(name)])
+def test_codes_are_told_beside_all_else(name):
+    """Without them the network is the one it always was, and its other answers do not come from another layer."""
+    plain, telling = build(name).eval(), build(name, codes=2).eval()
+    assert plain(given(name), None).codes is None
+    told = telling(given(name), None)
+    assert told.codes.shape == (4, 2) and not torch.equal(told.codes[0], told.codes[1])
+    telling.load_state_dict(plain.state_dict(), strict=False)
+    torch.testing.assert_close(telling(given(name), None).score, plain(given(name), None).score)
+
+
 def test_class_batch_norm_is_batch_norm_with_a_gain_and_bias_of_the_class():
     layer, images = ClassBatchNorm(5, 3), torch.randn(6, 5, 4, 4)
     labels = torch.tensor([0, 1, 2, 2, 1, 0])

@@ -38,6 +38,17 @@ FITTING = [
         "loss": Choice("none"),
         "terms": [{"name": "gradient_difference", "side": "both", "options": {"network": "teacher"}}],
     },
+    {"discriminator": Choice("dcgan_discriminator", {"codes": 16}), **terms("information")},
+    {
+        "generator": Choice("infogan_generator", TOLD),
+        "discriminator": Choice("infogan_discriminator", {"condition": "auxiliary"}),
+        **terms("information"),
+    },
+    {
+        "generator": Choice("mlp_generator", TOLD),
+        "discriminator": Choice("mlp_discriminator", {"condition": "auxiliary", "codes": 2}),
+        **terms("information", "classification"),
+    },
 ]
 WRONG = [
     ({"size": 30}, r"data.image_size=30: dcgan_generator has no such size; it has multiples of 4 from 8 pixels\."),
@@ -65,7 +76,44 @@ WRONG = [
             "generator": Choice("dcgan_generator", TOLD),
             "discriminator": Choice("dcgan_discriminator", {"condition": "auxiliary"}),
         },
-        r"generate.discriminator.options.condition=auxiliary: goes with the term classification\.",
+        r"generate.discriminator.options.condition=auxiliary: goes with the term classification or information\.",
+    ),
+    (
+        {
+            "generator": Choice("dcgan_generator", TOLD),
+            "discriminator": Choice("dcgan_discriminator", JUDGES | {"codes": 2}),
+            **terms("classification", "information"),
+        },
+        r"generate.terms: classification needs discriminator.options.condition=auxiliary\.",
+    ),
+    (terms("information"), r"generate.terms: information needs discriminator.options.condition=auxiliary, codes=2 or both\."),
+    (
+        {"discriminator": Choice("dcgan_discriminator", {"codes": 2})},
+        r"generate.discriminator.options.codes=2: goes with the term information\.",
+    ),
+    (
+        {"discriminator": Choice("dcgan_discriminator", {"codes": 17}), **terms("information")},
+        r"generate.discriminator.options.codes=17: must be 0 to 16, the numbers of the noise\.",
+    ),
+    (
+        {"discriminator": Choice("dcgan_discriminator", {"codes": -1}), **terms("information")},
+        r"generate.discriminator.options.codes=-1: must be 0 to 16, the numbers of the noise\.",
+    ),
+    (
+        {
+            "discriminator": Choice("energy_discriminator", {"codes": 2}),
+            "loss": Choice("energy"),
+            **terms("information"),
+        },
+        r"model energy_discriminator: option 'codes' is not known\.",
+    ),
+    (
+        {"terms": [{"name": "information", "options": {"deviation": 0}}]},
+        r"generate.terms: .*: deviation=0.0: must be above 0\.",
+    ),
+    (
+        {"terms": [{"name": "information", "side": "generator"}]},
+        r"generate.terms: .*: side 'generator' is not known\..* Valid: both\.",
     ),
     (
         {"generator": Choice("mlp_generator"), "discriminator": Choice("energy_discriminator"), "loss": Choice("energy")},
