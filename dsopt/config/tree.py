@@ -262,6 +262,7 @@ class MeasureConfig:
     weights: str | None = _key(None, "Inception's, a local file, for extractor=inception")
     samples: int = _key(10_000, "images looked at on each side, at most")
     neighbours: int = _key(5, "of precision, recall, density and coverage")
+    extra: bool = _key(False, "in a sweep of classifiers, also measure the extra images that each of them trains on")
     cas: bool = _key(False, "also train `train` on nothing but the made images, for its accuracy, and on all real ones beside it")
 
 

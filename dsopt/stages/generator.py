@@ -87,7 +87,7 @@ def check_labelled(config: Config, key: str) -> None:
 
 
 def learned_from(stage: Stage) -> tuple[Table, str | None]:
-    """The table that a generator's stage learns from, and the split of it."""
+    """The table that a generator's stage learns from, or another's makes more of, and the split of it."""
     if "subset" in stage.inputs:
         return Table(stage.inputs["subset"].uri), None
     return Table(stage.inputs["images"].uri), "train"

@@ -3,17 +3,17 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from dsopt.config import Config
 from dsopt.errors import InputError
 from dsopt.losses.terms import TRAINED
 from dsopt.reporting.tables import ACCURACY, Measure
-from dsopt.stages import classifier, colorize, distill, evaluate, generate, ingest, select
+from dsopt.stages import classifier, colorize, distill, evaluate, generate, ingest, measure, select
 from dsopt.stages.classifier import Row
-from dsopt.stages.measure import CAS, DISTANCE
 from dsopt.stages.step import Step
-from dsopt.storage import Stage, Table
+from dsopt.storage import METRICS, Stage, Table
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Planned:
     Args:
         row: what it learns from.
         steps: what it may share with others: data, subsets, networks that judge.
-        own: its training and all that is made of it; the last leaves the metrics.
+        own: its training and all that is made of it or measured beside it; the last leaves what it is judged by.
     """
 
     trial: Trial
@@ -59,6 +59,22 @@ class Planned:
     def run(self) -> Step:
         return self.own[-1]
 
+    @property
+    def trained(self) -> Stage:
+        """What was trained for it; a distilled set that something trains on is the row's own."""
+        return next(step.stage for step in self.own if step.stage is not self.row.subset and step.stage.kind != "measure")
+
+    def done(self) -> bool:
+        return all(step.stage.done() for step in self.own)
+
+    def metrics(self) -> pa.Table:
+        """All that was written down of its training and of what was made of it, as one run."""
+        # A classifier that only judges has told its accuracy to the measure; its losses are no generator's.
+        stages = [step.stage for step in self.own if step is self.run or step.stage.kind != "train"]
+        tables = [Table(stage.uri) for stage in stages]
+        found = pa.concat_tables([table.read() for table in tables if set(table.manifest["schema"]) == set(METRICS.names)])
+        return found.set_column(0, "run", pa.array([self.run.stage.folder] * len(found)))
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -68,28 +84,38 @@ class Kind:
         measure: what they are compared by.
         others: further numbers of the table.
         lead: what the page says of them.
+        note: what it says of the further numbers.
     """
 
     plan: Callable[[Config, Trial], Planned]
     measure: Measure
     others: tuple[str, ...]
     lead: str
+    note: str = ""
 
 
 def kind(config: Config) -> Kind:
     """What the trials of a configuration's sweep are: see `sweep.of`."""
+    distance, features = measure.DISTANCE[config.measure.extractor], {"classifier": "a classifier", "inception": "Inception"}
+    by = f"by the features of {features[config.measure.extractor]}, less is better"
     if config.sweep.of == "train":
-        return Kind(_classifier, ACCURACY, (), "One training run for every setting and seed.")
+        others, note = (), ""
+        if config.measure.extra:
+            others = (distance, f"{distance}_train", *measure.CAS, "coverage", "gan_test")
+            note = (
+                f"{distance} is the Fréchet distance of the extra images of a row from the test images, {by}; {distance}_train is "
+                "that of as many training images. Both fall as images get more: compare rows of equally many. coverage is the "
+                "share of test images that an extra one comes near to, gan_test that of extra images whose class a classifier sees."
+            )
+        return Kind(_classifier, ACCURACY, others, "One training run for every setting and seed.", note)
     if config.sweep.of == "distill":
         about = "Mean accuracy on the {images} images, after the last step, of networks trained on the few images"
-        measure = Measure("mean_accuracy", about, percent=True)
-        return Kind(_distilled, measure, (), "One distillation for every setting and seed, judged by what networks learn from it.")
-    distance, features = DISTANCE[config.measure.extractor], {"classifier": "a classifier", "inception": "Inception"}
-    by = f"by the features of {features[config.measure.extractor]}, less is better"
+        judged = Measure("mean_accuracy", about, percent=True)
+        return Kind(_distilled, judged, (), "One distillation for every setting and seed, judged by what networks learn from it.")
     if config.sweep.of == "generate":
-        measure = Measure(distance, f"Fréchet distance ({distance}) of made images from {{images}} images {by}", higher=False)
-        others = (*CAS, "kid", "precision", "recall", "density", "coverage", "gan_test", "copied")
-        return Kind(_generator, measure, others, f"One generator for every setting and seed, judged by its images' {distance}.")
+        judged = Measure(distance, f"Fréchet distance ({distance}) of made images from {{images}} images {by}", higher=False)
+        others = (*measure.CAS, "kid", "precision", "recall", "density", "coverage", "gan_test", "copied")
+        return Kind(_generator, judged, others, f"One generator for every setting and seed, judged by its images' {distance}.")
     about = f"Fréchet distance ({distance}) of recoloured {{images}} images from the true ones {by}"
     others = ("ab_error", "psnr", "ssim", "colourfulness", "accuracy")
     lead = f"One colorizer for every setting and seed, judged by the {distance} of the images it colours."
@@ -103,6 +129,8 @@ def check(config: Config) -> None:
         for wrong, key in [(sweep.equal_cost, "sweep.equal_cost=true"), (sweep.scheduler == "asha", "sweep.scheduler=asha")]:
             if wrong:
                 raise InputError(f"{key}: is for sweep.of=train; trials of sweep.of={sweep.of} are measured only at their end.")
+        if config.measure.extra:
+            raise InputError(f"measure.extra=true: is for sweep.of=train; trials of sweep.of={sweep.of} train on no extra images.")
 
 
 def check_labels(config: Config, labelled: bool) -> None:
@@ -113,9 +141,9 @@ def check_labels(config: Config, labelled: bool) -> None:
         raise InputError(f"{config.sweep.of}: the data set has no labels; {right}.")
 
 
-def outcome(stage: Stage) -> dict[str, float]:
+def outcome(trial: Planned) -> dict[str, float]:
     """What a trial reached, by name: its metrics at their last step on held-out images if it has them, else on the test images."""
-    final = Table(stage.uri).read().filter(pc.field("split") != "train").sort_by("step")
+    final = trial.metrics().filter(pc.field("split") != "train").sort_by("step")
     return dict(zip(final["name"].to_pylist(), final["value"].to_pylist(), strict=True))
 
 
@@ -133,8 +161,11 @@ def _classifier(own: Config, trial: Trial) -> Planned:
         subset, steps = select.subset(own, own.select, trial.seed)
         row = Row(own.select.name, own.select.name, own.train.split, images, subset)
     row, more = classifier.beside(own, row, trial.seed)
-    steps = [*steps, *more, *classifier.scores(own, row.split)[1]]
-    return Planned(trial, own, row, steps, [classifier.run(own, row, trial.seed)])
+    steps, mine = [*steps, *more, *classifier.scores(own, row.split)[1]], [classifier.run(own, row, trial.seed)]
+    if own.measure.extra and row.added:
+        *before, measuring = measure.measured(own, row.added, trial.seed)[1]
+        steps, mine = [*steps, *before], [measuring, *mine]
+    return Planned(trial, own, row, steps, mine)
 
 
 def _generator(own: Config, trial: Trial) -> Planned:

@@ -85,7 +85,7 @@ def _work(worker: Worker, stage: Stage, config: Config) -> None:
     seconds = time.monotonic() - started
     about = {"n_real": len(test.ids), "n_fake": len(made.ids), "n_learned_from": len(known.ids), "reference": "test"}
     about |= {"extractor": config.measure.extractor, "device": worker.describe()}
-    metrics = outputs.measured(stage, config.seed, seconds, found)
+    metrics = outputs.measured(stage, config.seed, found)
     outputs.commit(stage, metrics, seconds=seconds, seed=config.seed, **about)
     name = DISTANCE[config.measure.extractor]
     perfect = f"{found[f'{name}_train']:.2f} of training images"
@@ -123,10 +123,11 @@ def _made(samples: Stage, real: _Seen, stage: Stage, config: Config, random: tor
 
 
 def _learned_from(samples: Stage, everything: Tensor) -> Tensor:
-    """The ids of the images that made images were learned from; of all training images where no generator says less."""
-    if "generator" not in samples.inputs:
+    """The ids of the images that made images were learned or copied from; of all training images where nothing says less."""
+    maker = samples.inputs.get("generator", samples)
+    if not {"subset", "images"} & set(maker.inputs):
         return everything
-    table, split = generator.learned_from(samples.inputs["generator"])
+    table, split = generator.learned_from(maker)
     return torch.from_numpy(table.read(split, ["id"])["id"].to_numpy().copy())
 
 

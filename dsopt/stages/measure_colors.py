@@ -63,7 +63,7 @@ def _work(worker: Worker, stage: Stage, config: Config) -> None:
     found |= {f"{name}_true": value for name, value in judge.accuracy(judge.seen).items()}
     seconds = time.monotonic() - started
     about = {"n": len(rows), "reference": "test", "extractor": config.measure.extractor, "device": worker.describe()}
-    metrics = outputs.measured(stage, config.seed, seconds, found)
+    metrics = outputs.measured(stage, config.seed, found)
     outputs.commit(stage, metrics, seconds=seconds, seed=config.seed, **about)
     told = ("fcd", "fid", "ab_error", "colourfulness")
     say(f"measure {stage.name}", "  ".join(f"{name} {found[name]:.3f}" for name in told if name in found))

@@ -23,9 +23,9 @@ def metrics(rows: Iterable[MetricsRow]) -> pa.Table:
     return pa.table(columns, schema=METRICS) if columns else METRICS.empty_table()
 
 
-def measured(stage: Stage, seed: int, seconds: float, found: Mapping[str, float]) -> pa.Table:
-    """Numbers that a stage found against the test images."""
-    return metrics((stage.folder, seed, 0, seconds, "test", name, value) for name, value in found.items())
+def measured(stage: Stage, seed: int, found: Mapping[str, float]) -> pa.Table:
+    """Numbers that a stage found against the test images; at no seconds, which are those of training."""
+    return metrics((stage.folder, seed, 0, 0.0, "test", name, value) for name, value in found.items())
 
 
 def spent(stages: Iterable[Stage]) -> float:

@@ -67,7 +67,7 @@ class Standings:
                 standing.status, standing.reason = entry["status"], entry["reason"]
                 standing.reports, standing.outcome, standing.score = entry["reports"], entry["outcome"], entry["score"]
         for standing in self.runs.values():
-            if standing.stage.done():
+            if standing.planned.done():
                 self._done(standing)
         self.started_at, self.ended_before = time.monotonic(), self.count("done", "stopped")
 
@@ -130,7 +130,7 @@ class Standings:
         self._tell(standing)
 
     def _done(self, standing: Standing) -> None:
-        standing.status, standing.outcome = "done", outcome(standing.stage)
+        standing.status, standing.outcome = "done", outcome(standing.planned)
         standing.score = self.measure.score(standing.outcome[self.measure.name])
 
     def waiting(self) -> None:

@@ -166,7 +166,7 @@ def _work(
                 watched = replace(worker, watch=_Reports(report))
                 made.run.work(watched, made.run.stage, alone, *made.run.arguments)
             measure = kinds.kind(config).measure
-            return {"percent": 100.0, "score": measure.score(kinds.outcome(made.run.stage)[measure.name]), "reason": ""}
+            return {"percent": 100.0, "score": measure.score(kinds.outcome(made)[measure.name]), "reason": ""}
     except Exception as error:
         lines = str(error).splitlines() or [""]
         known = isinstance(error, InputError | JobError)

@@ -41,7 +41,7 @@ def write(stage: Stage, config: Config, trials: list[Planned], standings: Standi
     what, runs, found = kind(config), infos(trials, done), over(config, trials, standings)
     made = {trial.run.stage.hash: trial for trial in done}.values()
     reports = [_reports(standing, what.measure) for standing in standings.runs.values()]
-    metrics = pa.concat_tables([METRICS.empty_table(), *map(_metrics, made), *reports])
+    metrics = pa.concat_tables([METRICS.empty_table(), *(trial.metrics() for trial in made), *reports])
     held_out = config.sweep.of == "train" and config.train.validation
     results = summarise(metrics, runs, "validation" if held_out else "test", what.measure, what.others)
     if config.sweep.searcher != "grid":
@@ -49,7 +49,7 @@ def write(stage: Stage, config: Config, trials: list[Planned], standings: Standi
     if not stage.done():
         listed = [_listed(trial, standings) for trial in trials]
         sections = [*_charts(config, metrics, runs, results, found), *_pictures(config, runs, done), _trials(trials, standings)]
-        device = next((Table(trial.own[0].stage.uri).manifest["device"] for trial in made), "")
+        device = next((Table(trial.trained.uri).manifest["device"] for trial in made), "")
         write_bytes(stage.path("report.html"), _page(config, standings, device, sections).encode())
         names = dict.fromkeys([what.measure.name, *(name for row in standings.runs.values() for name in row.outcome)])
         schema = pa.schema([*TRIALS, *((name, pa.float64()) for name in names)])
@@ -77,15 +77,6 @@ def _tell(stage: Stage, config: Config, standings: Standings, results: list[Resu
     say("report", stage.path("report.html"))
 
 
-def _metrics(trial: Planned) -> pa.Table:
-    """All that was written down of a trial's training and of what was made of it, as one run."""
-    # A classifier that only judges has told its accuracy to the measure; its losses are no generator's.
-    stages = [step.stage for step in trial.own if step is trial.run or step.stage.kind != "train"]
-    tables = [Table(stage.uri) for stage in stages]
-    found = pa.concat_tables([table.read() for table in tables if set(table.manifest["schema"]) == set(METRICS.names)])
-    return found.set_column(0, "run", pa.array([trial.run.stage.folder] * len(found)))
-
-
 def _reports(standing: Standing, measure: Measure) -> pa.Table:
     """What a stopped run reported, as metrics; a finished one has that in its own."""
     if standing.status != "stopped":
@@ -110,8 +101,7 @@ def _listed(trial: Planned, standings: Standings) -> dict[str, Any]:
     if standing.status != "done":
         return row
     info = report.info(trial.row, trial.trial.seed, trial.run.stage)
-    trained = next(step.stage for step in trial.own if step.stage is not trial.row.subset)  # a distilled set is the row's own
-    training = Table(trained.uri).manifest["seconds"]
+    training = Table(trial.trained.uri).manifest["seconds"]
     return row | {"images": info.images, "training_seconds": training, "choosing_seconds": info.choosing_seconds}
 
 
@@ -129,7 +119,7 @@ def _charts(config: Config, metrics: pa.Table, runs: list[RunInfo], results: lis
     if found and _crossed(found):
         table = pages.table(*over_lines.table(found.series, found.x, measure))
         sections.append(Section(f"{title} over {found.x}", "Mean ± sample standard deviation over seeds.", html=table))
-    sections.append(Section("Results", "", html=pages.results_table(results)))
+    sections.append(Section("Results", kind(config).note, html=pages.results_table(results)))
     if found:
         png = over_lines.lines(found.series, found.beside, found.x, measure)
         sections.append(Section(f"{title} over a setting", spread, png=png))

@@ -10,7 +10,7 @@ from running import REPOSITORY
 
 from dsopt import config as configuration
 from dsopt.config import Config
-from dsopt.errors import InputError
+from dsopt.errors import InputError, JobError
 from dsopt.stages import kinds, sweep
 from dsopt.storage import Table, absolute
 
@@ -67,7 +67,7 @@ def test_colorizers_are_trials_too() -> None:
     assert [stages(trial.own) for trial in planned] == [["colorizer", "measure_colors"]] * 4
 
 
-@pytest.mark.parametrize("wrong", ["sweep.scheduler=asha", "sweep.equal_cost=true"])
+@pytest.mark.parametrize("wrong", ["sweep.scheduler=asha", "sweep.equal_cost=true", "measure.extra=true"])
 def test_what_only_classifiers_have(wrong: str) -> None:
     with pytest.raises(InputError, match=f"^{wrong}: is for sweep.of=train"):
         sweep.planned(load("runs", ROWS, wrong))
@@ -147,6 +147,55 @@ def test_the_accuracy_of_what_learns_from_made_images_stands_beside_their_distan
 def test_what_has_no_accuracy_of_made_images(wrong: list[str], says: str) -> None:
     with pytest.raises(InputError, match=f"^{says}"):
         sweep.planned(load("runs", ROWS, "measure.cas=true", *wrong))
+
+
+EXTRA = (
+    *("sweep.of=train", "train.steps=4", "train.batch_size=16", "train.options.width=8", "train.split=1", "sweep.seeds=1"),
+    *("select.name=stratified", "select.budget=60", "autoencoder.steps=2"),
+    "sweep.rows={ORIG: [], COPIES: [extra.name=copies], LIGHT: [extra.name=copies,'train.augment=[]'], "
+    "MADE: [extra.name=generated], BETWEEN: [extra.name=interpolated,extra.amount=0.5]}",
+)
+
+
+def test_extra_images_are_measured_where_asked_and_their_trainings_stay_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = sweep.planned(load(tmp_path, *EXTRA))[1]
+    asked = sweep.planned(load(tmp_path, *EXTRA, "measure.extra=true"))[1]
+    assert [stages(trial.own) for trial in plain] == [["train"]] * 5
+    assert [stages(trial.own) for trial in asked] == [["train"], *[["measure", "train"]] * 4]
+    assert [trial.run.stage.hash for trial in plain] == [trial.run.stage.hash for trial in asked]
+    assert len({step.stage.hash for trial in asked for step in trial.own[:-1]}) == 3  # of COPIES and LIGHT, the same images
+    shared = {step.stage.kind for trial in asked for step in trial.steps}
+    assert {"proxy", "features"} <= shared and not {"proxy", "features"} & {s.stage.kind for t in plain for s in t.steps}
+
+    run(tmp_path, *EXTRA)
+    trained = {path: path.stat().st_mtime_ns for path in tmp_path.glob("train/*/_DONE")}
+    before = capsys.readouterr().out.split("\n\n")[-2].splitlines()
+    run(tmp_path, *EXTRA, "measure.extra=true")
+    assert trained == {path: path.stat().st_mtime_ns for path in tmp_path.glob("train/*/_DONE")}
+    after = capsys.readouterr().out.split("\n\n")[-2].splitlines()
+    assert "fcd" not in before[0] and after[0].split()[5:9] == ["fcd", "fcd_train", "coverage", "gan_test"]
+    assert [line.split()[-3:] for line in after[2:7]] == [line.split()[-3:] for line in before[2:7]]  # seconds are of training
+    (file,) = (path for path in tmp_path.glob("sweep/*/trials.parquet") if "fcd" in pq.read_schema(path).names)
+    rows = {row["row"]: row for row in pq.read_table(file).to_pylist()}
+    assert rows["ORIG"]["fcd"] is None and rows["COPIES"]["fcd"] == rows["LIGHT"]["fcd"] < rows["MADE"]["fcd"]
+    for trial in asked[1:]:
+        table = Table(trial.own[0].stage.uri)
+        found = dict(zip(*(table.read()[name].to_pylist() for name in ("name", "value")), strict=True))
+        row = rows[trial.trial.row]
+        assert {name: row[name] for name in found} == found and row["accuracy"] is not None
+        count = 30 if trial.trial.row == "BETWEEN" else 60
+        assert (table.manifest["n_fake"], table.manifest["n_learned_from"], table.manifest["reference"]) == (count, 60, "test")
+    assert rows["COPIES"]["copied"] == rows["COPIES"]["copied_pixels"] == 1 and rows["MADE"]["copied_pixels"] < 1
+    assert "fcd is the Fréchet distance of the extra images of a row" in file.with_name("report.html").read_text()
+
+
+def test_too_few_extra_images_fail_their_row_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "sweep.rows={ORIG: [], FEW: [extra.name=copies,extra.amount=0.05], LIGHT: null, COPIES: null, MADE: null, BETWEEN: null}"
+    with pytest.raises(JobError, match="1 of 2 trials failed"):
+        run(tmp_path, *EXTRA, rows, "measure.extra=true")
+    assert "FEW seed=0: failed: measure.neighbours=5: needs more images than that" in capsys.readouterr().out
 
 
 def test_a_search_takes_the_least_distance_for_the_best(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
