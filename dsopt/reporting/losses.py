@@ -1,5 +1,8 @@
 """The numbers that training runs reported, over their steps."""
 
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +14,20 @@ WIDTH, HEIGHT = 760, 130  # in CSS pixels, of a panel
 MARGIN = 50
 ACROSS = 3  # panels of rows side by side
 SIDES = {"loss": INK, "generator_loss": "#d55e00"}
+
+
+class Critic(NamedTuple):
+    """A critic at the end of a training of so many steps, and the images that it judged.
+
+    Args:
+        estimate: of their distance from real ones, by the critic.
+        measured: the same by a measure.
+    """
+
+    seed: int
+    steps: int
+    estimate: float
+    measured: float
 
 
 @picture
@@ -63,6 +80,31 @@ def sides_of_games(metrics: pa.Table, runs: list[RunInfo]) -> Figure:
             axis.set_major_formatter(lambda value, _: f"{value:,g}")
         axes.grid(axis="y")
         axes.margins(x=0.01)
+    return figure
+
+
+@picture
+def critics_against(panels: Mapping[str, Sequence[Critic]], measure: str) -> Figure:
+    """A panel by title: what critics estimate against what is measured, told apart by their steps; a line for each seed."""
+    down = -(-len(panels) // ACROSS)
+    figure = blank(WIDTH, 230 * down + 20)
+    grid = figure.subplots(down, ACROSS, squeeze=False).flatten()
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (title, points) in zip(grid, panels.items(), strict=False):
+        for seed in sorted({point.seed for point in points}):
+            own = sorted((point for point in points if point.seed == seed), key=lambda point: point.steps)
+            at = [point.estimate for point in own], [point.measured for point in own]
+            axes.plot(*at, color="#0072b2", marker="o", markersize=3.5, linewidth=0.8)
+            for point in own:
+                where = (point.estimate, point.measured)
+                axes.annotate(f"{point.steps:,}", where, (3, 3), textcoords="offset points", color=FAINT, fontsize=7)
+        axes.set_title(shorten(title, 36), color=INK)
+        axes.grid()
+        axes.margins(0.15)
+        axes.tick_params(length=0)
+    figure.supxlabel("distance by the critic, after the steps told", fontsize=8.5)
+    figure.supylabel(measure, fontsize=8.5)
     return figure
 
 

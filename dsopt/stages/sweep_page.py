@@ -1,5 +1,6 @@
 """What a sweep leaves: the trials file, one metrics table, one page, and the table on the terminal."""
 
+from collections.abc import Collection
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from dsopt.reporting import page as pages
 from dsopt.reporting.losses import sides_of_games
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import Measure, ResultRow, RunInfo, aligned, as_text, by_row, summarise
-from dsopt.stages import colorize_page, distill_page, generate_page, outputs, report
+from dsopt.stages import colorize_page, critics, distill_page, generate_page, outputs, report
 from dsopt.stages.kinds import Planned, kind
 from dsopt.stages.standings import Standing, Standings, name
 from dsopt.stages.sweep_rows import Over, infos, over
@@ -48,7 +49,8 @@ def write(stage: Stage, config: Config, trials: list[Planned], standings: Standi
         results.sort(key=lambda row: -what.measure.score(row.mean))
     if not stage.done():
         listed = [_listed(trial, standings) for trial in trials]
-        sections = [*_charts(config, metrics, runs, results, found), *_pictures(config, runs, done), _trials(trials, standings)]
+        sections = [*_charts(config, metrics, runs, results, found), *_critics(config, made, standings)]
+        sections += [*_pictures(config, runs, done), _trials(trials, standings)]
         device = next((Table(trial.trained.uri).manifest["device"] for trial in made), "")
         write_bytes(stage.path("report.html"), _page(config, standings, device, sections).encode())
         names = dict.fromkeys([what.measure.name, *(name for row in standings.runs.values() for name in row.outcome)])
@@ -133,6 +135,13 @@ def _charts(config: Config, metrics: pa.Table, runs: list[RunInfo], results: lis
             Section("Loss against seconds", "The same, over training time.", png=figures.loss_curves(metrics, runs, "seconds")),
         ]
     return sections
+
+
+def _critics(config: Config, done: Collection[Planned], standings: Standings) -> list[Section]:
+    if config.sweep.of != "generate":
+        return []
+    reached = [standings.runs[trial.run.stage.hash].outcome[standings.measure.name] for trial in done]
+    return critics.sections(done, reached, standings.measure.name)
 
 
 _PICTURES = {"generate": generate_page.beside, "colorize": colorize_page.beside, "distill": distill_page.beside}

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from dsopt.reporting.losses import loss_panels, sides_of_games
+from dsopt.reporting.losses import Critic, critics_against, loss_panels, sides_of_games
 from dsopt.reporting.tables import RunInfo
 from dsopt.storage import METRICS
 
@@ -42,3 +42,11 @@ def test_a_panel_a_row_three_across(rows: int) -> None:
 def test_seeds_of_a_row_share_its_panel() -> None:
     both = metrics(a=game([1.0, 2.0]), b=game([3.0, 4.0]))
     assert sides_of_games(both, [info("a", "one"), info("b", "one")]) == sides_of_games(both, [info("a", "one")])
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4])
+def test_a_panel_a_critic_three_across(rows: int) -> None:
+    critics = [Critic(seed, steps, 1.0 / steps, 10.0 - seed) for steps in (400, 100) for seed in (0, 1)]
+    png = critics_against({f"a long name of a row, $x$ {i}": critics for i in range(rows)}, "fcd")
+    assert png.startswith(b"\x89PNG") and height(png) == 2 * (230 * -(-rows // 3) + 20)
+    assert png == critics_against({f"a long name of a row, $x$ {i}": critics[::-1] for i in range(rows)}, "fcd")  # in their order
