@@ -86,6 +86,8 @@ def sides_of_games(metrics: pa.Table, runs: list[RunInfo]) -> Figure:
 @picture
 def critics_against(panels: Mapping[str, Sequence[Critic]], measure: str) -> Figure:
     """A panel by title: what critics estimate against what is measured, told apart by their steps; a line for each seed."""
+    from matplotlib.ticker import MaxNLocator
+
     down = -(-len(panels) // ACROSS)
     figure = blank(WIDTH, 230 * down + 20)
     grid = figure.subplots(down, ACROSS, squeeze=False).flatten()
@@ -100,6 +102,9 @@ def critics_against(panels: Mapping[str, Sequence[Critic]], measure: str) -> Fig
                 where = (point.estimate, point.measured)
                 axes.annotate(f"{point.steps:,}", where, (3, 3), textcoords="offset points", color=FAINT, fontsize=7)
         axes.set_title(shorten(title, 36), color=INK)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(4))
+            axis.set_major_formatter(lambda value, _: f"{value:,g}")
         axes.grid()
         axes.margins(0.15)
         axes.tick_params(length=0)

@@ -11,7 +11,6 @@ from dsopt.learners.adversarial import Weighted
 from dsopt.reporting import page as pages
 from dsopt.reporting.losses import Critic, critics_against
 from dsopt.reporting.page import Section
-from dsopt.reporting.tables import Spread, column
 from dsopt.search.quality import spearman
 from dsopt.stages import adversaries
 from dsopt.stages.kinds import Planned
@@ -40,6 +39,7 @@ def sections(done: Iterable[Planned], reached: Iterable[float], measure: str) ->
         "Does a critic's loss follow the images? Spearman's rank correlation of the distance that the critic estimates (its mean "
         f"score of real images less that of made ones, over the last {LAST:.0%} of its steps) with the {measure}, a seed: {told}. "
         "1 is always, 0 not at all, below 0 the reverse; by chance alone 3 points have 1 or -1 every third time, 4 every twelfth."
+        "\n\nThe distance is the largest over all critics of bounded slopes: one that has not learned enough yet says too little."
     )
     panels = {f"{name}: ρ {_shown(rhos[name])}": critics for name, critics in lines.items()}
     head = ["row", "steps", "n", "critic's distance", measure]
@@ -97,13 +97,10 @@ def _cells(lines: Lines) -> list[list[str]]:
     for name, critics in lines.items():
         for critic in sorted(critics, key=lambda critic: critic.steps):
             groups.setdefault((name, critic.steps), []).append(critic)
-    said, measured = (
-        column([Spread.of([getattr(critic, key) for critic in group]) for group in groups.values()])
-        for key in ("estimate", "measured")
-    )
+    means = {at: [statistics.fmean(values) for values in list(zip(*group, strict=True))[2:]] for at, group in groups.items()}
     return [
-        [name, f"{steps:,}", str(len(group)), *numbers]
-        for ((name, steps), group), *numbers in zip(groups.items(), said, measured, strict=True)
+        [name, f"{steps:,}", str(len(group)), *(f"{mean:.4g}" for mean in means[name, steps])]
+        for (name, steps), group in groups.items()
     ]
 
 
