@@ -22,13 +22,13 @@ def augmix(images: Float[Tensor, "b c h w"], draw: Draw, *, severity: int = 3, w
     """
     own, weights = draw(), torch.stack([-torch.log1p(-draw()) for _ in range(width)])  # normalised, exponentials are Dirichlet(1)
     weights = (1 - own) * weights / weights.sum(0).clamp_min(1e-12)
-    planes = images.contiguous()  # as operations take them
-    blend = own[:, None, None, None] * planes
+    chain = torch.empty_like(images, memory_format=torch.channels_last)
+    blend = (images * own[:, None, None, None]).contiguous(memory_format=torch.channels_last)
     for weight in weights:
-        chain, depth = planes.clone(), 1 + (draw() * DEPTH).long()
+        chain, depth = chain.copy_(images), 1 + (draw() * DEPTH).long()
         for step in range(DEPTH):
             chosen = torch.where(step < depth, (draw() * len(OPERATIONS)).long(), len(OPERATIONS))
             level = (draw() * severity).floor() / (LEVELS - 1)
-            chain = change(chain, OPERATIONS, chosen, level * torch.where(draw() < 0.5, -1.0, 1.0))
-        blend = blend.add_(chain.mul_(weight[:, None, None, None]))
-    return blend.contiguous(memory_format=torch.channels_last)
+            change(chain, OPERATIONS, chosen, level * torch.where(draw() < 0.5, -1.0, 1.0))
+        blend.addcmul_(chain, weight[:, None, None, None])
+    return blend

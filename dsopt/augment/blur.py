@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dsopt.augment import Draw
+from dsopt.augment.blocks import in_blocks
 from dsopt.registry import AUGMENTATIONS
 
 
@@ -16,11 +17,21 @@ def blur(images: Float[Tensor, "b c h w"], draw: Draw, *, low: float = 0.25, hig
 
     The kernel ends at three deviations of the widest, and images go on mirrored beyond their borders.
     """
-    deviations = low + (high - low) * draw()
     radius = math.ceil(3 * high)
-    down, right = (_smoothing(deviations, side, min(radius, side - 1))[:, None] for side in images.shape[2:])
-    # As two products of matrices; as a grouped convolution it takes 3 times as long (measured, 1,024 images of 32x32x3 on a CPU).
-    return (down @ images.contiguous() @ right.transpose(2, 3)).contiguous(memory_format=torch.channels_last)
+    return in_blocks(lambda some, deviations: _blurred(some, deviations, radius), images, low + (high - low) * draw())
+
+
+def _blurred(images: Float[Tensor, "b c h w"], deviations: Float[Tensor, " b"], radius: int) -> Float[Tensor, "b c h w"]:
+    """Columns, then rows, as two products of matrices whose layouts need no copies.
+
+    Products of every plane by itself take 1.6 times as long, a grouped convolution thrice that (measured on a CPU, 32x32x3).
+    """
+    count, channels, height, width = images.shape
+    smoothing = {side: _smoothing(deviations, side, min(radius, side - 1)) for side in {height, width}}
+    rows = images.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
+    lines = rows.reshape(count, height, width * channels).transpose(1, 2)
+    columns = (lines @ smoothing[height].transpose(1, 2)).view(count, width, channels * height)
+    return (smoothing[width] @ columns).view(count, width, channels, height).permute(0, 2, 3, 1)
 
 
 def _smoothing(deviations: Float[Tensor, " b"], side: int, radius: int) -> Float[Tensor, "b side side"]:

@@ -54,55 +54,63 @@ def operations(reach: Reach, interpolation: Interpolation) -> list[Operation]:
         return warp(images, turned(-torch.deg2rad(reach.degrees * strength)), interpolation)
 
     def brightness(images: Tensor, strength: Tensor) -> Tensor:
-        return _away_from(torch.zeros_like(images), images, reach.enhance * strength)
+        return (images * _wide(1 + reach.enhance * strength)).clamp_(0, 1)
 
     def colour(images: Tensor, strength: Tensor) -> Tensor:
-        return _away_from(_grey(images), images, reach.enhance * strength)
+        planes = images.contiguous()
+        return _away_from(_grey(planes), planes, reach.enhance * strength)
 
     def contrast(images: Tensor, strength: Tensor) -> Tensor:
-        return _away_from(_grey(images).mean((1, 2, 3), keepdim=True), images, reach.enhance * strength)
+        return _away_from(_grey(images.mean((2, 3), keepdim=True)), images, reach.enhance * strength)
 
     def sharpness(images: Tensor, strength: Tensor) -> Tensor:
-        return _away_from(_smooth(images), images, reach.enhance * strength)
+        """Away from the mean of a pixel and its eight neighbours, itself counting five times, as PIL's; border pixels stay."""
+        part, found = _wide(reach.enhance * strength / 13), images.clamp(0, 1)
+        rows = (images[:, :, :-2] + images[:, :, 1:-1]).add_(images[:, :, 2:])
+        around = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:])
+        found[:, :, 1:-1, 1:-1].mul_(1 + 9 * part).sub_(around.mul_(part)).clamp_(0, 1)
+        return found
 
     def posterize(images: Tensor, strength: Tensor) -> Tensor:
         first, last = reach.bits
-        left = (first + (last - first) * strength.abs()).round()
-        step = (2 ** (8 - left))[:, None, None, None]
-        return ((images * 255).round() / step).floor() * step / 255
+        step = _wide(2 ** (8 - (first + (last - first) * strength.abs()).round()))
+        return (images * 255).round_().div_(step).floor_().mul_(step / 255)
 
     def solarize(images: Tensor, strength: Tensor) -> Tensor:
-        return torch.where(images >= 1 - strength.abs()[:, None, None, None], 1 - images, images)
+        inverted = (images >= _wide(1 - strength.abs())).float()
+        return inverted.mul_(1 - 2 * images).add_(images)  # two thirds of the time of where()
 
     def autocontrast(images: Tensor, strength: Tensor) -> Tensor:
-        low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
-        return torch.where(high > low, (images - low) / (high - low).clamp_min(1e-6), images)
+        planes = images.contiguous()  # 6 times as fast
+        low, high = planes.amin((2, 3), keepdim=True), planes.amax((2, 3), keepdim=True)
+        flat = low == high
+        return (planes - low.masked_fill(flat, 0)).div_((high - low).masked_fill_(flat, 1))
 
     def equalize(images: Tensor, strength: Tensor) -> Tensor:
-        from torchvision.transforms.v2.functional import equalize_image  # its package takes 4 s to load, in every process
-
-        return equalize_image((images * 255).round().to(torch.uint8)).float() / 255
+        planes = images.shape[0] * images.shape[1]
+        values = (images.contiguous() * 255).round_().clamp_(0, 255).to(torch.int32).view(planes, -1)
+        values += torch.arange(0, 256 * planes, 256, dtype=torch.int32, device=images.device)[:, None]  # 256 for every plane
+        table = _equal(values.view(-1).bincount(minlength=256 * planes).view(planes, 256).float())
+        return table.view(-1).index_select(0, values.view(-1)).view(images.shape)
 
     geometric = [shear_x, shear_y, shift_x, shift_y, rotation]
     return [*geometric, brightness, colour, contrast, sharpness, posterize, solarize, autocontrast, equalize]
 
 
-def each(
+def change(
     images: Float[Tensor, "b c h w"], some: Sequence[Operation], chosen: Int64[Tensor, " b"], strengths: Float[Tensor, " b"]
 ) -> Float[Tensor, "b c h w"]:
-    """Every image after the operation that was chosen for it; those with a number beyond the last stay as they are.
+    """Do to every image, in place, the operation that was chosen for it; those with a number beyond the last stay as they are.
 
-    The result has one plane after the other, as most operations take it (autocontrast: 8 ms instead of 54 for 1,024 images).
+    Images are channels-last. Each operation takes its few out, whole, and lays them out as suits it while they are in the cache:
+    to sort all images by operation instead is 1.6 times as slow, for the new memory that it takes (see `blocks`).
     """
-    return change(images.clone(memory_format=torch.contiguous_format), some, chosen, strengths)
-
-
-def change(images: Tensor, some: Sequence[Operation], chosen: Tensor, strengths: Tensor) -> Tensor:
-    """The same in place: a chain of operations would spend a sixth of its time on copies of all images."""
-    for number, operation in enumerate(some):
-        rows = (chosen == number).nonzero().squeeze(1)
-        if len(rows):
-            images[rows] = operation(images[rows], strengths[rows])
+    rows = images.permute(0, 2, 3, 1)
+    flat, counts = rows.view(len(images), images.shape[1:].numel()), chosen.bincount(minlength=len(some) + 1).tolist()
+    for operation, places in zip(some, chosen.argsort().split(counts), strict=False):
+        if len(places):
+            found = operation(rows.index_select(0, places).permute(0, 3, 1, 2), strengths[places])
+            flat.index_copy_(0, places, found.permute(0, 2, 3, 1).reshape(len(places), -1))
     return images
 
 
@@ -111,20 +119,28 @@ def _pixels(reach: float, side: int, strength: Tensor) -> Tensor:
     return (strength * (reach * side if reach <= 1 else reach)).trunc()
 
 
+def _wide(numbers: Float[Tensor, " b"]) -> Float[Tensor, "b 1 1 1"]:
+    return numbers[:, None, None, None]
+
+
 def _away_from(others: Tensor, images: Tensor, factor: Tensor) -> Tensor:
-    return torch.lerp(others.expand_as(images), images, (1 + factor)[:, None, None, None]).clamp(0, 1)
+    factor = _wide(1 + factor)
+    return (images * factor).add_(others * (1 - factor)).clamp_(0, 1)
 
 
 def _grey(images: Tensor) -> Tensor:
     if images.shape[1] == 1:
         return images
-    return torch.einsum("bchw,c->bhw", images, torch.tensor(LUMA, device=images.device))[:, None]
+    red, green, blue = images.split(1, 1)
+    return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 
 
-def _smooth(images: Tensor) -> Tensor:
-    """The mean of a pixel and its eight neighbours, itself counting five times, as PIL's filter; pixels at the border stay."""
-    rows = images[:, :, :-2] + images[:, :, 1:-1] + images[:, :, 2:]
-    around = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
-    found = images.clone()
-    found[:, :, 1:-1, 1:-1] = (around + 4 * images[:, :, 1:-1, 1:-1]) / 13
-    return found
+def _equal(counts: Float[Tensor, "n 256"]) -> Float[Tensor, "n 256"]:
+    """What becomes of every byte, in 0..1, where values occur so often: PIL's and torchvision's equalization.
+
+    Their whole numbers as floats, which are exact for planes below 2**23 pixels, and faster.
+    """
+    below = counts.cumsum(1) - counts
+    step = (below * (below < counts.sum(1, keepdim=True))).amax(1, keepdim=True).div_(255).floor_()  # below the largest value
+    spread = (below + (step / 2).floor_()).div_(step.clamp_min(1)).floor_().clamp_max_(255)
+    return torch.where(step > 0, spread, torch.arange(256, device=counts.device)).div_(255)

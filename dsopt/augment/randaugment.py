@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dsopt.augment import Draw
-from dsopt.augment.operations import Operation, Reach, each, operations
+from dsopt.augment.operations import Operation, Reach, change, operations
 from dsopt.registry import AUGMENTATIONS
 
 LEVELS = 31  # of strength, from none to full
@@ -19,9 +19,10 @@ def randaugment(images: Float[Tensor, "b c h w"], draw: Draw, *, number: int = 2
 
     The operations and how far they go are torchvision's; one of them is to do nothing, and left or right, more or less is drawn.
     """
+    images = images.clone(memory_format=torch.channels_last)
     for _ in range(number):
-        images = _one_of(images, CAREFUL, draw, magnitude / (LEVELS - 1))
-    return images.contiguous(memory_format=torch.channels_last)
+        _one_of(images, CAREFUL, draw, magnitude / (LEVELS - 1))
+    return images
 
 
 @AUGMENTATIONS.register(bytes=False)
@@ -30,11 +31,11 @@ def trivialaugment_wide(images: Float[Tensor, "b c h w"], draw: Draw) -> Float[T
 
     With torchvision's operations, which are the authors'.
     """
-    found = _one_of(images, WIDE, draw, (draw() * LEVELS).floor() / (LEVELS - 1))
-    return found.contiguous(memory_format=torch.channels_last)
+    level = (draw() * LEVELS).floor() / (LEVELS - 1)
+    return _one_of(images.clone(memory_format=torch.channels_last), WIDE, draw, level)
 
 
 def _one_of(images: Tensor, some: list[Operation], draw: Draw, level: Tensor | float) -> Tensor:
-    """Every image after one of the operations, or after none: that is as likely as any."""
+    """Every image, in place, after one of the operations, or after none: that is as likely as any."""
     chosen = (draw() * (len(some) + 1)).long()
-    return each(images, some, chosen, level * torch.where(draw() < 0.5, -1.0, 1.0))
+    return change(images, some, chosen, level * torch.where(draw() < 0.5, -1.0, 1.0))

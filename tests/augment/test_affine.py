@@ -9,6 +9,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from dsopt.augment import draws
 from dsopt.augment.affine import rotate, turned, warp
+from dsopt.augment.blocks import BLOCK
 from dsopt.augment.blur import blur
 from dsopt.augment.cutout import cutout
 from dsopt.augment.geometry import shift
@@ -55,6 +56,16 @@ def test_blur_is_torchvisions(share):
     found = blur(images, lambda: torch.full((4,), share))
     expected = tv.gaussian_blur(images, [15, 15], [0.25 + 2 * share] * 2)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("transform", [rotate, blur])
+def test_blocks_are_as_every_image_by_itself(transform):
+    images, u = pictures(2 * BLOCK + 3, 9, 7), torch.rand(2 * BLOCK + 3)
+    alone = [transform(images[i : i + 1], lambda i=i: u[i : i + 1]) for i in range(len(u))]
+    found = transform(images, lambda: u)
+    torch.testing.assert_close(found, torch.cat(alone))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert transform(images[:0], lambda: u[:0]).shape == (0, 3, 9, 7)
 
 
 def test_blur_of_images_smaller_than_its_kernel():

@@ -7,7 +7,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from dsopt.augment import draws
 from dsopt.augment.augmix import OPERATIONS, augmix
-from dsopt.augment.operations import each
+from dsopt.augment.operations import change
 from dsopt.augment.randaugment import CAREFUL, WIDE, randaugment, trivialaugment_wide
 
 CPU = torch.device("cpu")
@@ -46,10 +46,42 @@ def test_an_operation_is_torchvisions(policy: str, name: str, sign: int) -> None
     assert (difference > 2.01).float().mean() < (0.02 if name in NAMES[:5] else 0.001), difference.max()
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_equalize_is_torchvisions_to_the_byte(channels: int) -> None:
+    some = [
+        torch.zeros(channels, 32, 30),
+        torch.full((channels, 32, 30), 200),
+        torch.arange(960).view(1, 32, 30).expand(channels, 32, 30),
+    ]
+    some += [(torch.arange(960) % 960 == 7).view(1, 32, 30).expand(channels, 32, 30) * 9, *photographs(20)[:, :channels]]
+    images = torch.stack([image.to(torch.uint8) for image in some])
+    found = 255 * WIDE[NAMES.index("Equalize")](images.float() / 255, torch.ones(len(images)))
+    assert torch.equal(found.round().to(torch.uint8), tv.equalize(images))
+    torch.testing.assert_close(found, found.round(), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("name", NAMES)
+def test_an_operation_takes_both_layouts_and_one_channel(name: str, layout: torch.memory_format) -> None:
+    images, strengths = photographs(6).float() / 255, torch.linspace(-1, 1, 6)
+    given = images.contiguous(memory_format=layout)
+    found = WIDE[NAMES.index(name)](given, strengths)
+    torch.testing.assert_close(found, WIDE[NAMES.index(name)](images, strengths))
+    assert torch.equal(given, images), "the input was modified"
+    if name not in ("Color", "Contrast"):  # every channel by itself, but for the brightness of all
+        torch.testing.assert_close(WIDE[NAMES.index(name)](given[:, 1:2], strengths), found[:, 1:2])
+
+
+def test_policies_take_what_brightness_left_beyond_0_and_1() -> None:
+    images = 3 * photographs(200).float() / 255 - 1
+    for augment in (randaugment, trivialaugment_wide, augmix):
+        assert torch.isfinite(augment(images, draws(0, 200, 0, 200, CPU))).all()
+
+
 def test_every_image_has_the_operation_that_was_chosen_for_it() -> None:
     images, chosen = photographs(28).float() / 255, torch.arange(28) % 14
     strengths = torch.linspace(-1, 1, 28)
-    together = each(images, WIDE, chosen, strengths)
+    together = change(images.clone(memory_format=torch.channels_last), WIDE, chosen, strengths)
     for i in range(28):
         alone = WIDE[i % 14](images[i : i + 1], strengths[i : i + 1]) if i % 14 < 13 else images[i : i + 1]
         torch.testing.assert_close(together[i : i + 1], alone)
