@@ -148,11 +148,12 @@ class AdversarialLearner:
 
     def _with_terms(self, side: str, loss: Tensor, context: Context) -> tuple[dict[str, Tensor], Tensor]:
         numbers = {}
-        for name, weight, theirs, term in self.terms:
+        for name, weight, theirs, value_of in self.terms:
             if theirs in (side, "both"):
-                value = term(context)
+                value = value_of(context)
                 loss = loss + weight * value
-                numbers[name if theirs == side else f"{side}_{name}"] = value.detach()
+                alone = all(term.side == side for term in self.terms if term.name == name)
+                numbers[name if alone else f"{side}_{name}"] = value.detach()
         return numbers, loss
 
     def _make(self, noise: Tensor | None, condition: Any) -> Tensor:

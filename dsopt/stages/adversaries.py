@@ -45,6 +45,16 @@ def _side(term: dict[str, Any]) -> Literal["discriminator", "generator", "both"]
     return term.get("side", sides[0])
 
 
+def loss_in_words(loss: str, terms: Sequence[dict[str, Any]]) -> str:
+    """The loss of a checked configuration: "hinge + 10 r1", and a term's side where it is not the one it has by itself."""
+    added = []
+    for term in terms:
+        side = _side(term)
+        elsewhere = "" if side == TERMS.traits(term["name"]).sides[0] else f" ({side})"
+        added.append(f"{term.get('weight', 1):g} {term['name']}{elsewhere}")
+    return " + ".join([*([] if loss == "none" else [loss]), *added])
+
+
 def trained_classifiers(settings: AdversarialConfig) -> list[Literal["proxy", "teacher"]]:
     """Those that the terms of a checked configuration name."""
     named = {TERMS.options(term["name"], term.get("options")).get("network") for term in settings.terms}

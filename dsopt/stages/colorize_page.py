@@ -14,7 +14,7 @@ from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.losses import loss_panels
 from dsopt.reporting.page import Section
-from dsopt.stages import outputs
+from dsopt.stages import adversaries, outputs
 from dsopt.stages.colorizer import Colorizer
 from dsopt.stages.measure_colors import grey, recoloured
 from dsopt.stages.step import Step
@@ -62,8 +62,7 @@ def _work(stage: Stage, config: Config) -> None:
 def title(model: Stage) -> str:
     """A colorizer in words: "non_saturating + 100 l1"."""
     manifest = Table(model.uri).manifest
-    loss = [] if manifest["loss"] == "none" else [manifest["loss"]]
-    return " + ".join([*loss, *(f"{term.get('weight', 1):g} {term['name']}" for term in manifest["terms"])])
+    return adversaries.loss_in_words(manifest["loss"], manifest["terms"])
 
 
 def lines(measures: list[Stage]) -> tuple[list[str], list[list[str]]]:

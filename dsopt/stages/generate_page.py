@@ -9,7 +9,7 @@ from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.losses import loss_panels
 from dsopt.reporting.page import Section
-from dsopt.stages import generator, outputs
+from dsopt.stages import adversaries, generator, outputs
 from dsopt.stages.step import Step
 from dsopt.storage import Part, Stage, Table, read_table, versions, write_bytes
 
@@ -103,8 +103,8 @@ def _lead(config: Config) -> str:
     settings = config.generate
     if settings.learner == "variational":
         return f"A variational autoencoder: {settings.encoder.name} and, as its decoder, {settings.generator.name}."
-    terms = "".join(f", {term.get('weight', 1):g} x {term['name']}" for term in settings.terms)
-    return f"{settings.generator.name} against {settings.discriminator.name}, with the loss {settings.loss.name}{terms}."
+    loss = adversaries.loss_in_words(settings.loss.name, settings.terms)
+    return f"{settings.generator.name} against {settings.discriminator.name}, with the loss {loss}."
 
 
 def _facts(stage: Stage, config: Config) -> dict[str, str]:

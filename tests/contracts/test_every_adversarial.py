@@ -191,6 +191,14 @@ def test_a_slope_on_the_discriminators_side_changes_nothing_but_the_number_of_it
         assert row[name] != 0 and row["loss"] == pytest.approx(other["loss"] + 3 * row[name], rel=1e-4)
 
 
+def test_two_terms_of_one_name_on_two_sides_have_a_number_each():
+    of = {"name": GRADIENTS[0], "options": {"network": "proxy"}}
+    _, rows = trained_with(of | {"side": "generator"}, of | {"side": "discriminator", "weight": 3.0})
+    assert set(rows[0]) == {"loss", "generator_loss", *(f"{side}_{GRADIENTS[0]}" for side in ("generator", "discriminator"))}
+    _, alone = trained_with(of | {"side": "generator"})
+    assert rows[0][f"generator_{GRADIENTS[0]}"] == alone[0][GRADIENTS[0]]
+
+
 @pytest.mark.parametrize("name", GRADIENTS)
 def test_a_slope_on_both_sides_trains_as_one_on_the_generators_side(name):
     """By a trained classifier, as a fresh one would be another for each side."""

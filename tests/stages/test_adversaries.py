@@ -200,3 +200,21 @@ def test_colours_are_not_moved_away_from_their_lightness():
     given = AdversarialConfig(**networks, differentiable=["translation"])
     with pytest.raises(InputError, match=r"colorize.differentiable=\['translation'\]: would move"), torch.device("meta"):
         adversaries.build("colorize", given, "colorizer", (3, 32), (3, 32, 0))
+
+
+@pytest.mark.parametrize(
+    "loss, given, words",
+    [
+        ("hinge", [], "hinge"),
+        ("none", [{"name": "l1", "weight": 100.0}], "100 l1"),
+        ("hinge", [{"name": "r1", "weight": 0.5}, {"name": "l1", "side": "generator"}], "hinge + 0.5 r1 + 1 l1"),
+        (
+            "hinge",
+            [{"name": "gradient_difference", "side": side} for side in ("generator", "discriminator", "both")],
+            "hinge + 1 gradient_difference + 1 gradient_difference (discriminator) + 1 gradient_difference (both)",
+        ),
+        ("hinge", [{"name": "classification"}], "hinge + 1 classification"),  # both, which is its own
+    ],
+)
+def test_a_loss_in_words_tells_terms_of_two_sides_apart(loss: str, given: list, words: str) -> None:
+    assert adversaries.loss_in_words(loss, given) == words
