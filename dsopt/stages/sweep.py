@@ -28,10 +28,17 @@ FAILED = {"percent": 0.0, "score": -1e9}
 
 
 def judged(config: Config) -> Config:
-    """The configuration, with images held out to judge by where a scheduler or a searcher compares trials."""
+    """The configuration, with images held out to judge by where a scheduler or a searcher compares trials.
+
+    Raises:
+        InputError: extra images, which are made from those held out too.
+    """
     sweep, train = config.sweep, config.train
     if sweep.of != "train" or (sweep.scheduler == "none" and sweep.searcher == "grid"):
         return config
+    if config.extra.name != "none":
+        by = f"sweep.scheduler={sweep.scheduler}" if sweep.scheduler != "none" else f"sweep.searcher={sweep.searcher}"
+        raise InputError(f"{by}: judges by images held out, from which extra.name={config.extra.name} makes some to train on.")
     overrides = [] if train.validation else ["train.validation=0.1"]
     if sweep.scheduler != "none" and not train.validate_every:
         overrides.append(f"train.validate_every={max(1, train.steps // 20)}")

@@ -143,7 +143,10 @@ def test_the_main_job_compares_with_and_without(storage: str) -> None:
         (["train.sampler.name=weighted", "train.split=0"], "weighted: goes by scores"),
         (["train.overlap=true", "train.split=0.5"], "does not go with extra images"),
         (["train.overlap=true", "train.split=0.5", "extra.name=none", "train.passes=2"], "does not go with passes"),
-        (["train.validation=0.1"], "train.validation=0.1: must be 0 with extra images"),
+        *(
+            (["train.validation=0.1", f"extra.name={name}"], "train.validation=0.1: must be 0 with extra images")
+            for name in ("copies", "generated", "interpolated")
+        ),
         (["extra.amount=0"], "extra.amount=0.0: must be above 0"),
         (["extra.name=generated"], "have no labels to train on; right is a generator that is told them"),
         (["extra.augment=[rotat]"], "Did you mean 'rotate'"),
