@@ -2,11 +2,12 @@
 
 import atexit
 import os
+import runpy
 import shutil
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -82,6 +83,22 @@ def s3_storage(s3: S3Server) -> str:
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty place to write to, once on the local disk and once on the S3 server."""
     return str(tmp_path / "storage") if request.param == "local" else request.getfixturevalue("s3_storage")
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a job's file in this process: name, arguments -> (exit status, output, errors). From the shell it takes 4 s more."""
+
+    def run(name: str, *arguments: str) -> tuple[int, str, str]:
+        jobs = REPOSITORY / "jobs"
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+        monkeypatch.setattr(sys, "path", [str(jobs), *sys.path])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(jobs / f"{name}.py"), run_name="__main__")
+        return ended.value.code, *capfd.readouterr()  # type: ignore[return-value]
+
+    return run
 
 
 @pytest.fixture

@@ -78,17 +78,17 @@ def test_two_at_once(pictures: str, undisturbed: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_full_disk(pictures: str, undisturbed: str, tmp_path: Path) -> None:
+def test_full_disk(job, pictures: str, undisturbed: str, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True).returncode:
         pytest.skip("a small disk cannot be mounted here")
     try:
         arguments = ["data.name=parquet", f"data.root={pictures}", f"storage={disk}", "cluster.workers=0", *SMALL]
-        ended = shell("optimize", *arguments)
-        assert ended.returncode == 1 and "No space left" in one_line(ended.stderr)
+        status, _, errors = job("optimize", *arguments)
+        assert status == 1 and "No space left" in one_line(errors)
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-        assert shell("optimize", *arguments).returncode == 0
+        assert job("optimize", *arguments)[0] == 0
         assert_same(tables(str(disk)), tables(undisturbed), tolerance=0)
     finally:
         subprocess.run(["umount", str(disk)], check=True)

@@ -1,34 +1,16 @@
 """Every job, as a person runs it."""
 
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from running import REPOSITORY, SMALL, one_line, shell, tables
+from running import SMALL, one_line, shell, tables
 
 from dsopt.storage import Table
 
-JOBS = REPOSITORY / "jobs"
 HERE = ("cluster.workers=0", *SMALL)
 TINY = (*HERE, "autoencoder.steps=6", "train.steps=6")
-
-
-@pytest.fixture
-def job(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
-    """Run a job's file in this process: name, arguments -> (exit status, output, errors)."""
-
-    def run(name: str, *arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
-        monkeypatch.setattr(sys, "path", [str(JOBS), *sys.path])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(JOBS / f"{name}.py"), run_name="__main__")
-        return ended.value.code, *capfd.readouterr()  # type: ignore[return-value]
-
-    return run
 
 
 @pytest.fixture(scope="module")

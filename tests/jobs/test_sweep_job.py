@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import pytest
-from running import SMALL, one_line, shell, start
+from running import SMALL, one_line, shell
 
 from dsopt import config as configuration
 from dsopt.errors import InputError
 from dsopt.stages import sweep
 
-# Most of the time is that of starting Python with torch: what leaves nothing behind starts together.
 ARGUMENTS = (
     *("cluster.workers=0", *SMALL, "data.limit=100", "sweep.seeds=1"),
     *("autoencoder.steps=4", "embed.batch_size=100", "train.steps=4"),
@@ -17,17 +16,14 @@ ARGUMENTS = (
 
 
 @pytest.mark.slow
-def test_dry_run_wrong_input_and_a_sweep(tmp_path: Path) -> None:
+def test_dry_run_wrong_input_and_a_sweep(job, tmp_path: Path) -> None:
     grid = "sweep.grid.select.name=[random,top_activation]"
-    shown, wrong = (
-        start("sweep", f"storage={tmp_path}/new", *ARGUMENTS, *more)
-        for more in ([grid, "dry_run=true"], ["sweep.grid.select.name=[random,kcentre]"])
-    )
-    (told, said), (_, refused) = shown.communicate(), wrong.communicate()
-    assert (shown.returncode, said) == (0, "")
+    status, told, said = job("sweep", f"storage={tmp_path}/new", *ARGUMENTS, grid, "dry_run=true")
+    assert (status, said) == (0, "")
     steps = [line[7:].split()[0] for line in told.splitlines() if line.startswith("to do")]
     assert steps == ["ingest", "select", "train", "autoencoder", "embed", "select", "train", "sweep"]
-    assert wrong.returncode == 2 and "Did you mean 'kcenter'" in one_line(refused) and not list(tmp_path.iterdir())
+    status, _, refused = job("sweep", f"storage={tmp_path}/new", *ARGUMENTS, "sweep.grid.select.name=[random,kcentre]")
+    assert status == 2 and "Did you mean 'kcenter'" in one_line(refused) and not list(tmp_path.iterdir())
     done = shell("sweep", f"storage={tmp_path}/new", *ARGUMENTS, grid)
     assert (done.returncode, done.stderr) == (0, "")
     report = Path(done.stdout.splitlines()[-1].split()[-1])

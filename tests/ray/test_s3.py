@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from PIL import Image
-from running import SMALL, assert_same, here, one_line, processes, shell, start, tables, until
+from running import SMALL, assert_same, here, one_line, processes, start, tables, until
 from s3_server import READER, S3Server
 
 from dsopt.storage import Table, join, list_files, read_bytes, write_bytes
@@ -58,14 +58,14 @@ def test_main_job_with_the_server_away(
 
 
 @pytest.mark.slow
-def test_folder_of_images(s3: S3Server, s3_storage: str, tmp_path: Path) -> None:
+def test_folder_of_images(job, s3: S3Server, s3_storage: str, tmp_path: Path) -> None:
     for i in range(12):
         path = tmp_path / f"class{i % 3}" / f"{i}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(np.full((32, 32, 3), 20 * i, np.uint8)).save(path)
     root = upload(tmp_path, f"{s3_storage}/images")
-    ended = shell("ingest", "data.name=folder", f"data.root={root}", f"storage={s3_storage}/runs", "cluster.workers=0")
-    assert (ended.returncode, ended.stderr) == (0, "")
+    status, _, errors = job("ingest", "data.name=folder", f"data.root={root}", f"storage={s3_storage}/runs", "cluster.workers=0")
+    assert (status, errors) == (0, "")
     (name,) = (name for name in list_files(f"{s3_storage}/runs") if name.endswith("/_DONE"))
     table = Table(f"{s3_storage}/runs/{name.removesuffix('/_DONE')}")
     assert table.rows() == 12 and table.manifest["classes"] == ["class0", "class1", "class2"]
