@@ -37,19 +37,18 @@ def cluster() -> Iterator[Cluster]:
     each = ["--block", "--num-cpus=1", "--object-store-memory=200000000", "--dashboard-agent-listen-port=0"]
     made = Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", [])
 
-    def node(*options: str) -> Path:
+    def node(*options: str) -> None:
         log = Path(folder, f"node{len(made.nodes)}.log")
         with log.open("w") as file:
             command = [str(BIN / "ray"), "start", *each, *options]
             made.nodes.append(psutil.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True))
-        return log
-
-    def started(*logs: Path) -> None:
-        until(lambda: all("Ray runtime started" in log.read_text() for log in logs))
+        until(lambda: "Ray runtime started" in log.read_text() or made.nodes[-1].poll() is not None)
+        assert made.nodes[-1].poll() is None, log.read_text()
 
     try:
-        started(node("--head", f"--temp-dir={folder}", f"--port={port}", f"--dashboard-port={dashboard}", "--disable-usage-stats"))
-        started(*(node(f"--address={made.address}") for _ in range(2)))
+        node("--head", f"--temp-dir={folder}", f"--port={port}", f"--dashboard-port={dashboard}", "--disable-usage-stats")
+        node(f"--address={made.address}")  # one after the other: together they would give their sockets the same names
+        node(f"--address={made.address}")
         yield made
     finally:
         for one in made.nodes[::-1]:  # never `ray stop`: it would end everybody's Ray on this machine
