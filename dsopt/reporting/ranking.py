@@ -31,7 +31,8 @@ def proxy_against_truth(panels: Mapping[str, tuple[Float[np.ndarray, " n"], floa
         share = given.max() <= 1
         axes.scatter(100 * given if share else given, 100 * truth, s=11, color="#0072b2", alpha=0.65, linewidth=0)
         if not share:
-            axes.set_xscale("log")
+            if np.nanmax(given) > 10 * np.nanmin(given):  # within a power of ten a logarithmic axis may have no number at all
+                axes.set_xscale("log")
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 10k: powers of ten would be mathematics, which is not parsed
             axes.xaxis.set_minor_formatter(NullFormatter())
         # On lines of their own: what tells proxies apart, the steps, stands last, and a panel is 30 characters wide.

@@ -46,6 +46,13 @@ def test_parameters_are_on_a_logarithmic_scale() -> None:
     assert abs(np.median(across) - (across.min() + across.max()) / 2) < 20
 
 
+def test_within_a_power_of_ten_the_scale_is_linear() -> None:
+    """A logarithmic one from 12k to 48k would have no number."""
+    picture = pixels(proxy_against_truth({"parameters": (np.linspace(1.2e4, 4.8e4, 31), 0.5)}, np.linspace(0.2, 0.9, 31)))
+    across = np.nonzero(points(picture))[1]
+    assert abs(np.median(across) - (across.min() + across.max()) / 2) < 5
+
+
 def test_the_others_draw_more_where_there_is_more() -> None:
     assert progress([0.1, None, 0.3]) != progress([0.1, None, 0.4])
     assert rewards([[0.1, 0.2]]) != rewards([[0.1, 0.3]])
