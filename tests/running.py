@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from dsopt import config as configuration
+from dsopt.config import Config
 from dsopt.stages import optimize
 from dsopt.storage import Table, absolute, join, list_files
 
@@ -55,13 +56,18 @@ def shell(job: str, *overrides: str, timeout: float = 600, **env: str) -> subpro
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def here(*overrides: str, presets: Path = REPOSITORY / "jobs" / "presets") -> None:
-    """The main job in this process."""
-    config = configuration.load(overrides, presets)
+def read(*overrides: str) -> Config:
+    """The configuration of a job, as the command line gives it."""
+    config = configuration.load(overrides, REPOSITORY / "jobs" / "presets")
     config.storage = absolute(config.storage)
-    threads = torch.get_num_threads()
+    return config
+
+
+def here(*overrides: str, job: Callable[[Config], object] = optimize.optimize) -> None:
+    """A job in this process, with its number of threads as it was."""
+    config, threads = read(*overrides), torch.get_num_threads()
     try:
-        optimize.optimize(config)
+        job(config)
     finally:
         torch.set_num_threads(threads)
 

@@ -28,6 +28,12 @@ class Weighted(NamedTuple):
     term: Term
 
 
+def number_of(name: str, side: str, terms: Sequence[Weighted]) -> str:
+    """What a term's value is called on a side: its name, unless terms of that name stand on the other side too."""
+    alone = all(term.side == side for term in terms if term.name == name)
+    return name if alone else f"{side}_{name}"
+
+
 class AdversarialLearner:
     """A step of the discriminator on every batch, and one of the generator after every few (Goodfellow et al. 2014,
     arXiv:1406.2661, algorithm 1). `average.finished()` is the trained generator.
@@ -152,8 +158,7 @@ class AdversarialLearner:
             if theirs in (side, "both"):
                 value = value_of(context)
                 loss = loss + weight * value
-                alone = all(term.side == side for term in self.terms if term.name == name)
-                numbers[name if alone else f"{side}_{name}"] = value.detach()
+                numbers[number_of(name, side, self.terms)] = value.detach()
         return numbers, loss
 
     def _make(self, noise: Tensor | None, condition: Any) -> Tensor:

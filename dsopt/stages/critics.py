@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from dsopt.learners.adversarial import Weighted
+from dsopt.learners.adversarial import Weighted, number_of
 from dsopt.reporting import page as pages
 from dsopt.reporting.losses import Critic, critics_against
 from dsopt.reporting.page import Section
@@ -74,8 +74,8 @@ def estimate(metrics: pa.Table, terms: Sequence[Weighted]) -> float:
         .aggregate([("value", "mean")])
     )
     values = dict(zip(end["name"].to_pylist(), end["value_mean"].to_pylist(), strict=True))
-    names = {"discriminator": "{}", "both": "discriminator_{}"}
-    added = sum(term.weight * values[names[term.side].format(term.name)] for term in terms if term.side in names)
+    own = [term for term in terms if term.side != "generator"]
+    added = sum(term.weight * values[number_of(term.name, "discriminator", terms)] for term in own)
     return added - values["loss"]
 
 

@@ -8,13 +8,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
-from running import REPOSITORY, SMALL
+from running import SMALL, here
 
-from dsopt import config as configuration
 from dsopt.learners.adversarial import Weighted
 from dsopt.reporting.losses import Critic
 from dsopt.stages import critics, sweep
-from dsopt.storage import METRICS, Table, absolute
+from dsopt.storage import METRICS, Table
 
 
 def metrics(rows: list[tuple[int, str, str, float]]) -> pa.Table:
@@ -42,6 +41,12 @@ def test_an_estimate_is_the_end_of_the_loss_without_its_terms() -> None:
     ]
     assert critics.estimate(metrics(rows), terms) == pytest.approx(((5 - 2) + (5 - 0)) / 2)
     assert critics.estimate(metrics(rows[:6]), terms) == pytest.approx(3 - 1)
+
+
+def test_two_terms_of_one_name_are_told_apart_as_the_learner_names_them() -> None:
+    rows = [("loss", 5.0), ("discriminator_feature_matching", 1.5), ("generator_feature_matching", 40.0)]
+    terms = [weighted("feature_matching", 2, "discriminator"), weighted("feature_matching", 7, "generator")]
+    assert critics.estimate(metrics([(100, "train", *row) for row in rows]), terms) == pytest.approx(2 * 1.5 - 5)
 
 
 def test_a_correlation_is_of_ranks_and_of_at_least_three() -> None:
@@ -76,14 +81,8 @@ ROWS = (
 
 
 def page(storage: Path, *overrides: str) -> tuple[str, list[dict]]:
-    config = configuration.load([f"storage={storage}", *STUDY, *overrides], REPOSITORY / "jobs" / "presets")
-    config.storage = absolute(config.storage)
-    threads = torch.get_num_threads()
-    try:
-        sweep.sweep(config)
-    finally:
-        torch.set_num_threads(threads)
-    (file,) = storage.glob(f"sweep/*-{config.sweep.title}-*/trials.parquet")
+    here(f"storage={storage}", *STUDY, *overrides, job=sweep.sweep)
+    file = max(storage.glob("sweep/*/trials.parquet"), key=lambda path: path.stat().st_mtime_ns)
     return file.with_name("report.html").read_text(), pq.read_table(file).to_pylist()
 
 
@@ -115,5 +114,5 @@ def test_a_study_tells_whether_the_critics_follow_the_images(tmp_path: Path) -> 
 def test_two_lengths_have_a_figure_and_no_correlation_and_other_losses_have_neither(tmp_path: Path) -> None:
     html, _ = page(tmp_path, f"sweep.rows={{GAN: [], CLIPPED: [{WGAN},generate.clip=0.05]}}", "sweep.grid.generate.steps=[2,4]")
     assert "CLIPPED – of 1 x 2" in html
-    html, _ = page(tmp_path, "sweep.rows={GAN: []}", "sweep.title=gan")
+    html, _ = page(tmp_path, "sweep.rows={GAN: []}")
     assert "critic" not in html
