@@ -6,13 +6,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
-from running import REPOSITORY
+from running import here, read
 
-from dsopt import config as configuration
 from dsopt.config import Config
 from dsopt.errors import InputError, JobError
 from dsopt.stages import kinds, sweep
-from dsopt.storage import Table, absolute
+from dsopt.storage import Table
 
 GENERATORS = (
     *(
@@ -31,17 +30,11 @@ ROWS = "sweep.rows={SLOW: [generate.learning_rate=0.00001], FAST: [generate.lear
 
 
 def load(storage: Path | str, *overrides: str) -> Config:
-    config = configuration.load([f"storage={storage}", *GENERATORS, *overrides], REPOSITORY / "jobs" / "presets")
-    config.storage = absolute(config.storage)
-    return config
+    return read(f"storage={storage}", *GENERATORS, *overrides)
 
 
 def run(storage: Path, *overrides: str) -> None:
-    threads = torch.get_num_threads()
-    try:
-        sweep.sweep(load(storage, *overrides))
-    finally:
-        torch.set_num_threads(threads)
+    here(f"storage={storage}", *GENERATORS, *overrides, job=sweep.sweep)
 
 
 def stages(steps: list) -> list[str]:

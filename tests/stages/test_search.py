@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import running
 import torch
-from running import REPOSITORY, start, until
+from running import start, until
 from scipy import stats
 
 from dsopt import config as configuration
@@ -27,7 +28,7 @@ from dsopt.stages.search_child import material
 from dsopt.stages.search_study import Ranking, choose, measures_of
 from dsopt.stages.search_trials import Trials
 from dsopt.stages.step import run
-from dsopt.storage import Stage, Table, absolute
+from dsopt.storage import Stage, Table
 from dsopt.training.worker import Worker
 
 TINY = (
@@ -40,17 +41,11 @@ CPU = torch.device("cpu")
 
 
 def read(storage: Path | str, *overrides: str) -> Config:
-    config = configuration.load([f"storage={storage}", *TINY, *overrides], REPOSITORY / "jobs" / "presets")
-    config.storage = absolute(config.storage)
-    return config
+    return running.read(f"storage={storage}", *TINY, *overrides)
 
 
 def go(storage: Path | str, *overrides: str) -> None:
-    threads = torch.get_num_threads()
-    try:
-        search.search(read(storage, *overrides))
-    finally:
-        torch.set_num_threads(threads)
+    running.here(f"storage={storage}", *TINY, *overrides, job=search.search)
 
 
 def children(stage: Stage) -> list[dict]:

@@ -5,30 +5,24 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
-from running import REPOSITORY, SMALL
+from running import REPOSITORY, SMALL, here, read
 
 from dsopt import config as configuration
 from dsopt.config import Config
 from dsopt.errors import InputError, JobError
 from dsopt.stages import sweep, trials
 from dsopt.stages.trials import Trial
-from dsopt.storage import Table, absolute
+from dsopt.storage import Table
 
 TINY = (*SMALL, "cluster.workers=0", "data.limit=200", "train.steps=8", "autoencoder.steps=4", "sweep.seeds=2")
 
 
 def load(storage: Path | str, *overrides: str) -> Config:
-    config = configuration.load([f"storage={storage}", *TINY, *overrides], REPOSITORY / "jobs" / "presets")
-    config.storage = absolute(config.storage)
-    return config
+    return read(f"storage={storage}", *TINY, *overrides)
 
 
 def run(storage: Path | str, *overrides: str) -> None:
-    threads = torch.get_num_threads()
-    try:
-        sweep.sweep(load(storage, *overrides))
-    finally:
-        torch.set_num_threads(threads)
+    here(f"storage={storage}", *TINY, *overrides, job=sweep.sweep)
 
 
 def listed(storage: Path) -> list[dict]:
