@@ -7,8 +7,8 @@ from pathlib import Path
 from dsopt import config as configuration
 from dsopt.config import Config
 from dsopt.errors import InputError, JobError
+from dsopt.files import absolute, check_readable
 from dsopt.stages.step import Step, show
-from dsopt.storage import absolute, check_readable
 
 DONE, FAILED, WRONG = 0, 1, 2
 

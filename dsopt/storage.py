@@ -1,241 +1,31 @@
-"""Where stages meet: URIs, stage folders with their manifests, and the schemas of the tables between them.
+"""Where stages meet: stage folders with their manifests, and the schemas of the tables between them.
 
 A stage folder is `<storage>/<stage>/<name>-<hash>/`. It holds the parts of a table under `data/`, `config.yaml`,
 `manifest.json` and `_DONE`, written last. Three rules make it safe on object stores, which have no rename and no locks:
 
-- every write is atomic (S3: an object appears whole; local disk: a hidden temporary file is renamed);
+- every write is atomic (see `dsopt.files`);
 - a part's name and bytes follow from the stage's inputs alone, so a retried or doubled write replaces it with itself;
 - readers read only the files that the manifest lists, and nobody writes into a folder that has its `_DONE`.
 """
 
-import contextlib
 import functools
 import hashlib
-import io
 import json
-import logging
-import os
 import platform
 import re
-import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.fs as pf
-import pyarrow.parquet as pq
 import yaml
 
 from dsopt.errors import InputError, JobError
+from dsopt.files import absolute, exists, first_line, join, read_bytes, read_table, write_bytes
 from dsopt.version import __version__
 
 FORMAT = 1  # part of every stage's hash: raise it when a stage's code changes what it writes
-RETRY_SECONDS = 120.0  # how long an unreachable object store is waited for; outages of 40 s were seen in practice
-
-T = TypeVar("T")
-
-# The codes of pyarrow's S3 client for faults that no waiting mends; those not known to it come with their HTTP status.
-_FINAL_S3_ERRORS = re.compile(
-    r"ACCESS_DENIED|NO_SUCH_BUCKET|NO_SUCH_KEY|SIGNATURE_DOES_NOT_MATCH|REQUEST_TIME_TOO_SKEWED|UNRECOGNIZED_CLIENT"
-    r"|(INVALID|MISSING)_\w+|UNKNOWN \(HTTP status (3\d\d|4(?!08|29)\d\d)\)"
-)
-
-
-# --- files ---------------------------------------------------------------------------------------------------------
-
-
-def is_remote(uri: str) -> bool:
-    return "://" in uri and not uri.startswith("file://")
-
-
-def absolute(uri: str) -> str:
-    """The URI without a trailing slash; local paths made absolute, so that they mean the same in every process."""
-    if not is_remote(uri):
-        return os.path.abspath(os.path.expanduser(uri.removeprefix("file://")))
-    rest = uri.partition("://")[2]
-    authority = rest.partition("/")[0]
-    if not authority:
-        raise InputError(f"{uri}: there is no bucket; right is s3://bucket/prefix.")
-    if "@" in authority or "?" in rest or (":" in authority and "@" in rest):  # a secret may contain a slash
-        raise InputError("storage URI: credentials and settings do not belong into it; use AWS_ACCESS_KEY_ID and the like.")
-    return uri.rstrip("/")
-
-
-def join(uri: str, *names: str) -> str:
-    return "/".join([uri.rstrip("/"), *names])
-
-
-def filesystem(uri: str) -> tuple[pf.FileSystem, str]:
-    """The pyarrow file system of a URI and the path in it. S3 takes endpoint, region and keys from the environment."""
-    uri = absolute(uri)
-    if not is_remote(uri):
-        return pf.LocalFileSystem(), uri
-    scheme, _, path = uri.partition("://")
-    return _remote(scheme, path.partition("/")[0]), path
-
-
-@functools.cache
-def _remote(scheme: str, bucket: str) -> pf.FileSystem:
-    try:
-        return pf.FileSystem.from_uri(f"{scheme}://{bucket}")[0]
-    except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, OSError) and _passing(error):  # it asks the store for the bucket's region
-            raise
-        raise InputError(f"{scheme}://{bucket}: {_first_line(error)}") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).split("\n")[0] or type(error).__name__).strip()
-
-
-def _passing(error: OSError) -> bool:
-    """Whether an error may go away by itself: the object store is unreachable, half up or overloaded."""
-    code = re.search(r"AWS Error (.*)", str(error))
-    return code is not None and not _FINAL_S3_ERRORS.match(code[1])
-
-
-def retried(function: Callable[..., T], seconds: float | None = None) -> Callable[..., T]:
-    """Call again, with growing pauses, while an object store is away; any other error is raised at once.
-
-    Args:
-        seconds: how long it is waited for, RETRY_SECONDS when not given; a call itself tries for some 6 s.
-    """
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> T:
-        deadline, pause = time.monotonic() + (RETRY_SECONDS if seconds is None else seconds), 0.5
-        while True:
-            try:
-                return function(*args, **kwargs)
-            except OSError as error:
-                if not _passing(error) or time.monotonic() + pause > deadline:
-                    raise
-                logging.getLogger(__name__).warning("storage is away, trying again: %s", _first_line(error))
-            time.sleep(pause)
-            pause = min(2 * pause, 8.0)
-
-    return call
-
-
-@retried
-def exists(uri: str) -> bool:
-    return _exists_once(uri)
-
-
-def _exists_once(uri: str) -> bool:
-    system, path = filesystem(uri)
-    return system.get_file_info(path).type != pf.FileType.NotFound
-
-
-@retried
-def read_bytes(uri: str) -> bytes:
-    """The whole of a small file. Raises FileNotFoundError."""
-    system, path = filesystem(uri)
-    while True:
-        with system.open_input_file(path) as file:  # one request for all; a stream asks for 256 KiB at a time
-            data = file.read()
-        if system.get_file_info(path).size == len(data):  # else it was replaced after its size was asked for
-            return data
-
-
-@retried
-def write_bytes(uri: str, data: bytes | memoryview) -> None:
-    """Write a file so that it is there whole or not at all."""
-    _write_once(uri, data)
-
-
-def _write_once(uri: str, data: bytes | memoryview) -> None:
-    system, path = filesystem(uri)
-    if is_remote(uri):
-        with system.open_output_stream(path) as stream:
-            stream.write(data)
-        return
-    folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
-    temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
-
-
-@retried
-def delete(uri: str) -> None:
-    """Delete a file, if it is there."""
-    system, path = filesystem(uri)
-    with contextlib.suppress(FileNotFoundError):
-        system.delete_file(path)
-
-
-@retried
-def list_files(uri: str) -> dict[str, int]:
-    """The files below a folder, relative to it, with their bytes; hidden ones left out; none if it is missing."""
-    system, path = filesystem(uri)
-    found = system.get_file_info(pf.FileSelector(path, recursive=True, allow_not_found=True))
-    files = {info.path[len(path) :].lstrip("/"): info.size for info in found if info.type == pf.FileType.File}
-    return {name: size for name, size in sorted(files.items()) if not os.path.basename(name).startswith(".")}
-
-
-@retried
-def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
-    """A Parquet file. Columns are read as they were written, tensors included."""
-    system, path = filesystem(uri)
-    with system.open_input_file(path) as file:
-        return pq.read_table(file, columns=columns)
-
-
-def write_table(uri: str, table: pa.Table, *, compression: str = "zstd") -> int:
-    """Write a Parquet file whole or not at all; returns its bytes. The same table always gives the same file."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression=compression)
-    write_bytes(uri, sink.getbuffer())
-    return sink.tell()
-
-
-@retried
-def row_count(uri: str) -> int:
-    """The rows of a Parquet file, from its footer."""
-    system, path = filesystem(uri)
-    with system.open_input_file(path) as file:
-        return pq.read_metadata(file).num_rows
-
-
-def check_readable(uri: str) -> None:
-    """Fail now, in one line, if an object store does not answer or refuses. What is not there yet is fine.
-
-    Raises:
-        InputError: a wrong address, wrong keys, or no permission.
-    """
-    try:
-        retried(_exists_once, seconds=5.0)(uri)  # a person waits
-    except OSError as error:
-        raise InputError(f"storage={uri}: cannot be read: {_first_line(error)}") from None
-
-
-def check_writable(uri: str) -> None:
-    """Fail now, in one line, if nothing can be written below a URI.
-
-    Raises:
-        InputError: no permission, no such bucket, a file where the folder should be, or a store that does not answer.
-    """
-    probe = join(uri, f".probe-{uuid.uuid4().hex}")
-    try:
-        retried(_write_once, seconds=5.0)(probe, b"dsopt")  # a person waits: a wrong address is told soon
-        delete(probe)
-    except OSError as error:
-        raise InputError(f"storage={uri}: cannot be written: {_first_line(error)}") from None
-
-
-# --- tables --------------------------------------------------------------------------------------------------------
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # the convention of Hugging Face `datasets`
 IMAGES = pa.schema([("id", pa.int64()), ("image", IMAGE), ("label", pa.int64()), ("source", pa.string())])
@@ -401,7 +191,7 @@ class Table:
         except ValueError:
             raise InputError(f"{self.uri}: manifest.json is not valid JSON.") from None
         except OSError as error:
-            raise InputError(f"{self.uri}: cannot be read: {_first_line(error)}") from None
+            raise InputError(f"{self.uri}: cannot be read: {first_line(error)}") from None
 
     def parts(self, split: str | None = None) -> list[Part]:
         listed = [Part(join(self.uri, p["path"]), p["rows"], p.get("split")) for p in self.manifest["parts"]]
@@ -420,7 +210,7 @@ class Table:
             try:
                 table = read_table(part.uri, columns)
             except (FileNotFoundError, pa.ArrowInvalid) as error:
-                raise JobError(f"{part.uri}: is in the manifest but cannot be read: {_first_line(error)}") from None
+                raise JobError(f"{part.uri}: is in the manifest but cannot be read: {first_line(error)}") from None
             if len(table) != part.rows:
                 raise JobError(f"{part.uri}: has {len(table)} rows, its manifest says {part.rows}.")
             yield table

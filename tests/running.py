@@ -19,8 +19,9 @@ from PIL import Image
 
 from dsopt import config as configuration
 from dsopt.config import Config
+from dsopt.files import absolute, join, list_files
 from dsopt.stages import optimize
-from dsopt.storage import Table, absolute, join, list_files
+from dsopt.storage import Table
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dsopt import storage
 from dsopt.data import images
+from dsopt.files import write_table
 
 ROWS = 8  # a part
 DECODE = images.decode
@@ -29,7 +30,7 @@ def digits_stage(folder: Path, parts: int) -> str:
                 {"id": 100 + 3 * i, "image": {"bytes": sink.getvalue(), "path": None}, "label": int(labels[i]), "source": ""}
             )
         path = f"data/train-{part}.parquet"
-        size = storage.write_table(made.path(path), pa.Table.from_pylist(rows, schema=storage.IMAGES))
+        size = write_table(made.path(path), pa.Table.from_pylist(rows, schema=storage.IMAGES))
         listed.append({"path": path, "rows": ROWS, "bytes": size, "split": "train"})
     made.commit(listed, storage.IMAGES, seconds=0.0, num_classes=10, channels=1, labelled=True, classes=None, image_size=32)
     return made.uri

@@ -11,7 +11,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from dsopt.config import DataConfig
 from dsopt.data.source import Shard
 from dsopt.errors import InputError
-from dsopt.storage import IMAGES, retried
+from dsopt.files import retried
+from dsopt.storage import IMAGES
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # PIL knows more, some of which start other programs
 GREY_MODES = ("1", "L", "LA", "La", "I")

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsopt import storage
 from dsopt.config import DataConfig
 from dsopt.data.sets.parquet import parquet_files, parquet_source
 from dsopt.data.source import Arrays, File, Plan, Source, array_shards, list_folder
 from dsopt.errors import InputError
+from dsopt.files import absolute, is_remote, join
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ def find_known(known: Known, data: DataConfig) -> Source:
         InputError: it is incomplete, or nowhere and cannot be downloaded; says which files belong where.
     """
     cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "dsopt")
-    root = storage.absolute(data.root) if data.root else None
+    root = absolute(data.root) if data.root else None
     if root and (source := _in_files(known, root) or _in_parquet(known, root)):
         return source
     for place in (known.installed, cache):
         if place and (source := _in_files(known, place)):
             return source
-    target = root if root and not storage.is_remote(root) else cache
+    target = root if root and not is_remote(root) else cache
     _download(known, target)
     source = _in_files(known, target)
     assert source is not None
@@ -60,7 +60,7 @@ def find_known(known: Known, data: DataConfig) -> Source:
 
 def _in_files(known: Known, root: str) -> Source | None:
     """The set as the files that torchvision uses, in `root` or where torchvision puts them below it."""
-    for folder in (root, storage.join(root, known.folder)):
+    for folder in (root, join(root, known.folder)):
         there = {file.name: file for file in list_folder(folder, recursive=False)}
         found = [there.get(name) or there.get(f"{name}.gz") for name in known.files]
         files = [file for file in found if file]
@@ -76,8 +76,8 @@ def _in_files(known: Known, root: str) -> Source | None:
 
 def _source(known: Known, folder: str, files: list[File]) -> Source:
     fingerprint = {"set": known.name, "files": {file.name: file.size for file in files}}
-    uris = tuple(storage.join(folder, file.name) for file in files)
-    return Source(fingerprint, storage.is_remote(folder), functools.partial(_plan, known, uris))
+    uris = tuple(join(folder, file.name) for file in files)
+    return Source(fingerprint, is_remote(folder), functools.partial(_plan, known, uris))
 
 
 def _plan(known: Known, uris: tuple[str, ...]) -> Plan:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.fs as pf
 
-from dsopt import storage
 from dsopt.config import DataConfig
 from dsopt.errors import InputError
+from dsopt.files import absolute, filesystem, retried
 from dsopt.registry import DATASETS
 
 SHARD_ROWS = 4096
@@ -149,13 +149,13 @@ class File(NamedTuple):
 def needed_root(data: DataConfig) -> str:
     if not data.root:
         raise InputError(f"data.name={data.name}: needs data.root=..., the place where the data lies.")
-    return storage.absolute(data.root)
+    return absolute(data.root)
 
 
-@storage.retried
+@retried
 def list_folder(uri: str, *, recursive: bool = True) -> list[File]:
     """The files below a folder, sorted by name, without hidden ones; none if there is no such folder."""
-    system, path = storage.filesystem(uri)
+    system, path = filesystem(uri)
     try:
         found = system.get_file_info(pf.FileSelector(path, recursive=recursive, allow_not_found=True))
     except NotADirectoryError:

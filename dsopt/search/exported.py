@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from dsopt.errors import InputError
+from dsopt.files import read_bytes
 from dsopt.registry import SPACES
-from dsopt.storage import read_bytes
 
 
 class About(NamedTuple):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dsopt import storage
 from dsopt.errors import InputError, unknown
+from dsopt.files import filesystem, read_table, retried
 from dsopt.registry import SELECTORS
 from dsopt.selection.balance import allocate, interleave
 from dsopt.selection.balance import per_class as in_each_class
@@ -166,7 +167,7 @@ def _join(shards: Sequence[_Rows]) -> _Rows:
 def _scores(parts: Sequence[storage.Part], names: Sequence[str], method: str) -> tuple[Tensor, Tensor]:
     if not parts:
         raise InputError(f"select.name={method} needs a scores table with {', '.join(names)}.")
-    table = pa.concat_tables([storage.read_table(part.uri) for part in parts])
+    table = pa.concat_tables([read_table(part.uri) for part in parts])
     for name in names:
         if name not in table.column_names:
             raise unknown(f"{parts[0].uri}: column", name, table.column_names)
@@ -200,7 +201,7 @@ class _Keys(NamedTuple):
 
 def _keys(parts: Sequence[storage.Part]) -> _Keys:
     """The ids and labels of all rows, in the order of the parts returned: 16 bytes a row."""
-    tables = {part: storage.read_table(part.uri, ["id", "label"]) for part in parts}
+    tables = {part: read_table(part.uri, ["id", "label"]) for part in parts}
     if not tables:
         raise InputError("selection: the table has no rows.")
     by_id = sorted(parts, key=lambda part: tables[part]["id"].to_numpy().min())
@@ -276,7 +277,7 @@ class _PartFold:
         return _fold_part(part, self.empties, self.by_label)
 
 
-@storage.retried
+@retried
 def _fold_part(part: storage.Part, empties: States, by_label: bool) -> States:
     states = {group: state.empty() for group, state in empties.items()}
     for ids, labels, embeddings in _blocks(part):
@@ -293,9 +294,9 @@ def _fold_part(part: storage.Part, empties: States, by_label: bool) -> States:
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
-@storage.retried
+@retried
 def _embedding_size(part: storage.Part) -> int:
-    system, path = storage.filesystem(part.uri)
+    system, path = filesystem(part.uri)
     with system.open_input_file(path) as file:
         schema = pq.read_schema(file)
     if "embedding" not in schema.names:
@@ -306,7 +307,7 @@ def _embedding_size(part: storage.Part) -> int:
 def _blocks(part: storage.Part) -> Iterator[tuple[Int[Tensor, " b"], Int[Tensor, " b"], Float[Tensor, "b d"]]]:
     """The ids, labels and embeddings of a part, a few MB at a time however large it is."""
     size = _embedding_size(part)
-    system, path = storage.filesystem(part.uri)
+    system, path = filesystem(part.uri)
     # pre_buffer, pyarrow's default, would hold a whole row group's bytes, and that may be the whole file.
     reader = functools.partial(pq.ParquetFile, buffer_size=READ_BYTES, pre_buffer=False)
     with system.open_input_file(path) as file, reader(file) as parquet:
@@ -327,7 +328,7 @@ def _finite(values: Float[np.ndarray, " c"]) -> bool:
         return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
 
 
-@storage.retried
+@retried
 def _all_embeddings(parts: Sequence[storage.Part]) -> Float[Tensor, "n d"]:
     return torch.cat([embeddings for part in parts for _, _, embeddings in _blocks(part)])
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from dsopt.augment.geometry import centre_crop
 from dsopt.config import Config
 from dsopt.data.images import load
+from dsopt.files import write_bytes
 from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.losses import loss_panels
@@ -18,7 +19,7 @@ from dsopt.stages import adversaries, outputs
 from dsopt.stages.colorizer import Colorizer
 from dsopt.stages.measure_colors import grey, recoloured
 from dsopt.stages.step import Step
-from dsopt.storage import Stage, Table, versions, write_bytes
+from dsopt.storage import Stage, Table, versions
 
 SHOWN = 20  # test images
 COLUMNS = {"fcd": "FCD", "fid": "FID", "ab_error": "ab error", "psnr": "PSNR, dB", "ssim": "SSIM", "colourfulness": "colourfulness"}

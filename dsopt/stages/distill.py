@@ -13,13 +13,14 @@ from dsopt.config import Choice, Config, plain
 from dsopt.data.images import Images, encode, load
 from dsopt.distillation.contract import Distiller, Generator, Problem, Synthetic, check_unrollable
 from dsopt.errors import InputError, JobError, unknown
+from dsopt.files import delete
 from dsopt.generation.sample import noise
 from dsopt.registry import AUGMENTATIONS, DISTILLERS, MODELS, SCHEDULES, STORED, call
 from dsopt.seeds import derive
 from dsopt.stages import autoencoder, generator, ingest, outputs
 from dsopt.stages.step import Step
 from dsopt.stages.training import Run, StageCheckpoint, batches, fit_run
-from dsopt.storage import Stage, Table, delete, with_image_feature
+from dsopt.storage import Stage, Table, with_image_feature
 from dsopt.training.loop import Phase, State, resume
 from dsopt.training.samplers.by_class import by_class
 from dsopt.training.samplers.shuffle import shuffle

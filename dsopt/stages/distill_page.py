@@ -4,12 +4,13 @@ import pyarrow as pa
 
 from dsopt.config import Config
 from dsopt.data.images import load
+from dsopt.files import write_bytes
 from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.page import Section
 from dsopt.stages import outputs
 from dsopt.stages.step import Step
-from dsopt.storage import Stage, Table, versions, write_bytes
+from dsopt.storage import Stage, Table, versions
 
 SHOWN = 8  # images of each class
 NOTE = (

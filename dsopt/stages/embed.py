@@ -15,11 +15,12 @@ from dsopt.config import Config
 from dsopt.data.images import decode
 from dsopt.data.sets.parquet import parquet_files
 from dsopt.errors import InputError, JobError
+from dsopt.files import join, read_bytes, read_table, write_table
 from dsopt.learners.parts import autocast, compute_dtype
 from dsopt.models.pretrained import pretrained
 from dsopt.stages import autoencoder, ingest, proxy
 from dsopt.stages.step import Step, item_by_item
-from dsopt.storage import Part, Stage, Table, embeddings_schema, join, read_bytes, read_table, write_table
+from dsopt.storage import Part, Stage, Table, embeddings_schema
 from dsopt.training.worker import Worker
 
 Encode = Callable[[Tensor], Tensor]  # uint8 [b, c, h, w] -> [b, d]

@@ -5,6 +5,7 @@ import statistics
 
 from dsopt.config import Choice, Config, plain
 from dsopt.errors import InputError
+from dsopt.files import exists, join
 from dsopt.progress import say
 from dsopt.reporting.distilled import columns
 from dsopt.reporting.tables import percent
@@ -12,7 +13,7 @@ from dsopt.stages import distill as distilling
 from dsopt.stages import distill_page, evaluate_ranking
 from dsopt.stages.evaluate_trial import Trial, accuracies, common, has_recipe, step_of, work
 from dsopt.stages.step import Step, run, unique
-from dsopt.storage import Stage, Table, exists, join
+from dsopt.storage import Stage, Table
 from dsopt.training.worker import Worker
 
 HEADER = ["images of", "images", "network", "recipe", "pixels", "accuracy %", "n"]

@@ -5,13 +5,14 @@ import torch
 
 from dsopt.config import Config
 from dsopt.data.images import Images, decode, load
+from dsopt.files import read_table, write_bytes
 from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.losses import loss_panels
 from dsopt.reporting.page import Section
 from dsopt.stages import adversaries, generator, outputs
 from dsopt.stages.step import Step
-from dsopt.storage import Part, Stage, Table, read_table, versions, write_bytes
+from dsopt.storage import Part, Stage, Table, versions
 
 SHOWN = 10  # images of each class on either side
 ROWS = 20  # of a figure

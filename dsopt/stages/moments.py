@@ -6,8 +6,9 @@ from typing import Any
 import torch
 
 from dsopt.data.images import Images, encode
+from dsopt.files import list_files, write_table
 from dsopt.generation.sample import Make, Noise, labels_in_turn, sample
-from dsopt.storage import Stage, list_files, write_table
+from dsopt.storage import Stage
 from dsopt.training.loop import State
 
 SHARES = (0.0, 0.03, 0.1, 0.3, 0.6, 1.0)  # of the budget: most happens early

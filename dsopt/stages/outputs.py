@@ -12,7 +12,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from dsopt.storage import METRICS, Stage, Table, join, read_bytes, write_bytes, write_table
+from dsopt.files import join, read_bytes, write_bytes, write_table
+from dsopt.storage import METRICS, Stage, Table
 
 MetricsRow = tuple[str, int, int, float, str, str, float]  # run, seed, step, seconds, split, name, value
 

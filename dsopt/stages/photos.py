@@ -7,10 +7,10 @@ from dsopt.data import photos
 from dsopt.data.ingest import Unusable
 from dsopt.data.source import list_folder
 from dsopt.errors import InputError
+from dsopt.files import absolute, exists, is_remote, join, read_bytes, write_bytes
 from dsopt.generation.colorize import colorized
 from dsopt.progress import Progress, say
 from dsopt.stages.colorizer import Colorizer
-from dsopt.storage import absolute, exists, is_remote, join, read_bytes, write_bytes
 
 LABEL = "colorize"
 

@@ -17,13 +17,14 @@ from dsopt.config import ClassifierConfig, Config, plain
 from dsopt.data.batches import in_order
 from dsopt.data.images import Images, load
 from dsopt.errors import InputError
+from dsopt.files import delete
 from dsopt.learners.parts import autocast, compute_dtype
 from dsopt.registry import MODELS, SCHEDULES
 from dsopt.seeds import derive
 from dsopt.stages import autoencoder, ingest, outputs
 from dsopt.stages.step import Step
 from dsopt.stages.training import Run, classifier_learner, fit_run, shuffled
-from dsopt.storage import Stage, Table, delete
+from dsopt.storage import Stage, Table
 from dsopt.training.dynamics import Dynamics
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker

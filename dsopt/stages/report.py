@@ -11,6 +11,7 @@ from dsopt.augment.inputs import make_inputs
 from dsopt.config import Config, plain
 from dsopt.data.images import Images, load
 from dsopt.errors import InputError
+from dsopt.files import write_bytes
 from dsopt.progress import say
 from dsopt.registry import MODELS
 from dsopt.reporting import figures
@@ -20,7 +21,7 @@ from dsopt.reporting.tables import ResultRow, RunInfo, as_text, summarise
 from dsopt.stages import autoencoder, outputs, select
 from dsopt.stages.classifier import Row
 from dsopt.stages.step import Step
-from dsopt.storage import Stage, Table, versions, write_bytes
+from dsopt.storage import Stage, Table, versions
 
 Rows = list[tuple[Row, int, Step]]
 

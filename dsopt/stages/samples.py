@@ -9,11 +9,12 @@ from torch import Tensor
 
 from dsopt.config import Config
 from dsopt.data.images import Images, encode
+from dsopt.files import write_table
 from dsopt.generation.sample import labels_in_turn, noise, sample
 from dsopt.seeds import derive
 from dsopt.stages import generator
 from dsopt.stages.step import Step, item_by_item
-from dsopt.storage import IMAGES, Stage, Table, write_table
+from dsopt.storage import IMAGES, Stage, Table
 from dsopt.training.worker import Worker
 
 PART = 1000  # images; a part has a seed of its own, so that it is the same wherever it is made

@@ -7,6 +7,7 @@ from dsopt.config import Config, plain
 from dsopt.data.batches import in_order
 from dsopt.data.images import load
 from dsopt.errors import JobError
+from dsopt.files import write_bytes
 from dsopt.learners.classifier import Classifier
 from dsopt.search.exported import About, dump, load_child, network_of
 from dsopt.seeds import derive
@@ -14,7 +15,7 @@ from dsopt.stages.search_child import JUDGED_AT_ONCE, classifier, rate
 from dsopt.stages.search_trials import ranked
 from dsopt.stages.step import Step
 from dsopt.stages.training import Run, finish, fit_run, shuffled
-from dsopt.storage import Stage, Table, write_bytes
+from dsopt.storage import Stage, Table
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker
 

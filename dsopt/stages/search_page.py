@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dsopt.config import Config
+from dsopt.files import write_bytes, write_table
 from dsopt.models.child_cells import EDGES
 from dsopt.reporting import page as pages
 from dsopt.reporting import ranking as figures
@@ -20,7 +21,7 @@ from dsopt.stages import search_study
 from dsopt.stages.search_study import Ranking, Studied, Study
 from dsopt.stages.search_trials import ranked, space_of
 from dsopt.stages.step import Step
-from dsopt.storage import Stage, Table, versions, write_bytes, write_table
+from dsopt.storage import Stage, Table, versions
 
 HEAD = ["proxy", "images", "steps", "Spearman", "of ceiling", "Kendall", "top 20 %", "P@5", "regret@1", "regret@5"]
 HEAD += ["device s", "of full", "pays from"]

@@ -11,6 +11,7 @@ from dsopt.config import Config
 from dsopt.data.batches import Batch, in_order
 from dsopt.data.images import Images
 from dsopt.errors import InputError
+from dsopt.files import delete
 from dsopt.learners.parts import place
 from dsopt.progress import Progress, say
 from dsopt.search.enas.controller import Reinforce, Uniform
@@ -20,7 +21,7 @@ from dsopt.seeds import derive
 from dsopt.stages.search_child import JUDGED_AT_ONCE, Material, feed, material
 from dsopt.stages.search_child import rate as child_rate
 from dsopt.stages.training import StageCheckpoint
-from dsopt.storage import Stage, delete
+from dsopt.storage import Stage
 from dsopt.training.loop import Phase, State, fit
 from dsopt.training.schedules import cosine
 from dsopt.training.worker import Worker

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from dsopt.config import Choice, Config, SelectConfig, SweepConfig, plain
 from dsopt.errors import InputError, JobError
+from dsopt.files import write_table
 from dsopt.progress import Progress, say
 from dsopt.registry import SPACES, STRATEGIES
 from dsopt.search.proxies import Proxy, parse
@@ -23,7 +24,7 @@ from dsopt.selection.choose import resolve
 from dsopt.stages import ingest, search_shared, select
 from dsopt.stages.search_child import Source, bound_rates, material, source_of, train_child
 from dsopt.stages.step import Journal, Step
-from dsopt.storage import Stage, Table, write_table
+from dsopt.storage import Stage, Table
 from dsopt.training.worker import Worker
 
 CHILDREN = pa.schema(

@@ -8,8 +8,9 @@ from typing import Any
 
 from dsopt.config import Config, as_yaml
 from dsopt.errors import InputError, JobError
+from dsopt.files import check_writable, list_files, read_bytes, write_bytes
 from dsopt.progress import Progress, duration, say
-from dsopt.storage import Stage, check_writable, list_files, read_bytes, write_bytes
+from dsopt.storage import Stage
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from typing import Any
 from dsopt import progress
 from dsopt.config import Config, variant
 from dsopt.errors import InputError, JobError, unknown
+from dsopt.files import check_writable
 from dsopt.progress import say
 from dsopt.stages import ingest, kinds, sweep_page
 from dsopt.stages.kinds import Planned
 from dsopt.stages.standings import Numbers, Standing, Standings
 from dsopt.stages.step import Step, run
 from dsopt.stages.trials import expand, leaves, made_of, plans, sampled, space
-from dsopt.storage import Stage, Table, check_writable
+from dsopt.storage import Stage, Table
 from dsopt.training.loop import State
 from dsopt.training.worker import Worker
 

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from dsopt.config import AdversarialConfig, Config, TrainConfig
+from dsopt.files import write_bytes, write_table
 from dsopt.progress import say
 from dsopt.reporting import figures
 from dsopt.reporting import lines as over_lines
@@ -17,7 +18,7 @@ from dsopt.stages import colorize_page, critics, distill_page, generate_page, ou
 from dsopt.stages.kinds import Planned, kind
 from dsopt.stages.standings import Standing, Standings, name
 from dsopt.stages.sweep_rows import Over, infos, over
-from dsopt.storage import METRICS, Stage, Table, versions, write_bytes, write_table
+from dsopt.storage import METRICS, Stage, Table, versions
 
 TRIALS = pa.schema(
     [

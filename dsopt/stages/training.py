@@ -16,12 +16,13 @@ from dsopt.data import room
 from dsopt.data.batches import Batch, Batches
 from dsopt.data.images import Images
 from dsopt.errors import InputError, JobError
+from dsopt.files import delete, exists, read_bytes, write_bytes
 from dsopt.learners.classifier import Classifier
 from dsopt.progress import Progress, say
 from dsopt.registry import MODELS
 from dsopt.seeds import derive
 from dsopt.stages import outputs
-from dsopt.storage import Stage, Table, delete, exists, read_bytes, write_bytes
+from dsopt.storage import Stage, Table
 from dsopt.training.loop import Learner, Memory, Phase, State, fit
 from dsopt.training.samplers import Sampler
 from dsopt.training.samplers.contract import Keeps, Learns

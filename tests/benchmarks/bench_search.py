@@ -19,10 +19,10 @@ from unittest import mock
 from dsopt import config as configuration
 from dsopt.cluster import session, tune
 from dsopt.config import Config
+from dsopt.files import absolute
 from dsopt.reporting.tables import aligned
 from dsopt.stages.search_trials import Trials, proxy_of, trials
 from dsopt.stages.step import Step, run
-from dsopt.storage import absolute
 
 PRESETS = Path(__file__).resolve().parents[2] / "jobs" / "presets"
 SEARCH = (

@@ -25,6 +25,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dsopt import storage
+from dsopt.files import join, list_files, row_count, write_table
 from dsopt.selection.choose import BLOCK, READ_BYTES, choose
 from dsopt.selection.top_activation import top_activation
 
@@ -77,12 +78,12 @@ def write_parts(folder: str, rows: int) -> None:
         column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), SIZE)
         embeddings = pa.ExtensionArray.from_storage(schema.field("embedding").type, column)
         ids = np.arange(first, first + count)
-        storage.write_table(f"{folder}/{first:09d}.parquet", pa.table([ids, ids % 10, embeddings], schema=schema))
+        write_table(f"{folder}/{first:09d}.parquet", pa.table([ids, ids % 10, embeddings], schema=schema))
 
 
 def parts_of(folder: str) -> list[storage.Part]:
-    files = [storage.join(folder, name) for name in storage.list_files(folder)]
-    return [storage.Part(file, storage.row_count(file), None) for file in files]
+    files = [join(folder, name) for name in list_files(folder)]
+    return [storage.Part(file, row_count(file), None) for file in files]
 
 
 def only_read(parts: list[storage.Part]) -> None:

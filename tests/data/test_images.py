@@ -17,6 +17,7 @@ import dsopt.data.images
 from dsopt import storage
 from dsopt.data.images import CHUNK, decode, load
 from dsopt.errors import InputError
+from dsopt.files import write_table
 
 
 def file(array: np.ndarray, kind: str = "PNG") -> dict[str, Any]:
@@ -42,7 +43,7 @@ def stage(storage_uri: Path, parts: dict[str, list[pa.Table]], **notes: Any) -> 
     listed = []
     for split, tables in parts.items():
         for i, part in enumerate(tables):
-            size = storage.write_table(made.path("data", f"{split}-{i}.parquet"), part)
+            size = write_table(made.path("data", f"{split}-{i}.parquet"), part)
             listed.append({"path": f"data/{split}-{i}.parquet", "rows": len(part), "bytes": size, "split": split})
     made.commit(listed, storage.IMAGES, seconds=0.0, **notes)
     return made.uri

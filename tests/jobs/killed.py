@@ -18,7 +18,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 sys.path[0] = str(REPOSITORY)
 
-from dsopt import storage  # noqa: E402
+from dsopt import files  # noqa: E402
 from dsopt.job import main  # noqa: E402
 from dsopt.stages import optimize  # noqa: E402
 
@@ -30,7 +30,7 @@ def die() -> None:
 def arm(moment: str) -> None:
     """Make the named write the last thing that this process does."""
     when, _, pattern = moment.partition(" ")
-    write, replace = storage._write_once, os.replace
+    write, replace = files._write_once, os.replace
 
     def disturbed(uri: str, data: bytes | memoryview) -> None:
         if not re.search(pattern, uri):
@@ -42,7 +42,7 @@ def arm(moment: str) -> None:
         write(uri, data)
         die()
 
-    storage._write_once = disturbed
+    files._write_once = disturbed
     assert replace is os.replace
 
 

@@ -16,11 +16,12 @@ from dsopt.config import load
 from dsopt.data import photos
 from dsopt.data.colors import rgb_to_lab
 from dsopt.errors import InputError
+from dsopt.files import absolute, read_bytes, write_bytes
 from dsopt.generation.colorize import colorized
 from dsopt.stages import colorizer
 from dsopt.stages import photos as colouring
 from dsopt.stages.step import run
-from dsopt.storage import Stage, absolute, read_bytes, write_bytes
+from dsopt.storage import Stage
 
 JOBS = REPOSITORY / "jobs"
 

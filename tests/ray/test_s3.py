@@ -11,7 +11,8 @@ from PIL import Image
 from running import SMALL, assert_same, here, one_line, processes, start, tables, until
 from s3_server import READER, S3Server
 
-from dsopt.storage import Table, join, list_files, read_bytes, write_bytes
+from dsopt.files import join, list_files, read_bytes, write_bytes
+from dsopt.storage import Table
 
 SECONDS = 20.0
 

@@ -14,6 +14,7 @@ from dynamics_made_up import made_up, matrix
 
 from dsopt import storage
 from dsopt.errors import InputError
+from dsopt.files import write_table
 from dsopt.registry import SELECTORS
 from dsopt.selection import Selection
 from dsopt.selection import choose as module
@@ -36,7 +37,7 @@ def table(ids: torch.Tensor, labels: torch.Tensor | None, embeddings: torch.Tens
 def write(folder: Path, whole: pa.Table, cuts: Sequence[int] = ()) -> list[storage.Part]:
     parts = []
     for i, (low, high) in enumerate(zip([0, *cuts], [*cuts, len(whole)], strict=True)):
-        storage.write_table(str(folder / f"{i}.parquet"), whole.slice(low, high - low))
+        write_table(str(folder / f"{i}.parquet"), whole.slice(low, high - low))
         parts.append(storage.Part(str(folder / f"{i}.parquet"), high - low, "train"))
     return parts
 

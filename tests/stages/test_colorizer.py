@@ -11,10 +11,11 @@ from PIL import Image
 from dsopt.config import Config, load
 from dsopt.data.images import load as load_images
 from dsopt.errors import InputError
+from dsopt.files import read_bytes
 from dsopt.stages import adversaries, colorize, colorize_page, colorizer, measure_colors, sweep
 from dsopt.stages.step import run
 from dsopt.stages.training import StageCheckpoint
-from dsopt.storage import Stage, Table, read_bytes
+from dsopt.storage import Stage, Table
 
 TINY = [
     "cluster.workers=0",

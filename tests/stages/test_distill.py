@@ -13,11 +13,12 @@ from dsopt.config import load
 from dsopt.data import images as reading
 from dsopt.errors import InputError, JobError
 from dsopt.evaluation.ranking import normalised
+from dsopt.files import join
 from dsopt.learners.parts import average_gradients
 from dsopt.stages import distill, evaluate, evaluate_trial
 from dsopt.stages.distill import Normalisation
 from dsopt.stages.step import run, unique
-from dsopt.storage import Table, join
+from dsopt.storage import Table
 
 BASE = [
     "data.name=digits",

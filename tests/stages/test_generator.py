@@ -57,7 +57,7 @@ def test_of_training_there_remain_numbers_and_moments(storage: str) -> None:
     model = made(storage).inputs["generator"]
     manifest = Table(model.uri).manifest
     assert [moment["step"] for moment in manifest["moments"]] == [0, 20, 40, 60]
-    pictures = [dsopt.data.images.decode(dsopt.storage.read_table(model.path(m["path"]))) for m in manifest["moments"]]
+    pictures = [dsopt.data.images.decode(dsopt.files.read_table(model.path(m["path"]))) for m in manifest["moments"]]
     assert all(len(p.images) == 20 and p.labels.tolist() == [*range(10)] * 2 for p in pictures)
     assert not torch.equal(pictures[0].images, pictures[-1].images)
     names = set(Table(model.uri).read()["name"].to_pylist())

@@ -11,9 +11,10 @@ from dsopt.config import Config, load
 from dsopt.data import images as tables
 from dsopt.data.images import Images
 from dsopt.errors import InputError
+from dsopt.files import write_table
 from dsopt.stages import generator, ingest, measure, samples
 from dsopt.stages.step import run
-from dsopt.storage import IMAGES, Stage, Table, write_table
+from dsopt.storage import IMAGES, Stage, Table
 
 QUICK = [
     *SMALL,

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from dsopt import storage
 from dsopt.config import DataConfig
 from dsopt.data.known import Known, find_known
 from dsopt.data.source import Arrays, Source
 from dsopt.errors import InputError
+from dsopt.files import read_bytes
 from dsopt.registry import DATASETS
 
 THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -45,7 +45,7 @@ def cifar100(data: DataConfig) -> Source:
 def read_batches(uris: tuple[str, ...]) -> Arrays:
     """The arrays of the "python version": files of which the last is the test batch, or the archive of them."""
     try:
-        blobs = [storage.read_bytes(uri) for uri in uris]
+        blobs = [read_bytes(uri) for uri in uris]
         if len(blobs) == 1:
             blobs = _members(blobs[0])
         batches = [_unpickled(blob) for blob in blobs]

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from dsopt import storage
 from dsopt.config import DataConfig
 from dsopt.data.source import Plan, Row, Shard, Source, decide_splits, digest, list_folder, named_split, needed_root
 from dsopt.errors import InputError
+from dsopt.files import is_remote, join, read_bytes
 from dsopt.registry import DATASETS
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -25,7 +25,7 @@ def folder(data: DataConfig) -> Source:
     if not files:
         raise InputError(f"data.root={root}: no image files there; wanted <class>/*.png, or train/<class>/* and test/<class>/*.")
     splits = _splits(root, [file.name for file in files])
-    return Source(digest(files), storage.is_remote(root), functools.partial(_plan, root, splits))
+    return Source(digest(files), is_remote(root), functools.partial(_plan, root, splits))
 
 
 def _splits(root: str, names: list[str]) -> dict[str | None, list[Labelled]]:
@@ -89,6 +89,6 @@ class FileRows:
     def _row(self, file: Labelled) -> Row:
         name, label = file
         try:
-            return Row(storage.read_bytes(storage.join(self.root, name)), label, name)
+            return Row(read_bytes(join(self.root, name)), label, name)
         except (FileNotFoundError, PermissionError):
             return Row(None, label, name)

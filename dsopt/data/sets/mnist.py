@@ -4,11 +4,11 @@ import zlib
 
 import numpy as np
 
-from dsopt import storage
 from dsopt.config import DataConfig
 from dsopt.data.known import Known, find_known
 from dsopt.data.source import Arrays, Source
 from dsopt.errors import InputError
+from dsopt.files import read_bytes
 from dsopt.registry import DATASETS
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -43,7 +43,7 @@ def read_idx_files(uris: tuple[str, ...]) -> Arrays:
 def _read_idx(uri: str) -> np.ndarray:
     """An array of bytes in the IDX format: two zeros, the type (8: bytes), the rank, big-endian sizes, values."""
     try:
-        data = storage.read_bytes(uri)
+        data = read_bytes(uri)
         data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
         if data[:3] != b"\0\0\x08":
             raise ValueError("it does not begin like one")

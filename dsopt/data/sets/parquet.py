@@ -10,7 +10,6 @@ import pyarrow.fs as pf
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from dsopt import storage
 from dsopt.config import DataConfig
 from dsopt.data.source import (
     SHARD_ROWS,
@@ -26,6 +25,7 @@ from dsopt.data.source import (
     needed_root,
 )
 from dsopt.errors import InputError, unknown
+from dsopt.files import filesystem, is_remote, join, retried
 from dsopt.registry import DATASETS
 
 EXTENSIONS = (".parquet", ".pq")
@@ -46,10 +46,10 @@ def parquet(data: DataConfig, *, image_column: str | None = None, label_column: 
     return parquet_source(base, files, image_column=image_column, label_column=label_column)
 
 
-@storage.retried
+@retried
 def parquet_files(root: str) -> tuple[str, list[File]]:
     """The Parquet files that a file name, folder or glob means, and the folder that their names are relative to."""
-    system, path = storage.filesystem(root)
+    system, path = filesystem(root)
     info = system.get_file_info(path)
     if info.type == pf.FileType.File:
         base, _, name = root.rpartition("/")
@@ -83,7 +83,7 @@ def parquet_source(
     used.sort(key=lambda file: uses[named[file.name]] == "test")
     splits = {file.name: uses[named[file.name]] for file in used}
     plan = functools.partial(_plan, base, splits, image_column, label_column, classes)
-    return Source(digest(used), storage.is_remote(base), plan)
+    return Source(digest(used), is_remote(base), plan)
 
 
 @dataclass(frozen=True)
@@ -119,16 +119,16 @@ def _plan(
     shards, first_id = [], 0
     for footer in footers:
         for start, stop in _ranges(footer.groups):
-            rows = ParquetRows(storage.join(base, footer.name), footer.name, footer.image, footer.label, start, stop)
+            rows = ParquetRows(join(base, footer.name), footer.name, footer.image, footer.label, start, stop)
             shards.append(Shard(splits[footer.name], first_id + start, rows, stop - start, labelled=bool(kinds)))
         first_id += sum(footer.groups)
     return shards, None if classes is None else list(classes)
 
 
-@storage.retried
+@retried
 def _footer(base: str, name: str, image_column: str | None, label_column: str | None) -> _Footer:
-    uri = storage.join(base, name)
-    system, path = storage.filesystem(uri)
+    uri = join(base, name)
+    system, path = filesystem(uri)
     try:
         with system.open_input_file(path) as handle:
             file = pq.ParquetFile(handle)
@@ -174,13 +174,13 @@ def _label_names(schema: pa.Schema, label: str | None) -> list[str] | None:
         return None
 
 
-@storage.retried
+@retried
 def _distinct(base: str, footers: list[_Footer]) -> list[str]:
     """The sorted distinct labels of all files; reads the label columns only."""
     found: set[str] = set()
     for footer in footers:
         if footer.label:
-            system, path = storage.filesystem(storage.join(base, footer.name))
+            system, path = filesystem(join(base, footer.name))
             with system.open_input_file(path) as handle:
                 for batch in pq.ParquetFile(handle).iter_batches(columns=[footer.label]):
                     found.update(batch.column(0).unique().to_pylist())
@@ -215,7 +215,7 @@ class ParquetRows:
 
     def __call__(self) -> Iterator[Row]:
         columns = [self.image, self.label] if self.label else [self.image]
-        system, path = storage.filesystem(self.uri)
+        system, path = filesystem(self.uri)
         with system.open_input_file(path) as handle:
             file = pq.ParquetFile(handle, buffer_size=BUFFER_BYTES, pre_buffer=False)
             groups, row = self._groups(file.metadata)
