@@ -106,7 +106,7 @@ def ray_local() -> ModuleType:
     """A Ray cluster of this session alone, with 2 logical CPUs; it runs on for the next test (see `pytest_runtest_setup`)."""
     import ray
 
-    from dsopt.cluster import session
+    from dsopt.cluster import local
 
     if not ray.is_initialized():
         folder = tempfile.mkdtemp(prefix="ray_")  # short: the paths of its sockets are limited to 107 bytes
@@ -115,7 +115,7 @@ def ray_local() -> ModuleType:
         path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("PYTHONPATH", path)
-            session.start(num_cpus=2, object_store_memory=400 * 2**20, _temp_dir=folder)
+            local.start(num_cpus=2, object_store_memory=400 * 2**20, _temp_dir=folder)
     return ray
 
 

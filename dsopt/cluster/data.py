@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dsopt.cluster import session
+from dsopt.cluster import local, session
 from dsopt.config import ClusterConfig
 from dsopt.errors import InputError, JobError
 
@@ -68,13 +68,27 @@ def _ray(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: Dev
     import ray.exceptions
 
     session.quiet("ray.data")
-    share = session.share(config)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     # Ray Data's own defaults: lost workers are replaced for ever, but one that is lost while it starts ends all.
     context.max_consecutive_actor_init_deaths = config.max_failures
     warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # but these have no other name, in the Ray we pin
+    try:
+        with local.lean_data():
+            for row in _rows(items, config, read, on_device, write).iter_rows():
+                yield pickle.loads(row["value"])
+    except ray.exceptions.RayTaskError as error:
+        raise JobError(f"data pipeline: {session.cause(error)}") from error
+    except ray.exceptions.RayError as error:
+        raise JobError(f"data pipeline: gave up after {config.max_failures} lost workers: {session.cause(error)}") from error
+
+
+def _rows(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: DeviceStep | None, write: Step | None):
+    """The steps as a Ray data set, one row an item, which nothing has been done for yet."""
+    import ray.data
+
+    share = session.share(config)
     packed = [{"value": pickle.dumps(item)} for item in items]
     rows = ray.data.from_items(packed, override_num_blocks=len(packed))
     if on_device and not share.gpus:
@@ -100,13 +114,7 @@ def _ray(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: Dev
             )
         if write:
             rows = rows.map(_Packed(write), num_cpus=0.5, max_retries=config.max_failures)
-    try:
-        for row in rows.iter_rows():
-            yield pickle.loads(row["value"])
-    except ray.exceptions.RayTaskError as error:
-        raise JobError(f"data pipeline: {session.cause(error)}") from error
-    except ray.exceptions.RayError as error:
-        raise JobError(f"data pipeline: gave up after {config.max_failures} lost workers: {session.cause(error)}") from error
+    return rows
 
 
 class _Packed:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsopt import progress
+from dsopt.cluster import local
 from dsopt.config import ClusterConfig
 from dsopt.errors import JobError
 
@@ -62,7 +63,7 @@ def connect() -> Any:
         quiet("ray")
         for attempt in range(STARTS):
             try:
-                start() if address == "local" else _init(address=address)
+                local.start() if address == "local" else local.init(address=address)
                 break
             except Exception as error:  # Ray raises plain ones here
                 ray.shutdown()
@@ -70,37 +71,6 @@ def connect() -> Any:
                     raise JobError(f"Ray cannot be started or reached (RAY_ADDRESS={address}): {cause(error)}") from None
         atexit.register(ray.shutdown)
     return ray
-
-
-def start(**options: Any) -> None:
-    """Ray on this machine for this process alone: `ray.init`, but without the processes that nobody asks anything here.
-
-    These are the autoscaler's monitor, the server of the dashboard, and the monitor of workers' logs, which takes 2.5 % of a CPU
-    even when idle. And the agent's port is any free one: for the usual one a second Ray on a machine waits 3 s. A start takes 4.2
-    instead of 7.3 s of processors. `ray.init` has no options for this; it is done to what stands behind, in the version we pin.
-    """
-    from ray._private import node
-
-    class Lean(node.Node):
-        def __init__(self, ray_params: Any, **given: Any) -> None:
-            ray_params.update(no_monitor=True, include_log_monitor=False, dashboard_agent_listen_port=0)
-            super().__init__(ray_params, **given)
-
-        def start_api_server(self, **given: Any) -> None:
-            """None."""
-
-    usual, node.Node = node.Node, Lean
-    try:
-        _init(address="local", include_dashboard=False, **options)
-    finally:
-        node.Node = usual
-
-
-def _init(**options: Any) -> None:
-    import ray
-
-    with _no_native_output():
-        ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
 
 
 def quiet(library: str) -> None:
@@ -113,19 +83,6 @@ def cause(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Exit)\b", line) and not line.startswith("ray.")]
     return raised[-1] if raised else f"{type(error).__name__}: {lines[0] if lines else ''}"
-
-
-@contextmanager
-def _no_native_output() -> Iterator[None]:
-    """Without what C++ writes to the standard error, such as that it obeys RAY_BACKEND_LOG_LEVEL; errors are exceptions."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def share(config: ClusterConfig) -> Share:
