@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +11,10 @@ import psutil
 import pytest
 from running import SMALL, assert_same, here, processes, tables, title, until
 
+from dsopt.cluster.data import stream
 from dsopt.cluster.session import cpus_each
+from dsopt.config import ClusterConfig
+from dsopt.training.worker import Worker
 
 
 def test_cpus_of_a_worker_fit_on_a_node() -> None:
@@ -61,3 +65,17 @@ def test_two_workers(ray_local: ModuleType, pictures: str, undisturbed: str, tmp
         shutil.copytree(Path(undisturbed) / stage, tmp_path / stage)
     here("data.name=parquet", f"data.root={pictures}", f"storage={tmp_path}", "cluster.workers=2", *SMALL)
     assert_same(tables(str(tmp_path)), tables(undisturbed))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_ray_data_has_only_the_processes_that_work(ray_local: ModuleType) -> None:
+    def encoder(worker: Worker) -> Callable[[int], int]:
+        return lambda item: 10 * item
+
+    def read(item: int) -> int:
+        return item
+
+    for result in stream([7], ClusterConfig(workers=1, cpus_per_worker=1), read, encoder):
+        assert result == 70
+        assert ray_local.util.list_named_actors(all_namespaces=True) == []  # Ray Data's own have names
