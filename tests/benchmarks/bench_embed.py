@@ -30,7 +30,6 @@ from dsopt.stages import autoencoder, embed, outputs
 from dsopt.stages.step import run
 from dsopt.storage import Table, embeddings_schema
 
-
 FEW = 500
 
 
