@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from dsopt.config import Config
 from dsopt.files import write_bytes, write_table
@@ -38,6 +39,10 @@ BEST = (
     "The cheapest proxy whose correlation is at least {enough:g} of the ceiling and whose regret@5 is at most {lost:g} points: "
     "{about}. It was chosen on one half of the children (dev), drawn by the seed; the other columns are of the other {held_out}, "
     "which had no part in that (brackets: 95 % bootstrap interval). The ceiling is {dev} on the dev half, {other} on these."
+)
+BY_CHANCE = (
+    "The best of the {n} finalists has {found:.2f} % of the held-out images; of as many children by chance the best would have "
+    "{chance:.2f} %, of all {known} whose truth is known {best:.2f} %."
 )
 RANKINGS = pa.schema(
     [
@@ -76,7 +81,7 @@ def page(config: Config, made: Made) -> Step:
 
 def _work(stage: Stage, config: Config, made: Made) -> None:
     found = search_study.study(config, made.truth, made.studied) if made.truth else None
-    sections = [*(_study(found) if found else []), *_search(config, made)]
+    sections = [*(_study(found) if found else []), *_search(config, made, found)]
     manifest = Table(made.child.uri).manifest
     lead = f"The best child found: {manifest['child']}, {100 * _accuracy(made.child):.2f} % of the test images."
     write_bytes(stage.path("report.html"), pages.page(_title(config), lead, _facts(config, made), sections).encode())
@@ -95,6 +100,7 @@ def tell(config: Config, made: Made) -> None:
         judged = aligned(HELD_OUT, [_halves(ranking, found) for ranking in found.rankings])
         for shown, about in ((table, _note(found)), (judged, _best(found))):
             print("\n".join(["", shown, *textwrap.wrap(about, len(shown.splitlines()[1]))]))
+        print(f"\n{_beside_chance(made, found)}")
     row = ranked(made.finalists)[0]
     tested = f"{100 * row['accuracy']:.2f} % of the held-out, {100 * _accuracy(made.child):.2f} % of the test images"
     print(f"\nbest of {Table(made.search.uri).rows()} children: {tested}\n")
@@ -216,16 +222,17 @@ def _study(found: Study) -> list[Section]:
     ]
 
 
-def _search(config: Config, made: Made) -> list[Section]:
+def _search(config: Config, made: Made, found: Study | None) -> list[Section]:
     rows, table = Table(made.search.uri).read().to_pylist(), Table(made.search.uri)
     accuracies = [row["accuracy"] for row in rows]
+    beside = _beside_chance(made, found) if found else ""
     sections = [
         Section(
             "The search",
             "Held-out accuracy on the proxy of the children, in order, and the best so far.",
             png=figures.progress(accuracies),
         ),
-        Section("Finalists", "Trained in full; mean over seeds on the held-out images.", html=_finalists(made)),
+        Section("Finalists", f"Trained in full; mean over seeds on the held-out images. {beside}", html=_finalists(made)),
     ]
     rewards = table.manifest.get("rewards")
     if rewards:
@@ -240,6 +247,16 @@ def _search(config: Config, made: Made) -> list[Section]:
         listed = [[row["child"], row["reason"]] for row in failed]
         sections.append(Section("Failed", f"{len(failed)} children.", html=pages.table(["child", "reason"], listed)))
     return sections
+
+
+def _beside_chance(made: Made, found: Study) -> str:
+    """What the search gained: its finalists beside as many children that were trained in full likewise, but not chosen."""
+    finalists, best = ranked(made.finalists), float(found.truth.max())
+    chance = best - quality.chance_regret(torch.from_numpy(found.truth), min(len(finalists), len(found.truth)))
+    return BY_CHANCE.format(
+        **{"n": len(finalists), "found": 100 * finalists[0]["accuracy"], "chance": 100 * chance},
+        **{"known": len(found.truth), "best": 100 * best},
+    )
 
 
 def _collapse(operations: list[str]) -> str:

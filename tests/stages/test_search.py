@@ -1,11 +1,13 @@
 """Searches in this process: what they leave, what they refuse, and that an interruption changes nothing."""
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -193,6 +195,14 @@ def test_what_is_done_is_not_done_again(done: Path, monkeypatch: pytest.MonkeyPa
     go(done, STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2")
     output = capsys.readouterr().out
     assert "regret@5" in output and "parameters" in output and "exported" in output
+    stages = made(done)
+    best = max(row["accuracy"] for row in children(stages.finalists))
+    truths = [row["accuracy"] for row in children(stages.truth)]
+    chance = fmean(max(pair) for pair in itertools.combinations(truths, 2))
+    assert (
+        f"best of the 2 finalists has {100 * best:.2f} %" in output
+        and f"by chance the best would have {100 * chance:.2f} %" in output
+    )
 
 
 @pytest.mark.parametrize("strategy", ["evolution", "asha"])
