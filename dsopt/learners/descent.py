@@ -24,6 +24,8 @@ def step(optimizer: Optimizer) -> None:
 
 def minimise(loss: Tensor, optimizer: Optimizer) -> None:
     """One step of an optimiser down the gradients of a loss []."""
-    optimizer.zero_grad(set_to_none=True)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
     loss.backward()
     step(optimizer)
