@@ -68,6 +68,7 @@ def _ray(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: Dev
     import ray.exceptions
 
     session.quiet("ray.data")
+    local.spare_data()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -75,9 +76,8 @@ def _ray(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: Dev
     context.max_consecutive_actor_init_deaths = config.max_failures
     warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # but these have no other name, in the Ray we pin
     try:
-        with local.lean_data():
-            for row in _rows(items, config, read, on_device, write).iter_rows():
-                yield pickle.loads(row["value"])
+        for row in _rows(items, config, read, on_device, write).iter_rows():
+            yield pickle.loads(row["value"])
     except ray.exceptions.RayTaskError as error:
         raise JobError(f"data pipeline: {session.cause(error)}") from error
     except ray.exceptions.RayError as error:

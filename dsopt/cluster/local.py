@@ -8,7 +8,7 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -69,28 +69,24 @@ def _no_native_output() -> Iterator[None]:
         os.close(nowhere)
 
 
-@contextmanager
-def lean_data() -> Iterator[None]:
-    """On a Ray of `start`: Ray Data without its three actors for statistics, autoscaling and the places of other actors.
+@functools.cache
+def spare_data() -> None:
+    """From now on, Ray Data on a Ray of `start` does without its three actors: statistics, autoscaling, places of other actors.
 
     Each is a process that imports Ray Data before anything else can begin; embedding 500 images takes 9 instead of 12.5 s. The
     cluster of one machine does not grow, and all actors are in the same place: where they were last seen is right.
     """
-    from ray._private import worker
-
-    if not isinstance(worker._global_node, _lean()):
-        yield
-        return
     import ray
     from ray.data._internal import stats
     from ray.data._internal.cluster_autoscaler import ClusterAutoscaler
     from ray.data._internal.execution import streaming_executor
     from ray.data._internal.execution.interfaces import ExecutionResources
-    from ray.data._internal.execution.operators import actor_pool_map_operator
-
-    total = ExecutionResources.from_resource_dict(ray.cluster_resources())  # pyright: ignore[reportArgumentType]
+    from ray.data._internal.execution.operators import actor_pool_map_operator as pool
 
     class Fixed(ClusterAutoscaler):
+        def __init__(self, *_: Any, **__: Any) -> None:
+            self.total = ExecutionResources.from_resource_dict(ray.cluster_resources())  # pyright: ignore[reportArgumentType]
+
         def try_trigger_scaling(self) -> None:
             """None."""
 
@@ -98,19 +94,26 @@ def lean_data() -> Iterator[None]:
             """None."""
 
         def get_total_resources(self) -> ExecutionResources:
-            return total
+            return self.total
 
-    replaced: list[tuple[Any, str, Callable[..., Any]]] = [
-        (stats, "get_or_create_stats_actor", NoActor),
-        (stats._StatsManager, "gen_dataset_id_from_stats_actor", lambda: uuid.uuid4().hex),
-        (actor_pool_map_operator, "get_or_create_actor_location_tracker", NoActor),
-        (actor_pool_map_operator, "get_actor_locations", lambda _: {}),
-        (streaming_executor, "create_cluster_autoscaler", lambda *_, **__: Fixed()),
-    ]
-    with ExitStack() as stack:
-        for owner, name, by in replaced:
-            stack.enter_context(patch.object(owner, name, by))
-        yield
+    _instead(stats, "get_or_create_stats_actor", NoActor)
+    _instead(stats._StatsManager, "gen_dataset_id_from_stats_actor", lambda: uuid.uuid4().hex)
+    _instead(pool, "get_or_create_actor_location_tracker", NoActor)
+    _instead(pool, "get_actor_locations", lambda _: {})
+    _instead(streaming_executor, "create_cluster_autoscaler", Fixed)
+
+
+def _instead(owner: Any, name: str, ours: Callable[..., Any]) -> None:
+    """Replace a function where Ray is one of `start`: for good, since data sets of several threads may use it at once."""
+    from ray._private import worker
+
+    theirs = getattr(owner, name)
+
+    @functools.wraps(theirs)
+    def chosen(*arguments: Any, **named: Any) -> Any:
+        return (ours if isinstance(worker._global_node, _lean()) else theirs)(*arguments, **named)
+
+    setattr(owner, name, chosen)
 
 
 class NoActor:
