@@ -142,9 +142,9 @@ def fit(
 
 
 def _seed(seed: int, device: torch.device) -> None:
-    """`torch.manual_seed` for the devices in use: that one asks all kinds of devices, and keeps who asked for each that is not there.
+    """`torch.manual_seed` for the devices in use.
 
-    This took a quarter of a small network's step.
+    That one seeds all kinds of devices, and notes for each that is not there who asked: a third of a small network's step.
     """
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
