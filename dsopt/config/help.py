@@ -12,8 +12,9 @@ def describe() -> str:
     lines = ["keys (key=default  meaning):"]
     lines += [f"  {key + '=' + value:<44} {says}".rstrip() for key, value, says in _describe_keys(Config(), "", "")]
     families = [registry.DATASETS, registry.SELECTORS, registry.MODELS, registry.LOSSES, registry.SPACES, registry.STRATEGIES]
-    families += [registry.ADVERSARIAL, registry.TERMS, registry.DIFFERENTIABLE, registry.LIKELIHOODS]
-    for family in [*families, registry.DISTILLERS, registry.STORED, registry.AUGMENTATIONS, registry.SCHEDULES, registry.SAMPLERS]:
+    families += [registry.ADVERSARIAL, registry.TERMS, registry.DIFFERENTIABLE, registry.LIKELIHOODS, registry.DISTILLERS]
+    families += [registry.NORMALISATIONS, registry.STORED]
+    for family in [*families, registry.AUGMENTATIONS, registry.SCHEDULES, registry.SAMPLERS]:
         lines += ["", f"{family.noun}{'es' if family.noun.endswith('s') else 's'} (name  options):"]
         for name in family.names():
             lines.append(f"  {name:<20} {family.summary(name)}")

@@ -181,6 +181,7 @@ class DistillConfig(Choice):
     network: Choice = _part(Choice, "that the images are made with, and for", name="lenet")
     steps: int = _key(1000, "outer steps, each on a batch of real images")
     batch_size: int = _key(256, "real images a step, over all workers together")
+    normalise: Choice = _part(Choice, "what is done to real images first", name="channels")
     stored: Choice = _part(Choice, "what the images are made from, and learned as", name="pixels")
     schedule: Choice = _part(Choice, "how the outer learning rate goes", name="cosine")
     augment: list[str] = _key([], "transforms that training on the images will use, in order")

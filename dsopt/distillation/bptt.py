@@ -184,8 +184,9 @@ def bptt(
 
     Every step starts from a fresh network, trains it `length` steps at most on all images at once, and differentiates through the
     last `window` of these; the gradient's norm is held to twice its moving average. The authors' CIFAR-10 setting is length 200,
-    window 60; the defaults are for small machines. Unlike in their code, a window is drawn anew at every step, images do not start
-    with unit norm, and there is no ZCA. Memory: weights and Adam's moments for each step of the window, and one step's graph.
+    window 60, on whitened images (`distill.normalise.name=zca`); the defaults are for small machines. Unlike in their code, a
+    window is drawn anew at every step, and images do not start with unit norm. Memory: weights and Adam's moments for each step of
+    the window, and one step's graph.
 
     `adaptive`: windows by how long gradients are, of `window` -+ `spread` steps (AT-BPTT, see `adapted`); it takes an inner
     training more for two of three outer steps.

@@ -6,16 +6,17 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from dsopt.augment.inputs import Inputs, make_inputs
+from dsopt.augment.inputs import Inputs
 from dsopt.config import Choice, Config, plain
 from dsopt.data.images import Images, encode, load
 from dsopt.distillation.contract import Distiller, Generator, Problem, Synthetic, check_unrollable
+from dsopt.distillation.normalisation import Normalisation, inputs_of, pictures, restored
 from dsopt.errors import InputError, JobError, unknown
 from dsopt.files import delete
 from dsopt.generation.sample import noise
-from dsopt.registry import AUGMENTATIONS, DISTILLERS, MODELS, SCHEDULES, STORED, call
+from dsopt.registry import AUGMENTATIONS, DISTILLERS, MODELS, NORMALISATIONS, SCHEDULES, STORED, call
 from dsopt.seeds import derive
 from dsopt.stages import autoencoder, generator, ingest, outputs
 from dsopt.stages.step import Step
@@ -76,35 +77,10 @@ def fresh(choice: Choice, table: Table, device: torch.device) -> Callable[[], nn
     return lambda: make(table.manifest["channels"], table.manifest["num_classes"]).to(device)
 
 
-@dataclasses.dataclass(frozen=True)
-class Normalisation:
-    """Mean and deviation of every channel of the training images, on the scale 0..1."""
-
-    mean: list[float]
-    deviation: list[float]
-
-    @staticmethod
-    def of(images: Tensor) -> "Normalisation":
-        counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.transpose(0, 1)]).double()
-        values = torch.arange(256).double() / 255
-        mean = (counts @ values) / counts.sum(1)
-        deviation = ((counts @ values.square()) / counts.sum(1) - mean.square()).sqrt().clamp_min(1e-3)
-        return Normalisation(mean.tolist(), deviation.tolist())
-
-    def inputs(self, size: int) -> Inputs:
-        """From bytes [b, c, h, w] to the middle square of `size` pixels, normalised."""
-        cut = make_inputs([], size, None).test
-
-        def normalise(images: Tensor) -> Tensor:
-            mean, deviation = (images.new_tensor(v, dtype=torch.float32)[:, None, None] for v in (self.mean, self.deviation))
-            return ((cut(images) - mean) / deviation).contiguous()
-
-        return Inputs(lambda images, draw: normalise(images), normalise)
-
-    def bytes(self, images: Tensor) -> Tensor:
-        """Normalised images as pictures, uint8 [b, c, h, w]: what lies outside of 0..1 is cut off."""
-        mean, deviation = (images.new_tensor(v)[:, None, None] for v in (self.mean, self.deviation))
-        return ((images * deviation + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+def normalisation_of(table: Table) -> Normalisation | None:
+    """The one that a set was made with; None where it says nothing of it."""
+    plain = table.manifest.get("normalisation")
+    return restored(plain, outputs.weights(table, "whitening") if "whitening" in table.manifest else {}) if plain else None
 
 
 def _distribute(stage: Stage, config: Config, seed: int) -> None:
@@ -118,8 +94,9 @@ def _distribute(stage: Stage, config: Config, seed: int) -> None:
 def _train(worker: Worker, stage: Stage, config: Config) -> None:
     table, settings = Table(stage.inputs["images"].uri), config.distill
     images = load(table.uri, "train")
-    normalisation = Normalisation.of(images.images)
-    inputs = normalisation.inputs(autoencoder.input_size(settings.network.name, table.manifest["image_size"]))
+    size = autoencoder.input_size(settings.network.name, table.manifest["image_size"])
+    normalisation = NORMALISATIONS.build(settings.normalise.name, settings.normalise.options)(images.images, size)
+    inputs = inputs_of(normalisation, size)
     found, problem = _problem(images, inputs, table, stage, config, worker)
     traits = DISTILLERS.traits(settings.name)
     state = State()
@@ -193,7 +170,9 @@ def _write(
     synthetic = found.synthetic()
     rows = as_table(synthetic, normalisation, config.distill.name)
     weights = {name: value.cpu() for name, value in found.weights().items()}
+    plainly, tensors = normalisation.about()
     notes = {"weights": outputs.save_weights(stage, weights, "weights")} if weights else {}
+    notes |= {"whitening": outputs.save_weights(stage, tensors, "whitening")} if tensors else {}
     losses = [row for row in state.rows if row[3] == "loss"]
     outputs.commit(
         stage,
@@ -207,7 +186,7 @@ def _write(
         per_class=config.distill.per_class,
         shape=list(synthetic.images.shape[1:]),
         stored=plain(config.distill.stored),
-        normalisation=dataclasses.asdict(normalisation),
+        normalisation=plainly,
         network=plain(config.distill.network),
         recipe=dataclasses.asdict(found.recipe()),
         evaluate=f"python jobs/evaluate.py input={stage.uri}",
@@ -226,7 +205,7 @@ def as_table(synthetic: Synthetic, normalisation: Normalisation, method: str) ->
     """
     images = synthetic.images.cpu()
     count = len(images)
-    rows = encode(Images(torch.arange(count), normalisation.bytes(images), synthetic.labels, synthetic.soft), [method] * count)
+    rows = encode(Images(torch.arange(count), pictures(normalisation, images), synthetic.labels, synthetic.soft), [method] * count)
     flat = pa.array(np.ascontiguousarray(images.float().flatten().numpy()))
     table = rows.append_column("pixels", pa.FixedSizeListArray.from_arrays(flat, images[0].numel()))
     return table.cast(with_image_feature(table.schema))

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from dsopt.augment.geometry import centre_crop
 from dsopt.config import Choice, Config, plain
 from dsopt.data.images import decode, load
+from dsopt.distillation.normalisation import Normalisation, channels, inputs_of
 from dsopt.distillation.recipe import Recipe, accuracy, augmented, loss_of, train
 from dsopt.errors import InputError
 from dsopt.learners.descent import minimise
 from dsopt.registry import MODELS
 from dsopt.seeds import derive
 from dsopt.stages import outputs
-from dsopt.stages.distill import Normalisation, fresh
+from dsopt.stages.distill import fresh, normalisation_of
 from dsopt.stages.step import Step
 from dsopt.storage import Stage, Table
 from dsopt.training.samplers.shuffle import shuffle
@@ -95,7 +96,7 @@ def read_set(uri: str, normalisation: Normalisation, pictures: bool) -> tuple[Te
     rows = table.read()
     decoded = decode(rows)
     if pictures:
-        images = normalisation.inputs(min(decoded.images.shape[-2:])).test(decoded.images)
+        images = inputs_of(normalisation, min(decoded.images.shape[-2:])).test(decoded.images)
     else:
         values = rows["pixels"].combine_chunks().flatten().to_numpy().astype(np.float32)
         images = torch.from_numpy(values).view(-1, *table.manifest["shape"])
@@ -116,7 +117,7 @@ class _Setting:
     device: torch.device
 
     def inputs(self, images: Tensor) -> Tensor:
-        return self.normalisation.inputs(self.size).test(images)
+        return inputs_of(self.normalisation, self.size).test(images)
 
     def seed(self, *of: int | str) -> int:
         return derive(self.config.seed, "evaluate", *of)
@@ -128,9 +129,8 @@ Learn = Callable[[nn.Sequential, int], object]  # network, repeat
 def work(worker: Worker, stage: Stage, config: Config, trial: Trial) -> None:
     started = time.monotonic()
     table, whole = Table(trial.uri), Table(stage.inputs["images"].uri)
-    made = table.manifest.get("normalisation")
-    normalisation = Normalisation(**made) if made else Normalisation.of(load(whole.uri, "train").images)
     size, recipe = MODELS.traits(trial.network.name).input_size, _recipe(trial, config, table)
+    normalisation = normalisation_of(table) or channels(load(whole.uri, "train").images, size)
     setting = _Setting(config, trial, table, whole, recipe, normalisation, size, worker.device)
     learn = _on_all(setting) if trial.images == "all" else _on_few(setting)
     test = load(whole.uri, "test")

@@ -11,12 +11,13 @@ from running import REPOSITORY
 import dsopt
 from dsopt.config import load
 from dsopt.data import images as reading
+from dsopt.distillation.normalisation import pictures
 from dsopt.errors import InputError, JobError
 from dsopt.evaluation.ranking import normalised
 from dsopt.files import join
 from dsopt.learners.parts import average_gradients
 from dsopt.stages import distill, evaluate, evaluate_trial
-from dsopt.stages.distill import Normalisation
+from dsopt.stages.distill import normalisation_of
 from dsopt.stages.step import run, unique
 from dsopt.storage import Table
 
@@ -49,11 +50,12 @@ def test_the_artefact_says_all_that_training_on_it_needs(storage: str, capsys: p
     assert len(manifest["recipe"]["rates"]) == 2 and manifest["evaluate"].endswith(f"input={table.uri}")
     subset = dsopt.load_subset(table.uri)
     assert len(subset) == 10 and subset.images.shape == (10, 1, 32, 32) and subset[3][1].shape == (10,)
-    exact, labels, soft = evaluate_trial.read_set(table.uri, Normalisation(**manifest["normalisation"]), False)
+    normalisation = normalisation_of(table)
+    assert normalisation is not None
+    exact, labels, soft = evaluate_trial.read_set(table.uri, normalisation, False)
     assert labels.tolist() == list(range(10)) and soft is not None and exact.dtype == torch.float32
     # The pictures are the pixels, but for rounding and what lies outside of 0..1.
-    normalisation = Normalisation(**manifest["normalisation"])
-    assert torch.equal(normalisation.bytes(exact), subset.images)
+    assert torch.equal(pictures(normalisation, exact), subset.images)
 
     config = load([f"storage={storage}", *BASE, f"input={table.uri}"])
     evaluate.evaluate(config)
@@ -66,6 +68,21 @@ def test_the_artefact_says_all_that_training_on_it_needs(storage: str, capsys: p
     # With all layers fixed, every training by its own recipe starts, and ends, alike.
     own = next(line for line in first.splitlines() if " own " in line)
     assert "± 0.00" in own
+
+
+def test_a_whitened_set_brings_its_whitening(storage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table = made(storage, "distill.name=dm", "distill.normalise.name=zca")
+    assert table.manifest["normalisation"]["name"] == "zca" and table.manifest["normalisation"]["side"] == 32
+    normalisation = normalisation_of(table)
+    assert normalisation is not None
+    exact, _, _ = evaluate_trial.read_set(table.uri, normalisation, False)
+    assert torch.equal(pictures(normalisation, exact), dsopt.load_subset(table.uri).images)
+    config = load([f"storage={storage}", *BASE, f"input={table.uri}", "evaluate.steps=100"])
+    evaluate.evaluate(config)
+    shown = [line.split("±")[0].split() for line in capsys.readouterr().out.split("images of")[1].splitlines()]
+    # Test images are whitened alike: ten images teach more than chance, which is 10 %.
+    found = {words[4]: float(words[-1]) for words in shown if words and words[0] == "digits-dm"}
+    assert set(found) == {"exact", "8"} and min(found.values()) > 25, found
 
 
 def test_real_images_stand_beside_it(storage: str) -> None:
@@ -227,6 +244,7 @@ def test_images_smaller_than_the_data_are_read_again(storage: str) -> None:
     ("overrides", "says"),
     [
         (["distill.stored.name=latnt"], "Did you mean 'latent'"),
+        (["distill.normalise.name=zcaa"], "Did you mean 'zca'"),
         (["distill.stored.name=latent"], "distill.stored.name=latent: needs a generator that is told classes"),
         (["distill.stored.name=formations", "distill.name=kmeans"], "kmeans takes real images as they are"),
         (["distill.stored.name=formations", "distill.stored.options.factr=3"], "Did you mean 'factor'"),
