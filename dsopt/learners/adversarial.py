@@ -28,10 +28,19 @@ class Weighted(NamedTuple):
     term: Term
 
 
-def number_of(name: str, side: str, terms: Sequence[Weighted]) -> str:
-    """What a term's value is called on a side: its name, unless terms of that name stand on the other side too."""
-    alone = all(term.side == side for term in terms if term.name == name)
-    return name if alone else f"{side}_{name}"
+def numbered(side: str, terms: Sequence[Weighted]) -> list[tuple[str, Weighted]]:
+    """The terms of a side, each with what its value is called there.
+
+    That is the term's name, after the side's where terms of that name stand on the other side too, and before a number where there
+    are several on this one.
+    """
+    own, found = [term for term in terms if term.side in (side, "both")], []
+    for index, term in enumerate(own):
+        alone = all(other.side == side for other in terms if other.name == term.name)
+        before, alike = (sum(other.name == term.name for other in some) for some in (own[: index + 1], own))
+        name = term.name if alone else f"{side}_{term.name}"
+        found.append((f"{name}_{before}" if alike > 1 else name, term))
+    return found
 
 
 class AdversarialLearner:
@@ -154,11 +163,10 @@ class AdversarialLearner:
 
     def _with_terms(self, side: str, loss: Tensor, context: Context) -> tuple[dict[str, Tensor], Tensor]:
         numbers = {}
-        for name, weight, theirs, value_of in self.terms:
-            if theirs in (side, "both"):
-                value = value_of(context)
-                loss = loss + weight * value
-                numbers[number_of(name, side, self.terms)] = value.detach()
+        for name, term in numbered(side, self.terms):
+            value = term.term(context)
+            loss = loss + term.weight * value
+            numbers[name] = value.detach()
         return numbers, loss
 
     def _make(self, noise: Tensor | None, condition: Any) -> Tensor:

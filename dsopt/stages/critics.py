@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from dsopt.learners.adversarial import Weighted, number_of
+from dsopt.learners.adversarial import Weighted, numbered
 from dsopt.reporting import page as pages
 from dsopt.reporting.losses import Critic, critics_against
 from dsopt.reporting.page import Section
@@ -74,8 +74,7 @@ def estimate(metrics: pa.Table, terms: Sequence[Weighted]) -> float:
         .aggregate([("value", "mean")])
     )
     values = dict(zip(end["name"].to_pylist(), end["value_mean"].to_pylist(), strict=True))
-    own = [term for term in terms if term.side != "generator"]
-    added = sum(term.weight * values[number_of(term.name, "discriminator", terms)] for term in own)
+    added = sum(term.weight * values[name] for name, term in numbered("discriminator", terms))
     return added - values["loss"]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from running import SMALL, here
 
-from dsopt.learners.adversarial import Weighted
+from dsopt.learners.adversarial import Weighted, numbered
 from dsopt.reporting.losses import Critic
 from dsopt.stages import critics, sweep
 from dsopt.storage import METRICS, Table
@@ -47,6 +47,19 @@ def test_two_terms_of_one_name_are_told_apart_as_the_learner_names_them() -> Non
     rows = [("loss", 5.0), ("discriminator_feature_matching", 1.5), ("generator_feature_matching", 40.0)]
     terms = [weighted("feature_matching", 2, "discriminator"), weighted("feature_matching", 7, "generator")]
     assert critics.estimate(metrics([(100, "train", *row) for row in rows]), terms) == pytest.approx(2 * 1.5 - 5)
+
+
+def test_each_of_several_terms_of_one_name_has_a_number_of_its_own() -> None:
+    terms = [weighted("slope", weight, side) for weight, side in ((1, "generator"), (2, "discriminator"), (3, "both"))]
+    terms.append(weighted("l1", 4, "generator"))
+
+    def named(side: str, some: list[Weighted]) -> list[tuple[str, float]]:
+        return [(name, term.weight) for name, term in numbered(side, some)]
+
+    assert named("generator", terms) == [("generator_slope_1", 1), ("generator_slope_2", 3), ("l1", 4)]
+    assert named("discriminator", terms) == [("discriminator_slope_1", 2), ("discriminator_slope_2", 3)]
+    assert named("generator", [terms[0], terms[0]]) == [("slope_1", 1), ("slope_2", 1)]
+    assert named("generator", terms[:2]) == [("generator_slope", 1)] and named("generator", [terms[0], terms[3]])[0] == ("slope", 1)
 
 
 def test_a_correlation_is_of_ranks_and_of_at_least_three() -> None:
