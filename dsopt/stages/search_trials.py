@@ -3,7 +3,8 @@
 import itertools
 import math
 import random
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -41,6 +42,7 @@ CHILDREN = pa.schema(
     ]
 )
 FULL = Proxy("full")
+TELL_SECONDS = 10.0  # between what a worker tells of a bundle of large children; small ones are not worth the messages
 
 
 @dataclass(frozen=True)
@@ -288,13 +290,26 @@ def _accuracy(row: Mapping[str, Any]) -> float:
 
 
 def _bundle(
-    worker: Worker, point: dict[str, Any], report: Any, config: Config, wanted: list[tuple[Stage, Trials]]
+    worker: Worker,
+    point: dict[str, Any],
+    report: Callable[[dict[str, Any]], None],
+    config: Config,
+    wanted: list[tuple[Stage, Trials]],
 ) -> dict[str, Any]:
-    """On a worker: train some children of a table, one after another."""
+    """On a worker: train some children of a table, one after another. Large ones are told of before the last is known."""
     stage, trials = wanted[point["table"]]
-    given = source(stage, config, trials.proxy)
-    rows = [_child(worker, child, steps, given, stage, config, trials) for child, steps in point["children"]]
-    return {"percent": 100.0, "score": max(row["accuracy"] or 0.0 for row in rows), "children": rows}
+    given, rows, told = source(stage, config, trials.proxy), list[dict[str, Any]](), time.monotonic()
+
+    def numbers() -> dict[str, Any]:
+        done = 100.0 * len(rows) / len(point["children"])
+        return {"percent": done, "score": max(row["accuracy"] or 0.0 for row in rows), "children": list(rows)}
+
+    for child, steps in point["children"]:
+        if rows and time.monotonic() - told > TELL_SECONDS:
+            report(numbers())
+            told = time.monotonic()
+        rows.append(_child(worker, child, steps, given, stage, config, trials))
+    return numbers()
 
 
 def _child(worker: Worker, child: str, steps: int, given: Source, stage: Stage, config: Config, wanted: Trials) -> dict[str, Any]:

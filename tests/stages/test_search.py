@@ -205,10 +205,17 @@ def test_what_is_done_is_not_done_again(done: Path, monkeypatch: pytest.MonkeyPa
     )
 
 
-@pytest.mark.parametrize("strategy", ["evolution", "asha"])
+@pytest.mark.parametrize(("strategy", "tell_seconds", "kept"), [("evolution", 99.0, 4), ("evolution", -1.0, 5), ("asha", 99.0, 4)])
 def test_an_interrupted_search_goes_on_to_the_same_children(
-    strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    strategy: str,
+    tell_seconds: float,
+    kept: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """What bundles were told of is kept: of whole ones, or of each child."""
+    monkeypatch.setattr(search_trials, "TELL_SECONDS", tell_seconds)
     options = ["search.strategy.options.population=2"] if strategy == "evolution" else ["search.strategy.options.rungs=2"]
     how = [f"search.strategy.name={strategy}", *options]
 
@@ -233,7 +240,7 @@ def test_an_interrupted_search_goes_on_to_the_same_children(
     monkeypatch.setattr(search_trials, "train_child", train)
     capsys.readouterr()
     assert only_search(tmp_path / "interrupted") == undisturbed
-    assert "goes on after" in capsys.readouterr().out
+    assert f"goes on after {kept} children" in capsys.readouterr().out
 
 
 @pytest.mark.slow
