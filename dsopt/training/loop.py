@@ -147,8 +147,8 @@ def _seed(seed: int, device: torch.device) -> None:
     That one seeds all kinds of devices, and notes for each that is not there who asked: a third of a small network's step.
     """
     torch.default_generator.manual_seed(seed)
-    if device.type != "cpu":
-        torch.get_device_module(device).manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)
 
 
 def _count(state: State, since: float) -> float:
