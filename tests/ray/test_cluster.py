@@ -34,6 +34,7 @@ def cluster() -> Iterator[Cluster]:
     port, dashboard = free_ports(2)
     folder = tempfile.mkdtemp(prefix="ray_")  # short: the paths of its sockets are limited to 107 bytes
     env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
+    env["RAY_health_check_period_ms"] = "1000"  # a lost node is told after five that it does not answer: at 3 s each by default
     each = ["--block", "--num-cpus=1", "--object-store-memory=200000000", "--dashboard-agent-listen-port=0"]
     made = Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", [])
 
