@@ -16,6 +16,7 @@ Vector = Float[Tensor, " n"]
 Measure = Callable[[Tensor, Tensor], float]  # (proxy [n], truth [n]) -> value
 
 SPARSE = 0.001  # accuracies that differ by less are one: NAS-Bench-201's sparse Kendall bins at 0.1 %
+DOUBTFUL = 0.5  # a seed ceiling below it: trainings of one child differ about as much as children do
 ENOUGH, LOST = 0.9, 0.005  # a proxy serves that has this share of the seed ceiling, and at most this regret@5
 
 
@@ -157,8 +158,12 @@ def halves(count: int, seed: int) -> Bool[Tensor, " n"]:
 
 
 def serves(spearman: float, regret: float, ceiling: float) -> bool:
-    """Whether a ranking is good enough: Spearman's correlation for the ceiling (nan: 1 is taken), and regret@5 in 0..1."""
-    return spearman >= ENOUGH * (ceiling if math.isfinite(ceiling) else 1.0) and regret <= LOST
+    """Whether a ranking is good enough: Spearman's correlation for the ceiling (nan: 1 is taken), and regret@5 in 0..1.
+
+    None is where the ceiling is not above 0: there the truth ranks nothing.
+    """
+    wanted = ENOUGH * ceiling if math.isfinite(ceiling) else ENOUGH
+    return 0 < wanted <= spearman and regret <= LOST
 
 
 def break_even(making: float, proxy_each: float, full_each: float) -> float:

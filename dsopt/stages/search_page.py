@@ -35,6 +35,10 @@ NOTE = (
     "making the proxy; of full: against full training of as many once; pays from: children from which it is cheaper. "
     "Draws of a proxy are averaged."
 )
+ALIKE = (
+    " The ceiling is low: trainings of the same child differ about as much as children do, and no proxy can be judged by them. "
+    "More seeds (search.seeds), longer training (search.train.steps) or harder data would tell children apart."
+)
 BEST = (
     "The cheapest proxy whose correlation is at least {enough:g} of the ceiling and whose regret@5 is at most {lost:g} points: "
     "{about}. It was chosen on one half of the children (dev), drawn by the seed; the other columns are of the other {held_out}, "
@@ -129,7 +133,8 @@ def _facts(config: Config, made: Made) -> dict[str, str]:
 
 
 def _note(found: Study) -> str:
-    return NOTE.format(n=len(found.truth), seeds=found.seeds, ceiling=_ceiling(found, "all"))
+    note = NOTE.format(n=len(found.truth), seeds=found.seeds, ceiling=_ceiling(found, "all"))
+    return note + (ALIKE if found.ceilings["all"] < quality.DOUBTFUL else "")
 
 
 def _cells(ranking: Ranking, found: Study) -> list[str]:

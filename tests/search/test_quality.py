@@ -99,6 +99,7 @@ def test_what_serves() -> None:
     assert quality.serves(0.81, 0.004, ceiling=0.9) and quality.serves(0.9, 0.005, ceiling=math.nan)
     assert not quality.serves(0.80, 0.004, ceiling=0.9) and not quality.serves(0.89, 0.0, ceiling=math.nan)
     assert not quality.serves(0.9, 0.006, ceiling=0.9)
+    assert not quality.serves(0.9, 0.0, ceiling=-0.1) and not quality.serves(0.0, 0.0, ceiling=0.0)  # nothing can be ranked there
 
 
 def test_break_even() -> None:

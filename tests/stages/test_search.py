@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -25,7 +26,7 @@ from dsopt.errors import InputError, JobError
 from dsopt.search import quality
 from dsopt.search.exported import load_child
 from dsopt.seeds import derive
-from dsopt.stages import search, search_child, search_trials
+from dsopt.stages import search, search_child, search_page, search_trials
 from dsopt.stages.search_child import material
 from dsopt.stages.search_study import Ranking, choose, measures_of
 from dsopt.stages.search_trials import Trials
@@ -203,6 +204,14 @@ def test_what_is_done_is_not_done_again(done: Path, monkeypatch: pytest.MonkeyPa
         f"best of the 2 finalists has {100 * best:.2f} %" in output
         and f"by chance the best would have {100 * chance:.2f} %" in output
     )
+
+
+def test_a_truth_that_ranks_nothing_is_told(done: Path) -> None:
+    stages = made(done)
+    assert stages.truth
+    found = search.search_study.study(read(done, STUDY), stages.truth, stages.studied)
+    for ceiling, told in ((-0.1, True), (0.4, True), (0.9, False), (float("nan"), False)):
+        assert ("The ceiling is low" in search_page._note(replace(found, ceilings={"all": ceiling}))) == told
 
 
 @pytest.mark.parametrize(("strategy", "tell_seconds", "kept"), [("evolution", 99.0, 4), ("evolution", -1.0, 5), ("asha", 99.0, 4)])
