@@ -23,6 +23,13 @@ def duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def speed(rate: float) -> str:
+    """How many a second, for people: 1,204/s, 3.5/s, 13 s each."""
+    if rate < 1:
+        return f"{duration(1 / rate)} each"
+    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
+
+
 class Progress:
     """Tells how a stage goes, at most every `every` seconds. Counts are of `unit`.
 
@@ -41,4 +48,4 @@ class Progress:
         self.told = now
         rate = (done - self.first) / (now - self.started)
         share = f"{done:,}/{self.total:,} {self.unit}  {100 * done / self.total:3.0f} %"
-        say(self.stage, "  ".join(filter(None, [share, f"{rate:,.0f}/s", f"{duration((self.total - done) / rate)} left", note])))
+        say(self.stage, "  ".join(filter(None, [share, speed(rate), f"{duration((self.total - done) / rate)} left", note])))
