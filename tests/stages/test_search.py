@@ -206,7 +206,8 @@ def test_what_is_done_is_not_done_again(done: Path, monkeypatch: pytest.MonkeyPa
     )
 
 
-def test_a_truth_that_ranks_nothing_is_told(done: Path) -> None:
+def test_a_truth_that_ranks_nothing_is_told(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search.search_study, "DRAWS", 20)
     stages = made(done)
     assert stages.truth
     found = search.search_study.study(read(done, STUDY), stages.truth, stages.studied)
