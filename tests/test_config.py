@@ -19,6 +19,7 @@ FAMILIES = {
     "LIKELIHOODS": ["bernoulli"],
     "LOSSES": ["squared_error", "wasserstein"],
     "MODELS": ["autoencoder", "classifier24", "lenet", *ADVERSARIES],
+    "NORMALISATIONS": ["channels"],
     "SCHEDULES": ["cosine", "constant"],
     "SELECTORS": ["top_activation", "random", "random_balanced"],
     "TERMS": ["l1"],
