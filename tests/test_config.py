@@ -16,12 +16,14 @@ FAMILIES = {
     "ADVERSARIAL": ["non_saturating"],
     "AUGMENTATIONS": ["crop", "flip", "brightness", "contrast"],
     "DATASETS": ["digits", "cifar10"],
+    "DISTILLERS": ["dd"],
     "LIKELIHOODS": ["bernoulli"],
     "LOSSES": ["squared_error", "wasserstein"],
     "MODELS": ["autoencoder", "classifier24", "lenet", *ADVERSARIES],
     "NORMALISATIONS": ["channels"],
     "SCHEDULES": ["cosine", "constant"],
     "SELECTORS": ["top_activation", "random", "random_balanced"],
+    "STORED": ["pixels"],
     "TERMS": ["l1"],
 }
 
