@@ -97,10 +97,11 @@ def channels(images: UInt8[Tensor, "n c h w"], size: int) -> Channels:
 
 @NORMALISATIONS.register
 def zca(images: UInt8[Tensor, "n c h w"], size: int, *, regularise: float = 0.1) -> Whitening:
-    """Whitening of all pixels together (ZCA), of images less their mean and of length 1, as in KIP, FRePo and RaT-BPTT.
+    """Whitening of all pixels together (ZCA), of images less their mean and of length 1, as in KIP (Nguyen et al. 2021,
+    arXiv:2107.13034), FRePo and RaT-BPTT.
 
-    To every direction's variance is added `regularise` times their mean (arXiv:2107.13034, appendix). For n images of d numbers it
-    takes n d^2 operations, and the artefact d^2 numbers more: 38 MB for CIFAR-10.
+    The mean of these images is taken off too, and to every direction's variance is added `regularise` times the mean variance. For
+    n images of d numbers it takes n d^2 operations, and the artefact d^2 numbers more: 38 MB for CIFAR-10.
 
     Raises:
         InputError: `regularise` is not above 0; directions without variance would be divided by 0.
