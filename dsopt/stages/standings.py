@@ -30,6 +30,7 @@ class Standing:
         point: what the run is made from on a worker: {"trial": number}, or a search's values by key.
         entry: its place in the journal.
         reports: its scores on held-out images as training went.
+        share: of its training that is done, as far as it told.
         outcome: what it reached, by name.
         score: what of that it is judged by; more is better.
     """
@@ -40,6 +41,7 @@ class Standing:
     status: Literal["left", "running", "done", "stopped", "failed"] = "left"
     reason: str = ""
     reports: list[Numbers] = field(default_factory=list)
+    share: float = 0.0
     outcome: dict[str, float] = field(default_factory=dict)
     score: float | None = None
 
@@ -102,6 +104,7 @@ class Standings:
 
     def started(self, point: dict[str, Any]) -> None:
         standing = self._find(point)
+        standing.share = 0.0
         if standing.status == "left":
             standing.status = "running"
             if "trial" not in point:
@@ -109,7 +112,7 @@ class Standings:
 
     def reported(self, point: dict[str, Any], numbers: Numbers) -> None:
         standing = self._find(point)
-        standing.reason = numbers.get("reason", "")
+        standing.reason, standing.share = numbers.get("reason", ""), numbers["percent"] / 100
         if "step" in numbers:
             standing.reports.append({key: numbers[key] for key in ("percent", "step", "seconds", "score")})
         self.waiting()
@@ -138,10 +141,13 @@ class Standings:
         if now - self.told < EVERY:
             return
         self.told = now
-        ended, left = self.count("done", "stopped", "failed"), self.count("left", "running")
-        new = ended - self.ended_before
+        running = [standing for standing in self.runs.values() if standing.status == "running"]
+        under_way = sum(standing.share for standing in running)
+        new = self.count("done", "stopped", "failed") - self.ended_before + under_way
+        left = self.count("left", "running") - under_way
         best = self.best()
         parts = [f"{self.count(status)} {status}" for status in ("done", "stopped", "failed", "running", "left")]
+        parts += [f"{name(standing.planned.trial)} {standing.share:.0%}" for standing in running[:2] if standing.share]
         parts += [f"best {self.shown(best)} ({name(best.planned.trial)})"] if best else []
         parts += [f"{duration((now - self.started_at) / new * left)} left"] if new and left else []
         self._say("sweep", "  ".join(part for part in parts if not part.startswith("0 ")))

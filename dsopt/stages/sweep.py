@@ -4,9 +4,10 @@ A trial is a list of overrides on the base configuration. Stages that trials sha
 not done go side by side. Every result lies in the run's own stage, so a sweep that was killed runs no finished trial again.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from dsopt.files import check_writable
 from dsopt.progress import say
 from dsopt.stages import ingest, kinds, sweep_page
 from dsopt.stages.kinds import Planned
-from dsopt.stages.standings import Numbers, Standing, Standings
+from dsopt.stages.standings import EVERY, Numbers, Standing, Standings
 from dsopt.stages.step import Step, run
 from dsopt.stages.trials import expand, leaves, made_of, plans, sampled, space
 from dsopt.storage import Stage, Table
@@ -171,7 +172,7 @@ def _work(
                 _make(step, alone)
             if not made.run.stage.done():
                 made.run.stage.begin()
-                watched = replace(worker, watch=_Reports(report))
+                watched = replace(worker, watch=_Reports(report, pulse=config.sweep.searcher != "optuna"))
                 made.run.work(watched, made.run.stage, alone, *made.run.arguments)
             measure = kinds.kind(config).measure
             return {"percent": 100.0, "score": measure.score(kinds.outcome(made)[measure.name]), "reason": ""}
@@ -183,18 +184,28 @@ def _work(
 
 @dataclass
 class _Reports:
-    """Watches a training run, and passes on every new accuracy on held-out images."""
+    """Watches a training run, and passes on every new accuracy on held-out images.
+
+    Args:
+        pulse: where there is none for a while, at least how far it is. Optuna takes no report without a score, ASHA looks past it.
+    """
 
     report: Callable[[Numbers], None]
+    pulse: bool
     last: int = -1
+    told: float = field(default_factory=time.monotonic)
 
     def __call__(self, share: float, state: State) -> None:
         for step, seconds, split, name, value in state.rows[::-1]:
             if split == "validation" and name == "accuracy":
                 if step > self.last:
-                    self.last = step
+                    self.last, self.told = step, time.monotonic()
                     self.report({"percent": 100 * share, "step": step, "seconds": seconds, "score": value})
-                return
+                    return
+                break
+        if self.pulse and time.monotonic() - self.told > EVERY:
+            self.told = time.monotonic()
+            self.report({"percent": 100 * share})
 
 
 @contextmanager

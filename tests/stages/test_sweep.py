@@ -1,5 +1,6 @@
 """Sweeps in this process: what trials there are, what is wrong with them, and what they leave."""
 
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,7 +11,7 @@ from running import REPOSITORY, SMALL, here, read
 from dsopt import config as configuration
 from dsopt.config import Config
 from dsopt.errors import InputError, JobError
-from dsopt.stages import sweep, trials
+from dsopt.stages import standings, sweep, trials
 from dsopt.stages.trials import Trial
 from dsopt.storage import Table
 
@@ -259,3 +260,12 @@ def test_study_presets(preset: str, tmp_path: Path) -> None:
         titles = {(trial.row.title, trial.config.train.sampler.name) for trial in planned}
         assert {("full data", "shuffle"), ("full data", "rs2"), ("full data + choosing", "shuffle")} <= titles
         assert ("random_balanced", "shuffle") in titles and config.sweep.seeds >= 2
+
+
+def test_a_long_trial_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sweep, "EVERY", 0.0)
+    monkeypatch.setattr(standings, "EVERY", 0.0)
+    run(tmp_path, "sweep.grid.select.name=[random]", "train.split=1", "train.steps=60", "sweep.seeds=1")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("sweep") and "%" in line]
+    shares = [float(re.findall(r"seed=0 (\d+)%", line)[0]) for line in lines]
+    assert shares == sorted(shares) and shares[0] == 33 and all(" left" in line for line in lines[:2])
