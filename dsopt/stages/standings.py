@@ -30,7 +30,7 @@ class Standing:
         point: what the run is made from on a worker: {"trial": number}, or a search's values by key.
         entry: its place in the journal.
         reports: its scores on held-out images as training went.
-        share: of its training that is done, as far as it told.
+        doing: what it told last of how it goes.
         outcome: what it reached, by name.
         score: what of that it is judged by; more is better.
     """
@@ -41,7 +41,7 @@ class Standing:
     status: Literal["left", "running", "done", "stopped", "failed"] = "left"
     reason: str = ""
     reports: list[Numbers] = field(default_factory=list)
-    share: float = 0.0
+    doing: str = ""
     outcome: dict[str, float] = field(default_factory=dict)
     score: float | None = None
 
@@ -104,7 +104,7 @@ class Standings:
 
     def started(self, point: dict[str, Any]) -> None:
         standing = self._find(point)
-        standing.share = 0.0
+        standing.doing = ""
         if standing.status == "left":
             standing.status = "running"
             if "trial" not in point:
@@ -112,7 +112,7 @@ class Standings:
 
     def reported(self, point: dict[str, Any], numbers: Numbers) -> None:
         standing = self._find(point)
-        standing.reason, standing.share = numbers.get("reason", ""), numbers["percent"] / 100
+        standing.reason, standing.doing = numbers.get("reason", ""), numbers.get("doing", "")
         if "step" in numbers:
             standing.reports.append({key: numbers[key] for key in ("percent", "step", "seconds", "score")})
         self.waiting()
@@ -141,16 +141,16 @@ class Standings:
         if now - self.told < EVERY:
             return
         self.told = now
-        running = [standing for standing in self.runs.values() if standing.status == "running"]
-        under_way = sum(standing.share for standing in running)
-        new = self.count("done", "stopped", "failed") - self.ended_before + under_way
-        left = self.count("left", "running") - under_way
+        ended, left = self.count("done", "stopped", "failed"), self.count("left", "running")
+        new = ended - self.ended_before
         best = self.best()
         parts = [f"{self.count(status)} {status}" for status in ("done", "stopped", "failed", "running", "left")]
-        parts += [f"{name(standing.planned.trial)} {standing.share:.0%}" for standing in running[:2] if standing.share]
         parts += [f"best {self.shown(best)} ({name(best.planned.trial)})"] if best else []
         parts += [f"{duration((now - self.started_at) / new * left)} left"] if new and left else []
         self._say("sweep", "  ".join(part for part in parts if not part.startswith("0 ")))
+        for standing in self.runs.values():
+            if standing.status == "running" and standing.doing:
+                self._say(f"  {name(standing.planned.trial)}", standing.doing)
 
     def _write(self, standing: Standing) -> None:
         kept = {key: getattr(standing, key) for key in ("point", "status", "reason", "reports", "outcome", "score")}

@@ -4,10 +4,11 @@ A trial is a list of overrides on the base configuration. Stages that trials sha
 not done go side by side. Every result lies in the run's own stage, so a sweep that was killed runs no finished trial again.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -165,14 +166,14 @@ def _work(
 ) -> Numbers:
     """One trial on a worker; what it still needs (a search's own subset) it makes there. Its failure is a number like others."""
     try:
-        with _silence():
+        with _in_few_words(report, config):
             made = trials[point["trial"]] if "trial" in point else sampled(config, point)
             alone = replace(made.config, cluster=replace(made.config.cluster, workers=0))
             for step in (*made.steps, *made.own[:-1]):
                 _make(step, alone)
             if not made.run.stage.done():
                 made.run.stage.begin()
-                watched = replace(worker, watch=_Reports(report, pulse=config.sweep.searcher != "optuna"))
+                watched = replace(worker, watch=_Reports(report))
                 made.run.work(watched, made.run.stage, alone, *made.run.arguments)
             measure = kinds.kind(config).measure
             return {"percent": 100.0, "score": measure.score(kinds.outcome(made)[measure.name]), "reason": ""}
@@ -184,34 +185,35 @@ def _work(
 
 @dataclass
 class _Reports:
-    """Watches a training run, and passes on every new accuracy on held-out images.
-
-    Args:
-        pulse: where there is none for a while, at least how far it is. Optuna takes no report without a score, ASHA looks past it.
-    """
+    """Watches a training run, and passes on every new accuracy on held-out images."""
 
     report: Callable[[Numbers], None]
-    pulse: bool
     last: int = -1
-    told: float = field(default_factory=time.monotonic)
 
     def __call__(self, share: float, state: State) -> None:
         for step, seconds, split, name, value in state.rows[::-1]:
             if split == "validation" and name == "accuracy":
                 if step > self.last:
-                    self.last, self.told = step, time.monotonic()
+                    self.last = step
                     self.report({"percent": 100 * share, "step": step, "seconds": seconds, "score": value})
-                    return
-                break
-        if self.pulse and time.monotonic() - self.told > EVERY:
-            self.told = time.monotonic()
-            self.report({"percent": 100 * share})
+                return
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """Without the lines of a single run: the sweep has its own."""
-    before, progress.output = progress.output, lambda line: None
+def _in_few_words(report: Callable[[Numbers], None], config: Config) -> Iterator[None]:
+    """The lines of a single run are not for the terminal, which the sweep has: one now and then is a report of how the trial goes.
+
+    Not to Optuna, which takes no report without a score; ASHA looks past it.
+    """
+    told = time.monotonic()
+
+    def line(text: str) -> None:
+        nonlocal told
+        if config.sweep.searcher != "optuna" and time.monotonic() - told >= EVERY:
+            told = time.monotonic()
+            report({"doing": re.sub(r" {2,}", "  ", text)})
+
+    before, progress.output = progress.output, line
     try:
         yield
     finally:

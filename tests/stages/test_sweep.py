@@ -9,6 +9,7 @@ import torch
 from running import REPOSITORY, SMALL, here, read
 
 from dsopt import config as configuration
+from dsopt import progress
 from dsopt.config import Config
 from dsopt.errors import InputError, JobError
 from dsopt.stages import standings, sweep, trials
@@ -262,10 +263,14 @@ def test_study_presets(preset: str, tmp_path: Path) -> None:
         assert ("random_balanced", "shuffle") in titles and config.sweep.seeds >= 2
 
 
-def test_a_long_trial_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_trial_tells_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sweep, "EVERY", 0.0)
     monkeypatch.setattr(standings, "EVERY", 0.0)
+    monkeypatch.setattr(progress.Progress.__init__, "__kwdefaults__", {"done": 0, "every": 0.0})
     run(tmp_path, "sweep.grid.select.name=[random]", "train.split=1", "train.steps=60", "sweep.seeds=1")
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("sweep") and "%" in line]
-    shares = [float(re.findall(r"seed=0 (\d+)%", line)[0]) for line in lines]
-    assert shares == sorted(shares) and shares[0] == 33 and all(" left" in line for line in lines[:2])
+    told = re.findall(
+        r"^  select.name=random seed=0 +train random, seed 0  ([\d,]+)/1,920 images .* left", capsys.readouterr().out, re.M
+    )
+    assert told == ["640", "1,280"]
