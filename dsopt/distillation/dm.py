@@ -28,7 +28,7 @@ def siamese(images: Tensor, names: Sequence[str], seed: int) -> Tensor:
 
 
 @distiller(balanced=True)
-def dm(problem: Problem, *, init: Init = "real", learning_rate: float = 1.0, momentum: float = 0.5) -> Matching:
+def dm(problem: Problem, *, init: Init = "random", learning_rate: float = 1.0, momentum: float = 0.5) -> Matching:
     """Match the mean features of every class under fresh random networks (DM, Zhao & Bilen 2023, arXiv:2110.04181, equation 5).
 
     The authors' steps: SGD of rate 1 and momentum 0.5 from real images; every worker draws a network of its own.

@@ -88,7 +88,7 @@ def frepo(
     learning_rate: float = 0.003,
     network_rate: float = 0.0003,
     length: int = 500,
-    init: Init = "real",
+    init: Init = "random",
 ) -> FeatureRegression:
     """Learn images and labels whose ridge regression on the features of a pool of networks predicts real ones (FRePo).
 

@@ -71,7 +71,7 @@ def gradient_matching(
     *,
     outer: int = 10,
     inner: int = 10,
-    init: Init = "real",
+    init: Init = "random",
     learning_rate: float = 0.1,
     network_rate: float = 0.01,
 ) -> GradientMatching:

@@ -44,7 +44,7 @@ def random(problem: Problem) -> Chosen:
 
     Where images are made by a generator: by chance too, what it makes of noise, the control of every search among these.
     """
-    made = begin(problem, "real")
+    made = begin(problem, "random")
     return Chosen(Synthetic(made.images().detach(), made.labels), problem.device)
 
 

@@ -51,8 +51,8 @@ def formations(problem: Problem, init: Init, *, factor: int = 2) -> Stored:
         return F.interpolate(parts, (side, side), mode="bilinear", align_corners=False)
 
     start = _pixels(problem, init)
-    if init == "real":
-        parts = F.interpolate(chosen(problem, "random", factor**2).images, (small, small), mode="area").chunk(factor**2)
+    if init != "noise":
+        parts = F.interpolate(chosen(problem, init, factor**2).images, (small, small), mode="area").chunk(factor**2)
         start = torch.cat([torch.cat(parts[i : i + factor], 3) for i in range(0, factor**2, factor)], 2)
     return _of(start, labels(problem).repeat(factor**2), make)
 
@@ -119,7 +119,7 @@ def _of(start: Tensor, labels: Tensor, make: Callable[[Tensor], Tensor], settle:
 
 
 def _pixels(problem: Problem, init: Init) -> Tensor:
-    return chosen(problem, "random").images if init == "real" else noise_images(problem)
+    return noise_images(problem) if init == "noise" else chosen(problem, init).images
 
 
 def _generator(problem: Problem) -> Generator:

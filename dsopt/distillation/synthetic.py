@@ -14,7 +14,7 @@ from dsopt.registry import SELECTORS
 from dsopt.seeds import derive
 from dsopt.selection.balance import per_class
 
-Init = Literal["noise", "real"]
+Init = Literal["noise", "random", "kmeans"]  # the last two: real images, chosen so
 
 
 def labels(problem: Problem) -> Tensor:

@@ -19,7 +19,7 @@ def test_means_of_classes():
 
 def test_matching_images_do_not_move():
     """All real images as the synthetic ones: there is nothing to gain."""
-    found = dm(problem(per_class=4), init="real", learning_rate=1.0)
+    found = dm(problem(per_class=4), init="random", learning_rate=1.0)
     given = batch()._replace(images=found.synthetic().images.clone(), labels=found.labels)
     torch.manual_seed(0)
     assert float(found.update(given)["loss"]) < 1e-10

@@ -44,7 +44,7 @@ def painted(stored: str, per_class: int = 1, **options) -> Problem:
 WAYS = [("pixels", {}), ("formations", {}), ("formations", {"factor": 4}), ("latent", {}), ("layer", {"module": "first"})]
 
 
-@pytest.mark.parametrize("init", ["noise", "real"])
+@pytest.mark.parametrize("init", ["noise", "random", "kmeans"])
 @pytest.mark.parametrize(("name", "options"), WAYS)
 def test_gradients_go_through_what_images_are_made_from(name: str, options: dict, init) -> None:
     made = begin(painted(name, 2, **options), init)
@@ -61,13 +61,21 @@ def test_gradients_go_through_what_images_are_made_from(name: str, options: dict
 
 def test_a_formation_holds_real_images_in_its_corners() -> None:
     given = painted("formations", 1)
-    made = begin(given, "real")
+    made = begin(given, "random")
     assert made.leaf.shape == (10, 1, 32, 32)
     corner = F.interpolate(made.leaf.detach()[:, :, :16, 16:], (32, 32), mode="bilinear", align_corners=False)
     assert torch.equal(made.images()[10:20].detach(), corner)
     real = given.inputs(given.images[given.labels == 3])
     shrunk = F.interpolate(real, (16, 16), mode="area")
     assert any(torch.allclose(made.leaf.detach()[3, :, 16:, :16], one, atol=1e-6) for one in shrunk)
+
+
+@pytest.mark.parametrize("method", ["random", "kmeans"])
+def test_a_set_may_start_from_what_a_baseline_is(method) -> None:
+    given = problem(2)
+    baseline = DISTILLERS.build(method)(given).synthetic()
+    made = begin(given, method)
+    assert torch.equal(made.images().detach(), baseline.images) and torch.equal(made.labels, baseline.labels)
 
 
 def test_points_stay_on_the_sphere_where_they_are_told_to() -> None:
@@ -89,7 +97,7 @@ def test_formations_must_fit() -> None:
     with pytest.raises(InputError, match=r"options\.factor=3: must be 2 or more and divide 32 pixels"):
         begin(painted("formations", factor=3), "noise")
     with pytest.raises(InputError, match="with 4 images in each: class"):
-        begin(painted("formations", 20), "real")
+        begin(painted("formations", 20), "random")
 
 
 OPTIONS = {"bptt": {"length": 6, "window": 3}}
