@@ -71,9 +71,10 @@ class TruncatedBackpropagation:
         recipe: Recipe,
         place: Callable[[Callable[[], Tensor], int, int], Window],
         soft_labels: bool,
+        every: int,
         learning_rate: float,
     ) -> None:
-        self.problem, self.device, self.inner, self.place = problem, problem.device, inner, place
+        self.problem, self.device, self.inner, self.place, self.every = problem, problem.device, inner, place, every
         self.stored, self.labels, self.trained_by = stored, stored.labels, recipe
         self.learned: dict[str, Tensor] = {}  # beside the images
         if soft_labels:
@@ -107,7 +108,7 @@ class TruncatedBackpropagation:
             return loss_in_parts(network, state[0], batch.images, batch.labels)
 
         state = advance(step, self._start(network), inputs, 0, window.begin)
-        return differentiate(step, state, inputs, window.begin, end, outer, keep=False)
+        return differentiate(step, state, inputs, window.begin, end, outer, every=self.every)
 
     def lengths(self, network: nn.Sequential, batch: Batch) -> Float[Tensor, " length"]:
         """Those of the gradients of all weights at every step of an inner training."""
@@ -177,6 +178,7 @@ def bptt(
     inner: Literal["adam", "sgd"] = "adam",
     inner_rate: float = 0.001,
     soft_labels: bool = False,
+    every: int = 1,
     init: Init = "noise",
     learning_rate: float = 0.001,
 ) -> TruncatedBackpropagation:
@@ -186,7 +188,8 @@ def bptt(
     last `window` of these; the gradient's norm is held to twice its moving average. The authors' CIFAR-10 setting is length 200,
     window 60, on whitened images (`distill.normalise.name=zca`); the defaults are for small machines. Unlike in their code, a
     window is drawn anew at every step, and images do not start with unit norm. Memory: weights and Adam's moments for each step of
-    the window, and one step's graph.
+    the window, and one step's graph. `every` above 1 keeps only those of one step of so many, and takes the steps between once more
+    (a quarter more time): with the square root of the window it is twice that root of them.
 
     `adaptive`: windows by how long gradients are, of `window` -+ `spread` steps (AT-BPTT, see `adapted`); it takes an inner
     training more for two of three outer steps.
@@ -194,6 +197,8 @@ def bptt(
     Raises:
         InputError: the window does not fit.
     """
+    if every < 1:
+        raise InputError(f"distill bptt: options.every={every} must be at least 1.")
     if not 1 <= window <= length:
         raise InputError(f"distill bptt: options.window={window} must be from 1 to options.length={length}.")
     if adaptive and not 0 <= spread < min(window, length - window + 1):
@@ -208,4 +213,4 @@ def bptt(
 
     recipe = Recipe(inner, inner_rate, steps=length, augment=list(problem.augment))
     moves = adam(inner_rate) if inner == "adam" else sgd(inner_rate)
-    return TruncatedBackpropagation(problem, begin(problem, init), moves, recipe, place, soft_labels, learning_rate)
+    return TruncatedBackpropagation(problem, begin(problem, init), moves, recipe, place, soft_labels, every, learning_rate)

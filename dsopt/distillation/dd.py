@@ -60,7 +60,7 @@ class DatasetDistillation:
         def outer(state: State) -> Iterator[Tensor]:
             return loss_in_parts(network, state[0], batch.images, batch.labels)
 
-        return differentiate(step, [flat(weights)], inputs, 0, epochs * blocks, outer, keep=True)
+        return differentiate(step, [flat(weights)], inputs, 0, epochs * blocks, outer)
 
     def synthetic(self) -> Synthetic:
         soft = self.learned["soft"].detach() if "soft" in self.learned else None

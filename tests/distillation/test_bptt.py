@@ -71,6 +71,18 @@ def test_gradients(inner, begin):
         torch.testing.assert_close((sides[0] - sides[1]) / 2e-7, (gradient * direction).sum(), rtol=1e-3, atol=1e-8)
 
 
+@pytest.mark.usefixtures("doubles")
+@pytest.mark.parametrize("every", [2, 3, 5, 9])
+def test_some_states_are_enough(every):
+    """The states between are made again, bit by bit; nine are more than the window has."""
+    torch.manual_seed(0)
+    found, network, real = bptt(problem(), length=6, window=5), tiny(), batch()
+    loss, gradients = found.gradients(network, real, Window(1, 5))
+    few = bptt(problem(), length=6, window=5, every=every)
+    again = few.gradients(network, real, Window(1, 5))
+    assert torch.equal(again.loss, loss) and all(map(torch.equal, again.gradients, gradients))
+
+
 def test_a_gradient_is_held_to_twice_its_moving_average():
     found = bptt(problem())
     found._clipped([torch.ones(4)])
@@ -84,6 +96,8 @@ def test_a_gradient_is_held_to_twice_its_moving_average():
 def test_a_window_must_fit():
     with pytest.raises(InputError, match=r"window=9 must be from 1 to options\.length=8"):
         bptt(problem(), length=8, window=9)
+    with pytest.raises(InputError, match=r"options\.every=0 must be at least 1"):
+        bptt(problem(), every=0)
 
 
 def test_adaptive_windows():
