@@ -50,7 +50,7 @@ def _distribute(stage: Stage, config: Config, seed: int) -> None:
     from dsopt.cluster.train import distributed
 
     if Table(stage.inputs["images"].uri).manifest["channels"] != 3:
-        raise InputError(f"data.name={config.data.name}: its images are grey; a colorizer learns from colours.")
+        raise InputError(f"data.name={config.data.name}: its images are grey; give a trained colorizer, colorize.model=..., or colours to learn from.")
     distributed(train, (stage, config, seed), config.cluster)
 
 

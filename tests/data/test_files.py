@@ -127,11 +127,13 @@ def test_what_lies_beside_train_and_test_is_refused(tmp_path):
         find(folder(tmp_path))
 
 
-@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_text("a file")])
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: path.write_text("a file")])
 def test_a_wrong_root_is_named(tmp_path, make):
     make(tmp_path / "there")
     with pytest.raises(InputError, match="there: no image files there"):
         find(folder(tmp_path / "there"))
+    with pytest.raises(InputError, match=r"elsewhere: there is no such folder\.$"):
+        find(folder(tmp_path / "elsewhere"))
 
 
 def test_a_root_is_needed():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dsopt.config import DataConfig
 from dsopt.data.source import Plan, Row, Shard, Source, decide_splits, digest, list_folder, named_split, needed_root
 from dsopt.errors import InputError
-from dsopt.files import is_remote, join, read_bytes
+from dsopt.files import exists, is_remote, join, read_bytes
 from dsopt.registry import DATASETS
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -22,6 +22,8 @@ def folder(data: DataConfig) -> Source:
     """Image files in folders: train/<class>/* and test/<class>/*, or <class>/*; no class folders: no labels."""
     root = needed_root(data)
     files = [file for file in list_folder(root) if file.name.lower().endswith(EXTENSIONS)]
+    if not is_remote(root) and not exists(root):
+        raise InputError(f"data.root={root}: there is no such folder.")
     if not files:
         raise InputError(f"data.root={root}: no image files there; wanted <class>/*.png, or train/<class>/* and test/<class>/*.")
     splits = _splits(root, [file.name for file in files])
