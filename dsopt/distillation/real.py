@@ -13,10 +13,10 @@ from dsopt.distillation.synthetic import chosen
 
 
 class Chosen:
-    """Final from the start."""
+    """Final from the start; trained on as what is learned beside it."""
 
-    def __init__(self, images: Synthetic, device: torch.device) -> None:
-        self.images, self.device = images, device
+    def __init__(self, images: Synthetic, problem: Problem) -> None:
+        self.images, self.device, self.augment = images, problem.device, list(problem.augment)
         self.networks: dict[str, Any] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
 
@@ -27,7 +27,7 @@ class Chosen:
         return self.images
 
     def recipe(self) -> Recipe:
-        return Recipe()
+        return Recipe(augment=self.augment)
 
     def weights(self) -> dict[str, Tensor]:
         return {}
@@ -45,10 +45,10 @@ def random(problem: Problem) -> Chosen:
     Where images are made by a generator: by chance too, what it makes of noise, the control of every search among these.
     """
     made = begin(problem, "random")
-    return Chosen(Synthetic(made.images().detach(), made.labels), problem.device)
+    return Chosen(Synthetic(made.images().detach(), made.labels), problem)
 
 
 @distiller(learns=False)
 def kmeans(problem: Problem) -> Chosen:
     """Real images nearest to the centroids of k-means in every class: hard to beat on other networks (arXiv:2207.09639)."""
-    return Chosen(chosen(problem, "kmeans"), problem.device)
+    return Chosen(chosen(problem, "kmeans"), problem)

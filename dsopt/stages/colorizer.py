@@ -50,7 +50,8 @@ def _distribute(stage: Stage, config: Config, seed: int) -> None:
     from dsopt.cluster.train import distributed
 
     if Table(stage.inputs["images"].uri).manifest["channels"] != 3:
-        raise InputError(f"data.name={config.data.name}: its images are grey; give a trained colorizer, colorize.model=..., or colours to learn from.")
+        told = f"data.name={config.data.name}: its images are grey"
+        raise InputError(f"{told}; give a trained colorizer, colorize.model=..., or colours to learn from.")
     distributed(train, (stage, config, seed), config.cluster)
 
 

@@ -20,6 +20,7 @@ from dsopt.distillation.normalisation import Normalisation, channels, inputs_of
 from dsopt.distillation.recipe import Recipe, accuracy, augmented, loss_of, train
 from dsopt.errors import InputError
 from dsopt.learners.descent import minimise
+from dsopt.progress import Progress
 from dsopt.registry import MODELS
 from dsopt.seeds import derive
 from dsopt.stages import outputs
@@ -136,11 +137,13 @@ def work(worker: Worker, stage: Stage, config: Config, trial: Trial) -> None:
     test = load(whole.uri, "test")
     held_out = setting.inputs(test.images.to(worker.device))
     make, found = fresh(trial.network, whole, worker.device), []
+    progress = Progress(_title(table.name, trial), config.evaluate.repeats, "trainings")
     for repeat in range(config.evaluate.repeats):
         torch.manual_seed(setting.seed(repeat))
         network = _with_weights(make(), trial, table)
         learn(network, repeat)
         found.append(accuracy(network.eval(), held_out, test.labels.to(worker.device)))
+        progress.update(len(found), f"accuracy {100 * found[-1]:.2f} %")
     steps = sum(map(len, recipe.rates)) if recipe.rates else recipe.steps
     seconds = time.monotonic() - started
     rows = [(stage.folder, repeat, steps, seconds, "test", "accuracy", value) for repeat, value in enumerate(found)]

@@ -61,6 +61,13 @@ def test_the_images_and_how_to_train_on_them(name):
     assert DISTILLERS.summary(name)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_transforms_are_part_of_how_to_train_on_the_images(name):
+    """Of the baselines too, or what is learned would be compared with less training."""
+    recipe = make(name, augment=("flip",)).recipe()
+    assert recipe.rates or recipe.augment == ["flip"]
+
+
 @pytest.mark.parametrize("name", LEARNING)
 def test_steps_change_the_images_and_a_resumed_run_goes_on_exactly(name):
     whole, first = make(name), make(name)
