@@ -137,7 +137,7 @@ def work(worker: Worker, stage: Stage, config: Config, trial: Trial) -> None:
     test = load(whole.uri, "test")
     held_out = setting.inputs(test.images.to(worker.device))
     make, found = fresh(trial.network, whole, worker.device), []
-    progress = Progress(_title(table.name, trial), config.evaluate.repeats, "trainings")
+    progress = Progress(_title(stage.name, trial), config.evaluate.repeats, "trainings")
     for repeat in range(config.evaluate.repeats):
         torch.manual_seed(setting.seed(repeat))
         network = _with_weights(make(), trial, table)
