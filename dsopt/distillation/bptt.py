@@ -189,13 +189,13 @@ def bptt(
     window 60, on whitened images (`distill.normalise.name=zca`); the defaults are for small machines. Unlike in their code, a
     window is drawn anew at every step, and images do not start with unit norm. Memory: weights and Adam's moments for each step of
     the window, and one step's graph. `every` above 1 keeps only those of one step of so many, and takes the steps between once more
-    (a quarter more time): with the square root of the window it is twice that root of them.
+    (10 to 40 % more time): with the square root of the window it is twice that root of them.
 
     `adaptive`: windows by how long gradients are, of `window` -+ `spread` steps (AT-BPTT, see `adapted`); it takes an inner
     training more for two of three outer steps.
 
     Raises:
-        InputError: the window does not fit.
+        InputError: the window does not fit, or `every` is below 1.
     """
     if every < 1:
         raise InputError(f"distill bptt: options.every={every} must be at least 1.")

@@ -203,13 +203,13 @@ class _Reports:
 def _in_few_words(report: Callable[[Numbers], None], config: Config) -> Iterator[None]:
     """The lines of a single run are not for the terminal, which the sweep has: one now and then is a report of how the trial goes.
 
-    Not to Optuna, which takes no report without a score; ASHA looks past it.
+    Not to a scheduler or to Optuna, which take no report without a score.
     """
-    told = time.monotonic()
+    told, asked = time.monotonic(), config.sweep.scheduler != "none" or config.sweep.searcher == "optuna"
 
     def line(text: str) -> None:
         nonlocal told
-        if config.sweep.searcher != "optuna" and time.monotonic() - told >= EVERY:
+        if not asked and time.monotonic() - told >= EVERY:
             told = time.monotonic()
             report({"doing": re.sub(r" {2,}", "  ", text)})
 
