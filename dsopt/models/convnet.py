@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from dsopt.models.instance_norm import InstanceNorm2d
 from dsopt.registry import MODELS
 
 
@@ -15,7 +16,7 @@ def convnet(channels: int, classes: int, *, width: int = 128, depth: int = 3) ->
 
     def block(inputs: int) -> list[nn.Module]:
         convolution = nn.Conv2d(inputs, width, 3, padding=1)
-        return [convolution, nn.InstanceNorm2d(width, affine=True), nn.ReLU(), nn.AvgPool2d(2)]
+        return [convolution, InstanceNorm2d(width), nn.ReLU(), nn.AvgPool2d(2)]
 
     blocks = [module for level in range(depth) for module in block(width if level else channels)]
     return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(width * (32 >> depth) ** 2, classes))
