@@ -15,13 +15,11 @@ from dsopt.distillation.functional import flat, loss, loss_in_parts
 from dsopt.distillation.inner import Inner, adam, sgd
 from dsopt.distillation.recipe import Recipe, augmented
 from dsopt.distillation.stored import begin
-from dsopt.distillation.synthetic import Init, descend
+from dsopt.distillation.synthetic import Clipping, Init, descend
 from dsopt.distillation.unroll import State, Step, Unrolled, advance, differentiate
 from dsopt.errors import InputError
 from dsopt.learners.parts import average_gradients
 from dsopt.seeds import derive
-
-DECAY, MOST = 0.9, 2.0  # of the moving average of the gradient's norm, and how much of it a gradient may have: the authors' code
 
 
 class Window(NamedTuple):
@@ -80,7 +78,7 @@ class TruncatedBackpropagation:
         if soft_labels:
             self.learned["soft"] = F.one_hot(stored.labels, problem.classes).float().requires_grad_()
         self.taken = 0
-        self.norm = torch.zeros((), device=problem.device)  # the moving average of the images' gradient
+        self.clipping = Clipping(2.0)
         self.networks: dict[str, Any] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             "images": torch.optim.Adam([stored.leaf, *self.learned.values()], learning_rate)
@@ -92,8 +90,9 @@ class TruncatedBackpropagation:
         window = self.place(lambda: self.lengths(network, batch), self.taken, batch.seed)
         found, gradients = self.gradients(network, batch, window)
         self.taken += 1
-        means = self._clipped(average_gradients(gradients, self.problem.world))
-        descend(self.optimizers["images"], [self.stored.pull(means[0]), *means[1:]], 1)
+        means = average_gradients(gradients, self.problem.world)
+        (images,) = self.clipping(means[:1])
+        descend(self.optimizers["images"], [self.stored.pull(images), *means[1:]], 1)
         self.stored.settled()
         if "soft" in self.learned:
             self.learned["soft"].data.clamp_min_(0)  # as the authors do
@@ -134,11 +133,6 @@ class TruncatedBackpropagation:
 
         return step
 
-    def _clipped(self, gradients: list[Tensor]) -> list[Tensor]:
-        norm = torch.linalg.vector_norm(gradients[0])
-        self.norm = torch.where(self.norm > 0, DECAY * self.norm + (1 - DECAY) * norm, norm)
-        return [gradients[0] * (MOST * self.norm / norm.clamp_min(1e-12)).clamp(max=1), *gradients[1:]]
-
     def synthetic(self) -> Synthetic:
         soft = self.learned["soft"].detach() if "soft" in self.learned else None
         return Synthetic(self.stored.images().detach(), self.labels, soft)
@@ -154,7 +148,7 @@ class TruncatedBackpropagation:
         return {
             "stored": self.stored.leaf.detach(),
             "learned": learned,
-            "norm": self.norm,
+            "norms": self.clipping.norms,
             "taken": self.taken,
             "optimizer": self.optimizers["images"].state_dict(),
         }
@@ -163,7 +157,7 @@ class TruncatedBackpropagation:
         self.stored.leaf.data.copy_(state["stored"])
         for name, value in self.learned.items():
             value.data.copy_(state["learned"][name])
-        self.norm, self.taken = state["norm"].to(self.device), state["taken"]
+        self.clipping.norms, self.taken = state["norms"].to(self.device), state["taken"]
         self.optimizers["images"].load_state_dict(state["optimizer"])
 
 
@@ -185,11 +179,12 @@ def bptt(
     """Learn images through a window at a random place of a long training by Adam (RaT-BPTT, Feng et al. 2024, arXiv:2311.07025).
 
     Every step starts from a fresh network, trains it `length` steps at most on all images at once, and differentiates through the
-    last `window` of these; the gradient's norm is held to twice its moving average. The authors' CIFAR-10 setting is length 200,
-    window 60, on whitened images (`distill.normalise.name=zca`); the defaults are for small machines. Unlike in their code, a
-    window is drawn anew at every step, and images do not start with unit norm. Memory: weights and Adam's moments for each step of
-    the window, and one step's graph. `every` above 1 keeps only those of one step of so many, and takes the steps between once more
-    (10 to 40 % more time): with the square root of the window it is twice that root of them.
+    last `window` of these; the images' gradient is held to twice its moving average (see `Clipping`; in the authors' code a long
+    gradient raises the average first). Their CIFAR-10 setting is length 200, window 60, on whitened images
+    (`distill.normalise.name=zca`); the defaults are for small machines. Unlike in their code, a window is drawn anew at every step,
+    and images do not start with unit norm. Memory: weights and Adam's moments for each step of the window, and one step's graph.
+    `every` above 1 keeps only those of one step of so many, and takes the steps between once more (10 to 40 % more time): with the
+    square root of the window it is twice that root of them.
 
     `adaptive`: windows by how long gradients are, of `window` -+ `spread` steps (AT-BPTT, see `adapted`); it takes an inner
     training more for two of three outer steps.

@@ -13,9 +13,10 @@ from dsopt.distillation.contract import Problem, Stored, Synthetic, distiller
 from dsopt.distillation.functional import flat, loss, loss_in_parts
 from dsopt.distillation.recipe import Recipe
 from dsopt.distillation.stored import begin
-from dsopt.distillation.synthetic import Init, descend
+from dsopt.distillation.synthetic import Clipping, Init, descend
 from dsopt.distillation.unroll import State, differentiate
 from dsopt.errors import InputError
+from dsopt.learners.parts import average_gradients
 from dsopt.seeds import derive
 
 
@@ -23,13 +24,21 @@ class DatasetDistillation:
     """Images, rates [epochs, blocks] (before softplus) and perhaps labels, learned through the steps they are for."""
 
     def __init__(
-        self, problem: Problem, stored: Stored, rates: Tensor, fixed: dict[str, Tensor], soft_labels: bool, learning_rate: float
+        self,
+        problem: Problem,
+        stored: Stored,
+        rates: Tensor,
+        fixed: dict[str, Tensor],
+        soft_labels: bool,
+        learning_rate: float,
+        clip: float,
     ) -> None:
         self.problem, self.device, self.fixed = problem, problem.device, fixed
         self.stored, self.labels = stored, stored.labels
         self.learned = {"rates": rates.requires_grad_()}  # beside the images
         if soft_labels:
             self.learned["soft"] = F.one_hot(stored.labels, problem.classes).float().requires_grad_()
+        self.clipping = Clipping(clip)
         self.networks: dict[str, Any] = {}
         # The authors' settings; 0.5 instead of Adam's usual 0.9.
         adam = torch.optim.Adam([stored.leaf, *self.learned.values()], learning_rate, betas=(0.5, 0.999))
@@ -39,7 +48,8 @@ class DatasetDistillation:
         network = self.problem.network()
         start = {**dict(network.named_parameters()), **self.fixed}
         found, gradients = self.gradients(network, [start[key].detach() for key, _ in network.named_parameters()], batch)
-        descend(self.optimizers["images"], [self.stored.pull(gradients[0]), *gradients[1:]], self.problem.world)
+        means = self.clipping(average_gradients([self.stored.pull(gradients[0]), *gradients[1:]], self.problem.world))
+        descend(self.optimizers["images"], means, 1)
         self.stored.settled()
         return {"loss": found}
 
@@ -78,6 +88,7 @@ class DatasetDistillation:
             "stored": self.stored.leaf.detach(),
             "learned": learned,
             "fixed": self.fixed,
+            "norms": self.clipping.norms,
             "optimizer": self.optimizers["images"].state_dict(),
         }
 
@@ -86,6 +97,7 @@ class DatasetDistillation:
         for name, value in self.learned.items():
             value.data.copy_(state["learned"][name])
         self.fixed = {name: value.to(self.device) for name, value in state["fixed"].items()}
+        self.clipping.norms = state["norms"].to(self.device)
         self.optimizers["images"].load_state_dict(state["optimizer"])
 
 
@@ -100,25 +112,29 @@ def dd(
     soft_labels: bool = False,
     init: Init = "noise",
     learning_rate: float = 0.01,
+    clip: float = 0.0,
 ) -> DatasetDistillation:
     """Learn images and rates such that a few steps of gradient descent on them train the network (the thesis's algorithm 2).
 
     That is Wang et al. 2018 (arXiv:1811.10959). `per_step` images of every class make a step, in a fixed order, `epochs`
     times, each with rates of their own. `fixed_layers`, counted from the input, always start from the same weights (the thesis's
     section 3.2), which then lie beside the images; with all of them, the images serve one network only. `soft_labels` are
-    learned as vectors from one-hot ones (Sucholutsky & Schonlau 2019, arXiv:1910.02551).
+    learned as vectors from one-hot ones (Sucholutsky & Schonlau 2019, arXiv:1910.02551). `clip` holds every gradient to so many
+    times its moving average, which the authors do not (0): then one batch can undo thousands, more likely the more steps there are.
 
     Raises:
-        InputError: the images of a class cannot be dealt out so, or the network has fewer layers.
+        InputError: the images of a class cannot be dealt out so, `clip` is below 1, or the network has fewer layers.
     """
     if per_step < 1 or epochs < 1 or rate <= 0 or problem.per_class % per_step:
         raise InputError(
             f"distill dd: options.per_step={per_step} must divide distill.per_class={problem.per_class}; epochs, rate be above 0."
         )
+    if clip and not clip >= 1:
+        raise InputError(f"distill dd: options.clip={clip} must be 0 (never) or at least 1.")
     raw = torch.tensor(rate, dtype=torch.float64).expm1().log().float()  # the inverse of softplus
     rates = raw.repeat(epochs, problem.per_class // per_step).to(problem.device)
     fixed = _fixed(problem, fixed_layers)
-    return DatasetDistillation(problem, begin(problem, init), rates, fixed, soft_labels, learning_rate)
+    return DatasetDistillation(problem, begin(problem, init), rates, fixed, soft_labels, learning_rate, clip)
 
 
 def _fixed(problem: Problem, layers: int) -> dict[str, Float[Tensor, "..."]]:

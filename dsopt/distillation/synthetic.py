@@ -48,6 +48,29 @@ def chosen(problem: Problem, method: str, times: int = 1) -> Synthetic:
     return Synthetic(images.contiguous(), problem.labels[indices.to(problem.device)])
 
 
+class Clipping:
+    """Holds every gradient to `most` times the moving average of its own norm so far, as held; 0: leaves all as they are.
+
+    Back through a training, one batch in thousands gives a gradient a hundred times as long as others. Adam, whose first average
+    forgets it in a few steps and whose second takes hundreds to notice it, then moves by 16 times its rate.
+    """
+
+    def __init__(self, most: float) -> None:
+        self.most, self.norms = most, torch.zeros(0)
+
+    def __call__(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        if not self.most:
+            return list(gradients)
+        norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
+        if len(self.norms):
+            held = torch.minimum(norms, self.most * self.norms)
+            self.norms = self.norms.lerp(held, 0.1)
+        else:
+            self.norms = held = norms
+        factors = held / norms.clamp_min(1e-30)
+        return [gradient * factor for gradient, factor in zip(gradients, factors, strict=True)]
+
+
 def descend(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor], world: int) -> list[Tensor]:
     """One step on all parameters of an optimizer, in their order, with the workers' mean gradients; these."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]

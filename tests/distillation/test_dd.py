@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from dsopt.distillation.dd import dd
 from dsopt.distillation.recipe import train
+from dsopt.distillation.synthetic import Clipping
 from dsopt.errors import InputError
 
 
@@ -60,6 +61,28 @@ def test_training_by_its_recipe_is_what_was_unrolled():
     loss, _ = found.gradients(network, [value.detach() for value in network.parameters()], real)
     after = train(network, *found.synthetic()[:2], found.recipe(), 0)
     torch.testing.assert_close(F.cross_entropy(after(real.images), real.labels), loss)
+
+
+def test_a_long_gradient_is_held_to_its_moving_average():
+    clipping, parts = Clipping(2.0), [torch.tensor([3.0, 4.0]), torch.tensor([1.0])]
+    assert all(map(torch.equal, clipping(parts), parts))  # the first: there is no average yet
+    held = clipping([100 * parts[0], parts[1]])
+    torch.testing.assert_close(held, [2 * parts[0], parts[1]])  # each by its own
+    torch.testing.assert_close(clipping.norms, torch.tensor([0.9 * 5 + 0.1 * 10, 1]))
+    assert all(map(torch.equal, Clipping(0.0)([100 * parts[0]]), [100 * parts[0]]))
+
+
+@pytest.mark.parametrize(("clip", "least", "most"), [(0.0, 5, 16), (2.0, 0, 2)])
+def test_after_one_long_gradient_images_move_by_so_many_times_the_rate(clip, least, most):
+    torch.manual_seed(0)
+    found = dd(problem(), clip=clip, learning_rate=0.01)
+    for scale in [1] * 300 + [1000]:
+        made = [scale * torch.randn_like(value) for value in (found.stored.leaf, *found.learned.values())]
+        found.gradients = lambda *_, made=made: (torch.zeros(()), made)
+        before = found.stored.leaf.detach().clone()
+        found.update(batch())
+    moved = (found.stored.leaf.detach() - before).square().mean().sqrt()
+    assert least < float(moved) / 0.01 < most
 
 
 def test_fixed_layers_start_alike_and_the_others_do_not():
