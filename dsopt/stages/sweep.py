@@ -16,7 +16,7 @@ from dsopt import progress
 from dsopt.config import Config, variant
 from dsopt.errors import InputError, JobError, unknown
 from dsopt.files import check_writable
-from dsopt.progress import say
+from dsopt.progress import Progress, say
 from dsopt.stages import ingest, kinds, sweep_page
 from dsopt.stages.kinds import Planned
 from dsopt.stages.standings import EVERY, Numbers, Standing, Standings
@@ -120,12 +120,15 @@ def _prepare(config: Config, todo: list[Standing], standings: Standings) -> None
         if step.stage.kind == "ingest":
             _make(step, own)
             kinds.check_labels(own, Table(step.stage.uri).manifest["labelled"])
+    missing = [(step, own) for step, own in unique.values() if not step.stage.done()]
+    bar = Progress("sweep", len(missing), "stages that trials need")
     failed: dict[str, str] = {}
-    for step, own in unique.values():
+    for done, (step, own) in enumerate(missing):
+        bar.update(done)
         reason = next((failed[made.hash] for made in step.stage.inputs.values() if made.hash in failed), None)
         try:
             if reason is None:
-                _make(step, own)
+                run([step], own)
         except JobError as error:
             reason = str(error)
         if reason is not None:

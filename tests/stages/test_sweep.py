@@ -1,6 +1,7 @@
 """Sweeps in this process: what trials there are, what is wrong with them, and what they leave."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -210,14 +211,21 @@ def test_again_without_what_failed(
     assert capsys.readouterr().out.split("\n\n")[-2] == output.split("\n\n")[-2]  # the same table of a sweep that is done
 
 
-def test_full_data_given_the_seconds_of_choosing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_full_data_given_the_seconds_of_choosing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "Progress", partial(progress.Progress, every=0.0))
     grid = "sweep.grid.select.name=[top_activation,kcenter]"  # both see the same embeddings
     run(tmp_path, grid, "train.split=1", "sweep.equal_cost=true", "sweep.seeds=1")
     rows = {(row["equal_cost"], *row["overrides"]): row for row in listed(tmp_path)}
     plain, longer = rows[False, "train.split=0"], rows[True, "train.split=0"]
     steps = {key: Table(f"{tmp_path}/{row['stage']}").manifest["steps"] for key, row in rows.items()}
     assert plain["stage"] != longer["stage"] and steps[True, "train.split=0"] > steps[False, "train.split=0"] == 8
-    assert "full data + choosing" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "full data + choosing" in output
+    # the autoencoder, its embeddings and two subsets
+    shared = re.findall(r"^sweep +(\d)/4 stages that trials need +\d+ %  \S+ .*left$", output, re.MULTILINE)
+    assert shared == ["1", "2", "3"]
 
 
 def test_random_search_never_sees_the_test_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
