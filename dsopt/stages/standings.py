@@ -71,7 +71,8 @@ class Standings:
         for standing in self.runs.values():
             if standing.planned.done():
                 self._done(standing)
-        self.started_at, self.ended_before = time.monotonic(), self.count("done", "stopped")
+        self.started_at: float | None = None  # the first trial: what they need was made before, at a speed of its own
+        self.ended_before = 0
 
     def _sample(self, point: dict[str, Any], entry: int | None = None) -> Standing:
         planned = sampled(self.config, point)
@@ -103,6 +104,8 @@ class Standings:
     # What the runner tells:
 
     def started(self, point: dict[str, Any]) -> None:
+        if self.started_at is None:
+            self.started_at, self.ended_before = time.monotonic(), self.count("done", "stopped", "failed")
         standing = self._find(point)
         standing.doing = ""
         if standing.status == "left":
@@ -146,7 +149,8 @@ class Standings:
         best = self.best()
         parts = [f"{self.count(status)} {status}" for status in ("done", "stopped", "failed", "running", "left")]
         parts += [f"best {self.shown(best)} ({name(best.planned.trial)})"] if best else []
-        parts += [f"{duration((now - self.started_at) / new * left)} left"] if new and left else []
+        if self.started_at is not None and new and left:
+            parts += [f"{duration((now - self.started_at) / new * left)} left"]
         self._say("sweep", "  ".join(part for part in parts if not part.startswith("0 ")))
         for standing in self.runs.values():
             if standing.status == "running" and standing.doing:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from clock import Clock
 from running import REPOSITORY, SMALL, here, read
 
 from dsopt import config as configuration
@@ -282,3 +283,21 @@ def test_a_long_trial_tells_how_far_it_is(
         r"^  select.name=random seed=0 +train random, seed 0  ([\d,]+)/1,920 images .* left", capsys.readouterr().out, re.M
     )
     assert told == ["640", "1,280"]
+
+
+def test_the_time_left_is_that_of_trials_not_of_what_was_made_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, planned, stage = sweep.planned(load(tmp_path, *GRID, "sweep.seeds=1"))
+    stage.begin()
+    clock = Clock(monkeypatch, "dsopt.stages.standings")
+    found = standings.Standings(stage, config, planned)
+    first, second, third = found.runs.values()  # both methods at 0/100 are the same
+    clock.now = 1000.0
+    found.fail(first, "its data cannot be made")
+    found.started(second.point)
+    clock.now = 1020.0
+    found.ended(second.point, "lost")
+    found.started(third.point)
+    found.waiting()
+    assert capsys.readouterr().out.splitlines()[-1].split(maxsplit=1)[1] == "2 failed  1 running  20 s left"
