@@ -235,12 +235,12 @@ def note(rows: list[ResultRow]) -> str:
 def as_text(rows: list[ResultRow]) -> str:
     """The table for a terminal."""
     head = header(rows)
-    table = aligned(head, cells(rows), max(1, len(head) - len(HEADER)))
+    table = aligned(head, cells(rows), len(rows[0].settings) or 1 if rows else 1)
     rule = table.splitlines()[1]
     return "\n".join([table, rule, *textwrap.wrap(note(rows), len(rule))])
 
 
-def aligned(head: list[str], lines: list[list[str]], words: int = 1) -> str:
+def aligned(head: Sequence[str], lines: Sequence[Sequence[str]], words: int = 1) -> str:
     """Any table for a terminal; its first `words` columns are words, the others numbers."""
     table = [head, *lines]
     widths = [max(len(line[i]) for line in table) for i in range(len(head))]

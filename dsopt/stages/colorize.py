@@ -2,7 +2,7 @@
 
 from dsopt.config import Config
 from dsopt.progress import say
-from dsopt.reporting.distilled import columns
+from dsopt.reporting.tables import aligned
 from dsopt.stages import colorize_page, colorizer, ingest, measure_colors, photos
 from dsopt.stages.step import Step, run, unique
 from dsopt.storage import Stage
@@ -51,6 +51,6 @@ def colorize(config: Config) -> None:
     steps = plan(config)
     run(steps, config)
     head, lines = colorize_page.lines(list(steps[-1].stage.inputs.values()))
-    print("\n" + columns(head, lines) + "\n")
+    print("\n" + aligned(head, lines) + "\n")
     say("colorizer", _model(config)[0].uri)
     say("report", steps[-1].stage.path("report.html"))

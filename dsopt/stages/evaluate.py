@@ -7,8 +7,7 @@ from dsopt.config import Choice, Config, plain
 from dsopt.errors import InputError
 from dsopt.files import exists, join
 from dsopt.progress import say
-from dsopt.reporting.distilled import columns
-from dsopt.reporting.tables import percent
+from dsopt.reporting.tables import aligned, percent
 from dsopt.stages import distill as distilling
 from dsopt.stages import distill_page, evaluate_ranking
 from dsopt.stages.evaluate_trial import Trial, accuracies, common, has_recipe, step_of, work
@@ -92,7 +91,7 @@ def evaluate(config: Config) -> None:
     found, made = lines(rows), [step.stage for step in unique(steps)]
     page = distill_page.page(config, uris, made, HEADER, found, evaluate_ranking.sections(ranks))
     run([page], config)
-    print("\n" + columns(HEADER, found) + "\n")
+    print("\n" + aligned(HEADER, found) + "\n")
     if ranks:
         print(evaluate_ranking.text(ranks) + "\n")
     say("report", page.stage.path("report.html"))

@@ -9,9 +9,8 @@ from dsopt.config import Choice, Config
 from dsopt.distillation.recipe import Recipe
 from dsopt.evaluation.ranking import scores
 from dsopt.reporting import page as pages
-from dsopt.reporting.distilled import columns
 from dsopt.reporting.page import Section
-from dsopt.reporting.tables import Spread, column
+from dsopt.reporting.tables import Spread, aligned, column
 from dsopt.stages.evaluate_trial import Trial, accuracies, has_recipe, step_of
 from dsopt.stages.step import Step
 from dsopt.storage import Stage, Table
@@ -73,7 +72,7 @@ def _augmented(trial: Trial, own: Sequence[str], else_: Sequence[str]) -> dict[s
 
 def text(ranks: list[Rank]) -> str:
     """The scores for a terminal, and what they mean."""
-    table = columns(HEADER, lines(ranks), 3)
+    table = aligned(HEADER, lines(ranks), 3)
     width = len(table.splitlines()[1])
     return "\n".join([table, *(line for note in _notes(ranks) for line in textwrap.wrap(note, max(100, width)))])
 

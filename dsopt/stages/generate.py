@@ -2,7 +2,7 @@
 
 from dsopt.config import Config
 from dsopt.progress import say
-from dsopt.reporting.distilled import columns
+from dsopt.reporting.tables import aligned
 from dsopt.stages import generate_page, generator, ingest, measure, samples
 from dsopt.stages.step import Step, run, unique
 from dsopt.storage import Stage, Table
@@ -41,7 +41,7 @@ def generate(config: Config) -> None:
     run(steps, config)
     page = steps[-1].stage
     if "measures" in page.inputs:
-        print("\n" + columns(generate_page.HEAD, generate_page.lines(page.inputs["measures"])) + "\n")
+        print("\n" + aligned(generate_page.HEAD, generate_page.lines(page.inputs["measures"])) + "\n")
     else:
         say("generate", "the data set has no labels to measure by; measure.extractor=inception takes none")
     say("samples", page.inputs["samples"].uri)

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 
 from dsopt.errors import JobError
-from dsopt.reporting.tables import ResultRow, RunInfo, as_markdown, as_text, summarise
+from dsopt.reporting.tables import ResultRow, RunInfo, Spread, as_markdown, as_text, summarise
 from dsopt.storage import METRICS
 
 
@@ -105,3 +107,10 @@ def test_settings_are_columns_of_their_own() -> None:
     assert lines[2].index("0.1") == lines[3].index("0.25")  # words stand at the left
     assert "on the held-out training images" in as_text(rows)
     assert as_markdown(rows).splitlines()[0].startswith("| training data | rate | n | images |")
+
+
+def test_further_numbers_are_lined_up_like_numbers() -> None:
+    rows = [replace(row("a", 0.5, 0.1), settings={"row": "a"}, others={"fcd": Spread(mean, 0.5)}) for mean in (7.25, 10.5)]
+    lines = as_text(rows).splitlines()
+    end = lines[0].index("fcd") + len("fcd")
+    assert lines[2][:end].endswith(" 7.25 ± 0.50") and lines[3][:end].endswith("10.50 ± 0.50")
