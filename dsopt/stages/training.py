@@ -46,6 +46,9 @@ class StageCheckpoint:
 
     uri: str
 
+    def __str__(self) -> str:
+        return self.uri
+
     def load(self) -> bytes | None:
         try:
             return read_bytes(self.uri)

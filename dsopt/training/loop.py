@@ -2,6 +2,7 @@
 
 import io
 import math
+import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dsopt.data.batches import Batch
-from dsopt.errors import JobError
+from dsopt.errors import InputError, JobError
 from dsopt.seeds import derive
 from dsopt.training.worker import keep_freed_memory
 
@@ -69,7 +70,7 @@ class State:
 
 @runtime_checkable
 class Checkpoint(Protocol):
-    """Where a run's state is kept. `load` gives None if there is none yet."""
+    """Where a run's state is kept, told by `str`. `load` gives None if there is none yet."""
 
     def load(self) -> bytes | None: ...
     def save(self, data: bytes) -> None: ...
@@ -202,7 +203,11 @@ def _dump(learner: Learner, phases: Sequence[Phase], state: State) -> bytes:
 
 
 def resume(learner: Learner, phases: Sequence[Phase], checkpoint: Checkpoint | None) -> State:
-    """Bring a learner, and what feeds it, to where its checkpoint was made; all workers take part. Without one: a fresh state."""
+    """Bring a learner, and what feeds it, to where its checkpoint was made; all workers take part. Without one: a fresh state.
+
+    Raises:
+        InputError: the checkpoint is not one of such a run.
+    """
     if checkpoint is None:
         return State()
     if dist.is_initialized():
@@ -213,9 +218,16 @@ def resume(learner: Learner, phases: Sequence[Phase], checkpoint: Checkpoint | N
         data = checkpoint.load()
     if data is None:
         return State()
-    saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)  # networks and optimisers fetch theirs
-    learner.load_state_dict(saved["learner"])
-    for phase, memory in zip(phases, saved["memories"], strict=True):
-        if phase.memory:
-            phase.memory.load_state_dict(memory)
-    return State(**saved["state"])
+    try:
+        saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)  # networks and optimisers fetch theirs
+        learner.load_state_dict(saved["learner"])
+        for phase, memory in zip(phases, saved["memories"], strict=True):
+            if phase.memory:
+                phase.memory.load_state_dict(memory)
+        return State(**saved["state"])
+    except torch.OutOfMemoryError:
+        raise
+    except (KeyError, ValueError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(
+            f"{checkpoint}: does not fit this run: damaged, or of another version of dsopt; delete it to begin anew."
+        ) from error

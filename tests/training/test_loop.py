@@ -1,5 +1,6 @@
 """The loop: budgets, reports, and going on as if nothing had happened."""
 
+import io
 import math
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ from clock import Clock
 from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
-from dsopt.errors import JobError
+from dsopt.errors import InputError, JobError
 from dsopt.learners.parts import pack, unpack
 from dsopt.training.loop import Phase, State, fit
 
@@ -192,3 +193,25 @@ def test_divergence_is_told_and_the_last_checkpoint_stays() -> None:
     told: list[int] = []
     fit(Line(), phases(), checkpoint=kept, resumed=lambda state: told.append(state.total))
     assert told == [4]
+
+
+@pytest.mark.parametrize("damage", [lambda saved: b"PK half of it", lambda saved: saved[:100], lambda saved: other_network()])
+def test_a_checkpoint_of_something_else_is_told(damage: Callable[[bytes], bytes]) -> None:
+    class Named(Kept):
+        def __str__(self) -> str:
+            return "s3://runs/train/checkpoint.pt"
+
+    kept = Named()
+    fit(Line(), phases(), checkpoint=kept, checkpoint_seconds=0.0, report_every=1)
+    assert kept.data is not None
+    kept.data = damage(kept.data)
+    with pytest.raises(InputError, match=r"s3://runs/train/checkpoint\.pt: does not fit this run.*delete it"):
+        fit(Line(), phases(), checkpoint=kept)
+
+
+def other_network() -> bytes:
+    """A checkpoint of a learner with one more input."""
+    data = io.BytesIO()
+    networks: dict[str, nn.Module] = {"line": nn.Linear(4, 1)}
+    torch.save({"learner": pack(networks, {}), "memories": [None, None], "state": {}}, data)
+    return data.getvalue()
