@@ -78,7 +78,7 @@ class TruncatedBackpropagation:
         if soft_labels:
             self.learned["soft"] = F.one_hot(stored.labels, problem.classes).float().requires_grad_()
         self.taken = 0
-        self.clipping = Clipping(2.0)
+        self.clipping = Clipping(2.0, problem.device)
         self.networks: dict[str, Any] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             "images": torch.optim.Adam([stored.leaf, *self.learned.values()], learning_rate)

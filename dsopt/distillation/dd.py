@@ -38,7 +38,7 @@ class DatasetDistillation:
         self.learned = {"rates": rates.requires_grad_()}  # beside the images
         if soft_labels:
             self.learned["soft"] = F.one_hot(stored.labels, problem.classes).float().requires_grad_()
-        self.clipping = Clipping(clip)
+        self.clipping = Clipping(clip, problem.device)
         self.networks: dict[str, Any] = {}
         # The authors' settings; 0.5 instead of Adam's usual 0.9.
         adam = torch.optim.Adam([stored.leaf, *self.learned.values()], learning_rate, betas=(0.5, 0.999))

@@ -52,21 +52,18 @@ class Clipping:
     """Holds every gradient to `most` times the moving average of its own norm so far, as held; 0: leaves all as they are.
 
     Back through a training, one batch in thousands gives a gradient a hundred times as long as others. Adam, whose first average
-    forgets it in a few steps and whose second takes hundreds to notice it, then moves by 16 times its rate.
+    forgets it in a few steps and whose second takes hundreds to notice it, then moves by up to 16 times its rate.
     """
 
-    def __init__(self, most: float) -> None:
-        self.most, self.norms = most, torch.zeros(0)
+    def __init__(self, most: float, device: torch.device) -> None:
+        self.most, self.norms = most, torch.zeros((), device=device)  # 0: no average yet
 
     def __call__(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         if not self.most:
             return list(gradients)
         norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
-        if len(self.norms):
-            held = torch.minimum(norms, self.most * self.norms)
-            self.norms = self.norms.lerp(held, 0.1)
-        else:
-            self.norms = held = norms
+        held = torch.where(self.norms > 0, torch.minimum(norms, self.most * self.norms), norms)
+        self.norms = torch.where(self.norms > 0, self.norms.lerp(held, 0.1), held)
         factors = held / norms.clamp_min(1e-30)
         return [gradient * factor for gradient, factor in zip(gradients, factors, strict=True)]
 

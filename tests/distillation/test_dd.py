@@ -13,6 +13,8 @@ from dsopt.distillation.recipe import train
 from dsopt.distillation.synthetic import Clipping
 from dsopt.errors import InputError
 
+CPU = torch.device("cpu")
+
 
 def unrolled(found, network, weights, real):
     """The same loss in one differentiable piece, as plainly as can be."""
@@ -64,12 +66,15 @@ def test_training_by_its_recipe_is_what_was_unrolled():
 
 
 def test_a_long_gradient_is_held_to_its_moving_average():
-    clipping, parts = Clipping(2.0), [torch.tensor([3.0, 4.0]), torch.tensor([1.0])]
+    clipping, parts = Clipping(2.0, CPU), [torch.tensor([3.0, 4.0]), torch.tensor([1.0])]
     assert all(map(torch.equal, clipping(parts), parts))  # the first: there is no average yet
     held = clipping([100 * parts[0], parts[1]])
     torch.testing.assert_close(held, [2 * parts[0], parts[1]])  # each by its own
     torch.testing.assert_close(clipping.norms, torch.tensor([0.9 * 5 + 0.1 * 10, 1]))
-    assert all(map(torch.equal, Clipping(0.0)([100 * parts[0]]), [100 * parts[0]]))
+    started_at_zero = Clipping(2.0, CPU)
+    started_at_zero([torch.zeros(2)])
+    assert torch.equal(started_at_zero(parts[:1])[0], parts[0])  # or nothing would ever be learned
+    assert all(map(torch.equal, Clipping(0.0, CPU)([100 * parts[0]]), [100 * parts[0]]))
 
 
 @pytest.mark.parametrize(("clip", "least", "most"), [(0.0, 5, 16), (2.0, 0, 2)])
