@@ -11,12 +11,12 @@ from torch.autograd.function import once_differentiable
 class InstanceNorm2d(nn.InstanceNorm2d):
     """`nn.InstanceNorm2d(affine=True)`, made to be differentiated twice.
 
-    torch composes the second derivative of some fifty passes over tensors as large as the input, which are half of the time of a
-    step of distillation for ConvNet. Written out, it is five sums and two linear combinations.
+    torch composes the second derivative of some fifty passes over tensors as large as the input, which are up to half of the time
+    of an unrolled step of ConvNet. Written out, it is five sums and two linear combinations.
     """
 
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        super().__init__(channels, eps, affine=True)
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, affine=True)
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         return _Norm.apply(input, self.weight, self.bias, self.eps)  # pyright: ignore[reportReturnType]

@@ -33,24 +33,25 @@ NETWORKS = {"lenet": lenet, "convnet": partial(convnet, width=32)}
 
 
 def setting(name):
-    """The method, a network, and a real batch."""
+    """The method, a network, the same one with nothing but torch's modules, and a real batch."""
     keep_freed_memory()  # as the training loop does
     torch.manual_seed(0)
     real = Batch(torch.randn(1024, 1, 32, 32), torch.randint(0, 10, (1024,)), 0)
     problem = Problem(real.images, real.labels, lambda images: images, 10, 10, partial(NETWORKS[name], 1, 10))
-    return dd(problem, epochs=3), problem.network(), real
+    network = problem.network()
+    torchs = copy.deepcopy(network)
+    for index, module in enumerate(torchs):
+        if isinstance(module, nn.InstanceNorm2d):
+            torchs[index] = nn.InstanceNorm2d(module.num_features, affine=True)
+    return dd(problem, epochs=3), network, torchs, real
 
 
-def ours(found, network, real):
+def ours(found, network, _, real):
     return found.gradients(network, [value.detach() for value in network.parameters()], real)[1]
 
 
-def plain(found, network, real):
+def plain(found, _, network, real):
     """One graph of everything."""
-    network = copy.deepcopy(network)
-    for index, module in enumerate(network):
-        if isinstance(module, nn.InstanceNorm2d):
-            network[index] = nn.InstanceNorm2d(module.num_features, affine=True)
     names, weights = [name for name, _ in network.named_parameters()], list(network.parameters())
     images, rates = found.stored.leaf, found.learned["rates"]
     for epoch in range(3):
