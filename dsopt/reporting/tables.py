@@ -235,7 +235,7 @@ def note(rows: list[ResultRow]) -> str:
 def as_text(rows: list[ResultRow]) -> str:
     """The table for a terminal."""
     head = header(rows)
-    table = aligned(head, cells(rows), len(rows[0].settings) or 1 if rows else 1)
+    table = aligned(head, cells(rows), max(1, len(rows[0].settings)) if rows else 1)
     rule = table.splitlines()[1]
     return "\n".join([table, rule, *textwrap.wrap(note(rows), len(rule))])
 

@@ -128,7 +128,7 @@ def _prepare(config: Config, todo: list[Standing], standings: Standings) -> None
         reason = next((failed[made.hash] for made in step.stage.inputs.values() if made.hash in failed), None)
         try:
             if reason is None:
-                run([step], own)
+                _make(step, own)
         except JobError as error:
             reason = str(error)
         if reason is not None:
