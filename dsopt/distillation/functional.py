@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-# Real images that a CPU differentiates at a time: LeNet's pass over 1,024 takes 0.8 of the time of all at once, whose outputs leave
-# the caches and are given back to the system after every layer. A GPU is left all at once, where fewer would mean more launches.
+# Real images that a CPU differentiates at a time: memory is that of so many, and torch's modules (of LeNet) take 0.8 of the time of
+# 1,024 at once, whose outputs leave the caches. A GPU is left all at once, where fewer would mean more launches.
 PART = 256
 
 

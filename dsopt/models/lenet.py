@@ -5,6 +5,7 @@ from typing import Literal
 from torch import nn
 
 from dsopt.models.initial import xavier
+from dsopt.models.pooled import Pooled
 from dsopt.registry import MODELS
 
 
@@ -17,7 +18,7 @@ def lenet(channels: int, classes: int, *, pooling: Literal["max", "average"] = "
     """
     pool = nn.MaxPool2d if pooling == "max" else nn.AvgPool2d
     return xavier(
-        nn.Sequential(
+        Pooled(
             nn.Conv2d(channels, 6, 5),
             nn.ReLU(),
             pool(2),

@@ -1,0 +1,47 @@
+"""LeNet with convolution, ReLU and pooling as one beside the same modules one after another, in one process.
+
+    python tests/benchmarks/bench_pooled.py [--channels 1] [--threads 1] [--repeats 5]
+
+A step is the loss and its gradients in the weights. Seconds on the clock, the best of the repeats, which take turns.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+sys.path.append(str(Path(__file__).resolve().parent.parent.parent))
+
+from dsopt.models.lenet import lenet
+from dsopt.training.worker import keep_freed_memory
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--channels", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    keep_freed_memory()  # as the training loop does
+    pooled = lenet(given.channels, 10)
+    networks = {"as one": pooled, "modules": nn.Sequential(*pooled)}
+    for size in (10, 32, 128, 1024):
+        images, labels, steps = torch.randn(size, given.channels, 32, 32), torch.randint(0, 10, (size,)), max(3, 400 // size)
+        seconds = {name: [] for name in networks}
+        for _ in range(given.repeats):
+            for name, network in networks.items():
+                started = time.perf_counter()
+                for _ in range(steps):
+                    torch.autograd.grad(F.cross_entropy(network(images), labels), list(network.parameters()))
+                seconds[name].append((time.perf_counter() - started) / steps)
+        ours, theirs = (min(values) * 1000 for values in seconds.values())
+        print(f"{size:5} images a step: {ours:7.2f} ms, modules {theirs:7.2f} ms: {theirs / ours:.2f}")
+
+
+if __name__ == "__main__":
+    main()
