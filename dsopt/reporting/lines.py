@@ -18,7 +18,8 @@ Series = dict[str, dict[Any, Spread]]  # line -> value of the setting -> its run
 def lines(series: Series, references: dict[str, float], x: str, measure: Measure = ACCURACY) -> Figure:
     """Accuracy or another measure against the setting `x`, with the sample deviation as whiskers.
 
-    Numbers stand at their place (on a logarithmic axis where they span more than a factor of 50), anything else side by side.
+    Numbers stand at their place (on a logarithmic axis where they span more than a factor of 50) and are joined; words stand side
+    by side, in no order that a line could tell of.
 
     Args:
         references: rows that have no place on the axis, as dashed lines: full data and the like.
@@ -27,24 +28,27 @@ def lines(series: Series, references: dict[str, float], x: str, measure: Measure
     figure = blank(WIDTH, 340 + 10 * len(series))
     axes = figure.subplots()
     colour = colours([*series, *references])
+    numbers = [place for text, place in places.items() if _number(text)]
+    joined = len(numbers) == len(places)
     for i, (name, points) in enumerate(series.items()):
         ordered = sorted((places[str(at)], spread) for at, spread in points.items())
-        at = [place for place, _ in ordered]
+        aside = 0 if joined else 0.5 * ((i + 0.5) / len(series) - 0.5)  # so that whiskers at a word do not hide each other
+        at = [place + aside for place, _ in ordered]
         means = np.array([scale * spread.mean for _, spread in ordered])
         whiskers = [scale * (spread.sd or 0.0) for _, spread in ordered]
         style: dict[str, Any] = {"color": colour[name], "marker": MARKERS[i % len(MARKERS)], "markersize": 4.5, "linewidth": 1.5}
+        style["linestyle"] = "-" if joined else "none"
         axes.errorbar(at, means, yerr=whiskers, capsize=2.5, elinewidth=0.9, label=shorten(name, 40), **style)
     for i, (name, mean) in enumerate(references.items()):
         dash = (0, (3 + i, 2))
         axes.axhline(scale * mean, color=colour[name], linewidth=1, linestyle=dash, label=shorten(name, 40), zorder=1)
-    numbers = [place for text, place in places.items() if _number(text)]
-    if len(numbers) < len(places):
-        axes.set_xticks(list(places.values()), [shorten(text, 16) for text in places])
-    else:
+    if joined:
         if min(numbers) > 0 and max(numbers) > 50 * min(numbers):
             axes.set_xscale("log")
         axes.set_xticks(sorted(numbers), [f"{number:,g}" for number in sorted(numbers)], minor=False)
         axes.minorticks_off()
+    else:
+        axes.set_xticks(list(places.values()), [shorten(text, 16) for text in places])
     axes.set_xlabel(x)
     axes.set_ylabel(f"{measure.name}, %" if measure.percent else measure.name)
     axes.tick_params(axis="x", length=0, labelcolor=FAINT)

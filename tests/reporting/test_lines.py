@@ -32,6 +32,12 @@ def test_numbers_stand_at_their_place(values: list, share: float) -> None:
     assert len(drawn(line)) == pytest.approx(len(pixels) + 100, abs=40)
 
 
+@pytest.mark.parametrize(("values", "joined"), [((1, 2), True), (("kcenter", "ccs"), False)])
+def test_numbers_are_joined_and_words_are_not(values: tuple, joined: bool) -> None:
+    columns = column(drawn(lines({"top_activation": {value: Spread(0.5, None) for value in values}}, {}, "key"))[100:], BLUE)
+    assert (np.diff(columns).max() < 5) == joined
+
+
 def test_many_lines_references_and_hostile_names() -> None:
     series = {f"$\\frac{{<b>\n {i} " + "long " * 30: {x: Spread(0.1 * i, 0.02) for x in range(4)} for i in range(9)}
     drawn(lines(series, {"full data": 0.5, "full data + choosing": 0.6}, "select.budget"))
