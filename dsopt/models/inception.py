@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dsopt.errors import InputError
+from dsopt.files import first_line
 
 
 def inception(weights: bytes, device: torch.device) -> Callable[[UInt8[Tensor, "b c h w"]], Float[Tensor, "b 2048"]]:
@@ -31,6 +32,6 @@ def inception(weights: bytes, device: torch.device) -> Callable[[UInt8[Tensor, "
             file.flush()
             network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=file.name)
     except Exception as error:  # whatever a wrong file makes torch raise
-        raise InputError(f"measure.weights: are not those of Inception: {str(error).splitlines()[0]}") from None
+        raise InputError(f"measure.weights: are not those of Inception: {first_line(error)}") from None
     network = network.to(device).eval()
     return lambda images: network(images.to(device).expand(-1, 3, -1, -1))[0]

@@ -19,7 +19,8 @@ class InstanceNorm2d(nn.InstanceNorm2d):
         super().__init__(channels, affine=True)
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        return _Norm.apply(input, self.weight, self.bias, self.eps)  # pyright: ignore[reportReturnType]
+        # Under autocast images are in bfloat16, and no GPU takes them so with weights in float32.
+        return _Norm.apply(input.to(self.weight.dtype), self.weight, self.bias, self.eps)  # pyright: ignore[reportReturnType]
 
 
 class _Norm(torch.autograd.Function):

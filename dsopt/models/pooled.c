@@ -37,7 +37,7 @@ void forward(const REAL *restrict x, const lanes *restrict w, const lanes *restr
                 for (int c = 0; c < 8 * BLOCKS; c++) {
                     best.each[c] = z[0].each[c], place.each[c] = 0;
                     for (int p = 1; p < 4; p++) {
-                        const int above = !(z[p].each[c] <= best.each[c]); /* NaN, too, goes on */
+                        const int above = !(z[p].each[c] <= best.each[c]) & (best.each[c] == best.each[c]); /* NaN goes on */
                         best.each[c] = above ? z[p].each[c] : best.each[c];
                         place.each[c] = above ? p : place.each[c];
                     }

@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from dsopt.errors import InputError, unknown
+from dsopt.files import first_line
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which torchvision's networks are trained with
 
@@ -37,7 +38,7 @@ def pretrained(
         network = torchvision.models.get_model(name, weights=None, **({"num_classes": len(last)} if len(last) != classes else {}))
         network.load_state_dict(state)
     except Exception as error:  # whatever a wrong file makes torch raise
-        raise InputError(f"embed.weights: are not those of {name}: {str(error).splitlines()[0]}") from None
+        raise InputError(f"embed.weights: are not those of {name}: {first_line(error)}") from None
     path, _ = _last_linear(network)
     parent, _, last_name = path.rpartition(".")
     setattr(network.get_submodule(parent), last_name, nn.Identity())

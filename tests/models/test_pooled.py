@@ -73,10 +73,11 @@ def test_float32_and_any_layout_of_images() -> None:
 
 @with_compiler
 def test_what_is_not_a_number_goes_on() -> None:
-    ours, _ = both(1, 2, 3, torch.float32)
-    x = torch.randn(1, 1, 6, 6)
-    x[0, 0, 2, 2] = torch.nan
-    assert compiled(ours, x) and bool(ours(x).isnan().any())
+    ours, theirs = both(1, 2, 3, torch.float32)
+    for place in (0, 2, 5):
+        x = torch.randn(1, 1, 6, 6)
+        x[0, 0, place, place] = torch.nan
+        assert compiled(ours, x) and torch.equal(ours(x).isnan(), theirs(x).isnan())
 
 
 def test_other_modules_are_applied_as_they_are() -> None:
@@ -91,8 +92,23 @@ def test_other_modules_are_applied_as_they_are() -> None:
         network = Pooled(layer, nn.ReLU(), pool, nn.Flatten())
         assert not compiled(network, x)
         torch.testing.assert_close(network(x), nn.Sequential(*network)(x))
-    with torch.autocast("cpu"):
-        assert not compiled(both(3, 4, 3, torch.float32)[0], x)
+    for wrong in (torch.randn(2, 1, 8, 8), torch.randn(2, 3, 2, 2)):  # C would read what is not there
+        with pytest.raises(RuntimeError):
+            both(3, 4, 3, torch.float32)[0](wrong)
+    network = both(3, 4, 3, torch.float32)[0]
+    assert not compiled(network.to(torch.bfloat16), x.bfloat16()) and not compiled(both(3, 4, 3)[0], x)
+
+
+@with_compiler
+def test_under_autocast_it_is_of_float32() -> None:
+    network, x = lenet(1, 10), torch.randn(4, 1, 32, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert network[:3](x.bfloat16()).dtype == torch.float32 and network(x).dtype == torch.bfloat16
+        for given in (x, x.bfloat16()):
+            assert compiled(network[:3], given)
+            torch.testing.assert_close(network[:3](given), nn.Sequential(*network[:3])(given).float(), atol=0.02, rtol=0.02)
+        gradients = torch.autograd.grad(network(x).float().sum(), list(network.parameters()))
+    assert all(gradient.dtype == torch.float32 for gradient in gradients)
 
 
 def test_without_a_compiler_lenet_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,5 +143,13 @@ def test_no_compiler_and_no_place_are_no_errors(tmp_path, monkeypatch: pytest.Mo
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
         with pytest.warns(UserWarning, match="Not a directory"):
             assert native.library(source) is None
-    monkeypatch.setenv("CC", "no-such-compiler")
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setattr(native.Path, "home", homeless)
+        with pytest.warns(UserWarning, match="no home"):
+            assert native.library(source) is None
+    monkeypatch.setenv("CC", "no-such-compiler -m64")
     assert native.library(source) is None
+
+
+def homeless() -> None:
+    raise RuntimeError("no home")
