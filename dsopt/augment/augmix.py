@@ -12,7 +12,7 @@ LEVELS, DEPTH = 10, 3
 OPERATIONS = operations(Reach(shear=0.3, shift=1 / 3, degrees=30.0, enhance=0.9, bits=(4, 0)), "bilinear")
 
 
-@AUGMENTATIONS.register(bytes=False)
+@AUGMENTATIONS.register(bytes=False, unit=True)
 def augmix(images: Float[Tensor, "b c h w"], draw: Draw, *, severity: int = 3, width: int = 3) -> Float[Tensor, "b c h w"]:
     """Blend an image with `width` chains of one to three operations each (Hendrycks et al. 2020, arXiv:1912.02781, algorithm 1).
 

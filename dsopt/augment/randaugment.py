@@ -13,7 +13,7 @@ CAREFUL = operations(Reach(shear=0.3, shift=150 / 331, degrees=30.0, enhance=0.9
 WIDE = operations(Reach(shear=0.99, shift=32.0, degrees=135.0, enhance=0.99, bits=(8, 2)), "nearest")
 
 
-@AUGMENTATIONS.register(bytes=False)
+@AUGMENTATIONS.register(bytes=False, unit=True)
 def randaugment(images: Float[Tensor, "b c h w"], draw: Draw, *, number: int = 2, magnitude: int = 9) -> Float[Tensor, "b c h w"]:
     """Apply so many of 14 operations one after another, all at one level of 0..30 (Cubuk et al. 2020, arXiv:1909.13719).
 
@@ -25,7 +25,7 @@ def randaugment(images: Float[Tensor, "b c h w"], draw: Draw, *, number: int = 2
     return images
 
 
-@AUGMENTATIONS.register(bytes=False)
+@AUGMENTATIONS.register(bytes=False, unit=True)
 def trivialaugment_wide(images: Float[Tensor, "b c h w"], draw: Draw) -> Float[Tensor, "b c h w"]:
     """Apply one of 14 operations at any of 31 levels (TrivialAugment "wide", Müller & Hutter 2021, arXiv:2103.10158, table 2).
 

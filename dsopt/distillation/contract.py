@@ -131,6 +131,16 @@ class Distiller(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+def check_repeatable(network: nn.Module, name: str) -> None:
+    """Refuse what is another network whenever a step is done again, or by another worker. Raises InputError."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+            raise InputError(
+                f"distill.network.name={name}: has dropout, which is drawn anew where a step is done again; take one without, such "
+                "as lenet, or distill.network.options.dropout=0 where there is that."
+            )
+
+
 def check_unrollable(network: nn.Module, name: str) -> None:
     """Refuse what training cannot be differentiated through. Raises InputError."""
     for module in network.modules():

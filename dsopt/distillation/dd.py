@@ -123,7 +123,8 @@ def dd(
     times its moving average, which the authors do not (0): then one batch can undo thousands, more likely the more steps there are.
 
     Raises:
-        InputError: the images of a class cannot be dealt out so, `clip` is below 1, or the network has fewer layers.
+        InputError: the images of a class cannot be dealt out so, `clip` is below 1, the network has fewer layers, or there are
+            transforms.
     """
     if per_step < 1 or epochs < 1 or rate <= 0 or problem.per_class % per_step:
         raise InputError(
@@ -131,6 +132,8 @@ def dd(
         )
     if clip and not clip >= 1:
         raise InputError(f"distill dd: options.clip={clip} must be 0 (never) or at least 1.")
+    if problem.augment:
+        raise InputError(f"distill.augment=[{', '.join(problem.augment)}]: dd trains on its images as they are; right is [].")
     raw = torch.tensor(rate, dtype=torch.float64).expm1().log().float()  # the inverse of softplus
     rates = raw.repeat(epochs, problem.per_class // per_step).to(problem.device)
     fixed = _fixed(problem, fixed_layers)

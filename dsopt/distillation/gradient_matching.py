@@ -1,20 +1,24 @@
 """Gradient matching: dataset condensation, and with transforms its siamese augmentation."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dsopt.augment import draws
 from dsopt.data.batches import Batch
 from dsopt.distillation.contract import Problem, Stored, distiller
 from dsopt.distillation.dm import siamese
 from dsopt.distillation.matching import Matching
 from dsopt.distillation.pool import Pool
+from dsopt.distillation.recipe import augmented
 from dsopt.distillation.stored import begin
 from dsopt.distillation.synthetic import Init
 from dsopt.errors import InputError
+from dsopt.seeds import derive
 
 
 def distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
@@ -35,8 +39,8 @@ class GradientMatching(Matching):
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         told = super().update(batch)
-        for _ in range(self.inner):
-            self.pool.train(0, self._loss)
+        for turn in range(self.inner):
+            self.pool.train(0, partial(self._loss, derive(batch.seed, "inner", turn)))
         return told
 
     def _distance(self, images: Tensor, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -54,8 +58,10 @@ class GradientMatching(Matching):
         real = gradients(batch.images, batch.labels, False)
         return distance(gradients(images, self.labels, True), real)
 
-    def _loss(self, network: nn.Sequential) -> Tensor:
-        return F.cross_entropy(network(self.stored.images().detach()), self.labels)
+    def _loss(self, seed: int, network: nn.Sequential) -> Tensor:
+        images = self.stored.images().detach()
+        images = augmented(images, self.problem.augment, draws(seed, len(images), 0, len(images), self.device))
+        return F.cross_entropy(network(images), self.labels)
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"pool": self.pool.state_dict()}
@@ -79,7 +85,9 @@ def gradient_matching(
 
     After every match, the network takes `inner` steps on the images; after `outer` matches a fresh one follows it. The authors'
     (outer, inner) are (1, 1) at one image a class, (10, 50) at ten, (50, 10) at fifty. With `distill.augment` it is DSA (Zhao &
-    Bilen 2021, arXiv:2102.08259): real and synthetic images are transformed alike. Workers share the network, not the real images.
+    Bilen 2021, arXiv:2102.08259): real and synthetic images are transformed alike, and those that the network takes its steps on
+    each for itself. These steps have a momentum of 0.5, as in DC's code; DSA's has none. Workers share the network, not the real
+    images.
 
     Raises:
         InputError: a network would never be replaced.

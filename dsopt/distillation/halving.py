@@ -31,21 +31,28 @@ class Halving:
         """A round: blocks of one image of every class; the first half of them is where the smaller set starts."""
         self.target = target.detach()
         self.images = self.target[: len(target) // 2].clone().requires_grad_()
-        sgd = torch.optim.SGD([self.images], self.learning_rate, momentum=0.5)
-        self.optimizers: dict[str, torch.optim.Optimizer] = {"images": sgd}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {"images": self._sgd()}
+
+    def _sgd(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([self.images], self.learning_rate, momentum=0.5)
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         if self.step and self.step % self.every == 0:
+            rate = self.optimizers["images"].param_groups[0]["lr"]  # the schedule has set it for this step
             self._begin(self.images)
-        network, parts = self.problem.network(), max(1, round(len(self.target) / BATCH))
+            self.optimizers["images"].param_groups[0]["lr"] = rate
+        network, half = self.problem.network(), len(self.images)
+        parts = max(1, round(len(self.target) / BATCH))
         part = derive(batch.seed, "part") % parts
+        mine = slice(half * part // parts, half * (part + 1) // parts)
+        # What these images stand for is of the same classes: images of the first half of the target, and of the second.
+        theirs, labels = torch.cat([self.target[:half][mine], self.target[half:][mine]]), self._labels(half)[mine]
         weights = list(network.parameters())
 
-        def gradients(images: Tensor, create_graph: bool) -> tuple[Tensor, ...]:
-            mine, labels = images.chunk(parts)[part], self._labels(len(images)).chunk(parts)[part]
-            return torch.autograd.grad(F.cross_entropy(network(mine), labels), weights, create_graph=create_graph)
+        def gradients(images: Tensor, labels: Tensor, create_graph: bool) -> tuple[Tensor, ...]:
+            return torch.autograd.grad(F.cross_entropy(network(images), labels), weights, create_graph=create_graph)
 
-        loss = distance(gradients(self.images, True), gradients(self.target, False))
+        loss = distance(gradients(self.images[mine], labels, True), gradients(theirs, labels.repeat(2), False))
         descend(self.optimizers["images"], torch.autograd.grad(loss, [self.images]), self.problem.world)
         self.step += 1
         return {"loss": loss.detach()}

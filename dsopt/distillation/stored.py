@@ -1,11 +1,12 @@
 """What the images of a synthetic set are made from, and learned as: pixels, or what a trained generator makes images of."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from dsopt.distillation.contract import Generator, Problem, Stored
 from dsopt.distillation.synthetic import Init, chosen, labels, noise_images
@@ -85,30 +86,28 @@ def layer(problem: Problem, init: Init, *, module: str) -> Stored:
         module: its name in the network, such as `blocks.0` of `sngan_generator` or `dense` of `infogan_generator`.
 
     Raises:
-        InputError: the generator has no such module.
+        InputError: the generator has no such module, or it makes no tensor.
     """
     generator, classes = _generator(problem), labels(problem)
-    names = [name for name, _ in generator.network.named_modules() if name]
-    if module not in names:
-        raise InputError(f"distill.stored: layer: options.module={module}: valid: {', '.join(names)}.")
     noise = _noise(problem, generator)
 
-    def through(hook: Callable[[Tensor], Tensor | None]) -> Tensor:
-        """Images, where the hook sees, and may replace, what the module made."""
-
-        def see(layer: nn.Module, given: Any, made: Any) -> Any:
-            return hook(made)
-
-        handle = generator.network.get_submodule(module).register_forward_hook(see)
+    def through(hooks: dict[str, Callable[[Any], Any]]) -> Tensor:
+        """Images, where the hook of a module sees, and may replace, what that made."""
+        network = generator.network
+        handles = [network.get_submodule(n).register_forward_hook(lambda _, given, made, h=h: h(made)) for n, h in hooks.items()]
         try:
-            return generator.network(noise, classes)
+            return network(noise, classes)
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
 
-    found: list[Tensor] = []
+    found: dict[str, Any] = {}
     with torch.no_grad():
-        through(found.append)
-    return _of(found[0], classes, lambda outputs: generator.inputs(through(lambda _: outputs)))
+        through({name: functools.partial(found.__setitem__, name) for name, _ in generator.network.named_modules() if name})
+    valid = [name for name, made in found.items() if isinstance(made, Tensor)]
+    if module not in valid:
+        raise InputError(f"distill.stored: layer: options.module={module}: valid: {', '.join(valid)}.")
+    return _of(found[module], classes, lambda outputs: generator.inputs(through({module: lambda _: outputs})))
 
 
 def _stay(leaf: Tensor) -> None: ...

@@ -151,7 +151,11 @@ class AdversarialLearner:
             judged = self._judge(self._augmented(fake, seed, "generator"), condition)
         u = self._drawn(len(target), lambda count: torch.rand(count, generator=random))
         loss = self.loss.generator(judged) if self.loss.generator and judged else fake.new_zeros(())
-        context = Context(target, fake, condition, self._judge, None, judged, u, self.classifiers, noise)
+
+        def judge(images: Tensor, condition: Any) -> Judgement:  # as the made ones are judged
+            return self._judge(self._augmented(images, seed, "generator"), condition)
+
+        context = Context(target, fake, condition, judge, None, judged, u, self.classifiers, noise)
         numbers, total = self._with_terms("generator", loss, context)
         self.last = {"generator_loss": total.detach(), **numbers}
         if due:

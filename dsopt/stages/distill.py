@@ -11,7 +11,7 @@ from torch import nn
 from dsopt.augment.inputs import Inputs
 from dsopt.config import Choice, Config, plain
 from dsopt.data.images import Images, encode, load
-from dsopt.distillation.contract import Distiller, Generator, Problem, Synthetic, check_unrollable
+from dsopt.distillation.contract import Distiller, Generator, Problem, Synthetic, check_repeatable, check_unrollable
 from dsopt.distillation.normalisation import Normalisation, inputs_of, pictures, restored
 from dsopt.errors import InputError, JobError, unknown
 from dsopt.files import delete
@@ -55,10 +55,7 @@ def check(config: Config) -> None:
             raise unknown(key, name, [model for model in MODELS.names() if MODELS.traits(model).kind == "classifier"])
     for key, names in (("distill", config.distill.augment), ("evaluate", config.evaluate.augment)):
         for name in names:
-            if "size" in AUGMENTATIONS.defaults(call(name)[0]):
-                raise InputError(
-                    f"{key}.augment={name}: changes the size of images; synthetic ones are as large as the network takes."
-                )
+            _check_transform(f"{key}.augment={name}", call(name)[0])
     stored, shape = config.distill.stored.name, (config.data.channels or 3, config.data.image_size, 10)
     if STORED.traits(stored).generated and not generator.untrained(config, shape).conditional:
         raise InputError(
@@ -67,8 +64,19 @@ def check(config: Config) -> None:
         )
     if stored != "pixels" and config.distill.name == "kmeans":
         raise InputError(f"distill.stored.name={stored}: kmeans takes real images as they are; right is pixels.")
-    if DISTILLERS.traits(config.distill.name).unrolls:
-        check_unrollable(MODELS.build(network.name, network.options)(1, 2), network.name)
+    traits, untrained = DISTILLERS.traits(config.distill.name), MODELS.build(network.name, network.options)(1, 2)
+    if traits.learns:
+        check_repeatable(untrained, network.name)
+    if traits.unrolls:
+        check_unrollable(untrained, network.name)
+
+
+def _check_transform(given: str, name: str) -> None:
+    """Refuse one that is not for synthetic images, which are as large as the network takes, and any numbers. Raises InputError."""
+    if "size" in AUGMENTATIONS.defaults(name):
+        raise InputError(f"{given}: changes the size of images; synthetic ones are as large as the network takes.")
+    if getattr(AUGMENTATIONS.traits(name), "unit", False):
+        raise InputError(f"{given}: is for pixels in 0..1, and these are normalised; right are flip, shift, rotate and the like.")
 
 
 def fresh(choice: Choice, table: Table, device: torch.device) -> Callable[[], nn.Sequential]:
@@ -99,6 +107,11 @@ def _train(worker: Worker, stage: Stage, config: Config) -> None:
     inputs = inputs_of(normalisation, size)
     found, problem = _problem(images, inputs, table, stage, config, worker)
     traits = DISTILLERS.traits(settings.name)
+    if traits.balanced and settings.batch_size // problem.classes < worker.world:
+        raise InputError(
+            f"distill.batch_size={settings.batch_size}: {settings.name} wants images of all {problem.classes} classes on each of "
+            f"{worker.world} worker(s): at least {problem.classes * worker.world}."
+        )
     state = State()
     if traits.learns:
         draw = by_class(problem.labels.cpu(), settings.batch_size, derive(config.seed, "order")) if traits.balanced else None

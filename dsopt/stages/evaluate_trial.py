@@ -94,7 +94,7 @@ def _title(name: str, trial: Trial) -> str:
 def read_set(uri: str, normalisation: Normalisation, pictures: bool) -> tuple[Tensor, Tensor, Tensor | None]:
     """Images as a network takes them [m, c, h, w], their labels, and soft labels [m, classes] where there are any."""
     table = Table(uri)
-    rows = table.read()
+    rows = table.read(table.training())
     decoded = decode(rows)
     if pictures:
         images = inputs_of(normalisation, min(decoded.images.shape[-2:])).test(decoded.images)
@@ -158,6 +158,11 @@ def _on_few(of: _Setting) -> Learn:
     if min(images.shape[-2:]) < of.size:
         raise InputError(
             f"evaluate.networks={of.trial.network.name}: takes {of.size} pixels; {of.trial.uri} has {images.shape[-1]}."
+        )
+    if images.shape[1] != of.whole.manifest["channels"]:
+        raise InputError(
+            f"{of.trial.uri}: has images of {images.shape[1]} channel(s), {of.whole.uri}, that it is tested on, of "
+            f"{of.whole.manifest['channels']}."
         )
     hard = of.trial.recipe == "common" or of.trial.hard
     targets = (labels if soft is None or hard else soft).to(of.device)

@@ -1,5 +1,7 @@
 """What is particular to each of the other methods."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from small import batch, problem, tiny
@@ -30,6 +32,16 @@ def test_siamese_transforms_are_the_same_for_every_image():
     flips = [torch.equal(siamese(images, ["flip"], seed), images.flip(3)) for seed in range(16)]
     stays = [torch.equal(siamese(images, ["flip"], seed), images) for seed in range(16)]
     assert all(a != b for a, b in zip(flips, stays, strict=True)) and any(flips) and any(stays)
+
+
+def test_the_network_of_dsa_learns_from_transformed_images():
+    torch.manual_seed(0)
+    losses = {}
+    for names in ([], ["flip"]):
+        found = gradient_matching(replace(problem(), augment=names))
+        network = tiny()
+        losses[len(names)] = [float(found._loss(seed, network).detach()) for seed in range(4)]
+    assert len(set(losses[0])) == 1 and len(set(losses[1])) > 1
 
 
 def test_ridge_regression_is_that_of_the_textbook():

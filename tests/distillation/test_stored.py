@@ -91,6 +91,11 @@ def test_a_layer_starts_with_the_images_of_noise() -> None:
     assert torch.allclose(begin(painted("layer", module="first"), "noise").images(), begin(painted("latent"), "noise").images())
     with pytest.raises(InputError, match=r"options.module=third: valid: first, second\.$"):
         begin(painted("layer", module="third"), "noise")
+    given = painted("layer", module="unused")
+    assert given.generator is not None
+    given.generator.network.add_module("unused", nn.ModuleList([nn.Linear(1, 1)]))
+    with pytest.raises(InputError, match=r"options.module=unused: valid: first, second\.$"):
+        begin(given, "noise")
 
 
 def test_formations_must_fit() -> None:
@@ -166,6 +171,20 @@ def test_images_are_halved_round_by_round() -> None:
     for wrong, told in ((problem(steps=2), "from 1 to distill.steps=2"), (problem(stored=("formations", {})), "right is pixels")):
         with pytest.raises(InputError, match=told):
             halving(wrong, rounds=3)
+
+
+def test_halved_images_stand_for_images_of_the_same_classes() -> None:
+    found = halving(replace(problem(3), steps=4), rounds=2)  # 60 images for 120: parts of a size that no class divides
+    stands_for = found._labels(60)
+    for part in range(2):
+        assert torch.equal(stands_for[part * 30 : part * 30 + 30], found._labels(120)[60:][part * 30 : part * 30 + 30])
+    for step in range(4):
+        found.optimizers["images"].param_groups[0]["lr"] = 0.01 * (step + 1)
+        found.update(batch(step))
+        assert found.optimizers["images"].param_groups[0]["lr"] == 0.01 * (step + 1)  # also where a round begins
+    many = halving(replace(problem(10), steps=100), rounds=1)  # three parts of 67 and 66 images
+    for step in range(12):
+        many.update(batch(step))
 
 
 def test_half_as_many_images_give_the_gradients_of_twice_as_many() -> None:

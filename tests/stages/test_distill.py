@@ -85,6 +85,21 @@ def test_a_whitened_set_brings_its_whitening(storage: str, capsys: pytest.Captur
     assert set(found) == {"exact", "8"} and min(found.values()) > 25, found
 
 
+def test_of_a_whole_data_set_only_the_training_images_are_trained_on(storage: str) -> None:
+    table = made(storage)
+    images = Table(str(Path(storage) / table.manifest["inputs"]["images"]))
+    normalisation = normalisation_of(table)
+    assert normalisation is not None
+    assert len(evaluate_trial.read_set(images.uri, normalisation, True)[0]) == images.rows("train") < images.rows()
+
+
+def test_images_of_other_channels_are_told(storage: str) -> None:
+    grey, colours = made(storage), made(storage, "distill.name=random", "data.channels=3")
+    config = load([f"storage={storage}", *BASE, f"input={grey.uri}", f"evaluate.beside=[{colours.uri}]"])
+    with pytest.raises(InputError, match=r"digits-random-\S+: has images of 3 channel\(s\), \S+, that it is tested on, of 1\."):
+        run(evaluate.plan(config), config)
+
+
 def test_real_images_stand_beside_it(storage: str) -> None:
     table, real = made(storage), made(storage, "distill.name=random", "distill.per_class=2")
     config = load([f"storage={storage}", *BASE, f"input={table.uri}", f"evaluate.beside=[{real.uri}]", "evaluate.networks=[lenet]"])
@@ -177,8 +192,11 @@ def test_the_last_good_images_of_a_run_that_diverges_are_kept(storage: str, monk
     "override, says",
     [
         ("distill.network.name=classifier24", "has batch normalisation, whose running statistics"),
+        ("distill.network.name=vgg28", r"has dropout, .* distill\.network\.options\.dropout=0"),
         ("distill.network.name=autoencoder", "distill.network 'autoencoder' is not known"),
         ("distill.augment=[crop]", "changes the size of images"),
+        ("evaluate.augment=[randaugment]", "augment=randaugment: is for pixels in 0..1, and these are normalised"),
+        ("distill.augment=[flip]", r"distill\.augment=\[flip\]: dd trains on its images as they are"),
         ("distill.options.fixed_layers=9", "valid: 0 to the network's 5"),
         ("distill.options.epoch=9", "Did you mean 'epochs'"),
         ("distill.name=ddd", "Did you mean 'dd'"),
@@ -188,6 +206,13 @@ def test_the_last_good_images_of_a_run_that_diverges_are_kept(storage: str, monk
 def test_bad_input(storage: str, override: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         made(storage, override)
+
+
+def test_every_worker_needs_images_of_every_class(storage: str) -> None:
+    with pytest.raises(
+        InputError, match=r"distill.batch_size=7: dm wants images of all 10 classes on each of 1 worker.*at least 10\."
+    ):
+        made(storage, "distill.name=dm", "distill.batch_size=7")
 
 
 def test_too_few_images_of_a_class(storage: str) -> None:
