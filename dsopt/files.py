@@ -116,6 +116,23 @@ def _exists_once(uri: str) -> bool:
 
 
 @retried
+def stat(uri: str) -> tuple[int, int] | None:
+    """A file's bytes and time of change in nanoseconds; None if it is not there."""
+    system, path = filesystem(uri)
+    info = system.get_file_info(path)
+    return (info.size, info.mtime_ns or 0) if info.type == pf.FileType.File else None
+
+
+@retried
+def missing(uris: list[str]) -> list[str]:
+    """Those of some files of one file system that are not there."""
+    if not uris:
+        return []
+    found = filesystem(uris[0])[0].get_file_info([filesystem(uri)[1] for uri in uris])
+    return [uri for uri, info in zip(uris, found, strict=True) if info.type == pf.FileType.NotFound]
+
+
+@retried
 def read_bytes(uri: str) -> bytes:
     """The whole of a small file. Raises FileNotFoundError."""
     system, path = filesystem(uri)

@@ -7,7 +7,7 @@ from pathlib import Path
 from dsopt import config as configuration
 from dsopt.config import Config
 from dsopt.errors import InputError, JobError
-from dsopt.files import absolute, check_readable
+from dsopt.files import absolute, check_readable, first_line
 from dsopt.stages.step import Step, show
 
 DONE, FAILED, WRONG = 0, 1, 2
@@ -40,7 +40,7 @@ def main(file: str, about: str | None, run: Callable[[Config], None], plan: Call
     except JobError as error:
         return _say(error, FAILED)
     except OSError as error:
-        return _say(f"{type(error).__name__}: {str(error).splitlines()[0]}", FAILED)
+        return _say(f"{type(error).__name__}: {first_line(error)}", FAILED)
     except KeyboardInterrupt:
         return _say("interrupted; the same command goes on from here", 130)
     return DONE

@@ -22,7 +22,7 @@ import pyarrow as pa
 import yaml
 
 from dsopt.errors import InputError, JobError
-from dsopt.files import absolute, exists, first_line, join, read_bytes, read_table, write_bytes
+from dsopt.files import absolute, exists, first_line, join, missing, read_bytes, read_table, write_bytes
 from dsopt.version import __version__
 
 FORMAT = 1  # part of every stage's hash: raise it when a stage's code changes what it writes
@@ -130,9 +130,18 @@ class Stage:
                 splits, "split".
             seconds: what the work took, over all attempts.
             notes: further facts worth keeping, such as class names or rows left out.
+
+        Raises:
+            JobError: parts are not where this machine sees them.
         """
         if self.done():
             return
+        lost = missing([self.path(part["path"]) for part in parts])
+        if lost:
+            raise JobError(
+                f"{self.uri}: {len(lost)} of {len(parts)} parts that workers wrote are not there, such as {lost[0]}; on several "
+                "machines storage must be a place that all of them reach: s3://bucket/prefix or a shared folder."
+            )
         parts = sorted(parts, key=lambda part: part["path"])
         manifest = {
             "stage": self.kind,
@@ -196,6 +205,10 @@ class Table:
     def parts(self, split: str | None = None) -> list[Part]:
         listed = [Part(join(self.uri, p["path"]), p["rows"], p.get("split")) for p in self.manifest["parts"]]
         return [part for part in listed if split is None or part.split == split]
+
+    def training(self) -> str | None:
+        """The split to train on: "train", where there are splits; a subset has none."""
+        return "train" if any(part.split == "train" for part in self.parts()) else None
 
     def about(self) -> dict[str, Any]:
         """What a table of images says of them all, for the manifest of a table of the same kind."""

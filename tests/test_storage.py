@@ -88,6 +88,16 @@ def test_a_stage(storage: str) -> None:
     assert manifest["hash"] == one.hash
 
 
+def test_parts_that_are_elsewhere_are_no_finished_stage(storage: str) -> None:
+    """Workers with disks of their own, of which the driver sees nothing."""
+    one = stage(storage)
+    files.write_table(one.path("data/a.parquet"), ROWS)
+    parts = [{"path": f"data/{name}.parquet", "rows": len(ROWS), "bytes": 1} for name in ("a", "b")]
+    with pytest.raises(JobError, match=r"1 of 2 parts that workers wrote are not there, such as .*b\.parquet; .* all of"):
+        one.commit(parts, ROWS.schema, seconds=1.0)
+    assert not one.done()
+
+
 def test_the_first_commit_stays(storage: str) -> None:
     one = written(storage)
     first = files.read_bytes(one.path("manifest.json"))

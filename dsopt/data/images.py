@@ -24,6 +24,7 @@ from torch import Tensor
 
 from dsopt.data import room
 from dsopt.errors import InputError
+from dsopt.files import first_line
 from dsopt.storage import IMAGES, Table, with_image_feature
 
 CHUNK = 256  # images a task of a decoding thread
@@ -51,6 +52,8 @@ def decode(table: pa.Table, threads: int | None = None) -> Images:
     Raises:
         InputError: no rows, an unreadable image, or images of different sizes.
     """
+    if "image" not in table.column_names:
+        raise InputError(f"a table of images needs a column image; this one has {', '.join(table.column_names)}.")
     files = _files(table["image"])
     if not files:
         raise InputError("a table of images has no rows.")
@@ -90,7 +93,7 @@ def _decoded(files: list[UInt8[Tensor, " _"]], table: pa.Table, i: int) -> UInt8
     try:
         return _decode(files[i])
     except (RuntimeError, OSError) as error:
-        raise InputError(f"image {table['id'][i]} cannot be decoded: {str(error).splitlines()[0]}") from None
+        raise InputError(f"image {table['id'][i]} cannot be decoded: {first_line(error)}") from None
 
 
 def _decode_with_torch(file: UInt8[Tensor, " _"]) -> UInt8[Tensor, "c h w"]:
@@ -238,6 +241,8 @@ def _read(
     if not n:
         raise InputError(f"{table.uri}: has no {split or ''} images.")
     columns = [name for name in ("id", "image", "label", "soft_label") if name in table.manifest["schema"]]
+    if "image" not in columns:
+        raise InputError(f"{table.uri}: is no table of images; it has {', '.join(table.manifest['schema'])}.")
     with _room(table, split, memory, streamed) as (pixels, decoded):
         images, row, soft = pixels.permute(0, 3, 1, 2), 0, None
         ids, labels = (torch.empty(n, dtype=torch.int64) for _ in range(2))
@@ -299,7 +304,7 @@ class SubsetDataset(torch.utils.data.Dataset):
 
     def __init__(self, uri: str, transform: Callable[[Image.Image], Any] | None = None) -> None:
         table = Table(uri)
-        rows = table.read()
+        rows = table.read(table.training())
         decoded = decode(rows)
         self.ids, self.images, self.labels = decoded.ids, decoded.images, decoded.labels
         self.ranks = torch.from_numpy(rows["rank"].to_numpy().copy()) if "rank" in rows.column_names else None

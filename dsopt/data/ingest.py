@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from dsopt.config import DataConfig
 from dsopt.data.source import Shard
 from dsopt.errors import InputError
-from dsopt.files import retried
+from dsopt.files import first_line, retried
 from dsopt.storage import IMAGES
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # PIL knows more, some of which start other programs
@@ -123,7 +123,7 @@ def stored_image(image: bytes | np.ndarray | None, size: int, channels: int) -> 
     except Unusable:
         raise
     except Exception as error:  # PIL's decoders raise nearly anything at damaged files
-        raise Unusable(f"image cannot be decoded ({_says(error)})") from None
+        raise Unusable(f"image cannot be decoded ({first_line(error)})") from None
 
 
 def opened(image: bytes | np.ndarray | None) -> Image.Image:
@@ -137,7 +137,7 @@ def opened(image: bytes | np.ndarray | None) -> Image.Image:
     except UnidentifiedImageError:
         raise Unusable(f"not an image ({', '.join(FORMATS)} are known)") from None
     except Exception as error:
-        raise Unusable(f"image cannot be decoded ({_says(error)})") from None
+        raise Unusable(f"image cannot be decoded ({first_line(error)})") from None
 
 
 def _fits(data: bytes, picture: Image.Image, size: int, channels: int) -> bool:
@@ -169,7 +169,3 @@ def eight_bits(picture: Image.Image, channels: int) -> Image.Image:
     picture = picture.convert("L" if channels == 1 else "RGB")
     picture.info.clear()  # a transparent colour and the like would be written again
     return picture
-
-
-def _says(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

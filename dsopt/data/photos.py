@@ -43,7 +43,7 @@ def read(data: bytes) -> Photo:
     except Unusable:
         raise
     except Exception as error:  # PIL's decoders raise nearly anything at damaged files
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        said = first_line(error)
         raise Unusable(f"image cannot be decoded ({said})") from None
 
 

@@ -15,7 +15,7 @@ import pyarrow.fs as pf
 
 from dsopt.config import DataConfig
 from dsopt.errors import InputError
-from dsopt.files import absolute, filesystem, retried
+from dsopt.files import absolute, filesystem, first_line, retried
 from dsopt.registry import DATASETS
 
 SHARD_ROWS = 4096
@@ -76,7 +76,7 @@ def find(data: DataConfig) -> Source:
     try:
         source = DATASETS.build(data.name, data.options)(data)
     except OSError as error:
-        raise InputError(f"data.root={data.root}: cannot be read: {str(error).splitlines()[0]}") from None
+        raise InputError(f"data.root={data.root}: cannot be read: {first_line(error)}") from None
     return source if data.limit is None else replace(source, plan=functools.partial(_limited, source.plan, data.limit))
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dsopt.errors import InputError
-from dsopt.files import read_bytes
+from dsopt.files import first_line, read_bytes
 from dsopt.registry import SPACES
 
 
@@ -35,6 +35,15 @@ def dump(about: About, network: nn.Module) -> bytes:
     return buffer.getvalue()
 
 
+def restore(data: bytes) -> tuple[nn.Module, About]:
+    """A child from what `dump` made of it."""
+    saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    about = About(**saved["about"])
+    network = network_of(about)
+    network.load_state_dict(saved["weights"])
+    return network.eval(), about
+
+
 def load_child(uri: str) -> tuple[nn.Module, About]:
     """The network of an exported file, ready for use: images of `about.size` pixels in 0..1, standardised each -> logits.
 
@@ -42,12 +51,8 @@ def load_child(uri: str) -> tuple[nn.Module, About]:
         InputError: there is no such file, or it is something else.
     """
     try:
-        saved = torch.load(io.BytesIO(read_bytes(uri)), map_location="cpu", weights_only=True)
-        about = About(**saved["about"])
-        network = network_of(about)
-        network.load_state_dict(saved["weights"])
+        return restore(read_bytes(uri))
     except FileNotFoundError:
         raise InputError(f"{uri}: there is no such file; right is the child.pt that a search exported.") from None
     except (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{uri}: is not an exported child: {str(error).splitlines()[0]}") from None
-    return network.eval(), about
+        raise InputError(f"{uri}: is not an exported child: {first_line(error)}") from None

@@ -14,8 +14,9 @@ from dsopt.augment.inputs import make_inputs
 from dsopt.config import Config
 from dsopt.data.images import decode
 from dsopt.data.sets.parquet import parquet_files
+from dsopt.data.source import digest
 from dsopt.errors import InputError, JobError
-from dsopt.files import join, read_bytes, read_table, write_table
+from dsopt.files import first_line, join, read_bytes, read_table, stat, write_table
 from dsopt.learners.parts import autocast, compute_dtype
 from dsopt.models.pretrained import pretrained
 from dsopt.stages import autoencoder, ingest, proxy
@@ -33,10 +34,11 @@ def embeddings(config: Config) -> tuple[Stage, list[Step]]:
     made_of: dict[str, Any] = {"source": chosen.source, "batch_size": chosen.batch_size, "precision": chosen.precision}
     if chosen.source == "table":
         images, steps = ingest.images(config)
-        stage = Stage(config.storage, "embed", f"{config.data.name}-table", {"table": chosen.table}, {"images": images})
+        assert chosen.table is not None
+        stage = Stage(config.storage, "embed", f"{config.data.name}-table", {"table": _files(chosen.table)}, {"images": images})
         return stage, [*steps, Step(stage, _take_over)]
     if chosen.source == "network":
-        made_of |= {"network": chosen.network, "weights": chosen.weights, "size": chosen.size}
+        made_of |= {"network": chosen.network, "weights": weights_of(chosen.weights, "embed"), "size": chosen.size}
         images, steps = ingest.images(config)
         inputs = {"images": images}
     else:
@@ -144,8 +146,29 @@ def _take_over(stage: Stage, config: Config) -> None:
     stage.commit(parts, embeddings_schema(size), seconds=0.0, embedding_size=size)
 
 
+def _files(table: str) -> dict[str, Any]:
+    """What a user's embeddings are by, as their files are now. Raises InputError."""
+    found = parquet_files(table)[1]
+    if not found:
+        raise InputError(f"embed.table={table}: there are no Parquet files.")
+    return digest(found)
+
+
+def weights_of(path: str | None, key: str) -> list[Any] | None:
+    """What a file of weights is by, as it is now: its bytes and time of change. Raises InputError."""
+    if path is None:
+        return None
+    file = stat(path)
+    if file is None:
+        raise InputError(f"{key}.weights={path}: there is no such file.")
+    return list(file)
+
+
 def _given(uri: str) -> pa.Table:
-    table = read_table(uri)
+    try:
+        table = read_table(uri)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"embed.table: {uri}: is no Parquet file: {first_line(error)}") from None
     for name in ("id", "embedding"):
         if name not in table.column_names:
             raise InputError(f"{uri}: has no column `{name}`; the columns are {', '.join(table.column_names)}.")

@@ -12,7 +12,7 @@ from dsopt.errors import InputError
 from dsopt.files import read_bytes
 from dsopt.models.inception import inception
 from dsopt.stages import ingest, proxy
-from dsopt.stages.embed import Embedded, Encode, read_part, write_part
+from dsopt.stages.embed import Embedded, Encode, read_part, weights_of, write_part
 from dsopt.stages.step import Step, item_by_item
 from dsopt.storage import Stage, Table, embeddings_schema
 from dsopt.training.worker import Worker
@@ -28,7 +28,7 @@ def features(config: Config) -> tuple[Stage, list[Step]]:
         judge, steps = proxy.judge(config, "proxy")
         inputs = {"images": judge.inputs["images"], "proxy": judge}
     else:
-        made_of["weights"] = chosen.weights
+        made_of["weights"] = weights_of(chosen.weights, "measure")
         images, steps = ingest.images(config)
         inputs = {"images": images}
     stage = Stage(config.storage, "features", f"{config.data.name}-{chosen.extractor}", made_of, inputs)

@@ -79,7 +79,9 @@ class Feeder:
 
     @cached_property
     def subset(self) -> Images:
-        return on_device(self._with_added(self._trained_on(load(self.stage.inputs["subset"].uri), None), None), self.worker.device)
+        given = Table(self.stage.inputs["subset"].uri)
+        images = load(given.uri, given.training())
+        return on_device(self._with_added(self._trained_on(images, None), None), self.worker.device)
 
     @cached_property
     def full(self) -> Images:

@@ -1,5 +1,6 @@
 """The main job: ingest, train the autoencoder, embed, select, train in two phases beside the baselines, report."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -30,8 +31,7 @@ def comparison(config: Config) -> tuple[list[tuple[Row, int, Step]], Plan]:
     steps += classifier.scores(config, 0.0)[1]
     full = Row("full data", "full", 0.0, images)
     pairs = [(full, seed) for seed in seeds]
-    for settings in _compared(config):
-        name = settings.name + ("" if settings.soft_labels == "none" else "+soft")
+    for name, settings in _named(_compared(config)):
         for split in config.compare.splits:
             for seed in seeds:
                 subset, subset_steps = select.subset(config, settings, seed)
@@ -55,6 +55,20 @@ def _compared(config: Config) -> list[SelectConfig]:
     methods = [*(select.baseline(config, name) for name in config.compare.methods), config.select]
     both = [replace(method, soft_labels=labels) for labels in ("none", config.select.soft_labels) for method in methods]
     return [method for i, method in enumerate(both) if method not in both[:i]]
+
+
+def _named(methods: list[SelectConfig]) -> list[tuple[str, SelectConfig]]:
+    """Every method with the name of its rows: with what it is set to where the name alone is another's too."""
+
+    def told(method: SelectConfig) -> str:
+        return method.name + ("" if method.soft_labels == "none" else "+soft")
+
+    def in_full(method: SelectConfig) -> str:
+        settings = ["per class"] * method.per_class + [f"{key}={value}" for key, value in method.options.items()]
+        return " ".join([told(method), *settings])
+
+    names = Counter(map(told, methods))
+    return [(told(method) if names[told(method)] == 1 else in_full(method), method) for method in methods]
 
 
 def plan_ingest(config: Config) -> Plan:

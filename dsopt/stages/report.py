@@ -64,7 +64,8 @@ def tell(stage: Stage, rows: Rows) -> None:
 def info(row: Row, seed: int, stage: Stage) -> RunInfo:
     """What the metrics of a finished run belong to, and what its choosing cost."""
     manifest = Table(stage.uri).manifest
-    size = Table((row.subset or row.images).uri).rows(None if row.subset else "train")
+    table = Table((row.subset or row.images).uri)
+    size = table.rows(table.training())
     size += Table(row.added.uri).rows() if row.added else 0
     # A row that trains longer by the seconds of choosing has them in its training already. Making extra images, the scores that
     # images are fed by and the classifiers that a generator learns by cost too.

@@ -22,6 +22,13 @@ def test_soft_labels_stand_beside_the_same_methods_with_hard_ones(tmp_path: Path
     ]
 
 
+def test_methods_of_one_name_have_rows_of_their_own(tmp_path: Path) -> None:
+    several = ["select.name=top_activation", "select.options.penalty=true", "select.per_class=true"]
+    assert titles(tmp_path, *several, "compare.methods=[top_activation,random]")[1:] == [
+        *("top_activation, 50/50", "random, 50/50", "top_activation per class penalty=True, 50/50")
+    ]
+
+
 def test_a_chosen_baseline_is_one_row(tmp_path: Path) -> None:
     same = ["select.name=random_balanced", "compare.methods=[random_balanced]", "compare.splits=[1.0,0.5]"]
     assert titles(tmp_path, *same) == ["full data", "random_balanced, 100/0", "random_balanced, 50/50"]

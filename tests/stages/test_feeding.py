@@ -14,7 +14,8 @@ from dsopt.data import images as reading
 from dsopt.data import room
 from dsopt.data.arriving import Arriving
 from dsopt.errors import InputError
-from dsopt.stages import classifier, feeding, optimize, report, select
+from dsopt.files import write_table
+from dsopt.stages import classifier, feeding, ingest, optimize, report, select
 from dsopt.stages.classifier import Row
 from dsopt.stages.feeding import Feeder
 from dsopt.stages.step import Step, run
@@ -180,6 +181,24 @@ def test_what_is_held_out_is_not_trained_on(storage: str) -> None:
         _ = Feeder(stage, replace(config.train, validation=1 - 1e-9), 0, inputs, Worker()).full
 
 
+def test_of_a_table_with_splits_only_its_training_images_are_trained_on(storage: str) -> None:
+    config = small(storage)
+    images, steps = ingest.images(config)
+    run(steps, config)
+    config = small(storage, f"train.subset={images.uri}", "train.split=1")
+    step = prepared(config)
+    feeder = Feeder(step.stage, config.train, 0, make_inputs([], 24, None), Worker())
+    assert sorted(feeder.subset.ids.tolist()) == sorted(Table(images.uri).read("train")["id"].to_pylist())
+    assert len(reading.load_subset(images.uri)) == Table(images.uri).rows("train") < Table(images.uri).rows()
+
+
+def test_a_table_of_other_things_is_told(storage: str) -> None:
+    stage = trained(storage)
+    config = small(storage, f"train.subset={stage.uri}", "train.split=1")
+    with pytest.raises(InputError, match=r"train/\S+: is no table of images; it has run, seed, "):
+        run(optimize.plan_train(config), config)
+
+
 def test_scores_are_charged_as_choosing_and_what_is_shared_once(tmp_path: Path) -> None:
     storage = str(tmp_path)
     images = Stage(storage, "ingest", "toy", {})
@@ -188,6 +207,7 @@ def test_scores_are_charged_as_choosing_and_what_is_shared_once(tmp_path: Path) 
     fed = Stage(storage, "train", "fed", {"phases": [{"data": "full", "steps": 10}]}, {"images": images, "scores": proxy})
     for stage, seconds in ((images, 100.0), (proxy, 7.0), (subset, 2.0), (fed, 20.0)):
         parts = [{"path": "data/a.parquet", "rows": 9, "bytes": 1, "split": "train"}]
+        write_table(stage.path("data/a.parquet"), METRICS.empty_table())
         stage.commit(parts, METRICS, seconds=seconds, seed=0)
     assert select.cost(subset) == 9.0 and select.cost(subset, proxy) == 9.0 and select.cost() == 0.0
     assert report.info(Row("fed", "full", 0.0, images), 0, fed).choosing_seconds == 7.0

@@ -16,7 +16,7 @@ import dsopt
 from dsopt.config import Config, load
 from dsopt.errors import InputError
 from dsopt.models.pretrained import pretrained
-from dsopt.stages import embed, optimize, select
+from dsopt.stages import embed, ingest, optimize, select
 from dsopt.stages.step import run
 from dsopt.storage import Stage, Table, with_image_feature
 from dsopt.training.dynamics import SCORES
@@ -166,18 +166,27 @@ def saved(network: torch.nn.Module) -> bytes:
 
 def test_embeddings_of_the_users_own(storage: str, tmp_path: Path) -> None:
     config = settings(storage, "data.limit=40", "embed.source=table", f"embed.table={tmp_path}/own")
-    stage, steps = embed.embeddings(config)
-    run(steps[:-1], config)
-    ids = Table(stage.inputs["images"].uri).read("train", ["id"])["id"].to_pylist()
-    (tmp_path / "own").mkdir()
-    rows = [{"id": i, "embedding": [float(i), 1.0, 2.0]} for i in reversed(ids)]
-    pq.write_table(pa.Table.from_pylist(rows[:9]), tmp_path / "own" / "a.parquet")
-    with pytest.raises(InputError, match=r"has no row with id"):
-        run(steps, config)
-    pq.write_table(pa.Table.from_pylist(rows[9:]), tmp_path / "own" / "b.parquet")
+    with pytest.raises(InputError, match=r"embed\.table=.*own: there are no Parquet files\."):
+        embed.embeddings(config)
+    images, steps = ingest.images(config)
     run(steps, config)
-    found = Table(stage.uri).read()
-    assert found["embedding"].combine_chunks().to_numpy_ndarray()[:, 0].tolist() == found["id"].to_pylist() == ids
+    ids = Table(images.uri).read("train", ["id"])["id"].to_pylist()
+    (tmp_path / "own").mkdir()
+    pq.write_table(pa.Table.from_pylist([{"id": ids[0], "embedding": [1.0]}]), tmp_path / "own" / "a.parquet")
+    with pytest.raises(InputError, match=r"has no row with id"):
+        run(embed.embeddings(config)[1], config)
+    (tmp_path / "own" / "a.parquet").unlink()
+    for factor in (1, 2):  # other numbers in the same file are other embeddings
+        given = [{"id": i, "embedding": [float(factor * i)] * factor} for i in reversed(ids)]
+        pq.write_table(pa.Table.from_pylist(given), tmp_path / "own" / "b.parquet")
+        stage, steps = embed.embeddings(config)
+        run(steps, config)
+        found = Table(stage.uri).read()
+        assert found["embedding"].combine_chunks().to_numpy_ndarray()[:, 0].tolist() == [factor * i for i in ids]
+        assert found["id"].to_pylist() == ids
+    (tmp_path / "own" / "b.parquet").write_text("no Parquet")
+    with pytest.raises(InputError, match=r"b\.parquet: is no Parquet file: "):
+        run(embed.embeddings(config)[1], config)
     pq.write_table(pa.table({"id": ids, "vector": ids}), tmp_path / "own" / "b.parquet")
     wrong = settings(storage, "data.limit=39", "embed.source=table", f"embed.table={tmp_path}/own/b.parquet")
     with pytest.raises(InputError, match=r"b\.parquet: has no column `embedding`; the columns are id, vector"):

@@ -25,7 +25,7 @@ from dsopt.data.source import (
     needed_root,
 )
 from dsopt.errors import InputError, unknown
-from dsopt.files import filesystem, is_remote, join, retried
+from dsopt.files import filesystem, first_line, is_remote, join, retried
 from dsopt.registry import DATASETS
 
 EXTENSIONS = (".parquet", ".pq")
@@ -134,7 +134,7 @@ def _footer(base: str, name: str, image_column: str | None, label_column: str | 
             file = pq.ParquetFile(handle)
             schema, metadata = file.schema_arrow, file.metadata
     except pa.ArrowInvalid as error:
-        raise InputError(f"{uri}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{uri}: not a readable Parquet file: {first_line(error)}") from None
     image = _column(schema, (image_column,) if image_column else IMAGE_COLUMNS)
     if image is None:
         raise unknown(f"{uri}: image column (options.image_column)", image_column or " or ".join(IMAGE_COLUMNS), schema.names)
