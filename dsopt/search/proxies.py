@@ -45,7 +45,8 @@ class Proxy:
     def title(self, steps: int) -> str:
         """In one line, where full training takes so many steps."""
         name = self.data.rstrip("/").rpartition("/")[2]
-        parts = [name if self.images is None else f"{name} {self.images:g}", *(f"{k}={v}" for k, v in self.options.items())]
+        parts = [name if self.images is None else f"{name} {self.images}", *(f"{k}={v}" for k, v in self.options.items())]
+        parts += ["per_class"] if self.per_class else []
         parts += [f"{self.steps} steps"] if self.steps not in (None, steps) else []
         parts += [f"shared weights, {self.shared}"] if self.shared else []
         parts += ["its own rates"] if self.bound_rates == "use" else []

@@ -63,7 +63,10 @@ def _train(worker: Worker, stage: Stage, config: Config) -> None:
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
     run = Run(stage, stage.kind, config.seed, settings.batch_size)
     state = fit_run(run, learner, [Phase(feed.source, schedule, settings.steps, memory=dynamics)], config, worker)
-    if not worker.leads or stage.done():
+    if not worker.leads:
+        return
+    if stage.done():  # another driver was first
+        delete(stage.path("checkpoint.pt"))
         return
     network = learner.average.finished()
     columns = dynamics.scores() | _after(network, images, inputs, settings, worker)

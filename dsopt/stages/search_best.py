@@ -9,7 +9,7 @@ from dsopt.data.images import load
 from dsopt.errors import JobError
 from dsopt.files import write_bytes
 from dsopt.learners.classifier import Classifier
-from dsopt.search.exported import About, dump, load_child, network_of
+from dsopt.search.exported import About, dump, network_of, restore
 from dsopt.seeds import derive
 from dsopt.stages.search_child import JUDGED_AT_ONCE, classifier, rate
 from dsopt.stages.search_trials import ranked
@@ -46,8 +46,10 @@ def _work(worker: Worker, stage: Stage, config: Config) -> None:
         return judged.evaluate(in_order(tested.images, tested.labels, JUDGED_AT_ONCE, inputs.test, worker.device))
 
     found, network = test(learner), learner.average.finished()
-    write_bytes(stage.path("child.pt"), dump(about, network))
-    reloaded = classifier(load_child(stage.path("child.pt"))[0], settings, worker)
+    exported = dump(about, network)
+    reloaded = classifier(restore(exported)[0], settings, worker)
     if abs(test(reloaded)["accuracy"] - found["accuracy"]) > 0.5 / len(tested.ids):
         raise JobError(f"{stage.path('child.pt')}: the child built from its file is not the one that was trained.")
+    if not stage.done():  # else another driver was first, and child.pt is the one that its manifest and metrics tell of
+        write_bytes(stage.path("child.pt"), exported)
     finish(run, worker, state, found, network, exported="child.pt", child=child)

@@ -98,7 +98,7 @@ def _given(source: Source, table: Table, shape: torch.Size) -> tuple[Images, Int
     assert source.subset is not None
     given = Table(source.subset)
     rates = bound_rates(given, source.bound_rates)
-    used = load(source.subset, "train" if "splits" in given.manifest else None)
+    used = load(source.subset, given.training())
     if used.images.shape[1:] != shape:
         raise InputError(f"{source.subset}: has images of shape {tuple(used.images.shape[1:])}, the data set's are {tuple(shape)}.")
     keep = torch.ones(len(used.ids), dtype=torch.bool)

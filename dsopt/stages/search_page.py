@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import torch
 
 from dsopt.config import Config
-from dsopt.files import write_bytes, write_table
+from dsopt.files import write_bytes
 from dsopt.models.child_cells import EDGES
 from dsopt.reporting import page as pages
 from dsopt.reporting import ranking as figures
@@ -18,7 +18,7 @@ from dsopt.reporting.page import Section
 from dsopt.reporting.tables import aligned
 from dsopt.search import quality
 from dsopt.search.quality import Estimate
-from dsopt.stages import search_study
+from dsopt.stages import outputs, search_study
 from dsopt.stages.search_study import Ranking, Studied, Study
 from dsopt.stages.search_trials import ranked, space_of
 from dsopt.stages.step import Step
@@ -90,10 +90,8 @@ def _work(stage: Stage, config: Config, made: Made) -> None:
     lead = f"The best child found: {manifest['child']}, {100 * _accuracy(made.child):.2f} % of the test images."
     write_bytes(stage.path("report.html"), pages.page(_title(config), lead, _facts(config, made), sections).encode())
     listed = [row for ranking in found.rankings for row in _listed(ranking, found)] if found else []
-    path = "data/rankings.parquet"
-    size = write_table(stage.path(path), pa.Table.from_pylist(listed, schema=RANKINGS))
-    seconds = sum(Table(made.uri).manifest["seconds"] for made in stage.inputs.values())
-    stage.commit([{"path": path, "rows": len(listed), "bytes": size}], RANKINGS, seconds=seconds, page="report.html")
+    rankings, seconds = pa.Table.from_pylist(listed, schema=RANKINGS), outputs.spent(stage.inputs.values())
+    outputs.commit(stage, rankings, name="rankings", seconds=seconds, page="report.html")
 
 
 def tell(config: Config, made: Made) -> None:

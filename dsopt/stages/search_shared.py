@@ -11,7 +11,6 @@ from dsopt.config import Config
 from dsopt.data.batches import Batch, in_order
 from dsopt.data.images import Images
 from dsopt.errors import InputError
-from dsopt.files import delete
 from dsopt.learners.parts import place
 from dsopt.progress import Progress, say
 from dsopt.search.enas.controller import Reinforce, Uniform
@@ -34,7 +33,27 @@ def check(space: Space) -> None:
         raise InputError(f"search.space.name={space.name}: its children cannot share weights; right is search.space.name=cell201.")
 
 
-def train_shared(worker: Worker, stage: Stage, config: Config, space: Space, given: Material, controller: str) -> SharedWeights:
+class Cost:
+    """Device seconds over all attempts: a memory of the training, or those before an interruption would not be paid for."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.clock, self.before = worker.device_seconds, 0.0
+        self.since = self.clock()
+
+    def seconds(self) -> float:
+        return self.before + self.clock() - self.since
+
+    def state_dict(self) -> dict[str, float]:
+        return {"seconds": self.seconds()}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on from there; what this attempt took up to here, the first one has counted."""
+        self.before, self.since = state["seconds"], self.clock()
+
+
+def train_shared(
+    worker: Worker, stage: Stage, config: Config, space: Space, given: Material, controller: str, cost: Cost
+) -> SharedWeights:
     """The shared weights and their controller, trained by turns; goes on from its checkpoint."""
     check(space)
     assert space.shared
@@ -70,7 +89,7 @@ def train_shared(worker: Worker, stage: Stage, config: Config, space: Space, giv
 
     rate = bound if given.rates else partial(cosine, warmup=0.0, floor=FLOOR)
     saved = {"checkpoint": StageCheckpoint(stage.path("checkpoint.pt")), "checkpoint_seconds": config.cluster.checkpoint_seconds}
-    state = fit(learner, [Phase(source, rate, len(turns))], report=report, name=label, **saved)
+    state = fit(learner, [Phase(source, rate, len(turns), memory=cost)], report=report, name=label, **saved)
     say(label, f"{len(turns):,} steps in {state.seconds:.1f} s")
     return learner
 
@@ -122,9 +141,9 @@ def rows_of(
     Args:
         known: children to be judged; if there are none, those that the controller names.
     """
-    started = worker.device_seconds()
+    cost = Cost(worker)
     given = material(source, worker.device)
-    learner = train_shared(worker, stage, config, space, given, controller)
+    learner = train_shared(worker, stage, config, space, given, controller, cost)
     if known:
         torch.manual_seed(0)
         judged = zip(known, judge(learner, given, known, None, JUDGED_AT_ONCE), [True] * len(known), strict=True)
@@ -134,9 +153,6 @@ def rows_of(
     shape, rows = (given.channels, given.classes, given.size), []
     for order, (child, accuracy, final) in enumerate(judged):
         about = {"child": space.encode(child), "order": order, "steps": config.search.shared.steps if final else 0, "reason": ""}
-        found = {"accuracy": accuracy, "accuracies": [accuracy], "seconds": 0.0}
-        rows.append(about | found | space.cost(child, *shape)._asdict())
-    for row in rows:
-        row["seconds"] = (worker.device_seconds() - started) / len(rows)
-    delete(stage.path("checkpoint.pt"))
-    return rows, learner.rewards
+        rows.append(about | {"accuracy": accuracy, "accuracies": [accuracy]} | space.cost(child, *shape)._asdict())
+    each = cost.seconds() / len(rows)
+    return [row | {"seconds": each} for row in rows], learner.rewards

@@ -197,5 +197,5 @@ def _images(config: Config, one: Studied) -> int:
     table = Table((stage.inputs.get("subset") or stage.inputs["images"]).uri)
     rows = Table(stage.inputs["images"].uri).rows("train")
     if one.proxy.is_table:
-        return table.rows() if amount is None else round(amount * table.rows())
+        return round((1 if amount is None else amount) * table.rows(table.training()))
     return round((amount if amount is not None else 1 - config.search.validation) * rows)

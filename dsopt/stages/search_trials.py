@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dsopt.config import Choice, Config, SelectConfig, SweepConfig, plain
 from dsopt.errors import InputError, JobError
-from dsopt.files import write_table
+from dsopt.files import delete
 from dsopt.progress import Progress, say
 from dsopt.registry import SPACES, STRATEGIES
 from dsopt.search.proxies import Proxy, parse
@@ -22,7 +22,7 @@ from dsopt.search.spaces.contract import Space
 from dsopt.search.strategies.fixed import Listed
 from dsopt.seeds import derive
 from dsopt.selection.choose import resolve
-from dsopt.stages import ingest, search_shared, select
+from dsopt.stages import ingest, outputs, search_shared, select
 from dsopt.stages.search_child import Source, bound_rates, material, source_of, train_child
 from dsopt.stages.step import Journal, Step
 from dsopt.storage import Stage, Table
@@ -83,16 +83,18 @@ def trials(config: Config, wanted: Trials, **inputs: Stage) -> tuple[Stage, list
     """The stage of some children, and the steps that lead to it.
 
     Raises:
-        InputError: a table that cannot serve as a proxy.
+        InputError: a table that cannot serve as a proxy, or more images wanted than there are, as far as it can be known before.
     """
     search, proxy = config.search, wanted.proxy
     images, steps = ingest.images(config)
+    if proxy.is_table or images.done():
+        _limit(proxy, images)
     inputs = {"images": images, **inputs}
     if proxy.is_table:
         inputs["subset"] = Stage.existing(proxy.data)
     elif proxy.selects:
-        inputs["subset"], more = select.subset(config, _selection(config, proxy), config.seed + wanted.draw)
-        steps = [*steps, *more]
+        inputs["subset"], (*before, last) = select.subset(config, _selection(config, proxy), config.seed + wanted.draw)
+        steps = [*steps, *before, replace(last, work=_select, arguments=(last.work, *last.arguments))]
     strategy_of(config, wanted, space_of(config))  # fails now if its options do not fit
     learns = STRATEGIES.traits(wanted.strategy.name).learns
     made_of = {
@@ -125,14 +127,29 @@ def _selection(config: Config, proxy: Proxy) -> SelectConfig:
     return replace(config.select, **choice, soft_labels="none")
 
 
+def _select(stage: Stage, config: Config, work: Callable[..., None], wanted: SelectConfig, seed: int) -> None:
+    """Select as many images as there are, where the budget is more: when it is set, they are not counted yet."""
+    there = Table(stage.inputs["images"].uri).rows("train")
+    work(stage, config, replace(wanted, budget=min(wanted.budget, there)), seed)  # a share is below any number of images
+
+
+def _limit(proxy: Proxy, images: Stage) -> int | None:
+    """How many images a proxy takes; None: all. Raises InputError if there are not as many."""
+    if proxy.images is None:
+        return None
+    table = Table(images.uri if proxy.selects else proxy.data)
+    rows = table.rows(table.training())
+    if proxy.images > rows:
+        given = f"search: {{data: {proxy.data}, images: {proxy.images}}}"
+        raise InputError(f"{given}: images: there are {rows}; give 1 to {rows}, or a share.")
+    return resolve(proxy.images, rows)
+
+
 def source(stage: Stage, config: Config, proxy: Proxy) -> Source:
-    """Where a stage's children find what they are trained on."""
-    images, subset, limit = stage.inputs["images"].uri, stage.inputs.get("subset"), None
-    if proxy.images is not None:
-        rows = Table(images).rows("train") if proxy.selects else Table(proxy.data).rows()
-        limit = resolve(proxy.images, rows)
-    search = config.search
-    return source_of(proxy, images, subset.uri if subset else None, limit, search.train, search.validation, config.seed)
+    """Where a stage's children find what they are trained on. Raises InputError if it has fewer images than are wanted."""
+    images, subset, search = stage.inputs["images"], stage.inputs.get("subset"), config.search
+    given = (images.uri, subset.uri if subset else None, _limit(proxy, images))
+    return source_of(proxy, *given, search.train, search.validation, config.seed)
 
 
 def _finalists(stage: Stage, config: Config, wanted: Trials, space: Space) -> Strategy:
@@ -173,16 +190,14 @@ def _share(worker: Worker, stage: Stage, config: Config, wanted: Trials) -> None
     given = source(stage, config, proxy)
     rows, rewards = search_shared.rows_of(worker, stage, config, space, given, proxy.shared or "", known)
     commit(stage, config, rows, {worker.describe()}, rewards=rewards)
+    delete(stage.path("checkpoint.pt"))
 
 
 def commit(stage: Stage, config: Config, rows: list[dict[str, Any]], devices: set[str], **notes: Any) -> None:
     """Write a table of children and declare the stage done."""
-    path = "data/children.parquet"
-    size = write_table(stage.path(path), pa.Table.from_pylist(rows, schema=CHILDREN))
-    seconds = math.fsum(row["seconds"] for row in rows)
-    failed = sum(row["accuracy"] is None for row in rows)
-    notes |= {"failed": failed, "device": ", ".join(sorted(devices))}
-    stage.commit([{"path": path, "rows": len(rows), "bytes": size}], CHILDREN, seconds=seconds, seed=config.seed, **notes)
+    table, seconds = pa.Table.from_pylist(rows, schema=CHILDREN), math.fsum(row["seconds"] for row in rows)
+    notes |= {"failed": sum(row["accuracy"] is None for row in rows), "device": ", ".join(sorted(devices))}
+    outputs.commit(stage, table, name="children", seconds=seconds, seed=config.seed, **notes)
 
 
 class _Children:
@@ -193,6 +208,7 @@ class _Children:
         if not facts["labelled"]:
             raise InputError("search: the data set has no labels; children cannot be trained without them.")
         self.stage, self.config, self.space = stage, config, space_of(config)
+        source(stage, config, wanted.proxy)  # fails now, and not on a worker, where it wants more images than there are
         self.shape = (facts["channels"], facts["num_classes"], facts["image_size"])
         self.space.cost(self.space.at(len(self.space) - 1), *self.shape)  # fails now where images are too small for the space
         learns = STRATEGIES.traits(wanted.strategy.name).learns and not wanted.finalists

@@ -195,7 +195,8 @@ def finish(
     run: Run, worker: Worker, state: State, found: dict[str, float], network: nn.Module, split: str = "test", **notes: Any
 ) -> None:
     """Write the run's metrics and model, and declare its stage done. `found` is what the trained network reached on a split."""
-    if run.stage.done():
+    if run.stage.done():  # another driver was first
+        delete(run.stage.path("checkpoint.pt"))
         return
     rows = [*state.rows, *((state.total, state.seconds, split, name, value) for name, value in found.items())]
     outputs.commit(

@@ -21,9 +21,11 @@ from dsopt import config as configuration
 from dsopt.augment.inputs import make_inputs
 from dsopt.cluster import tune
 from dsopt.config import Config
+from dsopt.data.batches import Batch
 from dsopt.data.images import load
 from dsopt.errors import InputError, JobError
 from dsopt.search import quality
+from dsopt.search.enas.shared import SharedWeights
 from dsopt.search.exported import load_child
 from dsopt.seeds import derive
 from dsopt.stages import search, search_child, search_page, search_trials
@@ -280,6 +282,35 @@ def test_no_proxy_has_a_held_out_image(tmp_path: Path) -> None:
     assert 0.1 < len(full.judged.ids) / 240 < 0.3
 
 
+@pytest.mark.parametrize("method", ["random", "random_balanced"])
+def test_a_proxy_may_have_all_images_that_are_not_held_out(method: str, tmp_path: Path) -> None:
+    """The selection is asked for more than are wanted, and here for more than there are."""
+    config = read(tmp_path, f"search.proxies=[{{data: {method}, images: 230}}]")
+    _, (one,), steps = search.search_study.planned(config)
+    run([step for step in steps if step.stage.kind in ("ingest", "select")], config)
+    given = material(search_trials.source(one.draws[0], config, one.proxy), CPU)
+    assert Table(one.draws[0].inputs["subset"].uri).rows() == 244  # all there are
+    assert 0.95 * (244 - len(given.judged.ids)) < len(given.rows) <= 244 - len(given.judged.ids)  # balanced ones a few less
+    again = search.search_study.planned(config)[1][0].draws[0]
+    assert again.hash == one.draws[0].hash  # a dry run, before the images are counted, shows the folder that will be
+
+
+def test_more_images_than_there_are_is_the_users_to_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told before anything starts where the images are counted, and never by a worker, which would be tried again."""
+    monkeypatch.setattr(tune, "run", lambda *_: pytest.fail("no worker is to start"))
+    config = read(tmp_path, "search.proxy={data: random, images: 300}")
+    _, steps = search.planned(config)
+    with pytest.raises(InputError, match=r"\{data: random, images: 300\}: images: there are 244; give 1 to 244, or a share"):
+        run(steps, config)
+    with pytest.raises(InputError, match="images: there are 244"):
+        search.planned(config)
+    folder = with_rates(read(tmp_path, "search.proxies=[{data: random_balanced, images: 20}]"), tmp_path / "sets")
+    rows, given = Table(folder).rows(), f"search.proxy={{data: {folder}, bound_rates: ignore, images: "
+    search.planned(read(tmp_path, f"{given}{rows}}}"))
+    with pytest.raises(InputError, match=f"images: there are {rows}; give 1 to {rows}"):
+        search.planned(read(tmp_path, f"{given}{rows + 1}}}"))
+
+
 def with_rates(config: Config, folder: Path) -> str:
     """A subset as a distilled set that brings learning rates."""
     _, studied, steps = search.search_study.planned(config)
@@ -394,3 +425,45 @@ def test_a_search_with_shared_weights(tmp_path: Path, monkeypatch: pytest.Monkey
     assert load_child(stages.child.path("child.pt"))[1].space == "cell201"
     (page,) = tmp_path.glob("search/*/report.html")
     assert page.read_text().count("data:image/png") == 4 and "of its edges are skip connections or nothing" in page.read_text()
+
+
+def test_an_interruption_changes_neither_shared_weights_nor_their_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that only training moves: killed in the middle, and again when all but the table was there."""
+    how = [f for f in TINY if "width" not in f] + [
+        *CELLS,
+        *SHARED[1:],
+        *FEW,
+        "search.shared.steps=40",
+        "cluster.checkpoint_seconds=0",
+    ]
+    update, commit, done, killed_at = SharedWeights.update, search_trials.commit, list[int](), list[int]()
+
+    def trained(self: SharedWeights, batch: Batch) -> dict[str, torch.Tensor]:
+        if killed_at == [self.step]:
+            raise KeyboardInterrupt
+        done.append(self.step)
+        return update(self, batch)
+
+    def made(storage: Path) -> tuple[Stage, list[dict]]:
+        config = configuration.load([f"storage={storage}", *how])
+        proxy = search_trials.proxy_of({"data": "full", "shared": "reinforce"}, "search.proxy")
+        stage, steps = search_trials.trials(config, Trials("search", proxy, config.search.strategy, 0))
+        run(steps, config)
+        return stage, Table(stage.uri).read().to_pylist()
+
+    monkeypatch.setattr(SharedWeights, "update", trained)
+    monkeypatch.setattr(Worker, "device_seconds", lambda self: float(len(done)))
+    _, undisturbed = made(tmp_path / "undisturbed")
+    assert sum(row["seconds"] for row in undisturbed) == pytest.approx(44) and done == list(range(44))  # 40 and 2 rounds of 2
+    done.clear()
+    killed_at.append(25)
+    with pytest.raises(KeyboardInterrupt):
+        made(tmp_path / "disturbed")
+    killed_at.clear()
+    monkeypatch.setattr(search_trials, "commit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        made(tmp_path / "disturbed")
+    monkeypatch.setattr(search_trials, "commit", commit)
+    stage, found = made(tmp_path / "disturbed")
+    assert done == [*range(25), *range(20, 44), *range(40, 44)]
+    assert found == undisturbed and not Path(stage.path("checkpoint.pt")).exists()
