@@ -97,6 +97,7 @@ def _check_values(config: Config) -> None:
         (0 < config.search.gpus <= 1, "search.gpus", "in (0, 1]"),
         (config.distill.per_class >= 1, "distill.per_class", "at least 1"),
         (config.distill.steps >= 1, "distill.steps", "at least 1"),
+        (0 <= config.distill.validation < 1, "distill.validation", "in [0, 1)"),
         (
             config.distill.batch_size >= max(1, config.cluster.workers),
             "distill.batch_size",

@@ -185,6 +185,7 @@ class DistillConfig(Choice):
     stored: Choice = _part(Choice, "what the images are made from, and learned as", name="pixels")
     schedule: Choice = _part(Choice, "how the outer learning rate goes", name="cosine")
     augment: list[str] = _key([], "transforms that training on the images will use, in order")
+    validation: float = _key(0.0, "share of the training images held out to judge by, instead of the test images")
 
 
 @dataclass

@@ -10,7 +10,8 @@ from torch import nn
 
 from dsopt.augment.inputs import Inputs
 from dsopt.config import Choice, Config, plain
-from dsopt.data.images import Images, encode, load
+from dsopt.data.holdout import held_out
+from dsopt.data.images import Images, encode, load, rows
 from dsopt.distillation.contract import Distiller, Generator, Problem, Synthetic, check_repeatable, check_unrollable
 from dsopt.distillation.normalisation import Normalisation, inputs_of, pictures, restored
 from dsopt.errors import InputError, JobError, unknown
@@ -38,6 +39,8 @@ def artefact(config: Config, seed: int | None = None) -> tuple[Stage, list[Step]
     check(config)
     images, steps = ingest.images(config)
     made_of = plain(config.distill) | {"seed": seed}
+    if not config.distill.validation:
+        del made_of["validation"]
     inputs = {"images": images}
     if STORED.traits(config.distill.stored.name).generated:
         base, more = generator.base(config)
@@ -62,8 +65,12 @@ def check(config: Config) -> None:
             f"distill.stored.name={stored}: needs a generator that is told classes; {config.generate.generator.name} is not as it "
             "is set: right are preset=cdcgan, preset=cdcvae and preset=csngan."
         )
-    if stored != "pixels" and config.distill.name == "kmeans":
-        raise InputError(f"distill.stored.name={stored}: kmeans takes real images as they are; right is pixels.")
+    if STORED.traits(stored).generated and config.distill.validation:
+        raise InputError(
+            f"distill.validation={config.distill.validation}: must be 0 with a generator, which sees those held out too."
+        )
+    if stored != "pixels" and config.distill.name in ("kmeans", "halving"):
+        raise InputError(f"distill.stored.name={stored}: {config.distill.name} takes real images as they are; right is pixels.")
     traits, untrained = DISTILLERS.traits(config.distill.name), MODELS.build(network.name, network.options)(1, 2)
     if traits.learns:
         check_repeatable(untrained, network.name)
@@ -85,6 +92,18 @@ def fresh(choice: Choice, table: Table, device: torch.device) -> Callable[[], nn
     return lambda: make(table.manifest["channels"], table.manifest["num_classes"]).to(device)
 
 
+def real_images(table: Table, validation: float, held: bool = False) -> Images:
+    """The training images less a share of them, the same for every seed; or those held out, to judge by."""
+    images = load(table.uri, "train")
+    if not validation:
+        return images
+    chosen = (held_out(images.ids, validation, 0) == held).nonzero().squeeze(1)
+    if not len(chosen):
+        left = "judge by" if held else "make others of"
+        raise InputError(f"distill.validation={validation}: of {len(images.ids)} images, none is left to {left}.")
+    return rows(images, chosen)
+
+
 def normalisation_of(table: Table) -> Normalisation | None:
     """The one that a set was made with; None where it says nothing of it."""
     plain = table.manifest.get("normalisation")
@@ -101,7 +120,7 @@ def _distribute(stage: Stage, config: Config, seed: int) -> None:
 
 def _train(worker: Worker, stage: Stage, config: Config) -> None:
     table, settings = Table(stage.inputs["images"].uri), config.distill
-    images = load(table.uri, "train")
+    images = real_images(table, settings.validation)
     size = autoencoder.input_size(settings.network.name, table.manifest["image_size"])
     normalisation = NORMALISATIONS.build(settings.normalise.name, settings.normalise.options)(images.images, size)
     inputs = inputs_of(normalisation, size)
@@ -181,15 +200,16 @@ def _write(
 ) -> None:
     """The artefact: a table of images that is of use to anyone, and in its manifest all that training on it needs."""
     synthetic = found.synthetic()
-    rows = as_table(synthetic, normalisation, config.distill.name)
+    made = as_table(synthetic, normalisation, config.distill.name)
     weights = {name: value.cpu() for name, value in found.weights().items()}
     plainly, tensors = normalisation.about()
     notes = {"weights": outputs.save_weights(stage, weights, "weights")} if weights else {}
     notes |= {"whitening": outputs.save_weights(stage, tensors, "whitening")} if tensors else {}
+    notes |= {"validation": config.distill.validation} if config.distill.validation else {}
     losses = [row for row in state.rows if row[3] == "loss"]
     outputs.commit(
         stage,
-        rows,
+        made,
         name="distilled",
         seconds=state.seconds,
         seed=config.seed,
@@ -218,7 +238,9 @@ def as_table(synthetic: Synthetic, normalisation: Normalisation, method: str) ->
     """
     images = synthetic.images.cpu()
     count = len(images)
-    rows = encode(Images(torch.arange(count), pictures(normalisation, images), synthetic.labels, synthetic.soft), [method] * count)
+    encoded = encode(
+        Images(torch.arange(count), pictures(normalisation, images), synthetic.labels, synthetic.soft), [method] * count
+    )
     flat = pa.array(np.ascontiguousarray(images.float().flatten().numpy()))
-    table = rows.append_column("pixels", pa.FixedSizeListArray.from_arrays(flat, images[0].numel()))
+    table = encoded.append_column("pixels", pa.FixedSizeListArray.from_arrays(flat, images[0].numel()))
     return table.cast(with_image_feature(table.schema))

@@ -14,9 +14,9 @@ from dsopt.storage import Stage, Table, versions
 
 SHOWN = 8  # images of each class
 NOTE = (
-    "Accuracy on the test images after the last step, mean ± sample standard deviation over n trainings. Own: the recipe that a "
-    "set was made with and its learned labels; common: one for all sets, with whole-number labels. Exact: the numbers as they "
-    "were learned; 8 bits: the pictures that anyone can read."
+    "Accuracy on the test images, or on training images held out where the table says so, after the last step, mean ± sample "
+    "standard deviation over n trainings. Own: the recipe that a set was made with and its learned labels; common: one for all "
+    "sets, with whole-number labels. Exact: the numbers as they were learned; 8 bits: the pictures that anyone can read."
 )
 
 

@@ -20,16 +20,26 @@ HEADER = ["images of", "images", "network", "recipe", "pixels", "accuracy %", "n
 
 def trials(config: Config, uris: list[str]) -> list[Trial]:
     """Every table with every network, by its own recipe where it has one and by the common one."""
-    found = []
+    found, validation = [], held_out(uris)
     for uri in uris:
         exact = "pixels" in Table(uri).manifest["schema"]
         for network in _networks(config, uris[0]):
             if has_recipe(uri):
-                found.append(Trial(uri, network, "own", False))
-            found.append(Trial(uri, network, "common", not exact))
+                found.append(Trial(uri, network, "own", False, validation=validation))
+            found.append(Trial(uri, network, "common", not exact, validation=validation))
             if exact:
-                found.append(Trial(uri, network, "common", True))
+                found.append(Trial(uri, network, "common", True, validation=validation))
     return found
+
+
+def held_out(uris: list[str]) -> float:
+    """The share of the training images that sets were made without, and are judged by. Raises InputError if it differs."""
+    shares = {uri: Table(uri).manifest.get("validation", 0.0) for uri in uris}
+    first, *others = shares.items()
+    for uri, share in others:
+        if share != first[1]:
+            raise InputError(f"evaluate.beside: {uri} was made with distill.validation={share}, {first[0]} with {first[1]}.")
+    return first[1]
 
 
 def _networks(config: Config, uri: str) -> list[Choice]:
@@ -64,7 +74,8 @@ def _plan(config: Config, uris: list[str]) -> tuple[list[tuple[Trial, Step]], li
     images = _images(config, uris[0])
     rows = [(trial, step_of(config, trial, images)) for trial in trials(config, uris)]
     networks = _networks(config, uris[0]) if config.evaluate.ranking else []
-    return rows, [evaluate_ranking.rank(config, uri, network, images) for uri in uris for network in networks]
+    validation = held_out(uris)
+    return rows, [evaluate_ranking.rank(config, uri, network, images, validation) for uri in uris for network in networks]
 
 
 def judge(config: Config, made: Stage, seed: int) -> Step:
@@ -73,8 +84,9 @@ def judge(config: Config, made: Stage, seed: int) -> Step:
         raise InputError(f"evaluate.networks={config.evaluate.networks}: a trial of a sweep trains one of them; give one.")
     network = Choice(config.evaluate.networks[0]) if config.evaluate.networks else config.distill.network
     made_of = {"network": plain(network), "recipe": "own", "pictures": False, "seed": seed, "mean": True} | common(config)
+    validation = config.distill.validation  # `made`'s hash has it
     stage = Stage(config.storage, "evaluate", made.name, made_of, {"table": made, "images": made.inputs["images"]})
-    return Step(stage, _judge, (Trial(made.uri, network, "own", False), seed))
+    return Step(stage, _judge, (Trial(made.uri, network, "own", False, validation=validation), seed))
 
 
 def _judge(worker: Worker, stage: Stage, config: Config, trial: Trial, seed: int) -> None:
@@ -89,9 +101,10 @@ def evaluate(config: Config) -> None:
     uris = [config.input, *config.evaluate.beside]
     rows, ranks = _plan(config, uris)
     found, made = lines(rows), [step.stage for step in unique(steps)]
-    page = distill_page.page(config, uris, made, HEADER, found, evaluate_ranking.sections(ranks))
+    head = HEADER if not held_out(uris) else [title.replace("accuracy", "held-out accuracy") for title in HEADER]
+    page = distill_page.page(config, uris, made, head, found, evaluate_ranking.sections(ranks))
     run([page], config)
-    print("\n" + aligned(HEADER, found) + "\n")
+    print("\n" + aligned(head, found) + "\n")
     if ranks:
         print(evaluate_ranking.text(ranks) + "\n")
     say("report", page.stage.path("report.html"))

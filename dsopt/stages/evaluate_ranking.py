@@ -44,15 +44,15 @@ class Rank:
     steps: dict[str, Step]
 
 
-def rank(config: Config, uri: str, network: Choice, images: Stage) -> Rank:
+def rank(config: Config, uri: str, network: Choice, images: Stage, validation: float) -> Rank:
     """What a set's scores come from; most of it are trainings that the table has too."""
     manifest = Table(uri).manifest
     exact, own = "pixels" in manifest["schema"], has_recipe(uri)
     hard = own and "soft_label" in manifest["schema"]
     recipe = Recipe(**manifest["recipe"]) if own else Recipe(augment=config.evaluate.augment)
-    plain = Trial(uri, network, "common", not exact)
-    given = Trial(uri, network, "own", False, hard=hard) if own else plain
-    found = {"all": Trial(images.uri, network, "common", False, "all"), "hard": plain, "set": given}
+    plain = Trial(uri, network, "common", not exact, validation=validation)
+    given = Trial(uri, network, "own", False, hard=hard, validation=validation) if own else plain
+    found = {"all": Trial(images.uri, network, "common", False, "all", validation=validation), "hard": plain, "set": given}
     if recipe.rates:
         found |= _augmented(plain, config.evaluate.augment, config.evaluate.augment)
     else:

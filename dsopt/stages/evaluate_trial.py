@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dsopt.augment.geometry import centre_crop
 from dsopt.config import Choice, Config, plain
-from dsopt.data.images import decode, load
+from dsopt.data.images import Images, decode, load
 from dsopt.distillation.normalisation import Normalisation, channels, inputs_of
 from dsopt.distillation.recipe import Recipe, accuracy, augmented, loss_of, train
 from dsopt.errors import InputError
@@ -24,7 +24,7 @@ from dsopt.progress import Progress
 from dsopt.registry import MODELS
 from dsopt.seeds import derive
 from dsopt.stages import outputs
-from dsopt.stages.distill import fresh, normalisation_of
+from dsopt.stages.distill import fresh, normalisation_of, real_images
 from dsopt.stages.step import Step
 from dsopt.storage import Stage, Table
 from dsopt.training.samplers.shuffle import shuffle
@@ -45,6 +45,7 @@ class Trial:
             training images (the table's, then), in batches.
         hard: whole-number labels also by its own recipe.
         augment: transforms instead of the recipe's.
+        validation: tested on this share of the training images, which none is trained on, instead of the test images.
     """
 
     uri: str
@@ -54,6 +55,7 @@ class Trial:
     images: Literal["set", "random", "all"] = "set"
     hard: bool = False
     augment: tuple[str, ...] | None = None
+    validation: float = 0.0
 
 
 def has_recipe(uri: str) -> bool:
@@ -73,6 +75,7 @@ def step_of(config: Config, trial: Trial, images: Stage) -> Step:
     made_of |= {"repeats": config.evaluate.repeats} if trial.recipe == "own" else common(config)
     told = {"images": trial.images, "hard": trial.hard or None, "augment": None if trial.augment is None else list(trial.augment)}
     made_of |= {key: value for key, value in told.items() if value not in ("set", None)}
+    made_of |= {"validation": trial.validation} if trial.validation else {}
     made_of |= {"real_epochs": config.evaluate.real_epochs} if trial.images == "all" else {}
     stage = Stage(config.storage, "evaluate", table.name, made_of, {"table": table, "images": images})
     return Step(stage, work, (trial,), parallel=True, title=_title(table.name, trial))
@@ -120,6 +123,10 @@ class _Setting:
     def inputs(self, images: Tensor) -> Tensor:
         return inputs_of(self.normalisation, self.size).test(images)
 
+    def real(self) -> Images:
+        """The images that any may be trained on."""
+        return real_images(self.whole, self.trial.validation)
+
     def seed(self, *of: int | str) -> int:
         return derive(self.config.seed, "evaluate", *of)
 
@@ -131,10 +138,10 @@ def work(worker: Worker, stage: Stage, config: Config, trial: Trial) -> None:
     started = time.monotonic()
     table, whole = Table(trial.uri), Table(stage.inputs["images"].uri)
     size, recipe = MODELS.traits(trial.network.name).input_size, _recipe(trial, config, table)
-    normalisation = normalisation_of(table) or channels(load(whole.uri, "train").images, size)
+    normalisation = normalisation_of(table) or channels(real_images(whole, trial.validation).images, size)
     setting = _Setting(config, trial, table, whole, recipe, normalisation, size, worker.device)
     learn = _on_all(setting) if trial.images == "all" else _on_few(setting)
-    test = load(whole.uri, "test")
+    test = real_images(whole, trial.validation, held=True) if trial.validation else load(whole.uri, "test")
     held_out = setting.inputs(test.images.to(worker.device))
     make, found = fresh(trial.network, whole, worker.device), []
     progress = Progress(_title(stage.name, trial), config.evaluate.repeats, "trainings")
@@ -146,8 +153,9 @@ def work(worker: Worker, stage: Stage, config: Config, trial: Trial) -> None:
         progress.update(len(found), f"accuracy {100 * found[-1]:.2f} %")
     steps = sum(map(len, recipe.rates)) if recipe.rates else recipe.steps
     seconds = time.monotonic() - started
-    rows = [(stage.folder, repeat, steps, seconds, "test", "accuracy", value) for repeat, value in enumerate(found)]
-    rows.append((stage.folder, config.seed, steps, seconds, "test", "mean_accuracy", statistics.fmean(found)))
+    split = "validation" if trial.validation else "test"
+    rows = [(stage.folder, repeat, steps, seconds, split, "accuracy", value) for repeat, value in enumerate(found)]
+    rows.append((stage.folder, config.seed, steps, seconds, split, "mean_accuracy", statistics.fmean(found)))
     about = {"recipe": dataclasses.asdict(recipe), "device": worker.describe()}
     outputs.commit(stage, outputs.metrics(rows), seconds=seconds, seed=config.seed, **about)
 
@@ -169,7 +177,7 @@ def _on_few(of: _Setting) -> Learn:
     given = centre_crop(images, of.size).to(of.device)
 
     def drawn(repeat: int) -> Tensor:
-        real = load(of.whole.uri, "train")
+        real = of.real()
         return of.inputs(real.images[same_classes(labels, real.labels, of.seed("random", repeat))]).to(of.device)
 
     def learn(network: nn.Sequential, repeat: int) -> None:
@@ -181,7 +189,7 @@ def _on_few(of: _Setting) -> Learn:
 
 def _on_all(of: _Setting) -> Learn:
     """Training on all real images, in batches."""
-    images = load(of.whole.uri, "train")
+    images = of.real()
     pixels, labels = images.images.to(of.device), images.labels.to(of.device)
     batch = min(BATCH, len(labels))
 

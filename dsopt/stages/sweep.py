@@ -37,7 +37,11 @@ def judged(config: Config) -> Config:
         InputError: extra images, which are made from those held out too.
     """
     sweep, train = config.sweep, config.train
-    if sweep.of != "train" or (sweep.scheduler == "none" and sweep.searcher == "grid"):
+    if sweep.scheduler == "none" and sweep.searcher == "grid":
+        return config
+    if sweep.of == "distill":
+        return config if config.distill.validation else variant(config, ["distill.validation=0.1"])
+    if sweep.of != "train":
         return config
     if config.extra.name != "none":
         by = f"sweep.scheduler={sweep.scheduler}" if sweep.scheduler != "none" else f"sweep.searcher={sweep.searcher}"

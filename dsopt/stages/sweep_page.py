@@ -44,8 +44,7 @@ def write(stage: Stage, config: Config, trials: list[Planned], standings: Standi
     made = {trial.run.stage.hash: trial for trial in done}.values()
     reports = [_reports(standing, what.measure) for standing in standings.runs.values()]
     metrics = pa.concat_tables([METRICS.empty_table(), *(trial.metrics() for trial in made), *reports])
-    held_out = config.sweep.of == "train" and config.train.validation
-    results = summarise(metrics, runs, "validation" if held_out else "test", what.measure, what.others)
+    results = summarise(metrics, runs, "validation" if held_out(config) else "test", what.measure, what.others)
     if config.sweep.searcher != "grid":
         results.sort(key=lambda row: -what.measure.score(row.mean))
     if not stage.done():
@@ -75,9 +74,15 @@ def _tell(stage: Stage, config: Config, standings: Standings, results: list[Resu
     print()
     best = standings.best()
     if config.sweep.searcher != "grid" and best:
-        of = " of the held-out images" if config.sweep.of == "train" else " against test images"
+        of = " of the held-out images" if held_out(config) else " against test images"
         say("best", f"{name(best.planned.trial)}: {standings.shown(best)}{of}")
     say("report", stage.path("report.html"))
+
+
+def held_out(config: Config) -> bool:
+    """Whether trials are judged by training images that are held out."""
+    shares = {"train": config.train.validation, "distill": config.distill.validation}
+    return bool(shares.get(config.sweep.of))
 
 
 def _reports(standing: Standing, measure: Measure) -> pa.Table:

@@ -85,6 +85,25 @@ def test_a_whitened_set_brings_its_whitening(storage: str, capsys: pytest.Captur
     assert set(found) == {"exact", "8"} and min(found.values()) > 25, found
 
 
+def test_settings_are_found_without_the_test_images(storage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    held = ["distill.name=kmeans", "distill.per_class=2", "distill.validation=0.3"]
+    table, plainly = made(storage, *held), made(storage, *held[:2])
+    images = Table(str(Path(storage) / table.manifest["inputs"]["images"]))
+    mine, others = distill.real_images(images, 0.3), distill.real_images(images, 0.3, held=True)
+    everything = reading.load(images.uri, "train").ids
+    assert sorted([*mine.ids.tolist(), *others.ids.tolist()]) == sorted(everything.tolist())
+    assert 0.2 < len(others.ids) / len(everything) < 0.4
+    kept = {image.numpy().tobytes() for image in mine.images}
+    assert {image.numpy().tobytes() for image in dsopt.load_subset(table.uri).images} <= kept
+    config = load([f"storage={storage}", *BASE, f"input={table.uri}", "evaluate.ranking=true", "evaluate.real_epochs=1"])
+    evaluate.evaluate(config)
+    assert "held-out accuracy %" in capsys.readouterr().out
+    for step in evaluate.plan(config):
+        assert set(Table(step.stage.uri).read()["split"].to_pylist()) == {"validation"}
+    with pytest.raises(InputError, match=r"digits-kmeans-\S+ was made with distill\.validation=0\.0, \S+ with 0\.3"):
+        evaluate.plan(load([f"storage={storage}", *BASE, f"input={table.uri}", f"evaluate.beside=[{plainly.uri}]"]))
+
+
 def test_of_a_whole_data_set_only_the_training_images_are_trained_on(storage: str) -> None:
     table = made(storage)
     images = Table(str(Path(storage) / table.manifest["inputs"]["images"]))
@@ -272,6 +291,8 @@ def test_images_smaller_than_the_data_are_read_again(storage: str) -> None:
         (["distill.normalise.name=zcaa"], "Did you mean 'zca'"),
         (["distill.stored.name=latent"], "distill.stored.name=latent: needs a generator that is told classes"),
         (["distill.stored.name=formations", "distill.name=kmeans"], "kmeans takes real images as they are"),
+        (["distill.stored.name=formations", "distill.name=halving"], "halving takes real images as they are"),
+        (["preset=cdcgan", "distill.stored.name=latent", "distill.validation=0.1"], "must be 0 with a generator"),
         (["distill.stored.name=formations", "distill.stored.options.factr=3"], "Did you mean 'factor'"),
     ],
 )
