@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	if $$p -c '$(FITS)' 2>/dev/null; then echo $$p; break; fi; done)
 # Tests start a hundred processes: they keep their bytecode, also where the environment says that none is written.
 export PYTHONDONTWRITEBYTECODE :=
-BENCHMARKS := $(sort $(wildcard tests/benchmarks/bench_*.py))
+BENCHMARKS := $(sort $(filter-out %_cold_start.py,$(wildcard tests/benchmarks/bench_*.py))) # that one needs CIFAR-10
 
 .PHONY: setup venv demo test test-fast lint bench clean
 .DEFAULT_GOAL := setup

@@ -2,7 +2,7 @@
 
     python jobs/generate.py preset=dcgan data.name=fashion_mnist    # a family: gan, dcgan, lsgan, ebgan, wgan, sngan, cdcgan, ...
     python jobs/generate.py preset=cdcgan generate.images=subset select.name=random_balanced select.budget=0.1
-    python jobs/train.py train.subset=runs/samples/... train.split=1    # train a classifier on nothing but the images made
+    python jobs/train.py data.name=... train.subset=runs/samples/... train.split=1    # a classifier on nothing but the images made
 
 Stages that are done are reused; the same command goes on where an interrupted one stopped.
 """

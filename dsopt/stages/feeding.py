@@ -53,6 +53,14 @@ def scored(phases: Sequence[Plan], train: TrainConfig) -> bool:
     return any(SAMPLERS.traits(sampler_of(phase, train)["name"]).scores for phase in phases)
 
 
+def _check_alike(given: Table, images: Table) -> None:
+    """Refuse a table whose images are not such as are tested on: it belongs to another data set. Raises InputError."""
+    mine, theirs = given.manifest, images.about()
+    for key, right in theirs.items():
+        if mine.get(key) is not None and right is not None and mine[key] != right:
+            raise InputError(f"train.subset: {given.uri} has {key} {mine[key]}, {images.uri} {right}; give its own data.name.")
+
+
 class Feeder:
     """What a run is fed from, on a worker.
 
@@ -80,6 +88,7 @@ class Feeder:
     @cached_property
     def subset(self) -> Images:
         given = Table(self.stage.inputs["subset"].uri)
+        _check_alike(given, self.table)
         images = load(given.uri, given.training())
         return on_device(self._with_added(self._trained_on(images, None), None), self.worker.device)
 

@@ -192,6 +192,15 @@ def test_of_a_table_with_splits_only_its_training_images_are_trained_on(storage:
     assert len(reading.load_subset(images.uri)) == Table(images.uri).rows("train") < Table(images.uri).rows()
 
 
+def test_images_of_another_data_set_are_told(storage: str) -> None:
+    other = small(storage, "data.image_size=28")
+    images, steps = ingest.images(other)
+    run(steps, other)
+    config = small(storage, f"train.subset={images.uri}", "train.split=1")
+    with pytest.raises(InputError, match=r"train\.subset: \S+ has image_size 28, \S+ 32; give its own data\.name"):
+        run(optimize.plan_train(config), config)
+
+
 def test_a_table_of_other_things_is_told(storage: str) -> None:
     stage = trained(storage)
     config = small(storage, f"train.subset={stage.uri}", "train.split=1")
