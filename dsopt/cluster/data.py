@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # a process that only reads starts in half of the time withou
 Step = Callable[[Any], Any]
 DeviceStep = Callable[["Worker"], Step]  # built once in every process that has a device
 
+READING = session.Share(workers=1, gpus=0.0, cpus=0.5, threads=1)  # what a process has that reads or writes beside devices
+
 
 def stream(
     items: Sequence[Any],
@@ -75,45 +77,53 @@ def _ray(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: Dev
     # Ray Data's own defaults: lost workers are replaced for ever, but one that is lost while it starts ends all.
     context.max_consecutive_actor_init_deaths = config.max_failures
     warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # but these have no other name, in the Ray we pin
+    share = session.share(config)
     try:
-        for row in _rows(items, config, read, on_device, write).iter_rows():
-            yield pickle.loads(row["value"])
+        with session.patience(share if on_device else READING):
+            for row in _rows(items, config, share, read, on_device, write).iter_rows():
+                yield pickle.loads(row["value"])
     except ray.exceptions.RayTaskError as error:
         raise JobError(f"data pipeline: {session.cause(error)}") from error
     except ray.exceptions.RayError as error:
         raise JobError(f"data pipeline: gave up after {config.max_failures} lost workers: {session.cause(error)}") from error
 
 
-def _rows(items: Sequence[Any], config: ClusterConfig, read: Step, on_device: DeviceStep | None, write: Step | None):
+def _rows(
+    items: Sequence[Any],
+    config: ClusterConfig,
+    share: session.Share,
+    read: Step,
+    on_device: DeviceStep | None,
+    write: Step | None,
+):
     """The steps as a Ray data set, one row an item, which nothing has been done for yet."""
     import ray.data
 
-    share = session.share(config)
     packed = [{"value": pickle.dumps(item)} for item in items]
     rows = ray.data.from_items(packed, override_num_blocks=len(packed))
     if on_device and not share.gpus:
         # On CPUs a worker does all of an item's steps: nothing is copied between processes, and none starts only to read.
         rows = rows.map(
             _PackedOnDevice,  # type: ignore[arg-type]
-            fn_constructor_args=(on_device, share.threads, read, write),
+            fn_constructor_args=(on_device, share, read, write),
             compute=ray.data.ActorPoolStrategy(size=min(share.workers, len(items))),
             num_cpus=share.cpus / 2,  # a pool that held all CPUs would wait for ever for whatever else Ray Data starts
             max_restarts=config.max_failures,
             max_task_retries=config.max_failures,
         )
     else:
-        rows = rows.map(_Packed(read), num_cpus=0.5, max_retries=config.max_failures)
+        rows = rows.map(_Packed(read), num_cpus=READING.cpus, max_retries=config.max_failures)
         if on_device:
             rows = rows.map(
                 _PackedOnDevice,  # type: ignore[arg-type]
-                fn_constructor_args=(on_device, share.threads),
+                fn_constructor_args=(on_device, share),
                 compute=ray.data.ActorPoolStrategy(size=min(share.workers, len(items))),
                 num_gpus=share.gpus,
                 max_restarts=config.max_failures,
                 max_task_retries=config.max_failures,
             )
         if write:
-            rows = rows.map(_Packed(write), num_cpus=0.5, max_retries=config.max_failures)
+            rows = rows.map(_Packed(write), num_cpus=READING.cpus, max_retries=config.max_failures)
     return rows
 
 
@@ -138,6 +148,7 @@ class _Packed:
 class _PackedOnDevice(_Packed):
     """The step on a device, between others that the same process does."""
 
-    def __init__(self, make: DeviceStep, threads: int, before: Step | None = None, after: Step | None = None) -> None:
-        steps = [step for step in (before, make(_worker(None, threads)), after) if step]
+    def __init__(self, make: DeviceStep, share: session.Share, before: Step | None = None, after: Step | None = None) -> None:
+        worker = _worker(share.gpus > 0, share.threads)
+        steps = [step for step in (before, make(worker), after) if step]
         super().__init__(lambda value: functools.reduce(lambda made, step: step(made), steps, value))

@@ -69,6 +69,13 @@ def _no_native_output() -> Iterator[None]:
         os.close(nowhere)
 
 
+def ours() -> bool:
+    """Whether this process is connected to a Ray of `start`: it has all that it will ever have, where a cluster may grow."""
+    from ray._private import worker
+
+    return isinstance(worker._global_node, _lean())
+
+
 @functools.cache
 def spare_data() -> None:
     """From now on, Ray Data on a Ray of `start` does without its three actors: statistics, autoscaling, places of other actors.
@@ -103,15 +110,13 @@ def spare_data() -> None:
     _instead(streaming_executor, "create_cluster_autoscaler", Fixed)
 
 
-def _instead(owner: Any, name: str, ours: Callable[..., Any]) -> None:
+def _instead(owner: Any, name: str, spared: Callable[..., Any]) -> None:
     """Replace a function where Ray is one of `start`: for good, since data sets of several threads may use it at once."""
-    from ray._private import worker
-
     theirs = getattr(owner, name)
 
     @functools.wraps(theirs)
     def chosen(*arguments: Any, **named: Any) -> Any:
-        return (ours if isinstance(worker._global_node, _lean()) else theirs)(*arguments, **named)
+        return (spared if ours() else theirs)(*arguments, **named)
 
     setattr(owner, name, chosen)
 

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from dsopt import progress
 from dsopt.cluster import local
 from dsopt.config import ClusterConfig
-from dsopt.errors import JobError
+from dsopt.errors import InputError, JobError
 
 # Read by Ray when it is imported or started. Only defaults: what the user or a cluster has set stays.
 _ENVIRONMENT = {
@@ -31,6 +31,8 @@ _ENVIRONMENT = {
 }
 
 _NAMESPACE = "dsopt"  # in the control store
+
+LOOK_S, REPEAT_S = 3.0, 60.0  # how often a cluster that lacks something is looked at, and the same is said again
 
 STARTS = 2  # Ray gives its own processes 30 s to start; on a machine that is busy for a moment they take longer
 
@@ -85,14 +87,29 @@ def cause(error: BaseException) -> str:
     return raised[-1] if raised else f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
-def share(config: ClusterConfig) -> Share:
-    """Divide the cluster's CPUs, or give every worker a GPU."""
+def share(config: ClusterConfig, gpus: float = 1.0) -> Share:
+    """Divide the cluster's CPUs, or give every worker `gpus` of its GPUs: on a Ray of our own, to no more workers than it can.
+
+    Raises:
+        InputError: workers shall have GPUs, and this machine, whose Ray does not grow, has none.
+    """
     ray = connect()
-    gpu = config.gpu if config.gpu is not None else ray.cluster_resources().get("GPU", 0) > 0
+    there = ray.cluster_resources().get("GPU", 0)
+    gpu = config.gpu if config.gpu is not None else there > 0
+    workers = on_gpus(config.workers, gpus, there) if gpu and local.ours() else config.workers
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    fitting = cpus_each(nodes, config.workers)
+    fitting = cpus_each(nodes, workers)
     threads = config.cpus_per_worker or max(1, int(fitting))
-    return Share(config.workers, float(gpu), 1.0 if gpu else min(float(threads), fitting), threads)
+    return Share(workers, gpus if gpu else 0.0, 1.0 if gpu else min(float(threads), fitting), threads)
+
+
+def on_gpus(workers: int, each: float, there: float) -> int:
+    """How many of `workers` find `each` of the GPUs that are there and stay all: one at least, but none without any GPU."""
+    if not there:
+        raise InputError(
+            "cluster.gpu=true: Ray sees no GPU on this machine; right is cluster.gpu=false, or RAY_ADDRESS of a cluster with GPUs."
+        )
+    return max(1, min(workers, int(there / each)))
 
 
 def cpus_each(nodes: Sequence[int], workers: int) -> float:
@@ -152,28 +169,70 @@ def _store() -> Any:
 def voice() -> Iterator[Board]:
     """A board through which workers speak with this process's output: pass it to `speak_through` there."""
     connect()
-    board, stop = Board(uuid.uuid4().hex), threading.Event()
+    board = Board(uuid.uuid4().hex)
 
     def listen() -> None:
+        for line in board.take():
+            print(line, flush=True)
+
+    try:
+        with _beside(listen, 0.3):
+            yield board
+    finally:
+        with suppress(Exception):
+            board.clear()
+
+
+@contextmanager
+def patience(share: Share, least: int = 1) -> Iterator[None]:
+    """Meanwhile tell a person what a cluster lacks for `least` of the workers, for as long as it does: nobody else would."""
+    if local.ours():
+        yield
+        return
+    ray, said, at = connect(), None, 0.0
+
+    def look() -> None:
+        nonlocal said, at
+        line, now = shortage(share, least, ray.cluster_resources()), time.monotonic()
+        if line and (line != said or now - at >= REPEAT_S):
+            progress.say("cluster", line)
+            at = now
+        said = line
+
+    with _beside(look, LOOK_S):
+        yield
+
+
+def shortage(share: Share, least: int, there: Mapping[str, float]) -> str | None:
+    """What is waited for where not even `least` of the workers can have their share; None if they can."""
+    kind, each = ("GPU", share.gpus) if share.gpus else ("CPU", share.cpus)
+    if there.get(kind, 0) >= least * each:
+        return None
+    wanted = math.ceil(share.workers * each)
+    return f"waiting for {wanted} {kind}{'s' if wanted > 1 else ''}; the cluster has {there.get(kind, 0):g}"
+
+
+@contextmanager
+def _beside(look: Callable[[], None], every: float) -> Iterator[None]:
+    """Call `look` every so many seconds in a thread, and once more at the end."""
+    stop = threading.Event()
+
+    def watch() -> None:
         last = False
         while not last:
-            last = stop.wait(0.3)
+            last = stop.wait(every)
             try:
-                lines = board.take()
+                look()
             except Exception:  # the cluster is gone, which the work itself will tell
                 return
-            for line in lines:
-                print(line, flush=True)
 
-    thread = threading.Thread(target=listen, daemon=True)
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield board
+        yield
     finally:
         stop.set()
         thread.join(timeout=15)
-        with suppress(Exception):
-            board.clear()
 
 
 def speak_through(board: Board) -> None:

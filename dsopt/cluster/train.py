@@ -5,6 +5,7 @@ a lost driver and a run without Ray resume in the same way, and an object store 
 would when Ray Train cannot write its own state there.
 """
 
+import os
 import tempfile
 import uuid
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 
-from dsopt.cluster import session
+from dsopt.cluster import local, session
 from dsopt.config import ClusterConfig
 from dsopt.errors import InputError, JobError
 from dsopt.training.worker import Worker, this_process
@@ -23,6 +24,7 @@ Work = Callable[..., None]  # (worker, *arguments)
 def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig) -> None:
     """Run `work(worker, *arguments)` in `config.workers` processes with a process group (NCCL on GPUs, else gloo).
 
+    On a Ray of our own in no more of them than it has GPUs, where workers have one.
     One alone needs no group: it is a run like others beside each other, and starts in 4 s where Ray Train takes 14 to 20.
     Lost workers are replaced and the work starts again, from its own checkpoint, up to `config.max_failures` times.
 
@@ -32,27 +34,39 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig) -
     if config.workers == 0:
         work(this_process(config.gpu, config.cpus_per_worker), *arguments)
         return
-    if config.workers == 1:
+    share = session.share(config)
+    if share.workers == 1:
         each(work, [arguments], config)
         return
-    session.connect()
+    if not local.ours():
+        # A cluster takes minutes to start machines: after the default of 60 s Ray Train asks anew and counts a failure.
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "1800")
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 
     class Trainer(TorchTrainer):
-        """Without the process that each group of workers has for sets of Ray Data, of which we pass none (4 s of a processor)."""
+        """Without the process that each group of workers has for sets of Ray Data, of which we pass none (4 s of a processor).
+
+        And an interruption is the job's to tell: Ray Train's handler asks its controller first, which hears nothing while it waits.
+        """
+
+        def _register_sigint_handler(self, controller: Any) -> None:
+            """None."""
 
         def _create_default_callbacks(self) -> list[Any]:
             return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, DatasetsCallback)]
 
     session.quiet("ray.train")
-    share = session.share(config)
     resources = {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {})
-    with session.voice() as board, tempfile.TemporaryDirectory(prefix="dsopt-") as scratch:
+    with (
+        session.voice() as board,
+        session.patience(share, least=share.workers),
+        tempfile.TemporaryDirectory(prefix="dsopt-") as scratch,
+    ):
         trainer = Trainer(
             _train_worker,
-            train_loop_config={"work": work, "arguments": arguments, "board": board, "threads": share.threads},
+            train_loop_config={"work": work, "arguments": arguments, "board": board, "share": share},
             scaling_config=ScalingConfig(num_workers=share.workers, use_gpu=share.gpus > 0, resources_per_worker=resources),
             run_config=RunConfig(
                 name=uuid.uuid4().hex,  # Ray Train would resume a name it knows; resuming is the work's business
@@ -78,9 +92,12 @@ def _train_worker(setting: dict[str, Any]) -> None:
     if board.failed() is not None:
         return  # an earlier attempt failed for good
     session.speak_through(board)
-    torch.set_num_threads(setting["threads"])
+    share: session.Share = setting["share"]
+    torch.set_num_threads(share.threads)
     context = ray.train.get_context()
-    worker = Worker(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
+    # Where a worker has no GPU, Ray Train names the first that it can see.
+    device = ray.train.torch.get_device() if share.gpus else torch.device("cpu")
+    worker = Worker(context.get_world_rank(), context.get_world_size(), device)
     try:
         error = _attempt(setting["work"], worker, setting["arguments"])
     except RuntimeError:
@@ -111,12 +128,12 @@ def each(work: Work, arguments: Sequence[tuple[Any, ...]], config: ClusterConfig
     share = session.share(config)
     # max_calls=0: by default a process that used a GPU is thrown away after each call.
     options = {"num_cpus": share.cpus, "num_gpus": share.gpus, "max_retries": config.max_failures, "max_calls": 0}
-    with session.voice() as board:
+    with session.voice() as board, session.patience(share):
         remote = ray.remote(**options)(_task)
         waiting, running, error = list(arguments), [], None
         while waiting or running:
             while waiting and len(running) < share.workers and error is None:
-                running.append(remote.remote(work, board, share.threads, waiting.pop(0)))
+                running.append(remote.remote(work, board, share, waiting.pop(0)))
             if not running:
                 break
             (finished,), running = ray.wait(running, num_returns=1)
@@ -128,9 +145,9 @@ def each(work: Work, arguments: Sequence[tuple[Any, ...]], config: ClusterConfig
         raise error
 
 
-def _task(work: Work, board: session.Board, threads: int, arguments: tuple[Any, ...]) -> Exception | None:
+def _task(work: Work, board: session.Board, share: session.Share, arguments: tuple[Any, ...]) -> Exception | None:
     session.speak_through(board)
-    return _attempt(work, this_process(None, threads), arguments)
+    return _attempt(work, this_process(share.gpus > 0, share.threads), arguments)
 
 
 def _attempt(work: Work, worker: Worker, arguments: tuple[Any, ...]) -> Exception | None:

@@ -201,11 +201,11 @@ def _on_ray(work: Work, points: Sequence[Point], count: int, config: Config, wat
     from ray import tune
 
     session.quiet("ray.tune")
-    share = session.share(config.cluster)
-    given = {"cpu": share.cpus, "gpu": share.gpus * config.sweep.gpus}
-    trainable = tune.with_resources(tune.with_parameters(_trial, work=work, points=list(points), threads=share.threads), given)
+    share = session.share(config.cluster, config.sweep.gpus)
+    given = {"cpu": share.cpus, "gpu": share.gpus}
+    trainable = tune.with_resources(tune.with_parameters(_trial, work=work, points=list(points), share=share), given)
     space = {} if searcher else {"number": tune.grid_search(list(range(count)))}
-    with tempfile.TemporaryDirectory(prefix="dsopt-") as scratch:
+    with session.patience(share), tempfile.TemporaryDirectory(prefix="dsopt-") as scratch:
         tune.Tuner(
             trainable,
             param_space=space,
@@ -225,11 +225,11 @@ def _on_ray(work: Work, points: Sequence[Point], count: int, config: Config, wat
         ).fit()
 
 
-def _trial(setting: dict[str, Any], work: Work, points: Sequence[Point], threads: int) -> None:
+def _trial(setting: dict[str, Any], work: Work, points: Sequence[Point], share: session.Share) -> None:
     """A trial in a worker's process."""
     import ray.tune
 
-    ray.tune.report(work(this_process(None, threads), _point(setting, points), ray.tune.report))
+    ray.tune.report(work(this_process(share.gpus > 0, share.threads), _point(setting, points), ray.tune.report))
 
 
 def _point(setting: dict[str, Any], points: Sequence[Point]) -> Point:

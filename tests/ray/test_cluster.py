@@ -1,8 +1,9 @@
-"""On a running cluster of several nodes: jobs that are submitted to it, and a node that is lost."""
+"""On a running cluster of several nodes: jobs that are submitted to it, a node that is lost, and nodes that are yet to come."""
 
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from running import REPOSITORY, SMALL, processes, start, tables, until
+from running import REPOSITORY, SMALL, one_line, processes, shell, start, tables, until
 from s3_server import free_ports
 
 from dsopt.storage import Table
@@ -22,39 +23,48 @@ BIN = Path(sys.executable).parent
 
 @dataclass
 class Cluster:
-    """A head and two more nodes, each with one CPU, all on this machine."""
+    """A head and what nodes are added, all on this machine."""
 
     address: str
     dashboard: str
+    folder: str
     nodes: list[psutil.Popen]  # the head first
 
+    def add(self, cpus: int, *options: str) -> None:
+        """A node; one after the other: together they would give their sockets the same names."""
+        each = ["--block", f"--num-cpus={cpus}", "--object-store-memory=200000000", "--dashboard-agent-listen-port=0"]
+        env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
+        env["RAY_health_check_period_ms"] = "1000"  # a lost node is told after five that it does not answer: at 3 s each by default
+        log = Path(self.folder, f"node{len(self.nodes)}.log")
+        with log.open("w") as file:
+            command = [str(BIN / "ray"), "start", *each, *(options or [f"--address={self.address}"])]
+            self.nodes.append(psutil.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True))
+        until(lambda: "Ray runtime started" in log.read_text() or self.nodes[-1].poll() is not None)
+        assert self.nodes[-1].poll() is None, log.read_text()
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+
+@contextlib.contextmanager
+def head(cpus: int) -> Iterator[Cluster]:
+    """A cluster that has no other node yet."""
     port, dashboard = free_ports(2)
     folder = tempfile.mkdtemp(prefix="ray_")  # short: the paths of its sockets are limited to 107 bytes
-    env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
-    env["RAY_health_check_period_ms"] = "1000"  # a lost node is told after five that it does not answer: at 3 s each by default
-    each = ["--block", "--num-cpus=1", "--object-store-memory=200000000", "--dashboard-agent-listen-port=0"]
-    made = Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", [])
-
-    def node(*options: str) -> None:
-        log = Path(folder, f"node{len(made.nodes)}.log")
-        with log.open("w") as file:
-            command = [str(BIN / "ray"), "start", *each, *options]
-            made.nodes.append(psutil.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True))
-        until(lambda: "Ray runtime started" in log.read_text() or made.nodes[-1].poll() is not None)
-        assert made.nodes[-1].poll() is None, log.read_text()
-
+    made = Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", folder, [])
     try:
-        node("--head", f"--temp-dir={folder}", f"--port={port}", f"--dashboard-port={dashboard}", "--disable-usage-stats")
-        node(f"--address={made.address}")  # one after the other: together they would give their sockets the same names
-        node(f"--address={made.address}")
+        made.add(cpus, "--head", f"--temp-dir={folder}", f"--port={port}", f"--dashboard-port={dashboard}", "--disable-usage-stats")
         yield made
     finally:
         for one in made.nodes[::-1]:  # never `ray stop`: it would end everybody's Ray on this machine
             end(one)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Three nodes with a CPU each."""
+    with head(1) as made:
+        made.add(1)
+        made.add(1)
+        yield made
 
 
 def end(node: psutil.Popen) -> None:
@@ -103,3 +113,28 @@ def test_submitted_job(cluster: Cluster, tmp_path: Path) -> None:
     assert wrong.returncode != 0
     said = [line for line in wrong.stdout.splitlines() if line.startswith("error: ")]
     assert len(set(said)) == 1 and "Did you mean 'budget'" in said[0] and "Traceback" not in wrong.stdout
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_cluster_that_starts_from_nothing(tmp_path: Path) -> None:
+    """Two workers wait for CPUs, and say so; whoever does not want to wait interrupts them, and later they have what they need."""
+    arguments = [f"storage={tmp_path}", *SMALL, "train.split=0"]
+    assert shell("ingest", *arguments, "cluster.workers=0").returncode == 0
+    with head(0) as cluster:
+
+        def waiting() -> subprocess.Popen[str]:
+            job = start("train", *arguments, "cluster.workers=2", RAY_ADDRESS=cluster.address)
+            assert job.stdout and any("waiting for 2 CPUs; the cluster has 0" in line for line in job.stdout)
+            return job
+
+        job = waiting()
+        job.send_signal(signal.SIGINT)
+        _, errors = job.communicate(timeout=60)
+        assert job.returncode == 130 and "interrupted" in one_line(errors)
+        job = waiting()
+        cluster.add(2)
+        output, errors = job.communicate(timeout=600)
+        assert (job.returncode, errors) == (0, ""), output
+    (stage,) = tmp_path.glob("train/*")
+    assert Table(str(stage)).manifest["device"].startswith("2 x")

@@ -1,0 +1,168 @@
+"""What each worker gets of a cluster, with one that is made up: no GPU is needed here, and no Ray."""
+
+import contextlib
+import os
+import pickle
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from dsopt import progress
+from dsopt.cluster import data, local, session, train, tune
+from dsopt.cluster.session import Share, on_gpus, shortage
+from dsopt.config import ClusterConfig
+from dsopt.errors import InputError
+from dsopt.training.worker import Worker
+
+Connect = Callable[..., None]
+
+
+@pytest.fixture
+def connected(monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """Pretend to be connected: to a Ray of our own, or to a cluster."""
+
+    def connect(*, cpus: float, gpus: float, ours: bool) -> None:
+        there = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+        ray = SimpleNamespace(cluster_resources=lambda: there, nodes=lambda: [{"Alive": True, "Resources": there}])
+        monkeypatch.setattr(session, "connect", lambda: ray)
+        monkeypatch.setattr(local, "ours", lambda: ours)
+
+    return connect
+
+
+def test_a_ray_of_our_own_has_no_more_workers_than_its_gpus_hold(connected: Connect) -> None:
+    connected(cpus=8, gpus=1, ours=True)
+    assert session.share(ClusterConfig(workers=4)) == Share(1, 1.0, 1.0, 8)
+    assert session.share(ClusterConfig(workers=4), 0.25) == Share(4, 0.25, 1.0, 2)
+    assert session.share(ClusterConfig(workers=4), 0.5).workers == 2
+    assert session.share(ClusterConfig(workers=4, gpu=False)) == Share(4, 0.0, 2.0, 2)
+    connected(cpus=8, gpus=8, ours=True)
+    assert session.share(ClusterConfig(workers=4)).workers == 4
+    assert on_gpus(1000, 0.05, 1) == 20 and on_gpus(4, 1, 0.5) == 1
+    connected(cpus=8, gpus=0, ours=True)
+    assert session.share(ClusterConfig(workers=4)) == Share(4, 0.0, 2.0, 2)
+
+
+def test_a_cluster_may_grow(connected: Connect) -> None:
+    connected(cpus=0, gpus=0, ours=False)
+    assert session.share(ClusterConfig(workers=8, gpu=True)) == Share(8, 1.0, 1.0, 1)
+    connected(cpus=8, gpus=1, ours=False)
+    assert session.share(ClusterConfig(workers=8, gpu=True)).workers == 8
+
+
+def test_no_gpu_for_a_ray_of_our_own_is_told(connected: Connect) -> None:
+    connected(cpus=8, gpus=0, ours=True)
+    with pytest.raises(InputError, match=r"^cluster\.gpu=true: Ray sees no GPU on this machine; right is [^\n]+$"):
+        session.share(ClusterConfig(workers=1, gpu=True))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_no_gpu_is_told_at_once(ray_local: ModuleType) -> None:
+    def work(worker: Worker) -> None: ...
+
+    config = ClusterConfig(workers=2, gpu=True)
+    for task in (lambda: train.distributed(work, (), config), lambda: list(data.stream([1], config, abs))):
+        with pytest.raises(InputError, match=r"^cluster\.gpu=true: "):
+            task()
+
+
+def test_what_a_cluster_lacks() -> None:
+    gpus, cpus = Share(8, 1.0, 1.0, 1), Share(1, 0.0, 1.0, 1)
+    assert shortage(gpus, 8, {"CPU": 4.0}) == "waiting for 8 GPUs; the cluster has 0"
+    assert shortage(gpus, 8, {"GPU": 7.0}) == "waiting for 8 GPUs; the cluster has 7"
+    assert shortage(gpus, 1, {"GPU": 7.0}) is None and shortage(gpus, 8, {"GPU": 8.0}) is None  # the others take turns
+    assert shortage(Share(2, 0.25, 1.0, 1), 1, {}) == "waiting for 1 GPU; the cluster has 0"
+    assert shortage(cpus, 1, {}) == "waiting for 1 CPU; the cluster has 0" and shortage(cpus, 1, {"CPU": 1.0}) is None
+
+
+def test_who_waits_for_a_cluster_is_told(connected: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(progress, "output", lambda line: said.append(" ".join(line.split())))
+    for ours, expected in ((True, []), (False, ["cluster waiting for 2 GPUs; the cluster has 1"])):
+        connected(cpus=8, gpus=1, ours=ours)
+        with session.patience(Share(2, 1.0, 1.0, 1), least=2):
+            pass
+        assert said == expected
+
+
+def test_the_same_is_not_said_all_the_time(connected: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(progress, "output", said.append)
+    looks: list[Callable[[], None]] = []
+    monkeypatch.setattr(session, "_beside", lambda look, every: contextlib.nullcontext(looks.append(look)))
+    now = [1000.0]
+    monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    there: dict[str, float] = {}
+    connected(cpus=0, gpus=0, ours=False)
+    monkeypatch.setattr(session, "connect", lambda: SimpleNamespace(cluster_resources=lambda: there))
+    with session.patience(Share(2, 1.0, 1.0, 1), least=2):
+        for seconds, gpus in ((0, 0), (3, 0), (59, 0), (60, 0), (63, 1), (66, 2), (69, 1)):
+            now[0], there["GPU"] = 1000.0 + seconds, gpus
+            looks[0]()
+    assert [line.split()[-1] for line in said] == ["0", "0", "1", "1"]
+
+
+@pytest.mark.parametrize(("gpus", "device"), [(0.0, "cpu"), (0.25, "cuda"), (1.0, "cuda")])
+def test_workers_take_the_gpu_that_they_were_given(monkeypatch: pytest.MonkeyPatch, gpus: float, device: str) -> None:
+    """On a machine that has one: Ray shows it to workers that asked for none, too."""
+    import ray.train
+    import ray.train.torch
+    import ray.tune
+
+    taken: list[str] = []
+
+    def work(worker: Worker, *_: Any) -> dict[str, Any]:
+        taken.append(worker.device.type)
+        return {}
+
+    def step(worker: Worker) -> Callable[[int], int]:
+        return lambda item: taken.append(worker.device.type) or item
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(session, "speak_through", lambda board: None)
+    monkeypatch.setattr(ray.tune, "report", lambda numbers: None)
+    monkeypatch.setattr(ray.train, "get_context", lambda: SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 2))
+    monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cuda:0"))
+    board: Any = SimpleNamespace(failed=lambda: None)
+    share = Share(2, gpus, 1.0, torch.get_num_threads())
+
+    train._task(work, board, share, ())  # type: ignore[arg-type]
+    train._train_worker({"work": work, "arguments": (), "board": board, "share": share})
+    tune._trial({}, work, [], share)
+    data._PackedOnDevice(step, share)({"value": pickle.dumps(1)})
+    assert taken == [device] * 4
+
+
+@pytest.mark.parametrize(("ours", "workers", "timeout"), [(False, 8, "1800"), (True, 2, None)])
+def test_what_ray_train_is_asked_for(
+    connected: Connect, monkeypatch: pytest.MonkeyPatch, ours: bool, workers: int, timeout: str | None
+) -> None:
+    """As many workers as a Ray of our own has GPUs, or as many as are wanted and time for the cluster to start machines."""
+    import ray.train.torch
+    from ray.train.v2._internal.constants import WORKER_GROUP_START_TIMEOUT_S_ENV_VAR, get_env_vars_to_propagate
+
+    asked: dict[str, Any] = {}
+
+    class Trainer:
+        def __init__(self, loop: Any, **given: Any) -> None:
+            asked.update(given)
+
+        def fit(self) -> None:
+            asked["controller's"] = get_env_vars_to_propagate()
+
+    @contextlib.contextmanager
+    def voice():
+        yield SimpleNamespace(failed=lambda: None)
+
+    connected(cpus=8, gpus=2, ours=ours)
+    monkeypatch.setattr(ray.train.torch, "TorchTrainer", Trainer)
+    monkeypatch.setattr(session, "voice", voice)
+    monkeypatch.setenv(WORKER_GROUP_START_TIMEOUT_S_ENV_VAR, "")  # so that what is set in between is undone
+    os.environ.pop(WORKER_GROUP_START_TIMEOUT_S_ENV_VAR)
+    train.distributed(lambda worker: None, (), ClusterConfig(workers=8))
+    assert asked["scaling_config"].num_workers == workers and asked["scaling_config"].use_gpu
+    assert asked["controller's"].get(WORKER_GROUP_START_TIMEOUT_S_ENV_VAR) == timeout
