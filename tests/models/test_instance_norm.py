@@ -44,6 +44,14 @@ def test_derivatives_against_finite_differences() -> None:
     assert torch.autograd.gradcheck(made, inputs) and torch.autograd.gradgradcheck(made, inputs)
 
 
+def test_images_of_autocast_are_normalised_in_the_type_of_the_weights() -> None:
+    """No GPU takes both."""
+    images = torch.randn(2, 3, 4, 4).bfloat16().requires_grad_()
+    made = InstanceNorm2d(3)(images)
+    assert made.dtype == torch.float32
+    assert torch.autograd.grad(made.square().sum(), [images])[0].dtype == torch.bfloat16
+
+
 def test_a_flat_channel_has_finite_derivatives() -> None:
     norm = InstanceNorm2d(1)
     images = torch.ones(1, 1, 4, 4, requires_grad=True)
