@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 # Sums may be taken in any order, which vectors need; infinities and NaN stay what they are, so that a run that diverges is seen.
-FLAGS = (
+FLAGS = [
     "-O3",
     "-march=native",
     "-shared",
@@ -20,7 +20,7 @@ FLAGS = (
     "-fno-trapping-math",
     "-fno-signed-zeros",
     "-fassociative-math",
-)
+]
 
 
 def library(source: Path, **macros: int | str) -> ctypes.CDLL | None:
@@ -50,6 +50,6 @@ def _key(compiler: list[str], command: list[str], source: Path) -> str:
 
 
 def _cache() -> Path:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dsopt"
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dsopt" / "native"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -62,14 +62,8 @@ def _library(x: Tensor, modules: list[nn.Module]) -> ctypes.CDLL | None:
         return None
     if x.ndim != 4 or x.shape[1] != layer.in_channels or min(x.shape[2:]) <= k:  # torch has the words for it
         return None
-    if (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.return_indices, pool.ceil_mode) != (
-        2,
-        2,
-        0,
-        1,
-        False,
-        False,
-    ):
+    pooling = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.return_indices, pool.ceil_mode)
+    if pooling != (2, 2, 0, 1, False, False):
         return None
     return _compiled(k, layer.in_channels, layer.out_channels, REAL[dtype])
 

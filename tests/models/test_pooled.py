@@ -126,7 +126,7 @@ def test_c_is_compiled_once_and_kept(tmp_path, monkeypatch: pytest.MonkeyPatch) 
     source.write_text("int number(void) { return NUMBER; }")
     for number in (3, 4, 3):
         assert native.library(source, NUMBER=number).number() == number
-    assert len(list((tmp_path / "dsopt").iterdir())) == 2
+    assert len(list((tmp_path / "dsopt" / "native").iterdir())) == 2
     source.write_text("int number(void) { return NUMBER + 1; }")
     assert native.library(source, NUMBER=3).number() == 4
 
@@ -138,7 +138,7 @@ def test_no_compiler_and_no_place_are_no_errors(tmp_path, monkeypatch: pytest.Mo
     if shutil.which("cc"):
         with pytest.warns(UserWarning, match=r"wrong\.c does without .*cc: "):
             assert native.library(source) is None
-        assert not list((tmp_path / "dsopt").iterdir())
+        assert not list((tmp_path / "dsopt" / "native").iterdir())
         (tmp_path / "file").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
         with pytest.warns(UserWarning, match="Not a directory"):
