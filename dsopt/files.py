@@ -33,19 +33,22 @@ _FINAL_S3_ERRORS = re.compile(
 
 
 def is_remote(uri: str) -> bool:
-    return "://" in uri and not uri.startswith("file://")
+    return uri.startswith("s3://")
 
 
 def absolute(uri: str) -> str:
     """The URI without a trailing slash; local paths made absolute, so that they mean the same in every process."""
-    if not is_remote(uri):
+    scheme = re.match(r"\w[\w+.-]*:/", uri)
+    if not scheme or uri.startswith("file://"):
         return os.path.abspath(os.path.expanduser(uri.removeprefix("file://")))
-    rest = uri.partition("://")[2]
+    rest = uri[scheme.end() :].removeprefix("/")
     authority = rest.partition("/")[0]
-    if not authority:
-        raise InputError(f"{uri}: there is no bucket; right is s3://bucket/prefix.")
     if "@" in authority or "?" in rest or (":" in authority and "@" in rest):  # a secret may contain a slash
         raise InputError("storage URI: credentials and settings do not belong into it; use AWS_ACCESS_KEY_ID and the like.")
+    if not is_remote(uri):  # at once: pyarrow looks for credentials of others for minutes
+        raise InputError(f"{uri}: is neither s3:// nor a folder; right is s3://bucket/prefix or a folder.")
+    if not authority:
+        raise InputError(f"{uri}: there is no bucket; right is s3://bucket/prefix.")
     return uri.rstrip("/")
 
 
@@ -58,18 +61,18 @@ def filesystem(uri: str) -> tuple[pf.FileSystem, str]:
     uri = absolute(uri)
     if not is_remote(uri):
         return pf.LocalFileSystem(), uri
-    scheme, _, path = uri.partition("://")
-    return _remote(scheme, path.partition("/")[0]), path
+    path = uri.removeprefix("s3://")
+    return _remote(path.partition("/")[0]), path
 
 
 @functools.cache
-def _remote(scheme: str, bucket: str) -> pf.FileSystem:
+def _remote(bucket: str) -> pf.FileSystem:
     try:
-        return pf.FileSystem.from_uri(f"{scheme}://{bucket}")[0]
+        return pf.FileSystem.from_uri(f"s3://{bucket}")[0]
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, OSError) and _passing(error):  # it asks the store for the bucket's region
             raise
-        raise InputError(f"{scheme}://{bucket}: {first_line(error)}") from None
+        raise InputError(f"s3://{bucket}: {first_line(error)}") from None
 
 
 def first_line(error: BaseException) -> str:

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from dsopt import config as configuration
 from dsopt.config import Config
+from dsopt.data.known import without_downloads
 from dsopt.errors import InputError, JobError
 from dsopt.files import absolute, check_readable, first_line
 from dsopt.stages.step import Step, show
 
 DONE, FAILED, WRONG = 0, 1, 2
+
+_SAID = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 def main(file: str, about: str | None, run: Callable[[Config], None], plan: Callable[[Config], Sequence[Step]]) -> int:
@@ -25,16 +28,19 @@ def main(file: str, about: str | None, run: Callable[[Config], None], plan: Call
     Returns:
         0 done, 1 failed, 2 wrong configuration or input. Both errors are one line on standard error.
     """
-    flags = {"help=true", "help", "--help", "-h", "dry_run=true"} & set(sys.argv[1:])
-    overrides = [argument for argument in sys.argv[1:] if argument not in flags]
-    if flags - {"dry_run=true"}:
-        print((about or "").strip() + "\n\n" + configuration.describe())
-        return DONE
     try:
+        flags, overrides = _flags(sys.argv[1:])
+        if flags["help"]:
+            print((about or "").strip() + "\n\n" + configuration.describe())
+            return DONE
         config = configuration.load(overrides, Path(file).parent / "presets")
         config.storage = absolute(config.storage)  # workers have working directories of their own
         check_readable(config.storage)
-        show(plan(config), config) if flags else run(config)
+        if flags["dry_run"]:
+            with without_downloads():
+                show(plan(config), config)
+        else:
+            run(config)
     except InputError as error:
         return _say(error, WRONG)
     except JobError as error:
@@ -44,6 +50,22 @@ def main(file: str, about: str | None, run: Callable[[Config], None], plan: Call
     except KeyboardInterrupt:
         return _say("interrupted; the same command goes on from here", 130)
     return DONE
+
+
+def _flags(arguments: Sequence[str]) -> tuple[dict[str, bool], list[str]]:
+    """Whether help and a dry run are asked for, and the other arguments. Raises InputError for neither yes nor no."""
+    flags, others = {"help": False, "dry_run": False}, []
+    for argument in arguments:
+        name, _, said = argument.partition("=")
+        if argument in ("help", "--help", "-h"):
+            flags["help"] = True
+        elif name not in flags:
+            others.append(argument)
+        elif said.lower() in _SAID:
+            flags[name] = _SAID[said.lower()]
+        else:
+            raise InputError(f"{argument}: is neither yes nor no; right is {name}=true.")
+    return flags, others
 
 
 def _say(error: object, status: int) -> int:

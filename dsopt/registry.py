@@ -73,6 +73,8 @@ class Registry:
         return copy.deepcopy(self._checked[asked])
 
     def _check(self, name: str, function: Callable[..., Any], options: Mapping[str, Any] | None) -> dict[str, Any]:
+        if not isinstance(options or {}, Mapping):
+            raise InputError(f"{self.noun} {name}: options={options}: is a group of keys; right is options: {{KEY: VALUE}}.")
         hints = get_type_hints(function)
         parameters = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
         for given in options or {}:

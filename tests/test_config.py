@@ -1,3 +1,4 @@
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,10 +9,18 @@ from omegaconf import OmegaConf
 from dsopt import config as configuration
 from dsopt import registry
 from dsopt.config import Config, load
+from dsopt.config.checks import _KINDS, choices
 from dsopt.errors import InputError
 from dsopt.registry import Registry
 
-ADVERSARIES = ["dcgan_generator", "dcgan_discriminator", "infogan_encoder", "unet", "patch_discriminator"]
+KINDS = {
+    "autoencoder": "autoencoder",
+    "dcgan_generator": "generator",
+    "dcgan_discriminator": "discriminator",
+    "infogan_encoder": "encoder",
+    "unet": "colorizer",
+    "patch_discriminator": "discriminator",
+}
 FAMILIES = {
     "ADVERSARIAL": ["non_saturating"],
     "AUGMENTATIONS": ["crop", "flip", "brightness", "contrast"],
@@ -19,7 +28,7 @@ FAMILIES = {
     "DISTILLERS": ["dd"],
     "LIKELIHOODS": ["bernoulli"],
     "LOSSES": ["squared_error", "wasserstein"],
-    "MODELS": ["autoencoder", "classifier24", "lenet", *ADVERSARIES],
+    "MODELS": ["classifier24", "lenet", *KINDS],
     "NORMALISATIONS": ["channels"],
     "SCHEDULES": ["cosine", "constant"],
     "SELECTORS": ["top_activation", "random", "random_balanced"],
@@ -37,7 +46,7 @@ def _families(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         fake = Registry("tests_of_nothing", f"kind of {family.lower()}")
         monkeypatch.setattr(fake, "names", lambda fake=fake: sorted(fake._functions))
         for name in names:
-            kind = name if name == "autoencoder" else "another" if name in ADVERSARIES else "classifier"
+            kind = KINDS.get(name, "classifier")
             fake.register(function(name), kind=kind)
         monkeypatch.setattr(registry, family, fake)
 
@@ -137,7 +146,39 @@ def test_a_group_at_once() -> None:
         ("compare.methods=random", "compare.methods=random: is a list; right is compare.methods=[random]."),
         ("train.phases=[1]", "train.phases=[1]: "),
         ("train.augment={a: 1}", "train.augment={a: 1}: is a list; right is "),
-        ("storage=[1", "storage=[1: the value is not valid YAML"),
+        ("storage=[1", "storage=[1: a bracket is not closed; right is 'storage=[...]', with quotes"),
+        ("train.name=lenett", "train: kind of models 'lenett' is not known. Did you mean 'lenet'? Valid: classifier24, lenet."),
+        ("train.name=unett", "train: kind of models 'unett' is not known. Did you mean 'lenet'? Valid: classifier24, lenet."),
+        ("evaluate.networks=[x]", "evaluate.networks: kind of models 'x' is not known. Valid: classifier24, lenet."),
+        ("colorize.generator.name=x", "colorize.generator: kind of models 'x' is not known. Valid: unet."),
+        (
+            "generate.terms=[r1]",
+            "generate.terms=[r1]: is a list whose elements are no plain values; right is "
+            "'generate.terms=[{name: gradient_penalty, weight: 10}]'.",
+        ),
+        ("generate.terms=r1", "generate.terms=r1: is a list whose elements are no plain values; right is 'generate.terms=[{name: "),
+        ("generate.terms={name: l1}", "generate.terms={name: l1}: is a list; right is generate.terms=[{name: l1}]."),
+        (
+            "sweep.also=[seed=0]",
+            "sweep.also=[seed=0]: is a list whose elements are no plain values; right is 'sweep.also=[[train.s",
+        ),
+        (
+            "generate.terms=[{nam: l1, weight: 1}]",
+            "generate.terms: {'nam': 'l1', 'weight': 1}: key 'nam' is not known. Did you mean 'name'? "
+            "Valid: name, options, side, weight.",
+        ),
+        ("colorize.terms=[{weight: 1}]", "colorize.terms: {'weight': 1}: right is {name: gradient_penalty, weight: 10}, perhaps"),
+        ("generate.terms=[{name: r1, weight: much}]", "'much'}: right is {name: gradient_penalty, weight: 10}, perhaps"),
+        ("generate.terms=[{name: l1, options: 5}]", "generate.terms: kind of terms l1: options=5: is a group of keys; right is "),
+        (
+            "sweep.space.train.learning_rate={logg: [0.001, 0.1]}",
+            "sweep.space.train.learning_rate: range 'logg' is not known. Did you mean 'log'? Valid: log, uniform. "
+            "Or give a list of values.",
+        ),
+        (
+            "sweep.space.seed={log: [1, 2], uniform: [1, 2]}",
+            "sweep.space.seed={'log': [1, 2], 'uniform': [1, 2]}: right is {log: [low, high]}, {uniform: [low, high]} or a list",
+        ),
         ("data.root=*.png", "data.root=*.png: the value is not valid YAML (while scanning an alias); right may be '"),
         ("storage=${nothing}", "storage: Interpolation key 'nothing' not found"),
         ("data.name=digit", "data: kind of datasets 'digit' is not known. Did you mean 'digits'? Valid: cifar10, digits."),
@@ -162,6 +203,33 @@ def test_a_group_at_once() -> None:
 )
 def test_what_is_wrong_is_told_in_one_line(override: str, told: str) -> None:
     assert refused(override).startswith(told)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["train.phases=[{data: subset, steps: 9}, {data: full, steps: 9}]", "train.augment=[crop, flip]", "storage=[it's, x]"],
+)
+def test_a_value_that_the_shell_cut_is_told_with_its_quotes(value: str) -> None:
+    told = refused("seed=1", *value.split(), "select.budget=5")
+    assert told == f"{value.split()[0]}: the shell cut the value at its spaces; right is {shlex.quote(value)}."
+
+
+def test_every_key_of_a_model_takes_one_kind() -> None:
+    keys = {key for key, family, *_ in choices(load(["evaluate.networks=[lenet]"])) if family is registry.MODELS}
+    assert keys == set(_KINDS)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        "sweep.space.train.learning_rate={log: [0.001, 0.1]}",
+        "sweep.space={train: {steps: [5, 6]}}",
+        "sweep.space.train.steps=null",
+        "sweep.space.select.options.size={uniform: [1, 2]}",
+    ],
+)
+def test_ranges_of_a_search(space: str) -> None:
+    assert load([space]).sweep.space
 
 
 @pytest.mark.parametrize(

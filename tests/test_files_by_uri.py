@@ -46,7 +46,16 @@ def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [files.is_remote(uri) for uri in ("s3://b/x", "file:///x", "x", "/x")] == [True, False, False, False]
 
 
-@pytest.mark.parametrize("uri", ["s3://KEY:SECRET@bucket/x", "s3://KEY:SEC/RET@bucket/x", "s3://bucket/x?secret_key=SECRET"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://KEY:SECRET@bucket/x",
+        "gs://KEY:SECRET@bucket",
+        "s3:/KEY:SECRET@bucket",
+        "s3://KEY:SEC/RET@bucket/x",
+        "s3://bucket/x?secret_key=SECRET",
+    ],
+)
 def test_credentials_in_a_uri_are_refused_and_not_repeated(uri: str) -> None:
     for function in (files.absolute, files.exists, files.read_bytes, files.check_writable, files.list_files):
         with pytest.raises(InputError, match="AWS_ACCESS_KEY_ID") as error:
@@ -59,6 +68,15 @@ def test_a_uri_that_is_none_is_told(uri: str) -> None:
     with pytest.raises(InputError) as error:
         files.exists(uri)
     assert uri.partition("://")[0] in one_line(error)
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket", "gs://bucket/x", "hdfs://host/x", "s3:/bucket/x", "S3://bucket/x", "file:/x"])
+def test_what_is_neither_s3_nor_a_folder_is_refused_at_once(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files.pf, "FileSystem", SimpleNamespace(from_uri=lambda uri: pytest.fail("it was asked for")))
+    for function in (files.absolute, files.exists, files.check_readable):
+        with pytest.raises(InputError) as error:
+            function(uri)
+        assert one_line(error) == f"{uri}: is neither s3:// nor a folder; right is s3://bucket/prefix or a folder."
 
 
 # --- reading and writing ---------------------------------------------------------------------------------------------

@@ -104,6 +104,7 @@ def test_an_unknown_name_is_told_with_the_nearest(fruits: Registry) -> None:
     [
         ("apple", {"szie": 1}, "fruit apple: option 'szie' is not known. Did you mean 'size'? Valid: kind, parts, ripe, size."),
         ("plum", {"size": 1}, "fruit plum: option 'size' is not known. Valid: none."),
+        ("plum", 5, "fruit plum: options=5: is a group of keys; right is options: {KEY: VALUE}."),
         ("plum", {"data": 1}, "fruit plum: option 'data' is not known. Valid: none."),
         ("apple", {"size": "big"}, "fruit apple: size: "),
         ("apple", {"size": 1.5}, "fruit apple: size: "),

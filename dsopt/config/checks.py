@@ -1,5 +1,6 @@
 """What the types of the keys allow but no run can use: wrong names and options, and values out of range."""
 
+import dataclasses
 import itertools
 import math
 import operator
@@ -12,22 +13,41 @@ from dsopt import registry
 from dsopt.config.tree import AdversarialConfig, Config
 from dsopt.errors import InputError, unknown
 
+# The keys that take models of one kind alone.
+_KINDS = {
+    "autoencoder": "autoencoder",
+    **dict.fromkeys(("proxy", "teacher", "train", "distill.network", "evaluate.networks"), "classifier"),
+    "generate.encoder": "encoder",
+    "generate.generator": "generator",
+    "colorize.generator": "colorizer",
+    **dict.fromkeys(("generate.discriminator", "colorize.discriminator"), "discriminator"),
+}
+
 
 def check(config: Config) -> None:
     """Raises InputError, naming the key and what would be right, for the first thing that is wrong."""
+    for key, part in (("generate", config.generate), ("colorize", config.colorize)):
+        for term in part.terms:
+            _check_term(f"{key}.terms: {term}", term)
     for key, family, name, options in choices(config):
         try:
+            if family is registry.MODELS and name not in family.names():
+                raise unknown(family.noun, name, _models(_KINDS[key]))
             family.options(name, options)
         except InputError as error:
             raise InputError(f"{key}: {error}") from None
         if key.endswith(".augment") and key != "train.augment" and getattr(family.traits(name), "mixes", False):
             raise InputError(f"{key}: {name} mixes images and their labels; only train.augment can have it.")
     for key in ("autoencoder", "proxy", "teacher", "train"):
-        kind, name = "autoencoder" if key == "autoencoder" else "classifier", getattr(config, key).name
+        kind, name = _KINDS[key], getattr(config, key).name
         if registry.MODELS.traits(name).kind != kind:
-            fitting = [model for model in registry.MODELS.names() if registry.MODELS.traits(model).kind == kind]
-            raise InputError(f"{key}.name={name}: is not a {kind}; valid: {', '.join(fitting)}.")
+            raise InputError(f"{key}.name={name}: is not a {kind}; valid: {', '.join(_models(kind))}.")
+    _check_ranges("sweep.space", config.sweep.space, config)
     _check_values(config)
+
+
+def _models(kind: str) -> list[str]:
+    return [name for name in registry.MODELS.names() if registry.MODELS.traits(name).kind == kind]
 
 
 def choices(config: Config) -> list[tuple[str, registry.Registry, str, dict[str, Any]]]:
@@ -205,6 +225,34 @@ def _check_values(config: Config) -> None:
             raise InputError(f"{key}={given}: must be {right}.")
     for phase in config.train.phases:
         _check_phase(phase)
+
+
+def _check_term(about: str, term: dict[str, Any]) -> None:
+    valid = ("name", "weight", "side", "options")
+    for key in term:
+        if key not in valid:
+            raise unknown(f"{about}: key", str(key), valid)
+    if not isinstance(term.get("name"), str) or not isinstance(term.get("weight", 1.0), int | float):
+        raise InputError(f"{about}: right is {{name: gradient_penalty, weight: 10}}, perhaps with options: {{...}}.")
+
+
+_RANGES = ("log", "uniform")
+
+
+def _check_ranges(where: str, space: dict[str, Any], part: Any) -> None:
+    """Refuse what a search is given for a value in `part` of the configuration and is neither a range nor a list."""
+    for name, given in space.items():
+        if not isinstance(given, dict) or not hasattr(part, name):
+            continue
+        key, below = f"{where}.{name}", getattr(part, name)
+        if dataclasses.is_dataclass(below):
+            _check_ranges(key, given, below)
+        elif not isinstance(below, dict):
+            for kind in given:
+                if kind not in _RANGES:
+                    raise InputError(f"{unknown(f'{key}: range', str(kind), _RANGES)} Or give a list of values.")
+            if len(given) != 1:
+                raise InputError(f"{key}={given}: right is {{log: [low, high]}}, {{uniform: [low, high]}} or a list of values.")
 
 
 DATA = ("subset", "full", "overlap")  # the last: the subset, and of the full set what is read meanwhile

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pickle
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,15 @@ from dsopt.config.checks import check
 from dsopt.config.tree import Config
 from dsopt.errors import InputError, unknown
 from dsopt.registry import one_line
+
+# What belongs into the lists whose elements are no words.
+_ELEMENTS = {
+    "train.phases": "{data: subset, steps: 900}",
+    "generate.terms": "{name: gradient_penalty, weight: 10}",
+    "colorize.terms": "{name: l1, weight: 100}",
+    "search.proxies": "{data: random_balanced, images: 100, steps: 200}",
+    "sweep.also": "[train.split=0]",
+}
 
 
 def load(arguments: Sequence[str], presets: Path | None = None) -> Config:
@@ -52,8 +62,8 @@ def _expanded(arguments: Sequence[str], presets: Path | None) -> list[str]:
 def variant(config: Config, overrides: Sequence[str]) -> Config:
     """The checked configuration with some more overrides: a trial of a sweep. Raises InputError as `load` does."""
     tree: DictConfig = pickle.loads(_tree(pickle.dumps(config)))
-    for override in overrides:
-        _apply(tree, override)
+    for i, override in enumerate(overrides):
+        _apply(tree, override, overrides[i + 1 :])
     try:
         made: Config = OmegaConf.to_object(tree)  # type: ignore[assignment]
     except OmegaConfBaseException as error:  # such as a ${key} that is none
@@ -81,7 +91,8 @@ def _preset(name: str, folder: Path | None) -> list[str]:
     return overrides
 
 
-def _apply(tree: DictConfig, override: str) -> None:
+def _apply(tree: DictConfig, override: str, after: Sequence[str]) -> None:
+    """Set a key. Raises InputError; where the shell cut the override into words, the others of them come `after` it."""
     key, equals, value = override.partition("=")
     if not equals or not all(key.split(".")) or "\n" in override:
         raise InputError(f"argument {override!r} is not key=value; see help=true.")
@@ -97,6 +108,10 @@ def _apply(tree: DictConfig, override: str) -> None:
         raise unknown(f"{override}: key", last, [str(k) for k in node] if isinstance(node, DictConfig) else []) from None
     except (OmegaConfBaseException, TypeError) as error:
         node = OmegaConf.select(tree, key)
+        if isinstance(node, ListConfig) and key in _ELEMENTS and not value.startswith("{"):
+            raise InputError(
+                f"{override}: is a list whose elements are no plain values; right is '{key}=[{_ELEMENTS[key]}]'."
+            ) from None
         if isinstance(node, ListConfig) and not value.startswith("["):
             raise InputError(f"{override}: is a list; right is {key}=[{value}].") from None
         if isinstance(node, DictConfig):
@@ -104,8 +119,23 @@ def _apply(tree: DictConfig, override: str) -> None:
             raise InputError(f"{override}: {key} is a group of keys; right is {right}.") from None
         raise InputError(f"{override}: {one_line(error).removeprefix(f'{key}: ')}") from None
     except yaml.YAMLError as error:
+        if not _closed(value):
+            raise InputError(f"{override}: {_cut(override, after)}") from None
         problem = str(error).splitlines()[0]
         raise InputError(f"{override}: the value is not valid YAML ({problem}); right may be '{key}=\"{value}\"'.") from None
+
+
+def _closed(text: str) -> bool:
+    return all(text.count(left) == text.count(right) for left, right in ("[]", "{}"))
+
+
+def _cut(override: str, after: Sequence[str]) -> str:
+    """What is wrong with an override whose brackets do not close: most likely there were spaces and no quotes."""
+    wholes = (" ".join([override, *after[:count]]) for count in range(1, len(after) + 1))
+    if whole := next(filter(_closed, wholes), None):
+        return f"the shell cut the value at its spaces; right is {shlex.quote(whole)}."
+    key = override.partition("=")[0]
+    return f"a bracket is not closed; right is '{key}=[...]', with quotes around it all where there are spaces."
 
 
 def plain(config: Any) -> Any:

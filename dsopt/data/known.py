@@ -4,7 +4,9 @@ import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,19 @@ from dsopt.config import DataConfig
 from dsopt.data.sets.parquet import parquet_files, parquet_source
 from dsopt.data.source import Arrays, File, Plan, Source, array_shards, list_folder
 from dsopt.errors import InputError
-from dsopt.files import absolute, is_remote, join
+from dsopt.files import absolute, exists, is_remote, join
+
+_DOWNLOADS = ContextVar("downloads", default=True)
+
+
+@contextmanager
+def without_downloads() -> Iterator[None]:
+    """Within it a set that is nowhere is refused: a dry run only looks."""
+    before = _DOWNLOADS.set(False)
+    try:
+        yield
+    finally:
+        _DOWNLOADS.reset(before)
 
 
 @dataclass(frozen=True)
@@ -39,19 +53,30 @@ class Known:
 
 
 def find_known(known: Known, data: DataConfig) -> Source:
-    """The source of a well-known set; downloads it if it is nowhere.
+    """The source of a well-known set; downloads it if it is nowhere, into `data.root` if that is a folder.
 
     Raises:
-        InputError: it is incomplete, or nowhere and cannot be downloaded; says which files belong where.
+        InputError: `data.root` is not there, or the set is incomplete, or nowhere and cannot be downloaded; says what is right.
     """
     cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "dsopt")
     root = absolute(data.root) if data.root else None
     if root and (source := _in_files(known, root) or _in_parquet(known, root)):
         return source
-    for place in (known.installed, cache):
-        if place and (source := _in_files(known, place)):
+    places = [place for place in (known.installed, cache) if place]
+    if root and not exists(root):
+        raise InputError(
+            f"data.root={root}: is not there; without data.root, {known.name} is looked for in {' and '.join(places)}, "
+            f"and else downloaded into {cache}."
+        )
+    for place in places:
+        if source := _in_files(known, place):
             return source
     target = root if root and not is_remote(root) else cache
+    if not _DOWNLOADS.get():
+        raise InputError(
+            f"data.name={known.name}: not found, and a dry run downloads nothing, so its stages are not known; "
+            f"right is data.root=... where it lies, or no dry run, which downloads it into {target}."
+        )
     _download(known, target)
     source = _in_files(known, target)
     assert source is not None

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from dsopt.data.ingest import Unusable, eight_bits, opened
+from dsopt.files import first_line
 
 # What is written as it was read, and how; everything else becomes PNG: a GIF would lose most of its colours.
 _WRITTEN: dict[str, dict[str, Any]] = {
@@ -43,8 +44,7 @@ def read(data: bytes) -> Photo:
     except Unusable:
         raise
     except Exception as error:  # PIL's decoders raise nearly anything at damaged files
-        said = first_line(error)
-        raise Unusable(f"image cannot be decoded ({said})") from None
+        raise Unusable(f"image cannot be decoded ({first_line(error)})") from None
 
 
 def written_name(name: str) -> str:

@@ -17,24 +17,17 @@ from dsopt.registry import ADVERSARIAL, LIKELIHOODS, MODELS, TERMS
 from dsopt.training.worker import Worker
 
 Kind = Literal["generator", "discriminator", "encoder", "colorizer"]
-TERM = ("name", "weight", "side", "options")
 
 
 def terms(section: str, settings: AdversarialConfig) -> list[Weighted]:
-    """The terms of a configuration. Raises InputError, naming the key, for one that is not {name, weight, side, options}."""
+    """The terms of a checked configuration. Raises InputError, naming the key, for a side that one has not."""
     found = []
     for term in settings.terms:
-        key = f"{section}.terms: {term}"
-        for part in term:
-            if part not in TERM:
-                raise unknown(f"{key}: key", str(part), TERM)
-        name, weight = term.get("name"), term.get("weight", 1.0)
-        if not isinstance(name, str) or not isinstance(weight, int | float):
-            raise InputError(f"{key}: right is {{name: gradient_penalty, weight: 10}}, perhaps with options: {{...}}.")
         try:
-            found.append(Weighted(name, float(weight), _side(term), TERMS.build(name, term.get("options"))()))
+            made = TERMS.build(term["name"], term.get("options"))()
+            found.append(Weighted(term["name"], float(term.get("weight", 1.0)), _side(term), made))
         except InputError as error:
-            raise InputError(f"{key}: {error}") from None
+            raise InputError(f"{section}.terms: {term}: {error}") from None
     return found
 
 

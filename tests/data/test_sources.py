@@ -16,7 +16,7 @@ import torchvision.datasets
 
 from dsopt.config import DataConfig
 from dsopt.data.ingest import ingest_shard, source_channels
-from dsopt.data.known import Known, find_known
+from dsopt.data.known import Known, find_known, without_downloads
 from dsopt.data.sets import mnist
 from dsopt.data.source import Row, Shard, decide_splits, find, limit_shards, named_split
 from dsopt.errors import InputError
@@ -141,8 +141,32 @@ def test_a_download_goes_to_the_cache_once(tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "cache/dsopt").iterdir()] == ["cifar-10-batches-py"]
 
 
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "fashion_mnist"])
+@pytest.mark.parametrize("below", ["nowhere", "nowhere/*.parquet"])
+def test_a_root_that_is_not_there_is_refused_and_not_made(tmp_path, no_download, name, below):
+    with pytest.raises(InputError, match=f"data.root={tmp_path}/nowhere.*: is not there; without data.root, {name} ") as caught:
+        find(DataConfig(name=name, root=f"{tmp_path}/{below}"))
+    assert "\n" not in str(caught.value) and f"downloaded into {tmp_path}/cache/dsopt." in str(caught.value)
+    assert (name == "fashion_mnist") == (str(FASHION) in str(caught.value)) and not list(tmp_path.iterdir())
+
+
+def test_a_root_that_is_not_on_s3_is_refused(s3_storage, no_download):
+    with pytest.raises(InputError, match=f"data.root={s3_storage}: is not there"):
+        find(DataConfig(name="cifar10", root=s3_storage))
+
+
+def test_nothing_is_downloaded_where_that_is_forbidden(tmp_path, monkeypatch):
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", lambda root, download: pytest.fail("it was downloaded"))
+    for root in (None, str(tmp_path)):
+        with without_downloads(), pytest.raises(InputError, match="a dry run downloads nothing") as caught:
+            find(DataConfig(name="cifar10", root=root))
+        assert "\n" not in str(caught.value) and str(root or tmp_path / "cache/dsopt") in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_package_of_the_system_is_found_after_the_root(tmp_path, no_download):
     write_mnist(tmp_path / "installed", gzip.compress, ".gz")
+    (tmp_path / "empty").mkdir()
     known = Known("mnist", "MNIST", "MNIST/raw", mnist.FILES, mnist.read_idx_files, ("0",), installed=str(tmp_path / "installed"))
     source = find_known(known, DataConfig(name="mnist", root=str(tmp_path / "empty")))
     assert sum(shard.rows for shard in source.plan()[0]) == 10

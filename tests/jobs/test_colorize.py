@@ -15,6 +15,7 @@ from s3_server import S3Server
 from dsopt.config import load
 from dsopt.data import photos
 from dsopt.data.colors import rgb_to_lab
+from dsopt.data.ingest import Unusable
 from dsopt.errors import InputError
 from dsopt.files import absolute, read_bytes, write_bytes
 from dsopt.generation.colorize import colorized
@@ -204,6 +205,11 @@ def test_a_large_photograph_is_coloured_as_in_one_piece(monkeypatch: pytest.Monk
     whole = colorized(pixels, network, 32, 32)
     monkeypatch.setattr(colorize, "ROWS", 16)
     assert torch.equal(colorized(pixels, network, 32, 32), whole) and whole.shape == (3, 70, 90)
+
+
+def test_a_damaged_photograph_says_why() -> None:
+    with pytest.raises(Unusable, match="image cannot be decoded"):
+        photos.read(encoded(Image.fromarray(picture(90, 70)))[:200])
 
 
 def test_the_network_sees_it_as_small_as_it_learned() -> None:

@@ -70,6 +70,34 @@ def test_help(job, name: str) -> None:
     assert f"python jobs/{name}.py" in output and "select.budget" in output and "top_activation" in output
 
 
+@pytest.mark.parametrize("yes", ["dry_run=True", "dry_run=1", "dry_run=yes"])
+def test_a_dry_run_in_other_words(job, tmp_path: Path, yes: str) -> None:
+    status, output, errors = job("ingest", f"storage={tmp_path}", *TINY, "dry_run=false", yes, "help=0")
+    assert (status, errors) == (0, "") and "to do  ingest digits" in output and not list(tmp_path.iterdir())
+
+
+def test_help_in_other_words_and_neither_yes_nor_no(job) -> None:
+    status, output, errors = job("ingest", "help=True")
+    assert (status, errors) == (0, "") and "select.budget" in output
+    for wrong in ("dry_run=maybe", "dry_run", "help="):
+        status, output, errors = job("ingest", wrong)
+        name = wrong.partition("=")[0]
+        assert (status, output) == (2, "") and one_line(errors) == f"error: {wrong}: is neither yes nor no; right is {name}=true."
+
+
+def test_a_dry_run_downloads_nothing(job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", lambda root, download: pytest.fail("it was downloaded"))
+    status, _, errors = job("optimize", f"storage={tmp_path}", "data.name=cifar10", "dry_run=true")
+    assert status == 2 and "a dry run downloads nothing" in one_line(errors) and not list(tmp_path.iterdir())
+
+
+def test_storage_elsewhere_is_refused_at_once(job) -> None:
+    for arguments in (["storage=gs://bucket"], ["data.name=cifar10", "data.root=gs://bucket"]):
+        status, _, errors = job("optimize", *arguments, "dry_run=true")
+        assert status == 2 and "gs://bucket: is neither s3:// nor a folder" in one_line(errors)
+
+
 @pytest.mark.slow
 def test_each_job_alone(job, tmp_path: Path) -> None:
     def made(name: str, *more: str) -> set[str]:

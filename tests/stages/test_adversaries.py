@@ -125,8 +125,6 @@ WRONG = [
         {"terms": [{"name": "gradient_penalti"}]},
         r"generate.terms: .*: term 'gradient_penalti' is not known\. Did you mean 'gradient_p",
     ),
-    ({"terms": [{"nam": "r1"}]}, r"generate.terms: .*: key 'nam' is not known\. Did you mean 'name'"),
-    ({"terms": [{"name": "r1", "weight": "much"}]}, r"generate.terms: .*: right is \{name: gradient_penalty, weight: 10\}"),
     ({"terms": [{"name": "gradient_penalty", "options": {"aim": 0}}]}, r"option 'aim' is not known\..* Valid: target\."),
     (
         {"terms": [{"name": "gradient_magnitude", "options": {"network": "convne"}}]},
