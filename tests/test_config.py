@@ -168,7 +168,10 @@ def test_a_group_at_once() -> None:
             "Valid: name, options, side, weight.",
         ),
         ("colorize.terms=[{weight: 1}]", "colorize.terms: {'weight': 1}: right is {name: gradient_penalty, weight: 10}, perhaps"),
-        ("generate.terms=[{name: r1, weight: much}]", "'much'}: right is {name: gradient_penalty, weight: 10}, perhaps"),
+        (
+            "generate.terms=[{name: r1, weight: much}]",
+            "generate.terms: {'name': 'r1', 'weight': 'much'}: right is {name: gradient_penalty, weight: 10}, perhaps",
+        ),
         ("generate.terms=[{name: l1, options: 5}]", "generate.terms: kind of terms l1: options=5: is a group of keys; right is "),
         (
             "sweep.space.train.learning_rate={logg: [0.001, 0.1]}",
