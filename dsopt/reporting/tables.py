@@ -249,10 +249,3 @@ def aligned(head: Sequence[str], lines: Sequence[Sequence[str]], words: int = 1)
         for line in table
     ]
     return "\n".join(line.rstrip() for line in [shown[0], "  ".join("─" * width for width in widths), *shown[1:]])
-
-
-def as_markdown(rows: list[ResultRow]) -> str:
-    """The table for a README."""
-    table = [[cell.strip().replace("|", "\\|") for cell in line] for line in [header(rows), *cells(rows)]]
-    table.insert(1, ["---"] + ["---:"] * (len(table[0]) - 1))
-    return "\n".join(f"| {' | '.join(line)} |" for line in table) + f"\n\n{note(rows)}\n"

@@ -68,9 +68,6 @@ class Dynamics:
             "dual": _dual(s["probability"], seen),
         }
 
-    def unvisited(self) -> int:
-        return int((self.state["visits"] == 0).sum())
-
     def state_dict(self) -> dict[str, Any]:
         return dict(self.state)
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from dsopt.errors import JobError
-from dsopt.reporting.tables import ResultRow, RunInfo, Spread, as_markdown, as_text, summarise
+from dsopt.reporting.tables import ResultRow, RunInfo, Spread, as_text, summarise
 from dsopt.storage import METRICS
 
 
@@ -74,12 +74,6 @@ def test_an_empty_table_is_a_header() -> None:
     assert as_text([]).startswith("training data")
 
 
-def test_markdown_keeps_its_columns_whatever_the_names() -> None:
-    lines = as_markdown([row("a | b", 0.5, 0.1)]).splitlines()
-    assert lines[2].startswith("| a \\| b | 4,320 | 50.00 ± 10.00 | 12.0 | 0.5 | 12.5 |")
-    assert lines[0].count("|") == lines[1].count("|") == lines[2].replace("\\|", "").count("|")
-
-
 def test_settings_are_columns_of_their_own() -> None:
     table = metrics(*[(run, 10, 4.0, "validation", "accuracy", 0.5) for run in "abc"])
     runs = [
@@ -106,7 +100,6 @@ def test_settings_are_columns_of_their_own() -> None:
     assert lines[2].split()[:4] == ["full", "data", "0.1", "2"] and lines[3].split()[:4] == ["full", "data", "0.25", "1"]
     assert lines[2].index("0.1") == lines[3].index("0.25")  # words stand at the left
     assert "on the held-out training images" in as_text(rows)
-    assert as_markdown(rows).splitlines()[0].startswith("| training data | rate | n | images |")
 
 
 def test_further_numbers_are_lined_up_like_numbers() -> None:
