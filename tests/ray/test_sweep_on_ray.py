@@ -51,8 +51,8 @@ def test_one_fails_and_a_killed_sweep_goes_on(
 def test_asha_and_a_search(ray_joined: dict[str, str], tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     space = ("sweep.searcher=optuna", "sweep.space.train.learning_rate={log: [1e-7, 0.1]}", "sweep.samples=6")
-    asha = ("sweep.scheduler=asha", "sweep.grace=0.25", "sweep.reduction=2", "train.validate_every=10", "train.average=0.5")
-    arguments = [f"storage={tmp_path}", *BASE, *space, *asha, "train.steps=40", "cluster.workers=2"]
+    asha = ("sweep.scheduler=asha", "sweep.grace=0.25", "sweep.reduction=2", "train.validate_every=50", "train.average=0.5")
+    arguments = [f"storage={tmp_path}", *BASE, *space, *asha, "train.steps=400", "cluster.workers=2"]
     ended = shell("sweep", *arguments, **ray_joined)
     assert (ended.returncode, ended.stderr) == (0, "")
     rows = listed(tmp_path)

@@ -113,6 +113,5 @@ def test_inception_without_its_weights_is_told_in_one_line(storage: str, tmp_pat
     with pytest.raises(InputError, match=r"measure.weights=None: must be given with measure.extractor=inception"):
         settings(storage, "measure.extractor=inception")
     config = settings(storage, "measure.extractor=inception", f"measure.weights={tmp_path}/none.pth")
-    _, steps = measure.measured(config, Stage(storage, "samples", "none", {}), 0)
     with pytest.raises(InputError, match=r"none.pth: there is no such file"):
-        run(steps, config)
+        measure.measured(config, Stage(storage, "samples", "none", {}), 0)
