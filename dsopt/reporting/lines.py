@@ -30,13 +30,16 @@ def lines(series: Series, references: dict[str, float], x: str, measure: Measure
     colour = colours([*series, *references])
     numbers = [place for text, place in places.items() if _number(text)]
     joined = len(numbers) == len(places)
+    drawn: list[str] = []  # colours so far: what shares one has another marker
     for i, (name, points) in enumerate(series.items()):
         ordered = sorted((places[str(at)], spread) for at, spread in points.items())
         aside = 0 if joined else 0.5 * ((i + 0.5) / len(series) - 0.5)  # so that whiskers at a word do not hide each other
         at = [place + aside for place, _ in ordered]
         means = np.array([scale * spread.mean for _, spread in ordered])
         whiskers = [scale * (spread.sd or 0.0) for _, spread in ordered]
-        style: dict[str, Any] = {"color": colour[name], "marker": MARKERS[i % len(MARKERS)], "markersize": 4.5, "linewidth": 1.5}
+        style: dict[str, Any] = {"color": colour[name], "markersize": 4.5, "linewidth": 1.5}
+        style["marker"] = MARKERS[drawn.count(colour[name]) % len(MARKERS)]
+        drawn.append(colour[name])
         style["linestyle"] = "-" if joined else "none"
         axes.errorbar(at, means, yerr=whiskers, capsize=2.5, elinewidth=0.9, label=shorten(name, 40), **style)
     for i, (name, mean) in enumerate(references.items()):
@@ -45,7 +48,7 @@ def lines(series: Series, references: dict[str, float], x: str, measure: Measure
     if joined:
         if min(numbers) > 0 and max(numbers) > 50 * min(numbers):
             axes.set_xscale("log")
-        axes.set_xticks(sorted(numbers), [f"{number:,g}" for number in sorted(numbers)], minor=False)
+        axes.set_xticks(sorted(numbers), _apart(sorted(numbers), axes.get_xscale() == "log"), minor=False)
         axes.minorticks_off()
     else:
         axes.set_xticks(list(places.values()), [shorten(text, 16) for text in places])
@@ -62,6 +65,19 @@ def table(series: Series, x: str, measure: Measure = ACCURACY) -> tuple[list[str
     values = values_of(series)
     columns = [column([points.get(value) for points in series.values()], measure.percent) for value in values]
     return [f"{measure.title} over {x}", *map(str, values)], [list(row) for row in zip(series, *columns, strict=True)]
+
+
+def _apart(numbers: list[float], logarithmic: bool) -> list[str]:
+    """The labels of ascending numbers on an axis; empty where they would touch one further right."""
+    at = np.log(numbers) if logarithmic else np.array(numbers)
+    at, labels, edge = (at - at[0]) / max(at[-1] - at[0], 1e-12), [f"{number:,g}" for number in numbers], np.inf
+    for i in reversed(range(len(labels))):
+        half = 0.006 * (len(labels[i]) + 1)  # of the axis, for each letter
+        if at[i] + half > edge:
+            labels[i] = ""
+        else:
+            edge = at[i] - half
+    return labels
 
 
 def values_of(series: Series) -> list[Any]:

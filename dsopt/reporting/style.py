@@ -74,8 +74,7 @@ def colours(methods: Iterable[str]) -> dict[str, str]:
     for method in sorted(set(methods)):
         start = zlib.crc32(method.encode()) % len(_OTHERS)
         wheel = _OTHERS[start:] + _OTHERS[:start]
-        free = [colour for colour in wheel if colour not in found.values()]
-        found[method] = _FIXED.get(_key(method)) or (free or wheel)[0]
+        found[method] = _FIXED.get(_key(method)) or min(wheel, key=list(found.values()).count)  # the first of the least used
     return found
 
 

@@ -2,9 +2,10 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
-from dsopt.reporting.lines import lines, table
+from dsopt.reporting.lines import _apart, lines, table
 from dsopt.reporting.tables import Measure, Spread
 
 
@@ -36,6 +37,21 @@ def test_numbers_stand_at_their_place(values: list, share: float) -> None:
 def test_numbers_are_joined_and_words_are_not(values: tuple, joined: bool) -> None:
     columns = column(drawn(lines({"top_activation": {value: Spread(0.5, None) for value in values}}, {}, "key"))[100:], BLUE)
     assert (np.diff(columns).max() < 5) == joined
+
+
+def test_labels_do_not_touch() -> None:
+    sizes = [425, 850, 2125, 4250, *range(8500, 42501, 4250)]
+    shown = _apart([float(size) for size in sizes], True)
+    assert [label for label in shown if label] == ["425", "850", "2,125", "4,250", "8,500", "17,000", "25,500", "42,500"]
+    assert all(_apart([0.0, 0.25, 0.5, 1.0], False)) and _apart([3.0], False) == ["3"]
+
+
+def test_lines_of_one_colour_have_other_markers(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    errorbar = Axes.errorbar
+    monkeypatch.setattr(Axes, "errorbar", lambda *a, **k: seen.append((k["color"], k["marker"])) or errorbar(*a, **k))
+    lines({f"row {i}": {x: Spread(0.5, None) for x in (1, 2)} for i in range(14)}, {}, "key")
+    assert len(set(seen)) == 14
 
 
 def test_many_lines_references_and_hostile_names() -> None:
