@@ -21,9 +21,11 @@ class Halving:
     """In round r of R, 2^(R - r - 1) times the wanted images learn the gradients of twice as many, those of the round before."""
 
     def __init__(self, problem: Problem, rounds: int, learning_rate: float) -> None:
-        self.problem, self.device, self.rounds, self.learning_rate = problem, problem.device, rounds, learning_rate
+        self.problem, self.device, self.rounds = problem, problem.device, rounds
         self.every = -(-problem.steps // rounds)
         self.networks: dict[str, Any] = {}
+        sgd = torch.optim.SGD([torch.zeros(0)], learning_rate, momentum=0.5)  # every round puts its images there
+        self.optimizers: dict[str, torch.optim.Optimizer] = {"images": sgd}
         self.step = 0
         self._begin(chosen(problem, "random", 2**rounds).images)
 
@@ -31,16 +33,13 @@ class Halving:
         """A round: blocks of one image of every class; the first half of them is where the smaller set starts."""
         self.target = target.detach()
         self.images = self.target[: len(target) // 2].clone().requires_grad_()
-        self.optimizers: dict[str, torch.optim.Optimizer] = {"images": self._sgd()}
-
-    def _sgd(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD([self.images], self.learning_rate, momentum=0.5)
+        optimizer = self.optimizers["images"]  # the same one: the schedule's rates are in it
+        optimizer.state.clear()
+        optimizer.param_groups[0]["params"] = [self.images]
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         if self.step and self.step % self.every == 0:
-            rate = self.optimizers["images"].param_groups[0]["lr"]  # the schedule has set it for this step
             self._begin(self.images)
-            self.optimizers["images"].param_groups[0]["lr"] = rate
         network, half = self.problem.network(), len(self.images)
         parts = max(1, round(len(self.target) / BATCH))
         part = derive(batch.seed, "part") % parts

@@ -16,6 +16,7 @@ from dsopt.errors import InputError
 from dsopt.losses.terms import loss_slopes
 from dsopt.registry import DISTILLERS
 from dsopt.seeds import derive
+from dsopt.training.loop import _set_rate
 
 LATENT = 5
 
@@ -179,9 +180,9 @@ def test_halved_images_stand_for_images_of_the_same_classes() -> None:
     for part in range(2):
         assert torch.equal(stands_for[part * 30 : part * 30 + 30], found._labels(120)[60:][part * 30 : part * 30 + 30])
     for step in range(4):
-        found.optimizers["images"].param_groups[0]["lr"] = 0.01 * (step + 1)
+        _set_rate(found, 0.1 * (step + 1))  # as the loop does before a step
         found.update(batch(step))
-        assert found.optimizers["images"].param_groups[0]["lr"] == 0.01 * (step + 1)  # also where a round begins
+        assert found.optimizers["images"].param_groups[0]["lr"] == 0.1 * 0.1 * (step + 1)  # also where a round begins
     many = halving(replace(problem(10), steps=100), rounds=1)  # three parts of 67 and 66 images
     for step in range(12):
         many.update(batch(step))
