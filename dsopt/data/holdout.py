@@ -5,6 +5,8 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from dsopt.data.images import Images, rows
+from dsopt.errors import InputError
 from dsopt.seeds import derive
 
 
@@ -16,3 +18,14 @@ def held_out(ids: Int64[Tensor, " n"], share: float, seed: int) -> Bool[Tensor, 
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     x ^= x >> np.uint64(31)
     return torch.from_numpy((x >> np.uint64(11)) * 2.0**-53 < share)
+
+
+def divided(images: Images, share: float, seed: int, key: str, *, held: bool, streamed: bool | None = None) -> Images:
+    """Of a set, what is held out or, else, what is left to train on. Raises InputError, naming `key`, if that is nothing."""
+    if not share and not held:
+        return images
+    chosen = (held_out(images.ids, share, seed) == held).nonzero().squeeze(1)
+    if not len(chosen):
+        left = "judge by" if held else "train on"
+        raise InputError(f"{key}={share}: of {len(images.ids)} images, none is left to {left}.")
+    return rows(images, chosen, streamed)

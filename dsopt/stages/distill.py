@@ -10,8 +10,8 @@ from torch import nn
 
 from dsopt.augment.inputs import Inputs
 from dsopt.config import Choice, Config, plain
-from dsopt.data.holdout import held_out
-from dsopt.data.images import Images, encode, load, rows
+from dsopt.data.holdout import divided
+from dsopt.data.images import Images, encode, load
 from dsopt.distillation.contract import Distiller, Generator, Problem, Synthetic, check_repeatable, check_unrollable
 from dsopt.distillation.normalisation import Normalisation, inputs_of, pictures, restored
 from dsopt.errors import InputError, JobError, unknown
@@ -94,14 +94,7 @@ def fresh(choice: Choice, table: Table, device: torch.device) -> Callable[[], nn
 
 def real_images(table: Table, validation: float, held: bool = False) -> Images:
     """The training images less a share of them, the same for every seed; or those held out, to judge by."""
-    images = load(table.uri, "train")
-    if not validation:
-        return images
-    chosen = (held_out(images.ids, validation, 0) == held).nonzero().squeeze(1)
-    if not len(chosen):
-        left = "judge by" if held else "make others of"
-        raise InputError(f"distill.validation={validation}: of {len(images.ids)} images, none is left to {left}.")
-    return rows(images, chosen)
+    return divided(load(table.uri, "train"), validation, 0, "distill.validation", held=held)
 
 
 def normalisation_of(table: Table) -> Normalisation | None:
@@ -200,7 +193,7 @@ def _write(
 ) -> None:
     """The artefact: a table of images that is of use to anyone, and in its manifest all that training on it needs."""
     synthetic = found.synthetic()
-    made = as_table(synthetic, normalisation, config.distill.name)
+    rows = as_table(synthetic, normalisation, config.distill.name)
     weights = {name: value.cpu() for name, value in found.weights().items()}
     plainly, tensors = normalisation.about()
     notes = {"weights": outputs.save_weights(stage, weights, "weights")} if weights else {}
@@ -209,7 +202,7 @@ def _write(
     losses = [row for row in state.rows if row[3] == "loss"]
     outputs.commit(
         stage,
-        made,
+        rows,
         name="distilled",
         seconds=state.seconds,
         seed=config.seed,
@@ -238,9 +231,7 @@ def as_table(synthetic: Synthetic, normalisation: Normalisation, method: str) ->
     """
     images = synthetic.images.cpu()
     count = len(images)
-    encoded = encode(
-        Images(torch.arange(count), pictures(normalisation, images), synthetic.labels, synthetic.soft), [method] * count
-    )
+    rows = encode(Images(torch.arange(count), pictures(normalisation, images), synthetic.labels, synthetic.soft), [method] * count)
     flat = pa.array(np.ascontiguousarray(images.float().flatten().numpy()))
-    table = encoded.append_column("pixels", pa.FixedSizeListArray.from_arrays(flat, images[0].numel()))
+    table = rows.append_column("pixels", pa.FixedSizeListArray.from_arrays(flat, images[0].numel()))
     return table.cast(with_image_feature(table.schema))

@@ -20,7 +20,7 @@ HEADER = ["images of", "images", "network", "recipe", "pixels", "accuracy %", "n
 
 def trials(config: Config, uris: list[str]) -> list[Trial]:
     """Every table with every network, by its own recipe where it has one and by the common one."""
-    found, validation = [], held_out(uris)
+    found, validation = [], validation_of(uris)
     for uri in uris:
         exact = "pixels" in Table(uri).manifest["schema"]
         for network in _networks(config, uris[0]):
@@ -32,7 +32,7 @@ def trials(config: Config, uris: list[str]) -> list[Trial]:
     return found
 
 
-def held_out(uris: list[str]) -> float:
+def validation_of(uris: list[str]) -> float:
     """The share of the training images that sets were made without, and are judged by. Raises InputError if it differs."""
     shares = {uri: Table(uri).manifest.get("validation", 0.0) for uri in uris}
     first, *others = shares.items()
@@ -74,7 +74,7 @@ def _plan(config: Config, uris: list[str]) -> tuple[list[tuple[Trial, Step]], li
     images = _images(config, uris[0])
     rows = [(trial, step_of(config, trial, images)) for trial in trials(config, uris)]
     networks = _networks(config, uris[0]) if config.evaluate.ranking else []
-    validation = held_out(uris)
+    validation = validation_of(uris)
     return rows, [evaluate_ranking.rank(config, uri, network, images, validation) for uri in uris for network in networks]
 
 
@@ -101,7 +101,7 @@ def evaluate(config: Config) -> None:
     uris = [config.input, *config.evaluate.beside]
     rows, ranks = _plan(config, uris)
     found, made = lines(rows), [step.stage for step in unique(steps)]
-    head = HEADER if not held_out(uris) else [title.replace("accuracy", "held-out accuracy") for title in HEADER]
+    head = HEADER if not validation_of(uris) else [title.replace("accuracy", "held-out accuracy") for title in HEADER]
     page = distill_page.page(config, uris, made, head, found, evaluate_ranking.sections(ranks))
     run([page], config)
     print("\n" + aligned(head, found) + "\n")

@@ -12,8 +12,8 @@ from dsopt.augment.inputs import Inputs
 from dsopt.config import TrainConfig, plain
 from dsopt.data.arriving import Arriving
 from dsopt.data.batches import Batch
-from dsopt.data.holdout import held_out
-from dsopt.data.images import Images, find, joined, load, rows
+from dsopt.data.holdout import divided
+from dsopt.data.images import Images, find, joined, load
 from dsopt.errors import InputError
 from dsopt.learners.classifier import Classifier
 from dsopt.registry import MODELS, SAMPLERS
@@ -171,11 +171,7 @@ class Feeder:
         return joined(images, load(self.stage.inputs["added"].uri), self.table.manifest["num_classes"], streamed)
 
     def _trained_on(self, images: Images, streamed: bool | None) -> Images:
-        return self._divided(images, False, streamed) if self.train.validation else images
+        return self._divided(images, False, streamed)
 
     def _divided(self, images: Images, held: bool, streamed: bool | None) -> Images:
-        share, count = self.train.validation, len(images.ids)
-        chosen = (held_out(images.ids, share, self.seed) == held).nonzero().squeeze(1)
-        if not len(chosen):
-            raise InputError(f"train.validation={share}: of {count} images, none is left to {'judge by' if held else 'train on'}.")
-        return rows(images, chosen, streamed)
+        return divided(images, self.train.validation, self.seed, "train.validation", held=held, streamed=streamed)

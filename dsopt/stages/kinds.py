@@ -122,6 +122,11 @@ def kind(config: Config) -> Kind:
     return Kind(_colorizer, Measure(distance, about, higher=False), others, lead)
 
 
+def held_out(config: Config) -> float | None:
+    """The share of the training images that trials are judged by; None where they cannot but be judged by the test images."""
+    return {"train": config.train.validation, "distill": config.distill.validation}.get(config.sweep.of)
+
+
 def check(config: Config) -> None:
     """Raises InputError for what is only for trials that are classifiers."""
     sweep = config.sweep

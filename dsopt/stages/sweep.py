@@ -36,17 +36,13 @@ def judged(config: Config) -> Config:
     Raises:
         InputError: extra images, which are made from those held out too.
     """
-    sweep, train = config.sweep, config.train
-    if sweep.scheduler == "none" and sweep.searcher == "grid":
+    sweep, train, held = config.sweep, config.train, kinds.held_out(config)
+    if held is None or (sweep.scheduler == "none" and sweep.searcher == "grid"):
         return config
-    if sweep.of == "distill":
-        return config if config.distill.validation else variant(config, ["distill.validation=0.1"])
-    if sweep.of != "train":
-        return config
-    if config.extra.name != "none":
+    if sweep.of == "train" and config.extra.name != "none":
         by = f"sweep.scheduler={sweep.scheduler}" if sweep.scheduler != "none" else f"sweep.searcher={sweep.searcher}"
         raise InputError(f"{by}: judges by images held out, from which extra.name={config.extra.name} makes some to train on.")
-    overrides = [] if train.validation else ["train.validation=0.1"]
+    overrides = [] if held else [f"{sweep.of}.validation=0.1"]
     if sweep.scheduler != "none" and not train.validate_every:
         overrides.append(f"train.validate_every={max(1, train.steps // 20)}")
     return variant(config, overrides)

@@ -15,7 +15,7 @@ from dsopt.reporting.losses import sides_of_games
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import Measure, ResultRow, RunInfo, aligned, as_text, by_row, summarise
 from dsopt.stages import colorize_page, critics, distill_page, generate_page, outputs, report
-from dsopt.stages.kinds import Planned, kind
+from dsopt.stages.kinds import Planned, held_out, kind
 from dsopt.stages.standings import Standing, Standings, name
 from dsopt.stages.sweep_rows import Over, infos, over
 from dsopt.storage import METRICS, Stage, Table, versions
@@ -77,12 +77,6 @@ def _tell(stage: Stage, config: Config, standings: Standings, results: list[Resu
         of = " of the held-out images" if held_out(config) else " against test images"
         say("best", f"{name(best.planned.trial)}: {standings.shown(best)}{of}")
     say("report", stage.path("report.html"))
-
-
-def held_out(config: Config) -> bool:
-    """Whether trials are judged by training images that are held out."""
-    shares = {"train": config.train.validation, "distill": config.distill.validation}
-    return bool(shares.get(config.sweep.of))
 
 
 def _reports(standing: Standing, measure: Measure) -> pa.Table:

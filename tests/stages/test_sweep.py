@@ -14,7 +14,7 @@ from dsopt import config as configuration
 from dsopt import progress
 from dsopt.config import Config
 from dsopt.errors import InputError, JobError
-from dsopt.stages import standings, sweep, sweep_page, trials
+from dsopt.stages import kinds, standings, sweep, trials
 from dsopt.stages.trials import Trial
 from dsopt.storage import Table
 
@@ -163,9 +163,9 @@ def test_random_samples_are_the_same_every_time_and_in_their_range() -> None:
 def test_a_search_never_looks_at_the_test_images() -> None:
     space = ("sweep.searcher=random", "sweep.space.distill.options.learning_rate={log: [0.001, 0.1]}")
     config = sweep.judged(load("runs", "sweep.of=distill", *space))
-    assert config.distill.validation == 0.1 and sweep_page.held_out(config)
+    assert config.distill.validation == 0.1 and kinds.held_out(config)
     assert sweep.judged(load("runs", "sweep.of=distill", *space, "distill.validation=0.3")).distill.validation == 0.3
-    assert not sweep_page.held_out(sweep.judged(load("runs", "sweep.of=distill", "sweep.grid.distill.steps=[1,2]")))
+    assert not kinds.held_out(sweep.judged(load("runs", "sweep.of=distill", "sweep.grid.distill.steps=[1,2]")))
 
 
 @pytest.fixture(scope="module")
