@@ -2,7 +2,8 @@
 
     python tests/benchmarks/bench_pooled.py [--channels 1] [--threads 1] [--repeats 5]
 
-A step is the loss and its gradients in the weights. Seconds on the clock, the best of the repeats, which take turns.
+A step is the loss and its gradients in the weights; in float32, and the modules also under autocast to bfloat16. Seconds on the
+clock, the best of the repeats, which take turns.
 """
 
 import argparse
@@ -29,18 +30,22 @@ def main():
     torch.set_num_threads(given.threads)
     keep_freed_memory()  # as the training loop does
     pooled = lenet(given.channels, 10)
-    networks = {"as one": pooled, "modules": nn.Sequential(*pooled)}
+    modules = nn.Sequential(*pooled)
+    networks = {"as one": (pooled, False), "modules": (modules, False), "bfloat16": (modules, True)}
     for size in (10, 32, 128, 1024):
         images, labels, steps = torch.randn(size, given.channels, 32, 32), torch.randint(0, 10, (size,)), max(3, 400 // size)
         seconds = {name: [] for name in networks}
         for _ in range(given.repeats):
-            for name, network in networks.items():
+            for name, (network, low) in networks.items():
                 started = time.perf_counter()
                 for _ in range(steps):
-                    torch.autograd.grad(F.cross_entropy(network(images), labels), list(network.parameters()))
+                    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+                        loss = F.cross_entropy(network(images).float(), labels)
+                    torch.autograd.grad(loss, list(network.parameters()))
                 seconds[name].append((time.perf_counter() - started) / steps)
-        ours, theirs = (min(values) * 1000 for values in seconds.values())
-        print(f"{size:5} images a step: {ours:7.2f} ms, modules {theirs:7.2f} ms: {theirs / ours:.2f}")
+        ours, *others = (min(values) * 1000 for values in seconds.values())
+        beside = ", ".join(f"{name} {ms:7.2f} ms: {ms / ours:.2f}" for name, ms in zip(list(networks)[1:], others, strict=True))
+        print(f"{size:5} images a step: {ours:7.2f} ms, {beside}")
 
 
 if __name__ == "__main__":
