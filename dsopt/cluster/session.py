@@ -100,7 +100,7 @@ def share(config: ClusterConfig, gpus: float = 1.0) -> Share:
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     fitting = cpus_each(nodes, workers)
     threads = config.cpus_per_worker or max(1, int(fitting))
-    return Share(workers, gpus if gpu else 0.0, 1.0 if gpu else min(float(threads), fitting), threads)
+    return Share(workers, gpus if gpu else 0.0, min(1.0 if gpu else float(threads), fitting), threads)
 
 
 def on_gpus(workers: int, each: float, there: float) -> int:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dsopt.errors import InputError
+
 
 def _unwatched(share: float, state: Any) -> None: ...
 
@@ -72,7 +74,13 @@ def _processor() -> str:
 
 
 def this_process(gpu: bool | None = None, threads: int | None = None) -> Worker:
-    """A worker of its own: on the GPU if there is one and it is not declined, with `threads` CPU threads."""
+    """A worker of its own: on the GPU if there is one and it is not declined, with `threads` CPU threads.
+
+    Raises:
+        InputError: a GPU is wanted, and torch sees none.
+    """
+    if gpu and not torch.cuda.is_available():
+        raise InputError("cluster.gpu=true: torch sees no GPU here; right is cluster.gpu=false, or a torch that fits its driver.")
     if threads:
         torch.set_num_threads(threads)
     return Worker(device=torch.device("cuda" if gpu is not False and torch.cuda.is_available() else "cpu"))

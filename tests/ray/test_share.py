@@ -41,6 +41,8 @@ def test_a_ray_of_our_own_has_no_more_workers_than_its_gpus_hold(connected: Conn
     assert session.share(ClusterConfig(workers=4, gpu=False)) == Share(4, 0.0, 2.0, 2)
     connected(cpus=8, gpus=8, ours=True)
     assert session.share(ClusterConfig(workers=4)).workers == 4
+    connected(cpus=2, gpus=1, ours=True)
+    assert session.share(ClusterConfig(workers=4), 0.25) == Share(4, 0.25, 0.5, 1)  # all four at once, on two CPUs
     assert on_gpus(1000, 0.05, 1) == 20 and on_gpus(4, 1, 0.5) == 1
     connected(cpus=8, gpus=0, ours=True)
     assert session.share(ClusterConfig(workers=4)) == Share(4, 0.0, 2.0, 2)

@@ -8,6 +8,7 @@ import time
 import pytest
 import torch
 
+from dsopt.errors import InputError
 from dsopt.training.worker import Worker, this_process
 
 FAULTS = """
@@ -71,3 +72,9 @@ def test_images_come_back_in_order_from_one_thread_a_batch(threads):
         assert seen == ({1: 4, 3: 11}[threads] + 3) * [1] and torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_gpu_that_is_wanted_and_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"^cluster\.gpu=true: torch sees no GPU here; right is [^\n]+$"):
+        this_process(gpu=True)
