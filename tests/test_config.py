@@ -147,10 +147,10 @@ def test_a_group_at_once() -> None:
         ("train.phases=[1]", "train.phases=[1]: "),
         ("train.augment={a: 1}", "train.augment={a: 1}: is a list; right is "),
         ("storage=[1", "storage=[1: a bracket is not closed; right is 'storage=[...]', with quotes"),
-        ("train.name=lenett", "train: kind of models 'lenett' is not known. Did you mean 'lenet'? Valid: classifier24, lenet."),
-        ("train.name=unett", "train: kind of models 'unett' is not known. Did you mean 'lenet'? Valid: classifier24, lenet."),
-        ("evaluate.networks=[x]", "evaluate.networks: kind of models 'x' is not known. Valid: classifier24, lenet."),
-        ("colorize.generator.name=x", "colorize.generator: kind of models 'x' is not known. Valid: unet."),
+        ("train.name=lenett", "train: classifier 'lenett' is not known. Did you mean 'lenet'? Valid: classifier24, lenet."),
+        ("train.name=unett", "train: classifier 'unett' is not known. Did you mean 'lenet'? Valid: classifier24, lenet."),
+        ("evaluate.networks=[x]", "evaluate.networks: classifier 'x' is not known. Valid: classifier24, lenet."),
+        ("colorize.generator.name=x", "colorize.generator: colorizer 'x' is not known. Valid: unet."),
         (
             "generate.terms=[r1]",
             "generate.terms=[r1]: is a list whose elements are no plain values; right is "
@@ -195,7 +195,7 @@ def test_a_group_at_once() -> None:
         ),
         ("train.augment=['flip(size=wide)']", "train.augment: kind of augmentations flip: size: Value 'wide'"),
         ("train.augment=['flip(']", "train.augment: kind of augmentations 'flip(' is not known. Did you mean 'flip'?"),
-        ("train.name=autoencoder", "train.name=autoencoder: is not a classifier; valid: classifier24, lenet."),
+        ("train.name=autoencoder", "train: classifier 'autoencoder' is not known. Valid: classifier24, lenet."),
         ("compare.methods=[rnd]", "compare.methods: kind of selectors 'rnd' is not known."),
         ("select.options.szie=1", "select: kind of selectors top_activation: option 'szie' is not known. Did you mean 'size'?"),
         ("select.options.size=big", "select: kind of selectors top_activation: size: "),

@@ -31,17 +31,13 @@ def check(config: Config) -> None:
             _check_term(f"{key}.terms: {term}", term)
     for key, family, name, options in choices(config):
         try:
-            if family is registry.MODELS and name not in family.names():
-                raise unknown(family.noun, name, _models(_KINDS[key]))
+            if family is registry.MODELS and name not in (valid := _models(_KINDS[key])):
+                raise unknown(_KINDS[key], name, valid)
             family.options(name, options)
         except InputError as error:
             raise InputError(f"{key}: {error}") from None
         if key.endswith(".augment") and key != "train.augment" and getattr(family.traits(name), "mixes", False):
             raise InputError(f"{key}: {name} mixes images and their labels; only train.augment can have it.")
-    for key in ("autoencoder", "proxy", "teacher", "train"):
-        kind, name = _KINDS[key], getattr(config, key).name
-        if registry.MODELS.traits(name).kind != kind:
-            raise InputError(f"{key}.name={name}: is not a {kind}; valid: {', '.join(_models(kind))}.")
     _check_ranges("sweep.space", config.sweep.space, config)
     _check_values(config)
 

@@ -16,8 +16,6 @@ from dsopt.losses.terms import TRAINED
 from dsopt.registry import ADVERSARIAL, LIKELIHOODS, MODELS, TERMS
 from dsopt.training.worker import Worker
 
-Kind = Literal["generator", "discriminator", "encoder", "colorizer"]
-
 
 def terms(section: str, settings: AdversarialConfig) -> list[Weighted]:
     """The terms of a checked configuration. Raises InputError, naming the key, for a side that one has not."""
@@ -54,16 +52,13 @@ def trained_classifiers(settings: AdversarialConfig) -> list[Literal["proxy", "t
     return [name for name in TRAINED if name in named]
 
 
-def network(section: str, kind: Kind, choice: Choice, *arguments: int) -> nn.Module:
-    """A registered network of a kind. Raises InputError for another kind, or a size it cannot have.
+def network(choice: Choice, *arguments: int) -> nn.Module:
+    """A registered network. Raises InputError for a size it cannot have.
 
     Args:
         arguments: channels, pixels a side, and what more the kind takes.
     """
-    key = f"{section}.{kind if kind != 'colorizer' else 'generator'}.name"
     traits, size = MODELS.traits(choice.name), arguments[1]
-    if traits.kind != kind:
-        raise unknown(f"{key}: {kind}", choice.name, [m for m in MODELS.names() if MODELS.traits(m).kind == kind])
     if not traits.sizes(size):
         raise InputError(f"data.image_size={size}: {choice.name} has no such size; it has {traits.sizes.says}.")
     return MODELS.build(choice.name, choice.options)(*arguments)
@@ -134,7 +129,7 @@ def _told(network: nn.Module, name: str) -> str:
 
 
 def build(
-    section: str, settings: AdversarialConfig, kind: Kind, made: Sequence[int], judged: Sequence[int]
+    section: str, settings: AdversarialConfig, made: Sequence[int], judged: Sequence[int]
 ) -> tuple[nn.Module, nn.Module | None]:
     """The generator and its discriminator (None with loss.name=none), checked.
 
@@ -144,9 +139,9 @@ def build(
     Raises:
         InputError: as of `check` and `network`. Under `torch.device("meta")` nothing else is done but to check.
     """
-    generator, discriminator = network(section, kind, settings.generator, *made), None
+    generator, discriminator = network(settings.generator, *made), None
     if ADVERSARIAL.build(settings.loss.name, settings.loss.options)().discriminator is not None:
-        discriminator = network(section, "discriminator", settings.discriminator, *judged)
+        discriminator = network(settings.discriminator, *judged)
     check(section, settings, generator, discriminator, *made[3:])  # behind channels, pixels and classes; colorizers have no noise
     return generator, discriminator
 
@@ -175,8 +170,8 @@ def variational(
 
 def autoencoder(section: str, settings: GenerateConfig, size: Sequence[int]) -> tuple[nn.Module, nn.Module]:
     """The encoder and its decoder, a generator; checked. Raises InputError for networks and a likelihood that do not fit."""
-    decoder = network(section, "generator", settings.generator, *size, settings.latent)
-    encoder = network(section, "encoder", settings.encoder, *size, settings.latent)
+    decoder = network(settings.generator, *size, settings.latent)
+    encoder = network(settings.encoder, *size, settings.latent)
     low, likelihood = MODELS.traits(settings.generator.name).low, settings.likelihood.name
     if LIKELIHOODS.traits(likelihood).low not in (None, low):
         raise InputError(f"{section}.likelihood.name={likelihood}: needs images in 0..1, {settings.generator.name} makes {low}..1.")

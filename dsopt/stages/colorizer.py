@@ -43,7 +43,7 @@ def model(config: Config, seed: int) -> tuple[Stage, list[Step]]:
 
 def _networks(config: Config, size: int, device: torch.device) -> tuple[nn.Module, nn.Module | None]:
     with device:
-        return adversaries.build("colorize", config.colorize, "colorizer", (2, size), (2, size, 0))
+        return adversaries.build("colorize", config.colorize, (2, size), (2, size, 0))
 
 
 def _distribute(stage: Stage, config: Config, seed: int) -> None:

@@ -14,7 +14,7 @@ from dsopt.data.holdout import divided
 from dsopt.data.images import Images, encode, load
 from dsopt.distillation.contract import Distiller, Generator, Problem, Synthetic, check_repeatable, check_unrollable
 from dsopt.distillation.normalisation import Normalisation, inputs_of, pictures, restored
-from dsopt.errors import InputError, JobError, unknown
+from dsopt.errors import InputError, JobError
 from dsopt.files import delete
 from dsopt.generation.sample import noise
 from dsopt.registry import AUGMENTATIONS, DISTILLERS, MODELS, NORMALISATIONS, SCHEDULES, STORED, call
@@ -52,10 +52,6 @@ def artefact(config: Config, seed: int | None = None) -> tuple[Stage, list[Step]
 
 def check(config: Config) -> None:
     """Refuse, before anything starts, a network or a transform that distillation cannot use. Raises InputError."""
-    network = config.distill.network
-    for key, name in (("distill.network", network.name), *(("evaluate.networks", name) for name in config.evaluate.networks)):
-        if MODELS.traits(name).kind != "classifier":
-            raise unknown(key, name, [model for model in MODELS.names() if MODELS.traits(model).kind == "classifier"])
     for key, names in (("distill", config.distill.augment), ("evaluate", config.evaluate.augment)):
         for name in names:
             _check_transform(f"{key}.augment={name}", call(name)[0])
@@ -71,7 +67,8 @@ def check(config: Config) -> None:
         )
     if stored != "pixels" and config.distill.name in ("kmeans", "halving"):
         raise InputError(f"distill.stored.name={stored}: {config.distill.name} takes real images as they are; right is pixels.")
-    traits, untrained = DISTILLERS.traits(config.distill.name), MODELS.build(network.name, network.options)(1, 2)
+    traits, network = DISTILLERS.traits(config.distill.name), config.distill.network
+    untrained = MODELS.build(network.name, network.options)(1, 2)
     if traits.learns:
         check_repeatable(untrained, network.name)
     if traits.unrolls:

@@ -75,7 +75,7 @@ def untrained(config: Config, shape: Shape) -> nn.Module:
     with torch.device("meta"):
         if settings.learner == "variational":
             return adversaries.autoencoder("generate", settings, shape)[1]
-        return adversaries.build("generate", settings, "generator", (*shape, settings.latent), shape)[0]
+        return adversaries.build("generate", settings, (*shape, settings.latent), shape)[0]
 
 
 def check_labelled(config: Config, key: str) -> None:
@@ -150,7 +150,7 @@ def _learner(
 
     if settings.learner == "variational":
         return adversaries.variational("generate", settings, shape, split, worker)
-    made = adversaries.build("generate", settings, "generator", (*shape, settings.latent), shape)
+    made = adversaries.build("generate", settings, (*shape, settings.latent), shape)
     return adversaries.learner("generate", settings, made, split, _noise(config), worker, _classifiers(stage, config, worker))
 
 
@@ -177,7 +177,7 @@ def low(config: Config) -> float:
 def network_of(stage: Stage, config: Config, device: torch.device) -> nn.Module:
     """The network of a finished stage."""
     shape, settings = _shape(learned_from(stage)[0]), config.generate
-    made = adversaries.network("generate", "generator", settings.generator, *shape, settings.latent)
+    made = adversaries.network(settings.generator, *shape, settings.latent)
     made.load_state_dict(outputs.weights(Table(stage.uri)))
     return made.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 

@@ -118,7 +118,7 @@ def ours(width):
         beta1=0.0,
         beta2=0.9,
     )
-    networks = adversaries.build("generate", settings, "generator", (3, 32, CLASSES, LATENT), (3, 32, CLASSES))
+    networks = adversaries.build("generate", settings, (3, 32, CLASSES, LATENT), (3, 32, CLASSES))
     return adversaries.learner(
         "generate",
         settings,

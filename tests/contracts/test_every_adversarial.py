@@ -36,7 +36,7 @@ def settings(generator: str, discriminator: str, loss: str = "hinge", told=("non
 
 def learner(given: AdversarialConfig) -> AdversarialLearner:
     torch.manual_seed(0)
-    made = adversaries.build("generate", given, "generator", (1, SIZE, CLASSES, LATENT), (1, SIZE, CLASSES))
+    made = adversaries.build("generate", given, (1, SIZE, CLASSES, LATENT), (1, SIZE, CLASSES))
     conditional, low = made[0].conditional, MODELS.traits(given.generator.name).low
     return adversaries.learner(
         "generate",

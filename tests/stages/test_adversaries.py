@@ -13,7 +13,7 @@ DCGAN = {"generator": Choice("dcgan_generator"), "discriminator": Choice("dcgan_
 def check(size: int = 32, **more) -> None:
     given = AdversarialConfig(**(DCGAN | more))
     with torch.device("meta"):
-        adversaries.build("generate", given, "generator", (3, size, 10, 16), (3, size, 10))
+        adversaries.build("generate", given, (3, size, 10, 16), (3, size, 10))
 
 
 def terms(*names: str) -> dict:
@@ -52,10 +52,6 @@ FITTING = [
 ]
 WRONG = [
     ({"size": 30}, r"data.image_size=30: dcgan_generator has no such size; it has multiples of 4 from 8 pixels\."),
-    (
-        {"generator": Choice("dcgan_discriminator")},
-        r"generate.generator.name: generator 'dcgan_discriminator' is not known\. Did you",
-    ),
     (
         {"loss": Choice("energy")},
         r"generate.loss.name=energy: needs an autoencoder as discriminator, dcgan_discriminator is none\.",
@@ -182,10 +178,6 @@ def test_what_does_not_fit_is_told_in_one_line(wrong, says):
             r"infogan_generator is told the class, infogan_encoder is told no class; both",
         ),
         ({"generator": Choice("infogan_generator"), "noise": "uniform"}, r"generate.noise=uniform: must be normal"),
-        (
-            {"generator": Choice("infogan_generator"), "encoder": Choice("lenet")},
-            r"generate.encoder.name: encoder 'lenet' is not known",
-        ),
     ],
 )
 def test_an_autoencoder_that_does_not_fit(wrong, says):
@@ -197,7 +189,7 @@ def test_colours_are_not_moved_away_from_their_lightness():
     networks = {"generator": Choice("unet"), "discriminator": Choice("patch_discriminator")}
     given = AdversarialConfig(**networks, differentiable=["translation"])
     with pytest.raises(InputError, match=r"colorize.differentiable=\['translation'\]: would move"), torch.device("meta"):
-        adversaries.build("colorize", given, "colorizer", (3, 32), (3, 32, 0))
+        adversaries.build("colorize", given, (3, 32), (3, 32, 0))
 
 
 @pytest.mark.parametrize(

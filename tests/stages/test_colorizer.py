@@ -198,7 +198,7 @@ def test_what_does_not_fit_is_told_before_anything_starts(given: list[str], more
         if more[0].startswith("generate"):
             made = (3, 32, 2, 8)
             with torch.device("meta"):
-                adversaries.build("generate", config.generate, "generator", made, made[:3])
+                adversaries.build("generate", config.generate, made, made[:3])
         colorizer.model(config, 0)
 
 

@@ -212,7 +212,7 @@ def test_the_last_good_images_of_a_run_that_diverges_are_kept(storage: str, monk
     [
         ("distill.network.name=classifier24", "has batch normalisation, whose running statistics"),
         ("distill.network.name=vgg28", r"has dropout, .* distill\.network\.options\.dropout=0"),
-        ("distill.network.name=autoencoder", "distill.network 'autoencoder' is not known"),
+        ("distill.network.name=autoencoder", "distill.network: classifier 'autoencoder' is not known"),
         ("distill.augment=[crop]", "changes the size of images"),
         ("evaluate.augment=[randaugment]", "augment=randaugment: is for pixels in 0..1, and these are normalised"),
         ("distill.augment=[flip]", r"distill\.augment=\[flip\]: dd trains on its images as they are"),

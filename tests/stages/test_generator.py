@@ -188,9 +188,13 @@ def test_a_run_that_diverges_says_what_is_left(tmp_path: Path) -> None:
     [
         (
             "generate.generator.name=dcgan_generato",
-            "generate.generator: model 'dcgan_generato' is not known. Did you mean 'dcgan_generator'",
+            "generate.generator: generator 'dcgan_generato' is not known. Did you mean 'dcgan_generator'",
         ),
-        ("generate.generator.name=lenet", "is not known"),
+        (
+            "generate.generator.name=dcgan_discriminator",
+            "generate.generator: generator 'dcgan_discriminator' is not known. Did you",
+        ),
+        ("generate.encoder.name=lenet", "generate.encoder: encoder 'lenet' is not known"),
         ("generate.generator.options.condtion=none", "Did you mean 'condition'"),
         ("generate.loss.name=hing", "Did you mean 'hinge'"),
         ("generate.terms=[{name: gradient_penal, weight: 1}]", "Did you mean 'gradient_penalty'"),
