@@ -72,7 +72,7 @@ class Standings:
             if standing.planned.done():
                 self._done(standing)
         self.started_at: float | None = None  # the first trial: what they need was made before, at a speed of its own
-        self.ended_before = 0
+        self.ended_at, self.ended_before = 0.0, 0
 
     def _sample(self, point: dict[str, Any], entry: int | None = None) -> Standing:
         planned = sampled(self.config, point)
@@ -121,7 +121,7 @@ class Standings:
         self.waiting()
 
     def ended(self, point: dict[str, Any], lost: str | None) -> None:
-        standing = self._find(point)
+        standing, self.ended_at = self._find(point), time.monotonic()
         standing.reason = lost or standing.reason
         if standing.reason:
             standing.status = "failed"
@@ -149,8 +149,10 @@ class Standings:
         best = self.best()
         parts = [f"{self.count(status)} {status}" for status in ("done", "stopped", "failed", "running", "left")]
         parts += [f"best {self.shown(best)} ({name(best.planned.trial)})"] if best else []
-        if self.started_at is not None and new and left:
-            parts += [f"{duration((now - self.started_at) / new * left)} left"]
+        if self.started_at is not None and new:
+            each = (self.ended_at - self.started_at) / new
+            expected = each * left - (now - self.ended_at)
+            parts += [f"{duration(expected)} left"] if expected > 0 else []
         self._say("sweep", "  ".join(part for part in parts if not part.startswith("0 ")))
         for standing in self.runs.values():
             if standing.status == "running" and standing.doing:

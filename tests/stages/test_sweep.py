@@ -269,7 +269,8 @@ STUDIES = sorted(path.stem for path in (REPOSITORY / "jobs" / "presets").glob("s
 @pytest.mark.parametrize("preset", [name for name in STUDIES if not name.endswith("_full")])  # the same at full size
 def test_study_presets(preset: str, tmp_path: Path) -> None:
     own = [one for one in TINY if not one.startswith(("train.options", "sweep.seeds"))]  # a study has its own network and seeds
-    given = [f"storage={tmp_path}", *own, f"preset={preset}", "data.limit=null", "data.name=digits"]
+    whole = [f"preset={one}" for one in STUDIES if preset.startswith(one)]  # study_mixing_vgg goes behind study_mixing
+    given = [f"storage={tmp_path}", *own, *whole, "data.limit=null", "data.name=digits"]
     config = configuration.load(given, REPOSITORY / "jobs" / "presets")
     _, planned, stage = sweep.planned(config)
     assert config.sweep.paper and stage.name == f"digits-{config.sweep.title}"
@@ -309,3 +310,9 @@ def test_the_time_left_is_that_of_trials_not_of_what_was_made_for_them(
     found.started(third.point)
     found.waiting()
     assert capsys.readouterr().out.splitlines()[-1].split(maxsplit=1)[1] == "2 failed  1 running  20 s left"
+    clock.now = 1035.0
+    found.waiting()
+    assert capsys.readouterr().out.splitlines()[-1].split(maxsplit=1)[1] == "2 failed  1 running  5 s left"
+    clock.now = 1045.0  # longer than others took: nobody knows
+    found.waiting()
+    assert capsys.readouterr().out.splitlines()[-1].split(maxsplit=1)[1] == "2 failed  1 running"
