@@ -77,7 +77,7 @@ def test_a_critic_learns_to_separate(pair):
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert losses[-1] < losses[0] and float(critic(pair[1]).mean()) > float(critic(pair[0]).mean()) + 1
+    assert losses[-1] < losses[0] and critic(pair[1]).mean().item() > critic(pair[0]).mean().item() + 1
 
 
 def test_the_autoencoder_goes_where_the_critic_scores_higher(pair):
