@@ -268,6 +268,9 @@ def test_two_budgets_are_told() -> None:
 def presets(tmp_path: Path) -> Path:
     (tmp_path / "small.yaml").write_text("- train.steps=5\n- select.budget=10\n")
     (tmp_path / "other.yaml").write_text("- train.steps=7\n- seed=3\n")
+    (tmp_path / "both.yaml").write_text("- train.steps=9\n- preset=small\n- preset=other\n")
+    (tmp_path / "self.yaml").write_text("- preset=mirror\n")
+    (tmp_path / "mirror.yaml").write_text("- preset=self\n")
     (tmp_path / "empty.yaml").write_text("# nothing\n")
     (tmp_path / "mapping.yaml").write_text("seed: 3\n")
     (tmp_path / "numbers.yaml").write_text("- 3\n")
@@ -281,6 +284,7 @@ def test_a_preset_is_a_list_of_overrides(presets: Path) -> None:
     assert load(["preset=small"], presets) == load(["train.steps=5", "select.budget=10"])
     assert load(["preset=empty"], presets) == load([])
     assert load([f"preset={presets}/small.yaml"]) == load(["preset=small"], presets)
+    assert load(["preset=both"], presets) == load(["train.steps=9", "select.budget=10", "seed=3"])  # those that it names, and more
 
 
 def test_later_wins(presets: Path) -> None:
@@ -309,6 +313,7 @@ def test_wrong_presets_are_told(presets: Path) -> None:
         told = refused(f"preset={name}", presets=presets)
         assert f"{name}.yaml: must be a YAML list of overrides" in told
     assert "Did you mean 'seed'?" in refused("preset=wrong", presets=presets)
+    assert refused("preset=self", presets=presets) == "preset self: names itself: self -> mirror -> self."
 
 
 # --- what it is turned into ----------------------------------------------------------------------------------------

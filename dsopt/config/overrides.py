@@ -32,7 +32,7 @@ def load(arguments: Sequence[str], presets: Path | None = None) -> Config:
 
     Args:
         arguments: overrides; later ones win, and all win over the presets they name.
-        presets: the folder where `preset=NAME` finds `NAME.yaml`, a list of overrides.
+        presets: the folder where `preset=NAME` finds `NAME.yaml`, a list of overrides, perhaps of other presets too.
 
     Raises:
         InputError: an unknown key or name, a wrong type or value, each with what would be right.
@@ -53,10 +53,13 @@ def _row(where: str, row: Any, presets: Path | None) -> list[str]:
         raise InputError(f"{where}: {error}") from None
 
 
-def _expanded(arguments: Sequence[str], presets: Path | None) -> list[str]:
-    """Overrides with every `preset=NAME` replaced by what it lists; all others win over the presets."""
+def _expanded(arguments: Sequence[str], presets: Path | None, within: tuple[str, ...] = ()) -> list[str]:
+    """Overrides with every `preset=NAME` replaced by what it lists, and what that names; all others win over the presets."""
     named = [a.removeprefix("preset=") for a in arguments if a.startswith("preset=")]
-    return [o for name in named for o in _preset(name, presets)] + [a for a in arguments if not a.startswith("preset=")]
+    if repeated := next((name for name in named if name in within), None):
+        raise InputError(f"preset {repeated}: names itself: {' -> '.join((*within, repeated))}.")
+    listed = [o for name in named for o in _expanded(_preset(name, presets), presets, (*within, name))]
+    return listed + [a for a in arguments if not a.startswith("preset=")]
 
 
 def variant(config: Config, overrides: Sequence[str]) -> Config:
