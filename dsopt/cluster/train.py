@@ -99,7 +99,7 @@ def _train_worker(setting: dict[str, Any]) -> None:
     device = ray.train.torch.get_device() if share.gpus else torch.device("cpu")
     worker = Worker(context.get_world_rank(), context.get_world_size(), device)
     try:
-        error = _attempt(setting["work"], worker, setting["arguments"])
+        error = _attempt(lambda: setting["work"](worker, *setting["arguments"]))
     except RuntimeError:
         if board.failed() is None:
             raise
@@ -147,13 +147,13 @@ def each(work: Work, arguments: Sequence[tuple[Any, ...]], config: ClusterConfig
 
 def _task(work: Work, board: session.Board, share: session.Share, arguments: tuple[Any, ...]) -> Exception | None:
     session.speak_through(board)
-    return _attempt(work, this_process(share.gpus > 0, share.threads), arguments)
+    return _attempt(lambda: work(this_process(share.gpus > 0, share.threads), *arguments))
 
 
-def _attempt(work: Work, worker: Worker, arguments: tuple[Any, ...]) -> Exception | None:
+def _attempt(work: Callable[[], None]) -> Exception | None:
     """The error that no other attempt would mend, returned rather than raised: Ray starts work that raised again."""
     try:
-        work(worker, *arguments)
+        work()
     except (InputError, JobError) as error:
         return error
     except OSError as error:

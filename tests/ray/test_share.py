@@ -139,6 +139,14 @@ def test_workers_take_the_gpu_that_they_were_given(monkeypatch: pytest.MonkeyPat
     assert taken == [device] * 4
 
 
+def test_a_worker_whose_torch_sees_no_gpu_says_so_and_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(session, "speak_through", lambda board: None)
+    board: Any = SimpleNamespace()
+    told = train._task(lambda worker: pytest.fail("it began"), board, Share(1, 1.0, 1.0, 1), ())
+    assert isinstance(told, InputError) and "torch sees no GPU" in str(told)
+
+
 @pytest.mark.parametrize(("ours", "workers", "timeout"), [(False, 8, "1800"), (True, 2, None)])
 def test_what_ray_train_is_asked_for(
     connected: Connect, monkeypatch: pytest.MonkeyPatch, ours: bool, workers: int, timeout: str | None
