@@ -7,8 +7,8 @@ import sys
 
 sys.path[0] += "/.."  # the repository instead of jobs/, whose select.py would hide Python's own
 
-from dsopt.job import main
-from dsopt.stages import evaluate
+from dsopt.jobs.distill import job as evaluate
+from dsopt.jobs.main import main
 
 if __name__ == "__main__":
     sys.exit(main(__file__, __doc__, evaluate.distill, evaluate.plan_distill))

@@ -7,8 +7,8 @@ import sys
 
 sys.path[0] += "/.."  # the repository instead of jobs/, whose select.py would hide Python's own
 
-from dsopt.job import main
-from dsopt.stages import optimize
+from dsopt.jobs.main import main
+from dsopt.jobs.optimize import job as optimize
 
 if __name__ == "__main__":
     sys.exit(main(__file__, __doc__, optimize.stages(optimize.plan_embed), optimize.plan_embed))

@@ -11,8 +11,8 @@ import sys
 
 sys.path[0] += "/.."  # the repository instead of jobs/, whose select.py would hide Python's own
 
-from dsopt.job import main
-from dsopt.stages import generate
+from dsopt.jobs.generate import job as generate
+from dsopt.jobs.main import main
 
 if __name__ == "__main__":
     sys.exit(main(__file__, __doc__, generate.generate, generate.plan))

@@ -11,8 +11,8 @@ import sys
 
 sys.path[0] += "/.."  # the repository instead of jobs/, whose select.py would hide Python's own
 
-from dsopt.job import main
-from dsopt.stages import search
+from dsopt.jobs.main import main
+from dsopt.jobs.search import job as search
 
 if __name__ == "__main__":
     sys.exit(main(__file__, __doc__, search.search, search.plan))

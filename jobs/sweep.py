@@ -12,8 +12,8 @@ import sys
 
 sys.path[0] += "/.."  # the repository instead of jobs/, whose select.py would hide Python's own
 
-from dsopt.job import main
-from dsopt.stages import sweep
+from dsopt.jobs.main import main
+from dsopt.jobs.sweep import job as sweep
 
 if __name__ == "__main__":
     sys.exit(main(__file__, __doc__, sweep.sweep, sweep.plan_sweep))

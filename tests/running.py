@@ -20,7 +20,7 @@ from PIL import Image
 from dsopt import config as configuration
 from dsopt.config import Config
 from dsopt.files import absolute, join, list_files
-from dsopt.stages import optimize
+from dsopt.jobs.optimize import job as optimize
 from dsopt.storage import Table
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -59,7 +59,7 @@ def shell(job: str, *overrides: str, timeout: float = 600, **env: str) -> subpro
 
 def read(*overrides: str) -> Config:
     """The configuration of a job, as the command line gives it."""
-    config = configuration.load(overrides, REPOSITORY / "jobs" / "presets")
+    config = configuration.load(overrides, REPOSITORY / "dsopt" / "presets")
     config.storage = absolute(config.storage)
     return config
 

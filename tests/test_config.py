@@ -360,7 +360,7 @@ def test_every_key_says_what_it_is() -> None:
 
 def test_real_presets_and_names() -> None:
     """With the real families: the defaults and every preset that comes with the jobs."""
-    folder = Path(__file__).resolve().parent.parent / "jobs" / "presets"
+    folder = Path(__file__).resolve().parent.parent / "dsopt" / "presets"
     load([])
     for preset in folder.glob("*.yaml"):
         load([f"preset={preset.stem}"], folder)

@@ -12,8 +12,8 @@ from PIL import Image
 
 import dsopt
 from dsopt import config as configuration
-from dsopt.stages import optimize
-from dsopt.stages.step import run
+from dsopt.jobs.optimize import job as optimize
+from dsopt.pipeline.step import run
 from dsopt.storage import SUBSET
 
 BUDGET = 40

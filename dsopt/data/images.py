@@ -22,7 +22,7 @@ from jaxtyping import Float32, Int32, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
-from dsopt.data import room
+from dsopt.data import buffers
 from dsopt.errors import InputError
 from dsopt.files import first_line
 from dsopt.storage import IMAGES, Table, with_image_feature
@@ -174,7 +174,7 @@ def find(ids: Int64[Tensor, " n"], known: Int64[Tensor, " m"]) -> Int64[Tensor, 
 def rows(images: Images, chosen: Int64[Tensor, " k"], streamed: bool | None = None) -> Images:
     """Some of a set, a copy; on disk if `streamed`, or if it is not given and they do not fit in memory."""
     pixels = images.images.permute(0, 2, 3, 1)
-    some = torch.index_select(pixels, 0, chosen, out=room.empty((len(chosen), *pixels.shape[1:]), streamed))
+    some = torch.index_select(pixels, 0, chosen, out=buffers.empty((len(chosen), *pixels.shape[1:]), streamed))
     soft = None if images.soft is None else images.soft[chosen]
     return Images(images.ids[chosen], some.permute(0, 3, 1, 2), images.labels[chosen], soft)
 
@@ -190,7 +190,7 @@ def joined(images: Images, others: Images, classes: int, streamed: bool | None =
     if images.images.shape[1:] != others.images.shape[1:]:
         raise _differs(images.ids[0], images.images.shape[1:], others.ids[0], others.images.shape[1:])
     parts = [each.images.permute(0, 2, 3, 1) for each in (images, others)]
-    pixels = torch.cat(parts, out=room.empty((sum(map(len, parts)), *parts[0].shape[1:]), streamed)).permute(0, 3, 1, 2)
+    pixels = torch.cat(parts, out=buffers.empty((sum(map(len, parts)), *parts[0].shape[1:]), streamed)).permute(0, 3, 1, 2)
     soft = [F.one_hot(each.labels, classes).float() if each.soft is None else each.soft for each in (images, others)]
     probabilities = None if images.soft is None and others.soft is None else torch.cat(soft)
     return Images(torch.cat([images.ids, -1 - others.ids]), pixels, torch.cat([images.labels, others.labels]), probabilities)
@@ -204,7 +204,7 @@ def load(
     split: str | None = None,
     watch: Watch = lambda images, there: None,
     threads: int | None = None,
-    memory: room.Pixels | None = None,
+    memory: buffers.Pixels | None = None,
     streamed: bool | None = None,
 ) -> Images:
     """The images of a finished stage, decoded part by part; kept for this process, so do not write into them.
@@ -235,7 +235,7 @@ def _kept(uri: str, split: str | None, streamed: bool | None) -> list[Images]:
 
 
 def _read(
-    table: Table, split: str | None, watch: Watch, threads: int | None, memory: room.Pixels | None, streamed: bool | None
+    table: Table, split: str | None, watch: Watch, threads: int | None, memory: buffers.Pixels | None, streamed: bool | None
 ) -> Images:
     n = table.rows(split)
     if not n:
@@ -270,18 +270,20 @@ def _read(
 
 
 @contextlib.contextmanager
-def _room(table: Table, split: str | None, memory: room.Pixels | None, streamed: bool | None) -> Iterator[tuple[room.Pixels, bool]]:
+def _room(
+    table: Table, split: str | None, memory: buffers.Pixels | None, streamed: bool | None
+) -> Iterator[tuple[buffers.Pixels, bool]]:
     """Where all images of a split go, and whether they are there already."""
     about = table.manifest
     c, h, w = about.get("shape") or (about["channels"], about["image_size"], about["image_size"])
     shape = (table.rows(split), h, w, c)
     if memory is not None:
         yield memory, False
-    elif not (streamed or (streamed is None and not room.fits_memory(math.prod(shape)))):
+    elif not (streamed or (streamed is None and not buffers.fits_memory(math.prod(shape)))):
         yield torch.empty(shape, dtype=torch.uint8), False
     else:
         told = json.dumps([table.uri, split, table.manifest], sort_keys=True)
-        with room.shared(hashlib.sha256(told.encode()).hexdigest(), shape) as found:
+        with buffers.shared(hashlib.sha256(told.encode()).hexdigest(), shape) as found:
             yield found
 
 

@@ -16,7 +16,7 @@ from dsopt.distillation.stored import begin
 from dsopt.distillation.synthetic import Clipping, Init, descend
 from dsopt.distillation.unroll import State, differentiate
 from dsopt.errors import InputError
-from dsopt.learners.parts import average_gradients
+from dsopt.learners.placement import average_gradients
 from dsopt.seeds import derive
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dsopt.distillation.contract import Problem
-from dsopt.learners.descent import minimise
+from dsopt.learners.optim import minimise
 from dsopt.seeds import derive
 
 

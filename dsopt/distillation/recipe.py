@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from dsopt.augment import Draw
-from dsopt.learners.descent import minimise
+from dsopt.learners.optim import minimise
 from dsopt.registry import AUGMENTATIONS, call
 
 LossName = Literal["cross_entropy", "squared_error"]

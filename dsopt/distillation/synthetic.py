@@ -8,8 +8,8 @@ from torch import Tensor
 
 from dsopt.distillation.contract import Problem, Synthetic
 from dsopt.errors import InputError
-from dsopt.learners.descent import step
-from dsopt.learners.parts import average_gradients
+from dsopt.learners.optim import step
+from dsopt.learners.placement import average_gradients
 from dsopt.registry import SELECTORS
 from dsopt.seeds import derive
 from dsopt.selection.balance import per_class

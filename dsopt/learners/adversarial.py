@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from dsopt.augment import Draw, draws
 from dsopt.data.batches import Batch
 from dsopt.learners.average import Average
-from dsopt.learners.descent import step
-from dsopt.learners.parts import Precision, alike, autocast, average_gradients, compute_dtype, pack, place, unpack
+from dsopt.learners.optim import step
+from dsopt.learners.placement import Precision, alike, autocast, average_gradients, compute_dtype, pack, place, unpack
 from dsopt.losses.adversarial import Adversarial, Judgement
 from dsopt.losses.terms import Context, Term
 from dsopt.seeds import derive

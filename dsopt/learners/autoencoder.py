@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
-from dsopt.learners.descent import minimise
-from dsopt.learners.parts import Precision, autocast, bare, compute_dtype, pack, place, unpack
+from dsopt.learners.optim import minimise
+from dsopt.learners.placement import Precision, autocast, bare, compute_dtype, pack, place, unpack
 from dsopt.losses.reconstruction import Reconstruction
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
 from dsopt.learners.average import Average
-from dsopt.learners.descent import minimise
-from dsopt.learners.parts import Precision, autocast, bare, compute_dtype, pack, place, unpack
+from dsopt.learners.optim import minimise
+from dsopt.learners.placement import Precision, autocast, bare, compute_dtype, pack, place, unpack
 
 
 def mean_cross_entropy(logits: Tensor, batch: Batch) -> Tensor:

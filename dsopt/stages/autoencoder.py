@@ -8,13 +8,14 @@ from dsopt.data.batches import in_order
 from dsopt.data.images import load
 from dsopt.errors import InputError
 from dsopt.learners.autoencoder import AutoencoderLearner
-from dsopt.learners.parts import bare
+from dsopt.learners.placement import bare
 from dsopt.models.autoencoder import Autoencoder
+from dsopt.pipeline import outputs
+from dsopt.pipeline.step import Step
+from dsopt.pipeline.training import Run, finish, fit_run, shuffled
 from dsopt.registry import LOSSES, MODELS, SCHEDULES
 from dsopt.seeds import derive
-from dsopt.stages import ingest, outputs
-from dsopt.stages.step import Step
-from dsopt.stages.training import Run, finish, fit_run, shuffled
+from dsopt.stages import ingest
 from dsopt.storage import Stage, Table
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker

@@ -10,11 +10,12 @@ from dsopt.config import Config, TrainConfig, plain
 from dsopt.data.batches import in_order
 from dsopt.data.images import load
 from dsopt.errors import InputError
+from dsopt.pipeline import feeding
+from dsopt.pipeline.feeding import Feeder
+from dsopt.pipeline.step import Step
+from dsopt.pipeline.training import Run, classifier_learner, finish, fit_run
 from dsopt.registry import SCHEDULES
-from dsopt.stages import autoencoder, extra, feeding, ingest, proxy, select
-from dsopt.stages.feeding import Feeder
-from dsopt.stages.step import Step
-from dsopt.stages.training import Run, classifier_learner, finish, fit_run
+from dsopt.stages import autoencoder, extra, ingest, proxy, select
 from dsopt.storage import Stage, Table
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker

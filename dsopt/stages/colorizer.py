@@ -10,11 +10,12 @@ from dsopt.data.batches import Batch
 from dsopt.data.images import load
 from dsopt.errors import InputError
 from dsopt.learners.adversarial import AdversarialLearner
+from dsopt.pipeline import adversaries, outputs
+from dsopt.pipeline.step import Step
+from dsopt.pipeline.training import Run, finish, fit_run, shuffled
 from dsopt.registry import MODELS, SCHEDULES
 from dsopt.seeds import derive
-from dsopt.stages import adversaries, ingest, outputs
-from dsopt.stages.step import Step
-from dsopt.stages.training import Run, finish, fit_run, shuffled
+from dsopt.stages import ingest
 from dsopt.storage import Stage, Table
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker

@@ -17,11 +17,12 @@ from dsopt.distillation.normalisation import Normalisation, inputs_of, pictures,
 from dsopt.errors import InputError, JobError
 from dsopt.files import delete
 from dsopt.generation.sample import noise
+from dsopt.pipeline import outputs
+from dsopt.pipeline.step import Step
+from dsopt.pipeline.training import Run, StageCheckpoint, batches, fit_run
 from dsopt.registry import AUGMENTATIONS, DISTILLERS, MODELS, NORMALISATIONS, SCHEDULES, STORED, call
 from dsopt.seeds import derive
-from dsopt.stages import autoencoder, generator, ingest, outputs
-from dsopt.stages.step import Step
-from dsopt.stages.training import Run, StageCheckpoint, batches, fit_run
+from dsopt.stages import autoencoder, generator, ingest
 from dsopt.storage import Stage, Table, with_image_feature
 from dsopt.training.loop import Phase, State, resume
 from dsopt.training.samplers.by_class import by_class

@@ -17,10 +17,10 @@ from dsopt.data.sets.parquet import parquet_files
 from dsopt.data.source import digest
 from dsopt.errors import InputError, JobError
 from dsopt.files import first_line, join, read_bytes, read_table, stat, write_table
-from dsopt.learners.parts import autocast, compute_dtype
+from dsopt.learners.placement import autocast, compute_dtype
 from dsopt.models.pretrained import pretrained
+from dsopt.pipeline.step import Step, item_by_item
 from dsopt.stages import autoencoder, ingest, proxy
-from dsopt.stages.step import Step, item_by_item
 from dsopt.storage import Part, Stage, Table, embeddings_schema
 from dsopt.training.worker import Worker
 

@@ -1,134 +1,241 @@
-"""evaluate: a distilled set, or any small images table -> the accuracy of fresh networks trained on it, after the last step."""
+"""One row of an evaluation: networks trained on one set of images in one way, and tested after the last step."""
 
 import dataclasses
+import math
 import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from torch import Tensor, nn
+
+from dsopt.augment.geometry import centre_crop
 from dsopt.config import Choice, Config, plain
+from dsopt.data.images import Images, decode, load
+from dsopt.distillation.normalisation import Normalisation, channels, inputs_of
+from dsopt.distillation.recipe import Recipe, accuracy, augmented, loss_of, train
 from dsopt.errors import InputError
-from dsopt.files import exists, join
-from dsopt.progress import say
-from dsopt.reporting.tables import aligned, percent
-from dsopt.stages import distill as distilling
-from dsopt.stages import distill_page, evaluate_ranking
-from dsopt.stages.evaluate_trial import Trial, accuracies, common, has_recipe, step_of, work
-from dsopt.stages.step import Step, run, unique
+from dsopt.learners.optim import minimise
+from dsopt.pipeline import outputs
+from dsopt.pipeline.step import Step
+from dsopt.progress import Progress
+from dsopt.registry import MODELS
+from dsopt.seeds import derive
+from dsopt.stages.distill import fresh, normalisation_of, real_images
 from dsopt.storage import Stage, Table
+from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import Worker
 
-HEADER = ["images of", "images", "network", "recipe", "pixels", "accuracy %", "n"]
+BATCH = 256  # images of all real ones a step, as in DD-Ranking
+_ELSEWHERE = ("beside", "images", "networks", "ranking", "real_epochs")  # keys that a trial says in another way, or need not know
 
 
-def trials(config: Config, uris: list[str]) -> list[Trial]:
-    """Every table with every network, by its own recipe where it has one and by the common one."""
-    found, validation = [], validation_of(uris)
-    for uri in uris:
-        exact = "pixels" in Table(uri).manifest["schema"]
-        for network in _networks(config, uris[0]):
-            if has_recipe(uri):
-                found.append(Trial(uri, network, "own", False, validation=validation))
-            found.append(Trial(uri, network, "common", not exact, validation=validation))
-            if exact:
-                found.append(Trial(uri, network, "common", True, validation=validation))
-    return found
+@dataclass(frozen=True)
+class Trial:
+    """Networks trained on one table in one way.
+
+    Args:
+        recipe: "own", the one that the table was made with, or "common", that of the configuration, with whole-number labels.
+        pictures: train on the table's 8-bit pictures instead of its exact pixels.
+        images: instead of the table's own, as many random real ones of each class, others in every repeat, or "all" of the
+            training images (the table's, then), in batches.
+        hard: whole-number labels also by its own recipe.
+        augment: transforms instead of the recipe's.
+        validation: tested on this share of the training images, which none is trained on, instead of the test images.
+    """
+
+    uri: str
+    network: Choice
+    recipe: Literal["own", "common"]
+    pictures: bool
+    images: Literal["set", "random", "all"] = "set"
+    hard: bool = False
+    augment: tuple[str, ...] | None = None
+    validation: float = 0.0
 
 
-def validation_of(uris: list[str]) -> float:
-    """The share of the training images that sets were made without, and are judged by. Raises InputError if it differs."""
-    shares = {uri: Table(uri).manifest.get("validation", 0.0) for uri in uris}
-    first, *others = shares.items()
-    for uri, share in others:
-        if share != first[1]:
-            raise InputError(f"evaluate.beside: {uri} was made with distill.validation={share}, {first[0]} with {first[1]}.")
-    return first[1]
+def has_recipe(uri: str) -> bool:
+    """Whether a table was made with a recipe of its own, other than to train by what everyone does."""
+    return Table(uri).manifest.get("recipe") not in (None, dataclasses.asdict(Recipe()))
 
 
-def _networks(config: Config, uri: str) -> list[Choice]:
-    if config.evaluate.networks:
-        return [Choice(name) for name in config.evaluate.networks]
-    made_with = Table(uri).manifest.get("network")
-    return [Choice(**made_with) if made_with else config.distill.network]
+def accuracies(made: Step) -> list[float]:
+    """Of a finished trial, one of each repeat."""
+    return Table(made.stage.uri).read().filter(pc.field("name") == "accuracy")["value"].to_pylist()
 
 
-def _images(config: Config, uri: str) -> Stage:
-    """The images table that a set is tested on."""
-    if config.evaluate.images:
-        return Stage.existing(config.evaluate.images)
+def step_of(config: Config, trial: Trial, images: Stage) -> Step:
+    """What makes the metrics of a trial, tested on an images table."""
+    table = Stage.existing(trial.uri)
+    made_of = {"network": plain(trial.network), "recipe": trial.recipe, "pictures": trial.pictures, "seed": config.seed}
+    made_of |= {"repeats": config.evaluate.repeats} if trial.recipe == "own" else common(config)
+    told = {"images": trial.images, "hard": trial.hard or None, "augment": None if trial.augment is None else list(trial.augment)}
+    made_of |= {key: value for key, value in told.items() if value not in ("set", None)}
+    made_of |= {"validation": trial.validation} if trial.validation else {}
+    made_of |= {"real_epochs": config.evaluate.real_epochs} if trial.images == "all" else {}
+    stage = Stage(config.storage, "evaluate", table.name, made_of, {"table": table, "images": images})
+    return Step(stage, work, (trial,), parallel=True, title=_title(table.name, trial))
+
+
+def common(config: Config) -> dict[str, Any]:
+    """The common recipe, and how often it is tried."""
+    return {key: value for key, value in plain(config.evaluate).items() if key not in _ELSEWHERE}
+
+
+def _title(name: str, trial: Trial) -> str:
+    parts = [f"evaluate {name}", trial.network.name, trial.recipe]
+    parts += ["pictures"] * trial.pictures + [f"{trial.images} real images"] * (trial.images != "set") + ["hard"] * trial.hard
+    if trial.augment is not None:
+        parts.append(f"augment {'+'.join(trial.augment) or 'none'}")
+    return ", ".join(parts)
+
+
+def read_set(uri: str, normalisation: Normalisation, pictures: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Images as a network takes them [m, c, h, w], their labels, and soft labels [m, classes] where there are any."""
     table = Table(uri)
-    folder = table.manifest["inputs"].get("images")
-    beside = join(table.uri.rpartition("/")[0].rpartition("/")[0], folder or "")
-    if not folder or not exists(join(beside, "_DONE")):
-        raise InputError(f"input={uri}: the images it was made from are not at {beside}; say evaluate.images=<their folder>.")
-    return Stage.existing(beside)
+    rows = table.read(table.training())
+    decoded = decode(rows)
+    if pictures:
+        images = inputs_of(normalisation, min(decoded.images.shape[-2:])).test(decoded.images)
+    else:
+        values = rows["pixels"].combine_chunks().flatten().to_numpy().astype(np.float32)
+        images = torch.from_numpy(values).view(-1, *table.manifest["shape"])
+    return images, decoded.labels, decoded.soft
 
 
-def plan(config: Config) -> list[Step]:
-    """The trainings of `input` and of the tables beside it, and those that they are ranked by."""
-    if not config.input:
-        raise InputError("input: must be the folder of a distilled set, or of any small images table.")
-    distilling.check(config)
-    rows, ranks = _plan(config, [config.input, *config.evaluate.beside])
-    return [step for _, step in rows] + [step for rank in ranks for step in rank.steps.values()]
+@dataclass(frozen=True)
+class _Setting:
+    """What the trainings of a trial need. `table` is trained on, `whole` tested on."""
+
+    config: Config
+    trial: Trial
+    table: Table
+    whole: Table
+    recipe: Recipe
+    normalisation: Normalisation
+    size: int
+    device: torch.device
+
+    def inputs(self, images: Tensor) -> Tensor:
+        return inputs_of(self.normalisation, self.size).test(images)
+
+    def real(self) -> Images:
+        """The images that any may be trained on."""
+        return real_images(self.whole, self.trial.validation)
+
+    def seed(self, *of: int | str) -> int:
+        return derive(self.config.seed, "evaluate", *of)
 
 
-def _plan(config: Config, uris: list[str]) -> tuple[list[tuple[Trial, Step]], list[evaluate_ranking.Rank]]:
-    images = _images(config, uris[0])
-    rows = [(trial, step_of(config, trial, images)) for trial in trials(config, uris)]
-    networks = _networks(config, uris[0]) if config.evaluate.ranking else []
-    validation = validation_of(uris)
-    return rows, [evaluate_ranking.rank(config, uri, network, images, validation) for uri in uris for network in networks]
+Learn = Callable[[nn.Sequential, int], object]  # network, repeat
 
 
-def judge(config: Config, made: Stage, seed: int) -> Step:
-    """The trainings of one set, which need not be there yet, by the recipe it is made with or the common one; with their mean."""
-    if len(config.evaluate.networks) > 1:
-        raise InputError(f"evaluate.networks={config.evaluate.networks}: a trial of a sweep trains one of them; give one.")
-    network = Choice(config.evaluate.networks[0]) if config.evaluate.networks else config.distill.network
-    made_of = {"network": plain(network), "recipe": "own", "pictures": False, "seed": seed, "mean": True} | common(config)
-    validation = config.distill.validation  # `made`'s hash has it
-    stage = Stage(config.storage, "evaluate", made.name, made_of, {"table": made, "images": made.inputs["images"]})
-    return Step(stage, _judge, (Trial(made.uri, network, "own", False, validation=validation), seed))
+def work(worker: Worker, stage: Stage, config: Config, trial: Trial) -> None:
+    started = time.monotonic()
+    table, whole = Table(trial.uri), Table(stage.inputs["images"].uri)
+    size, recipe = MODELS.traits(trial.network.name).input_size, _recipe(trial, config, table)
+    normalisation = normalisation_of(table) or channels(real_images(whole, trial.validation).images, size)
+    setting = _Setting(config, trial, table, whole, recipe, normalisation, size, worker.device)
+    learn = _on_all(setting) if trial.images == "all" else _on_few(setting)
+    test = real_images(whole, trial.validation, held=True) if trial.validation else load(whole.uri, "test")
+    held_out = setting.inputs(test.images.to(worker.device))
+    make, found = fresh(trial.network, whole, worker.device), []
+    progress = Progress(_title(stage.name, trial), config.evaluate.repeats, "trainings")
+    for repeat in range(config.evaluate.repeats):
+        torch.manual_seed(setting.seed(repeat))
+        network = _with_weights(make(), trial, table)
+        learn(network, repeat)
+        found.append(accuracy(network.eval(), held_out, test.labels.to(worker.device)))
+        progress.update(len(found), f"accuracy {100 * found[-1]:.2f} %")
+    steps = sum(map(len, recipe.rates)) if recipe.rates else recipe.steps
+    seconds = time.monotonic() - started
+    split = "validation" if trial.validation else "test"
+    rows = [(stage.folder, repeat, steps, seconds, split, "accuracy", value) for repeat, value in enumerate(found)]
+    rows.append((stage.folder, config.seed, steps, seconds, split, "mean_accuracy", statistics.fmean(found)))
+    about = {"recipe": dataclasses.asdict(recipe), "device": worker.describe()}
+    outputs.commit(stage, outputs.metrics(rows), seconds=seconds, seed=config.seed, **about)
 
 
-def _judge(worker: Worker, stage: Stage, config: Config, trial: Trial, seed: int) -> None:
-    work(worker, stage, dataclasses.replace(config, seed=seed), trial)
+def _on_few(of: _Setting) -> Learn:
+    """Training on the images of a table, or on random ones in their places, all at once in every step."""
+    images, labels, soft = read_set(of.trial.uri, of.normalisation, of.trial.pictures)
+    if min(images.shape[-2:]) < of.size:
+        raise InputError(
+            f"evaluate.networks={of.trial.network.name}: takes {of.size} pixels; {of.trial.uri} has {images.shape[-1]}."
+        )
+    if images.shape[1] != of.whole.manifest["channels"]:
+        raise InputError(
+            f"{of.trial.uri}: has images of {images.shape[1]} channel(s), {of.whole.uri}, that it is tested on, of "
+            f"{of.whole.manifest['channels']}."
+        )
+    hard = of.trial.recipe == "common" or of.trial.hard
+    targets = (labels if soft is None or hard else soft).to(of.device)
+    given = centre_crop(images, of.size).to(of.device)
+
+    def drawn(repeat: int) -> Tensor:
+        real = of.real()
+        return of.inputs(real.images[same_classes(labels, real.labels, of.seed("random", repeat))]).to(of.device)
+
+    def learn(network: nn.Sequential, repeat: int) -> None:
+        shown = given if of.trial.images == "set" else drawn(repeat)
+        train(network, shown, targets, of.recipe, of.seed("draws", repeat))
+
+    return learn
 
 
-def evaluate(config: Config) -> None:
-    """Train, test, print the table, and leave a page with the images."""
-    steps = plan(config)
-    run(steps, config)
-    assert config.input is not None
-    uris = [config.input, *config.evaluate.beside]
-    rows, ranks = _plan(config, uris)
-    found, made = lines(rows), [step.stage for step in unique(steps)]
-    head = HEADER if not validation_of(uris) else [title.replace("accuracy", "held-out accuracy") for title in HEADER]
-    page = distill_page.page(config, uris, made, head, found, evaluate_ranking.sections(ranks))
-    run([page], config)
-    print("\n" + aligned(head, found) + "\n")
-    if ranks:
-        print(evaluate_ranking.text(ranks) + "\n")
-    say("report", page.stage.path("report.html"))
+def _on_all(of: _Setting) -> Learn:
+    """Training on all real images, in batches."""
+    images = of.real()
+    pixels, labels = images.images.to(of.device), images.labels.to(of.device)
+    batch = min(BATCH, len(labels))
+
+    def learn(network: nn.Sequential, repeat: int) -> None:
+        batches, generator = shuffle(len(labels), batch, of.seed("batches", repeat)), torch.Generator()
+        generator.manual_seed(of.seed("draws", repeat))
+        optimizer = _optimizer(network, of.recipe)
+        for number in range(of.recipe.steps):
+            some = batches(number).indices.to(of.device)
+            x = augmented(of.inputs(pixels[some]), of.recipe.augment, lambda: torch.rand(batch, generator=generator).to(of.device))
+            minimise(loss_of(of.recipe.loss, network(x), labels[some]), optimizer)
+
+    return learn
 
 
-def lines(rows: list[tuple[Trial, Step]]) -> list[list[str]]:
-    """The cells of the table, below `HEADER`."""
-    found = []
-    for trial, made in rows:
-        table, values = Table(trial.uri), accuracies(made)
-        sd = statistics.stdev(values) if len(values) > 1 else None
-        pixels = "8 bits" if trial.pictures else "exact"
-        cells = [table.manifest["name"], f"{table.manifest['rows']:,}", trial.network.name, trial.recipe, pixels]
-        found.append([*cells, percent(statistics.fmean(values), sd), str(len(values))])
-    return found
+def same_classes(labels: Tensor, of: Tensor, seed: int) -> Tensor:
+    """Random images, none twice, whose labels `of` are one by one those given: int64 [m]. Raises InputError if they are too few."""
+    generator, chosen = torch.Generator().manual_seed(seed), torch.empty_like(labels)
+    for label in labels.unique():
+        places, there = (labels == label).nonzero().squeeze(1), (of == label).nonzero().squeeze(1)
+        if len(there) < len(places):
+            raise InputError(f"evaluate.ranking: class {int(label)} has {len(there)} real images; the set has {len(places)}.")
+        chosen[places] = there[torch.randperm(len(there), generator=generator)[: len(places)]]
+    return chosen
 
 
-def plan_distill(config: Config) -> list[Step]:
-    return distilling.artefact(config)[1]
+def _optimizer(network: nn.Sequential, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(network.parameters(), recipe.learning_rate, fused=True)
+    return torch.optim.SGD(network.parameters(), recipe.learning_rate, momentum=recipe.momentum, fused=True)
 
 
-def distill(config: Config) -> None:
-    """Distil, then evaluate the set as `jobs/evaluate.py` would."""
-    stage, steps = distilling.artefact(config)
-    run(steps, config)
-    say("distill", stage.uri)
-    evaluate(dataclasses.replace(config, input=stage.uri))
+def _recipe(trial: Trial, config: Config, table: Table) -> Recipe:
+    if trial.recipe == "own" and table.manifest["recipe"] != dataclasses.asdict(Recipe()):
+        recipe = Recipe(**table.manifest["recipe"])
+    else:
+        settings: Any = config.evaluate
+        recipe = Recipe(settings.optimizer, settings.learning_rate, settings.momentum, settings.steps, augment=settings.augment)
+    if trial.images == "all":
+        enough = math.ceil(config.evaluate.real_epochs * table.rows("train") / BATCH)
+        recipe = dataclasses.replace(recipe, steps=max(recipe.steps, enough))
+    return recipe if trial.augment is None else dataclasses.replace(recipe, augment=list(trial.augment))
+
+
+def _with_weights(network: nn.Sequential, trial: Trial, table: Table) -> nn.Sequential:
+    """The network with the initial weights that its images belong to, if it is the one they were made with, by their own recipe."""
+    if "weights" in table.manifest and trial.recipe == "own" and plain(trial.network) == table.manifest["network"]:
+        network.load_state_dict(outputs.weights(table, "weights"), strict=False)
+    return network

@@ -15,9 +15,9 @@ from dsopt.config import Config, plain
 from dsopt.data.holdout import held_out
 from dsopt.data.images import decode, encode
 from dsopt.files import read_table, write_table
+from dsopt.pipeline.step import Step, item_by_item
 from dsopt.seeds import derive
 from dsopt.stages import generator, interpolated, samples
-from dsopt.stages.step import Step, item_by_item
 from dsopt.storage import IMAGES, Part, Stage, Table
 
 

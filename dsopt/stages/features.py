@@ -11,9 +11,9 @@ from dsopt.config import Config
 from dsopt.errors import InputError
 from dsopt.files import read_bytes
 from dsopt.models.inception import inception
+from dsopt.pipeline.step import Step, item_by_item
 from dsopt.stages import ingest, proxy
 from dsopt.stages.embed import Embedded, Encode, read_part, weights_of, write_part
-from dsopt.stages.step import Step, item_by_item
 from dsopt.storage import Stage, Table, embeddings_schema
 from dsopt.training.worker import Worker
 

@@ -13,15 +13,16 @@ from dsopt.data.images import load
 from dsopt.errors import InputError
 from dsopt.generation.sample import Make, Noise, noise
 from dsopt.learners.adversarial import AdversarialLearner
-from dsopt.learners.parts import autocast, compute_dtype
+from dsopt.learners.placement import autocast, compute_dtype
 from dsopt.learners.variational import VariationalLearner
 from dsopt.losses.terms import TRAINED
+from dsopt.pipeline import adversaries, outputs
+from dsopt.pipeline.snapshots import Moments, written
+from dsopt.pipeline.step import Step
+from dsopt.pipeline.training import Run, batches, finish, fit_run, on_device
 from dsopt.registry import MODELS, SCHEDULES
 from dsopt.seeds import derive
-from dsopt.stages import adversaries, ingest, outputs, proxy, select
-from dsopt.stages.moments import Moments, written
-from dsopt.stages.step import Step
-from dsopt.stages.training import Run, batches, finish, fit_run, on_device
+from dsopt.stages import ingest, proxy, select
 from dsopt.storage import Stage, Table
 from dsopt.training.loop import Phase, State
 from dsopt.training.samplers.shuffle import shuffle

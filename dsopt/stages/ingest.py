@@ -10,8 +10,8 @@ from dsopt.data.ingest import ingest_shard, source_channels
 from dsopt.data.source import Shard, Source, find
 from dsopt.errors import InputError
 from dsopt.files import write_table
+from dsopt.pipeline.step import Step, item_by_item
 from dsopt.progress import say
-from dsopt.stages.step import Step, item_by_item
 from dsopt.storage import IMAGES, Stage, with_image_feature
 
 LISTED = 1000  # broken rows named in the manifest; all are counted

@@ -12,9 +12,9 @@ from dsopt.errors import InputError
 from dsopt.files import write_table
 from dsopt.generation.interpolate import interpolate
 from dsopt.generation.sample import labels_in_turn
+from dsopt.pipeline.step import Step, item_by_item
 from dsopt.seeds import derive
 from dsopt.stages import autoencoder, embed
-from dsopt.stages.step import Step, item_by_item
 from dsopt.storage import IMAGES, Stage, Table
 
 PART = 1000  # images

@@ -12,10 +12,11 @@ from dsopt.data.images import load
 from dsopt.errors import InputError
 from dsopt.evaluation.measures import measures
 from dsopt.evaluation.nearest import memorised
+from dsopt.pipeline import outputs
+from dsopt.pipeline.step import Step
 from dsopt.progress import say
 from dsopt.seeds import derive
-from dsopt.stages import classifier, features, generator, ingest, outputs, proxy
-from dsopt.stages.step import Step
+from dsopt.stages import classifier, features, generator, ingest, proxy
 from dsopt.storage import Stage, Table
 from dsopt.training.worker import Worker
 

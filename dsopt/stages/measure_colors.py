@@ -14,12 +14,13 @@ from dsopt.data.images import load
 from dsopt.errors import InputError
 from dsopt.evaluation.colors import colors
 from dsopt.evaluation.frechet import Moments, frechet
+from dsopt.pipeline import outputs
+from dsopt.pipeline.step import Step
 from dsopt.progress import say
 from dsopt.seeds import derive
-from dsopt.stages import features, ingest, outputs, proxy
+from dsopt.stages import features, ingest, proxy
 from dsopt.stages.colorizer import Colorizer
 from dsopt.stages.measure import DISTANCE
-from dsopt.stages.step import Step
 from dsopt.storage import Stage, Table
 from dsopt.training.worker import Worker
 

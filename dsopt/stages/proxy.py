@@ -18,12 +18,13 @@ from dsopt.data.batches import in_order
 from dsopt.data.images import Images, load
 from dsopt.errors import InputError
 from dsopt.files import delete
-from dsopt.learners.parts import autocast, compute_dtype
+from dsopt.learners.placement import autocast, compute_dtype
+from dsopt.pipeline import outputs
+from dsopt.pipeline.step import Step
+from dsopt.pipeline.training import Run, classifier_learner, fit_run, shuffled
 from dsopt.registry import MODELS, SCHEDULES
 from dsopt.seeds import derive
-from dsopt.stages import autoencoder, ingest, outputs
-from dsopt.stages.step import Step
-from dsopt.stages.training import Run, classifier_learner, fit_run, shuffled
+from dsopt.stages import autoencoder, ingest
 from dsopt.storage import Stage, Table
 from dsopt.training.dynamics import Dynamics
 from dsopt.training.loop import Phase

@@ -11,9 +11,9 @@ from dsopt.config import Config
 from dsopt.data.images import Images, encode
 from dsopt.files import write_table
 from dsopt.generation.sample import labels_in_turn, noise, sample
+from dsopt.pipeline.step import Step, item_by_item
 from dsopt.seeds import derive
 from dsopt.stages import generator
-from dsopt.stages.step import Step, item_by_item
 from dsopt.storage import IMAGES, Stage, Table
 from dsopt.training.worker import Worker
 

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from dsopt.config import Config, SelectConfig, plain
 from dsopt.data.images import decode
 from dsopt.files import read_table, write_table
+from dsopt.pipeline.step import Step, item_by_item
 from dsopt.registry import SELECTORS
 from dsopt.seeds import derive
 from dsopt.selection.choose import choose
 from dsopt.stages import embed, ingest, proxy
-from dsopt.stages.step import Step, item_by_item
 from dsopt.storage import SUBSET, Part, Stage, Table, with_image_feature
 from dsopt.training.worker import Worker
 

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dsopt.data.arriving import Arriving
+from dsopt.data.background import Arriving
 from dsopt.seeds import derive
 from dsopt.training.samplers.contract import Draw, Sampler
 from dsopt.training.samplers.shuffle import shuffle

@@ -9,7 +9,7 @@ from dsopt.augment.inputs import make_inputs
 from dsopt.augment.mixing import _beta, cutmix, mixup
 from dsopt.config import load
 from dsopt.errors import InputError
-from dsopt.stages.training import batches
+from dsopt.pipeline.training import batches
 from dsopt.training.samplers.infobatch import infobatch
 from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import Worker

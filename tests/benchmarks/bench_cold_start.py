@@ -29,13 +29,13 @@ from slow_link import SlowLink
 
 from dsopt.augment.inputs import make_inputs
 from dsopt.config import Config, load
-from dsopt.data.arriving import Arriving
+from dsopt.data.background import Arriving
 from dsopt.data.batches import in_order
 from dsopt.data.images import load as load_images
+from dsopt.pipeline.step import run
+from dsopt.pipeline.training import batches, classifier_learner
 from dsopt.seeds import derive
 from dsopt.stages import ingest, select
-from dsopt.stages.step import run
-from dsopt.stages.training import batches, classifier_learner
 from dsopt.storage import Table
 from dsopt.training.loop import Phase, fit
 from dsopt.training.overlap import Overlap

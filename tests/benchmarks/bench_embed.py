@@ -26,8 +26,9 @@ from dsopt import config as configuration
 from dsopt.augment.geometry import centre_crop
 from dsopt.data.images import decode
 from dsopt.files import read_table, write_table
-from dsopt.stages import autoencoder, embed, outputs
-from dsopt.stages.step import run
+from dsopt.pipeline import outputs
+from dsopt.pipeline.step import run
+from dsopt.stages import autoencoder, embed
 from dsopt.storage import Table, embeddings_schema
 
 FEW = 500

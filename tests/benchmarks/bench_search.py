@@ -20,11 +20,11 @@ from dsopt import config as configuration
 from dsopt.cluster import session, tune
 from dsopt.config import Config
 from dsopt.files import absolute
+from dsopt.jobs.search.children import Trials, proxy_of, trials
+from dsopt.pipeline.step import Step, run
 from dsopt.reporting.tables import aligned
-from dsopt.stages.search_trials import Trials, proxy_of, trials
-from dsopt.stages.step import Step, run
 
-PRESETS = Path(__file__).resolve().parents[2] / "jobs" / "presets"
+PRESETS = Path(__file__).resolve().parents[2] / "dsopt" / "presets"
 SEARCH = (
     *("data.name=digits", "data.image_size=8", "search.proxy={data: random_balanced, images: 100, steps: 60}"),
     *("cluster.workers=1", "cluster.cpus_per_worker=1"),

@@ -19,7 +19,7 @@ from torch.nn.utils import spectral_norm
 from dsopt.config import AdversarialConfig, Choice
 from dsopt.data.batches import Batch
 from dsopt.models.sngan import Down, Up
-from dsopt.stages import adversaries
+from dsopt.pipeline import adversaries
 from dsopt.training.worker import Worker
 
 CLASSES, LATENT = 10, 128

@@ -44,9 +44,9 @@ from dsopt.augment.inputs import make_inputs
 from dsopt.config import TrainConfig
 from dsopt.data.images import Images, decode, rows
 from dsopt.learners.classifier import Classifier
-from dsopt.learners.parts import autocast, compute_dtype
+from dsopt.learners.placement import autocast, compute_dtype
 from dsopt.models.classifier24 import classifier24
-from dsopt.stages.training import shuffled
+from dsopt.pipeline.training import shuffled
 from dsopt.training.loop import Phase, fit
 from dsopt.training.schedules import constant
 from dsopt.training.worker import Worker

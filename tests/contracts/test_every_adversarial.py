@@ -8,9 +8,9 @@ import torch
 from dsopt.config import AdversarialConfig, Choice
 from dsopt.data.batches import Batch
 from dsopt.learners.adversarial import AdversarialLearner
+from dsopt.pipeline import adversaries
 from dsopt.registry import ADVERSARIAL, MODELS, TERMS
 from dsopt.seeds import derive
-from dsopt.stages import adversaries
 from dsopt.training.loop import Learner
 from dsopt.training.worker import Worker
 

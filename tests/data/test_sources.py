@@ -15,8 +15,8 @@ import pytest
 import torchvision.datasets
 
 from dsopt.config import DataConfig
+from dsopt.data.downloads import Known, find_known, without_downloads
 from dsopt.data.ingest import ingest_shard, source_channels
-from dsopt.data.known import Known, find_known, without_downloads
 from dsopt.data.sets import mnist
 from dsopt.data.source import Row, Shard, decide_splits, find, limit_shards, named_split
 from dsopt.errors import InputError

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsopt.evaluation.ranking import augmentation_robust, label_robust, normalised, scores
+from dsopt.evaluation.dd_ranking import augmentation_robust, label_robust, normalised, scores
 
 shares, differences = st.floats(0, 1), st.floats(-1, 1)
 FOUND = {"all": 0.9, "hard": 0.5, "set": 0.7, "random": 0.4}

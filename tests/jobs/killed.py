@@ -19,8 +19,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 sys.path[0] = str(REPOSITORY)
 
 from dsopt import files  # noqa: E402
-from dsopt.job import main  # noqa: E402
-from dsopt.stages import optimize  # noqa: E402
+from dsopt.jobs.main import main  # noqa: E402
+from dsopt.jobs.optimize import job as optimize  # noqa: E402
 
 
 def die() -> None:

@@ -19,9 +19,9 @@ from dsopt.data.ingest import Unusable
 from dsopt.errors import InputError
 from dsopt.files import absolute, read_bytes, write_bytes
 from dsopt.generation.colorize import colorized
+from dsopt.jobs.colorize import pictures as colouring
+from dsopt.pipeline.step import run
 from dsopt.stages import colorizer
-from dsopt.stages import photos as colouring
-from dsopt.stages.step import run
 from dsopt.storage import Stage
 
 JOBS = REPOSITORY / "jobs"

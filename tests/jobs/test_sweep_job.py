@@ -7,7 +7,7 @@ from running import SMALL, one_line, shell
 
 from dsopt import config as configuration
 from dsopt.errors import InputError
-from dsopt.stages import sweep
+from dsopt.jobs.sweep import job as sweep
 
 ARGUMENTS = (
     *("cluster.workers=0", *SMALL, "data.limit=100", "sweep.seeds=1"),

@@ -11,7 +11,7 @@ from digits import CPU, feed, held_out
 from torch import nn
 
 from dsopt.learners.classifier import Classifier
-from dsopt.learners.parts import compute_dtype
+from dsopt.learners.placement import compute_dtype
 from dsopt.models.classifier24 import classifier24
 
 

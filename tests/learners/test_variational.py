@@ -9,8 +9,8 @@ from digits import CPU, digits
 from dsopt.config import Choice, GenerateConfig
 from dsopt.data.batches import Batch
 from dsopt.learners.variational import VariationalLearner, divergence
+from dsopt.pipeline import adversaries
 from dsopt.seeds import derive
-from dsopt.stages import adversaries
 from dsopt.training.loop import Learner
 from dsopt.training.worker import Worker
 

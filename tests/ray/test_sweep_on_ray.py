@@ -8,7 +8,7 @@ from running import SMALL, one_line, shell, start, until
 
 from dsopt import config as configuration
 from dsopt.errors import JobError
-from dsopt.stages import sweep
+from dsopt.jobs.sweep import job as sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -9,9 +9,10 @@ from running import SMALL
 
 from dsopt.config import Config, TrainConfig, load
 from dsopt.errors import InputError
-from dsopt.stages import classifier, optimize
+from dsopt.jobs.optimize import job as optimize
+from dsopt.pipeline.step import run
+from dsopt.stages import classifier
 from dsopt.stages.classifier import phases
-from dsopt.stages.step import run
 from dsopt.storage import METRICS, Stage, Table
 
 

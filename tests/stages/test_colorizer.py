@@ -12,9 +12,13 @@ from dsopt.config import Config, load
 from dsopt.data.images import load as load_images
 from dsopt.errors import InputError
 from dsopt.files import read_bytes
-from dsopt.stages import adversaries, colorize, colorize_page, colorizer, measure_colors, sweep
-from dsopt.stages.step import run
-from dsopt.stages.training import StageCheckpoint
+from dsopt.jobs.colorize import job as colorize
+from dsopt.jobs.colorize import page as colorize_page
+from dsopt.jobs.sweep import job as sweep
+from dsopt.pipeline import adversaries
+from dsopt.pipeline.step import run
+from dsopt.pipeline.training import StageCheckpoint
+from dsopt.stages import colorizer, measure_colors
 from dsopt.storage import Stage, Table
 
 TINY = [

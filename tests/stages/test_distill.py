@@ -13,12 +13,14 @@ from dsopt.config import load
 from dsopt.data import images as reading
 from dsopt.distillation.normalisation import pictures
 from dsopt.errors import InputError, JobError
-from dsopt.evaluation.ranking import normalised
+from dsopt.evaluation.dd_ranking import normalised
 from dsopt.files import join
-from dsopt.learners.parts import average_gradients
-from dsopt.stages import distill, evaluate, evaluate_trial
+from dsopt.jobs.distill import job as evaluate
+from dsopt.learners.placement import average_gradients
+from dsopt.pipeline.step import run, unique
+from dsopt.stages import distill
+from dsopt.stages import evaluate as evaluate_trial
 from dsopt.stages.distill import normalisation_of
-from dsopt.stages.step import run, unique
 from dsopt.storage import Table
 
 BASE = [
@@ -37,7 +39,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def made(storage: str, *overrides: str) -> Table:
-    config = load([f"storage={storage}", *BASE, "distill.steps=3", *overrides], REPOSITORY / "jobs" / "presets")
+    config = load([f"storage={storage}", *BASE, "distill.steps=3", *overrides], REPOSITORY / "dsopt" / "presets")
     stage, steps = distill.artefact(config)
     run(steps, config)
     return Table(stage.uri)

@@ -15,10 +15,12 @@ from dsopt.augment.inputs import make_inputs
 from dsopt.config import Config, load
 from dsopt.data import images as reading
 from dsopt.errors import InputError
-from dsopt.stages import classifier, optimize, report
+from dsopt.jobs.optimize import job as optimize
+from dsopt.jobs.optimize import page as report
+from dsopt.pipeline.feeding import Feeder
+from dsopt.pipeline.step import Step, run
+from dsopt.stages import classifier
 from dsopt.stages.classifier import Row
-from dsopt.stages.feeding import Feeder
-from dsopt.stages.step import Step, run
 from dsopt.storage import Stage, Table
 from dsopt.training.worker import Worker
 

@@ -9,9 +9,10 @@ import torch
 import dsopt
 from dsopt.config import Config, load
 from dsopt.errors import InputError, JobError
+from dsopt.jobs.optimize import job as optimize
 from dsopt.learners.adversarial import AdversarialLearner
-from dsopt.stages import generator, optimize, proxy, samples
-from dsopt.stages.step import run
+from dsopt.pipeline.step import run
+from dsopt.stages import generator, proxy, samples
 from dsopt.storage import Stage, Table
 
 # Two perceptrons, told the classes.

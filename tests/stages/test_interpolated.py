@@ -9,8 +9,8 @@ import dsopt
 from dsopt.config import load
 from dsopt.errors import InputError
 from dsopt.generation.interpolate import interpolate
+from dsopt.pipeline.step import run
 from dsopt.stages import interpolated, select
-from dsopt.stages.step import run
 from dsopt.storage import Table
 
 SMALL = ["data.name=digits", "data.limit=200", "cluster.workers=0", "autoencoder.steps=4", "autoencoder.options.width=4"]

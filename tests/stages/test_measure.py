@@ -12,8 +12,8 @@ from dsopt.data import images as tables
 from dsopt.data.images import Images
 from dsopt.errors import InputError
 from dsopt.files import write_table
+from dsopt.pipeline.step import run
 from dsopt.stages import generator, ingest, measure, samples
-from dsopt.stages.step import run
 from dsopt.storage import IMAGES, Stage, Table
 
 QUICK = [

@@ -15,9 +15,10 @@ from running import SMALL
 import dsopt
 from dsopt.config import Config, load
 from dsopt.errors import InputError
+from dsopt.jobs.optimize import job as optimize
 from dsopt.models.pretrained import pretrained
-from dsopt.stages import embed, ingest, optimize, select
-from dsopt.stages.step import run
+from dsopt.pipeline.step import run
+from dsopt.stages import embed, ingest, select
 from dsopt.storage import Stage, Table, with_image_feature
 from dsopt.training.dynamics import SCORES
 
@@ -63,7 +64,7 @@ def test_the_scores_table_has_every_score_of_every_image(storage: str) -> None:
 @pytest.mark.slow
 def test_an_interrupted_proxy_goes_on_with_what_it_has_seen(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = Table(subset(storage, "select.name=ccs", "select.budget=50").inputs["scores"].uri).read()
-    from dsopt.stages import training
+    from dsopt.pipeline import training
 
     real, saved = training.write_bytes, []
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
 from dsopt.errors import InputError, JobError
-from dsopt.learners.parts import pack, unpack
+from dsopt.learners.placement import pack, unpack
 from dsopt.training.loop import Phase, State, fit
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from digits import CPU, digits
 from slow_reader import ROWS, digits_stage, shut
 from torch import Tensor
 
-from dsopt.data.arriving import Arriving
+from dsopt.data.background import Arriving
 from dsopt.data.images import Images
 from dsopt.errors import InputError
 from dsopt.training.overlap import GROWTHS, LOOK, Overlap

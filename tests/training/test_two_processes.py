@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 from dsopt.augment.differentiable import differentiable
-from dsopt.data.arriving import Arriving
+from dsopt.data.background import Arriving
 from dsopt.learners.adversarial import AdversarialLearner, Weighted
 from dsopt.learners.autoencoder import AutoencoderLearner
 from dsopt.learners.classifier import Classifier
-from dsopt.learners.parts import bare
+from dsopt.learners.placement import bare
 from dsopt.learners.variational import VariationalLearner
 from dsopt.losses.adversarial import hinge
 from dsopt.losses.likelihood import bernoulli

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsopt.config import DataConfig
-from dsopt.data.known import Known, find_known
+from dsopt.data.downloads import Known, find_known
 from dsopt.data.source import Arrays, Source
 from dsopt.errors import InputError
 from dsopt.files import read_bytes

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from dsopt.learners.descent import minimise
+from dsopt.learners.optim import minimise
 
 Controller = Literal["reinforce", "uniform"]
 

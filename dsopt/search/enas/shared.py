@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
 from dsopt.learners.classifier import mean_cross_entropy
-from dsopt.learners.descent import step
-from dsopt.learners.parts import place
+from dsopt.learners.optim import step
+from dsopt.learners.placement import place
 from dsopt.search.enas.controller import Reinforce, Uniform
 from dsopt.search.spaces.contract import Genotype, Space
 

@@ -1,0 +1,1 @@
+"""The jobs: what `dsopt JOB` and `jobs/JOB.py` run, a folder each."""

@@ -1,0 +1,1 @@
+"""Colorizers, and photographs coloured by them."""

@@ -1,0 +1,124 @@
+"""The page of colorizers: their measures beside those of no colours and of the true ones, and test images in all of them."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from dsopt.augment.geometry import centre_crop
+from dsopt.config import Config
+from dsopt.data.images import load
+from dsopt.files import write_bytes
+from dsopt.pipeline import adversaries, outputs
+from dsopt.pipeline.step import Step
+from dsopt.reporting import figures
+from dsopt.reporting import page as pages
+from dsopt.reporting.losses import loss_panels
+from dsopt.reporting.page import Section
+from dsopt.stages.colorizer import Colorizer
+from dsopt.stages.measure_colors import grey, recoloured
+from dsopt.storage import Stage, Table, versions
+
+SHOWN = 20  # test images
+COLUMNS = {"fcd": "FCD", "fid": "FID", "ab_error": "ab error", "psnr": "PSNR, dB", "ssim": "SSIM", "colourfulness": "colourfulness"}
+NOTE = (
+    "FCD: Fréchet distance of a classifier's features from those of the true colours (FID: of Inception's). ab error: the mean "
+    "distance from the true a and b. Errors are least for the mean of all colours that might be, which is nearly grey; how "
+    "colourful it is and FCD tell more of what looks real. Accuracy: how often the classifier is right."
+)
+
+
+def page(config: Config, measures: list[Stage]) -> Step:
+    """The report of colorizers that are measured; the first is the one that the configuration describes."""
+    inputs = {f"{index:03d}": stage for index, stage in enumerate(measures)}
+    return Step(Stage(config.storage, "report", f"{config.data.name}-colors", {"shown": SHOWN}, inputs), _work)
+
+
+def _work(stage: Stage, config: Config) -> None:
+    measures = list(stage.inputs.values())
+    models = [made.inputs["colorizer"] for made in measures]
+    runs = [Table(model.uri).read() for model in models]
+    head, found = lines(measures)
+    numbered = ", ".join(f"Colorizer {number}: {title(model)}" for number, model in enumerate(models, 1))
+    sections = [
+        Section("Measures", f"{Table(measures[0].uri).manifest['n']:,} test images. {NOTE}", html=pages.table(head, found)),
+        Section(
+            "Test images",
+            f"The first ones, none of them picked. {numbered}.",
+            png=_pictures({f"colorizer {number}": made for number, made in enumerate(measures, 1)}),
+        ),
+    ]
+    for model, metrics in zip(models, runs, strict=True):
+        told = "Means of every 20 steps, faint, and their moving average."
+        sections.append(Section(f"Losses of {title(model)}", told, png=loss_panels(metrics)))
+    lead = "Colours that networks give to the lightness of images they have never seen."
+    html = pages.page(f"dsopt: colours of {config.data.name}", lead, _facts(config, measures), sections)
+    write_bytes(stage.path("report.html"), html.encode())
+    metrics = pa.concat_tables([*runs, *(Table(made.uri).read() for made in measures)])
+    outputs.commit(stage, metrics, seconds=outputs.spent([*models, *measures]))
+
+
+def title(model: Stage) -> str:
+    """A colorizer in words: "non_saturating + 100 l1"."""
+    manifest = Table(model.uri).manifest
+    return adversaries.loss_in_words(manifest["loss"], manifest["terms"])
+
+
+def lines(measures: list[Stage]) -> tuple[list[str], list[list[str]]]:
+    """The table: its head, and a line for no colours, for every colorizer, and for the true colours."""
+    values = [_values(stage) for stage in measures]
+    names = [name for name in COLUMNS if name in values[0]]
+    accurate = "accuracy" in values[0]
+    distance = next((name for name in names if name in ("fcd", "fid")), "")
+    truth = {distance: 0.0, "ab_error": 0.0, "ssim": 1.0}
+    truth |= {name.removesuffix("_true"): value for name, value in values[0].items() if name.endswith("_true")}
+    no_colours = {name: values[0][f"{name}_grey"] for name in [*names, *(["accuracy"] if accurate else [])]}
+    rows = [("no colours", no_colours), *((title(s.inputs["colorizer"]), v) for s, v in zip(measures, values, strict=True))]
+    cells = [
+        [row, *(_cell(found, name, 1.0) for name in names), *([_cell(found, "accuracy", 100.0)] if accurate else [])]
+        for row, found in [*rows, ("true colours", truth)]
+    ]
+    return ["colours by", *(COLUMNS[name] for name in names), *(["accuracy, %"] if accurate else [])], cells
+
+
+def _values(stage: Stage) -> dict[str, float]:
+    rows = Table(stage.uri).read(columns=["name", "value"]).to_pylist()
+    return {row["name"]: row["value"] for row in rows}
+
+
+def _cell(values: dict[str, Any], name: str, scale: float) -> str:
+    return f"{scale * values[name]:.2f}" if name in values else ""
+
+
+def beside(measured: dict[str, Stage]) -> list[Section]:
+    """Test images in the colours of several colorizers, by name: a row each, from their measures' inputs."""
+    return [Section("Test images", "The first ones, none of them picked.", png=_pictures(measured))]
+
+
+def _pictures(measured: dict[str, Stage]) -> bytes:
+    colorizers = {name: Colorizer(made.inputs["colorizer"], torch.device("cpu")) for name, made in measured.items()}
+    images = load(next(iter(measured.values())).inputs["images"].uri, "test").images[:SHOWN]
+    true = centre_crop(images, next(iter(colorizers.values())).size)
+    rows = [("lightness", recoloured(true, grey)), ("true colours", true)]
+    rows += [(name, recoloured(true, colours)) for name, colours in colorizers.items()]
+    return figures.chosen_grid([("", [(name, _pixels(some)) for name, some in rows])])
+
+
+def _pixels(images: Tensor) -> np.ndarray:
+    return images.permute(0, 2, 3, 1).numpy()
+
+
+def _facts(config: Config, measures: list[Stage]) -> dict[str, str]:
+    model = measures[0].inputs["colorizer"]
+    manifest = Table(model.uri).manifest
+    table = Table(measures[0].inputs["images"].uri)
+    return {
+        "data": f"{config.data.name}: {table.rows('train'):,} images of {table.manifest['image_size']} pixels",
+        "training": f"{manifest['steps']:,} steps in {manifest['seconds']:.0f} s: {title(model)}",
+        "colorizer": model.uri,
+        "seed": str(manifest["seed"]),
+        "hardware": manifest["device"],
+        "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
+    }

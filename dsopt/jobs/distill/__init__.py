@@ -1,0 +1,1 @@
+"""Distilled sets and what training on them gives."""

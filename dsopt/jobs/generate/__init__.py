@@ -1,0 +1,1 @@
+"""Generators, what they make, and how good it is."""

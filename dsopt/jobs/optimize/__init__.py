@@ -1,0 +1,1 @@
+"""The main job, and those that make a part of it."""

@@ -1,0 +1,143 @@
+"""report: everything a comparison made -> one self-contained HTML page and one metrics table."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from dsopt.augment.geometry import centre_crop
+from dsopt.augment.inputs import make_inputs
+from dsopt.config import Config, plain
+from dsopt.data.images import Images, load
+from dsopt.errors import InputError
+from dsopt.files import write_bytes
+from dsopt.pipeline import outputs
+from dsopt.pipeline.step import Step
+from dsopt.progress import say
+from dsopt.registry import MODELS
+from dsopt.reporting import figures
+from dsopt.reporting import page as pages
+from dsopt.reporting.page import Section
+from dsopt.reporting.tables import ResultRow, RunInfo, as_text, summarise
+from dsopt.stages import autoencoder, select
+from dsopt.stages.classifier import Row
+from dsopt.storage import Stage, Table, versions
+
+Rows = list[tuple[Row, int, Step]]
+
+SHOWN = 8  # images of the autoencoder figure, and of each class in the grid
+
+
+def page(config: Config, rows: Rows) -> Step:
+    """The report of a comparison's runs."""
+    inputs = {f"{row.title} seed {seed}": step.stage for row, seed, step in rows}
+    stage = Stage(config.storage, "report", config.data.name, {"select": plain(config.select)}, inputs)
+    return Step(stage, _work, (rows,))
+
+
+def _work(stage: Stage, config: Config, rows: Rows) -> None:
+    if not rows:
+        raise InputError("report: no training run of this configuration is done yet; run jobs/optimize.py first.")
+    runs = [info(row, seed, step.stage) for row, seed, step in rows]
+    metrics = pa.concat_tables([Table(step.stage.uri).read() for _, _, step in rows])
+    results = summarise(metrics, runs)
+    images = Table(rows[0][0].images.uri)
+    sections = [
+        Section("Results", "", html=pages.results_table(results)),
+        Section("Accuracy", "Mean over seeds; whiskers are one standard deviation.", png=figures.accuracy_bars(results)),
+        Section("Loss against steps", "Training loss.", png=figures.loss_curves(metrics, runs, "step")),
+        Section("Loss against seconds", "The same, over training time.", png=figures.loss_curves(metrics, runs, "seconds")),
+        *_pictures(config, rows, images),
+    ]
+    html = pages.page(f"dsopt: {config.data.name}", _lead(results), _facts(config, rows, images), sections)
+    write_bytes(stage.path("report.html"), html.encode())
+    outputs.commit(stage, metrics, seconds=outputs.spent(step.stage for _, _, step in rows))
+
+
+def tell(stage: Stage, rows: Rows) -> None:
+    """Print the results table of a finished report and where its page is."""
+    metrics = Table(stage.uri).read()
+    print("\n" + as_text(summarise(metrics, [info(row, seed, step.stage) for row, seed, step in rows])) + "\n")
+    say("report", stage.path("report.html"))
+
+
+def info(row: Row, seed: int, stage: Stage) -> RunInfo:
+    """What the metrics of a finished run belong to, and what its choosing cost."""
+    manifest = Table(stage.uri).manifest
+    table = Table((row.subset or row.images).uri)
+    size = table.rows(table.training())
+    size += Table(row.added.uri).rows() if row.added else 0
+    # A row that trains longer by the seconds of choosing has them in its training already. Making extra images, the scores that
+    # images are fed by and the classifiers that a generator learns by cost too.
+    cost = select.cost(*filter(None, [row.subset, row.added, stage.inputs.get("scores"), *row.guides]))
+    return RunInfo(stage.folder, row.title, row.method, row.split, manifest["seed"], size, cost)
+
+
+def _lead(results: list[ResultRow]) -> str:
+    full = results[0]
+    return f"Training on all {full.images:,} images against training on fewer, chosen in different ways, at equal steps."
+
+
+def _facts(config: Config, rows: Rows, images: Table) -> dict[str, str]:
+    train, run = config.train, Table(rows[0][2].stage.uri).manifest
+    counts = images.manifest["splits"]
+    return {
+        "data": f"{config.data.name}: {counts['train']:,} training and {counts['test']:,} test images",
+        "subset": f"{config.select.name}, budget {config.select.budget}",
+        "network": f"{train.name}, {run['steps']:,} steps of {train.batch_size}, learning rate {train.learning_rate}, "
+        f"{train.schedule.name} schedule",
+        "seeds": ", ".join(str(seed) for seed in sorted({seed for _, seed, _ in rows})),
+        "hardware": run["device"],
+        "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
+    }
+
+
+def _pictures(config: Config, rows: Rows, images: Table) -> list[Section]:
+    train = load(images.uri, "train")
+    classes = images.manifest["classes"] or [str(i) for i in range(images.manifest["num_classes"])]
+    first: dict[str, Stage] = {}
+    for row, _, _ in rows:
+        if row.subset and not row.added:
+            first.setdefault(row.method, row.subset)
+    order = sorted(first, key=lambda method: method != config.select.name)  # the chosen method before its baselines
+    subsets = {method: load(first[method].uri) for method in order}
+    counts = {method: torch.bincount(s.labels, minlength=len(classes)).tolist() for method, s in subsets.items()}
+    grids = [(method, _by_class(subset, _ranks(first[method]), classes)) for method, subset in list(subsets.items())[:2]]
+    sections = []
+    if grids:
+        sections += [
+            Section("Chosen images", "The first of every class in order of rank.", png=figures.chosen_grid(grids)),
+            Section("Classes", "Images of each class in each subset.", png=figures.class_histogram(counts, classes)),
+        ]
+    maker = next((s.inputs["embeddings"].inputs["autoencoder"] for s in first.values() if "embeddings" in s.inputs), None)
+    if maker:
+        text = (
+            "Inputs, embeddings as pictures, and reproductions (the selection paper's figure 3). Reproductions only have to serve."
+        )
+        sections.append(Section("Autoencoder", text, png=_reconstructions(maker, config, train)))
+    return sections
+
+
+def _ranks(subset: Stage) -> torch.Tensor:
+    return torch.tensor(Table(subset.uri).read(columns=["rank"])["rank"].to_numpy())
+
+
+def _by_class(subset: Images, ranks: torch.Tensor, classes: list[str]) -> list[tuple[str, np.ndarray]]:
+    ordered = ranks.argsort()
+    labels = subset.labels[ordered]
+    return [(name, _pixels(subset.images[ordered[labels == label][:SHOWN]])) for label, name in enumerate(classes)]
+
+
+def _pixels(images: torch.Tensor) -> np.ndarray:
+    return images.permute(0, 2, 3, 1).numpy()
+
+
+@torch.inference_mode()
+def _reconstructions(stage: Stage, config: Config, images: Images) -> bytes:
+    network = autoencoder.trained(stage, config, torch.device("cpu"))
+    size: Any = MODELS.traits(config.autoencoder.name).input_size
+    picked = images.images[torch.linspace(0, len(images.images) - 1, SHOWN).long()]
+    codes = network.encode(make_inputs([], size, None).test(picked))
+    outputs = network.decode(codes).clamp(0, 1)
+    return figures.reconstructions(_pixels(centre_crop(picked, size)), codes.numpy(), _pixels(outputs))

@@ -1,0 +1,55 @@
+"""child: the best finalist, trained from scratch on all training images, tested once, and exported."""
+
+import torch
+
+from dsopt.augment.inputs import make_inputs
+from dsopt.config import Config, plain
+from dsopt.data.batches import in_order
+from dsopt.data.images import load
+from dsopt.errors import JobError
+from dsopt.files import write_bytes
+from dsopt.jobs.search.child import JUDGED_AT_ONCE, classifier, rate
+from dsopt.jobs.search.children import ranked
+from dsopt.learners.classifier import Classifier
+from dsopt.pipeline.step import Step
+from dsopt.pipeline.training import Run, finish, fit_run, shuffled
+from dsopt.search.exported import About, dump, network_of, restore
+from dsopt.seeds import derive
+from dsopt.storage import Stage, Table
+from dsopt.training.loop import Phase
+from dsopt.training.worker import Worker
+
+
+def best(config: Config, finalists: Stage) -> Step:
+    """The training run of the best finalist."""
+    made_of = {"train": plain(config.search.train), "space": plain(config.search.space), "seed": config.seed}
+    inputs = {"images": finalists.inputs["images"], "finalists": finalists}
+    stage = Stage(config.storage, "child", f"{config.data.name}-{config.search.space.name}", made_of, inputs)
+    return Step(stage, _work, (), parallel=True, title="train the best child")
+
+
+def _work(worker: Worker, stage: Stage, config: Config) -> None:
+    settings, table = config.search.train, Table(stage.inputs["images"].uri)
+    facts, seed = table.manifest, derive(config.seed, stage.hash)
+    space, child = config.search.space, ranked(stage.inputs["finalists"])[0]["child"]
+    shape = (facts["channels"], facts["num_classes"], facts["image_size"])
+    about = About(space.name, dict(space.options), child, *shape, settings.standardise)
+    inputs, images = make_inputs(settings.augment, about.size, settings.standardise), load(table.uri, "train")
+    torch.manual_seed(derive(seed, "weights"))
+    learner = classifier(network_of(about), settings, worker)
+    feed = shuffled(images, inputs, min(settings.batch_size, len(images.ids)), seed, worker)
+    run = Run(stage, f"train {child}", config.seed, settings.batch_size)
+    state = fit_run(run, learner, [Phase(feed.source, rate(settings, (), settings.steps), settings.steps)], config, worker)
+    tested = load(table.uri, "test")
+
+    def test(judged: Classifier) -> dict[str, float]:
+        return judged.evaluate(in_order(tested.images, tested.labels, JUDGED_AT_ONCE, inputs.test, worker.device))
+
+    found, network = test(learner), learner.average.finished()
+    exported = dump(about, network)
+    reloaded = classifier(restore(exported)[0], settings, worker)
+    if abs(test(reloaded)["accuracy"] - found["accuracy"]) > 0.5 / len(tested.ids):
+        raise JobError(f"{stage.path('child.pt')}: the child built from its file is not the one that was trained.")
+    if not stage.done():  # else another driver was first, and child.pt is the one that its manifest and metrics tell of
+        write_bytes(stage.path("child.pt"), exported)
+    finish(run, worker, state, found, network, exported="child.pt", child=child)

@@ -1,0 +1,215 @@
+"""Training one child on whatever stands in for the data, and judging it by real images that were held out."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor, nn
+
+from dsopt.augment.inputs import Inputs, make_inputs
+from dsopt.config import ChildConfig
+from dsopt.data.batches import Batch, in_order
+from dsopt.data.holdout import held_out
+from dsopt.data.images import Images, load
+from dsopt.errors import InputError
+from dsopt.learners.classifier import Classifier
+from dsopt.pipeline.training import batches
+from dsopt.registry import SCHEDULES
+from dsopt.search.proxies import Proxy
+from dsopt.seeds import derive
+from dsopt.storage import Table
+from dsopt.training.loop import Phase, fit
+from dsopt.training.samplers.contract import Draw
+from dsopt.training.samplers.shuffle import shuffle
+from dsopt.training.worker import Worker
+
+JUDGED_AT_ONCE = 1000  # images
+
+
+Rates = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a child is trained on and judged by, on the device.
+
+    Args:
+        labels: numbers [n], or probabilities [n, classes].
+        rows: which of the images are trained on.
+        rates: what the set brings: then its blocks of images are taken in their order, each with its own rate.
+    """
+
+    images: Tensor
+    labels: Tensor
+    rows: Int64[Tensor, " k"]
+    judged: Images
+    inputs: Inputs
+    channels: int
+    classes: int
+    size: int
+    rates: Rates = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the material comes from; small and hashable.
+
+    Args:
+        subset: the folder of another table than the images'.
+        limit: how many of it are taken: its best by rank, or of every class.
+    """
+
+    images: str
+    subset: str | None
+    limit: int | None
+    per_class: bool
+    validation: float
+    seed: int
+    augment: tuple[str, ...]
+    standardise: Any
+    bound_rates: str | None = None
+
+
+@functools.lru_cache(maxsize=2)
+def material(source: Source, device: torch.device) -> Material:
+    """Raises InputError if nothing is left to train on or to judge by, or the sets do not fit together."""
+    table, whole = Table(source.images), load(source.images, "train")
+    out = held_out(whole.ids, source.validation, source.seed)
+    if not out.any() or out.all():
+        raise InputError(f"search.validation={source.validation}: of {len(out)} images it holds out {int(out.sum())}.")
+    judged = Images(whole.ids[out], whole.images[out].to(device), whole.labels[out].to(device))
+    used, rows, rates = whole, (~out).nonzero().squeeze(1), ()
+    if source.subset:
+        used, rows, rates = _given(source, table, whole.images.shape[1:])
+    labels = used.labels if used.soft is None or _is_targets(source) else used.soft
+    facts, size = table.manifest, table.manifest["image_size"]
+    inputs = make_inputs(source.augment, size, source.standardise)
+    return Material(
+        *(used.images.to(device), labels.to(device), rows, judged, inputs),
+        *(facts["channels"], facts["num_classes"], size, rates),
+    )
+
+
+def _given(source: Source, table: Table, shape: torch.Size) -> tuple[Images, Int64[Tensor, " k"], Rates]:
+    """The images of a subset or any other table, and which of them are used: none that is held out."""
+    assert source.subset is not None
+    given = Table(source.subset)
+    rates = bound_rates(given, source.bound_rates)
+    used = load(source.subset, given.training())
+    if used.images.shape[1:] != shape:
+        raise InputError(f"{source.subset}: has images of shape {tuple(used.images.shape[1:])}, the data set's are {tuple(shape)}.")
+    keep = torch.ones(len(used.ids), dtype=torch.bool)
+    real = given.manifest["stage"] == "select"  # its ids are those of images; a synthetic one's are its own
+    if real and given.manifest["inputs"].get("images") == "/".join(table.uri.split("/")[-2:]):
+        keep = ~held_out(used.ids, source.validation, source.seed)
+    order = torch.arange(len(used.ids))
+    if "rank" in given.manifest["schema"]:
+        order = torch.from_numpy(given.read(columns=["rank"])["rank"].to_numpy().astype("int64")).argsort()
+    rows = order[keep[order]]
+    if source.limit is not None:
+        rows = _first(rows, used.labels, source.limit, source.per_class)
+    if not len(rows):
+        raise InputError(f"{source.subset}: has no images that are not held out.")
+    return used, rows, rates
+
+
+def _is_targets(source: Source) -> bool:
+    """Whether soft labels are targets of a regression, of which no cross-entropy can be taken."""
+    recipe = Table(source.subset).manifest.get("recipe") if source.subset else None
+    return (recipe or {}).get("loss") == "squared_error"
+
+
+def _first(rows: Int64[Tensor, " k"], labels: Int64[Tensor, " n"], limit: int, per_class: bool) -> Int64[Tensor, " l"]:
+    if not per_class:
+        return rows[:limit]
+    classes = labels.unique()
+    each = max(1, limit // len(classes))
+    return torch.cat([rows[labels[rows] == label][:each] for label in classes])
+
+
+def bound_rates(table: Table, how: str | None) -> Rates:
+    """The learning rates that a distilled set brings, where they are to be used: a row an epoch, a column a block of images.
+
+    Raises:
+        InputError: it brings what belongs to one network and nothing is said about it, or is to be used and is not there.
+    """
+    rates = (table.manifest.get("recipe") or {}).get("rates")
+    brings = ["learning rates"] * bool(rates) + ["initial weights"] * bool(table.manifest.get("weights"))
+    if brings and not how:
+        raise InputError(
+            f"{table.uri}: brings {' and '.join(brings)} made for one network, with which others are ranked wrongly; "
+            "distil without them, or say bound_rates: ignore (or use)."
+        )
+    if how == "use" and not rates:
+        raise InputError(f"{table.uri}: bound_rates: it brings no learning rates to use.")
+    return tuple(map(tuple, rates)) if how == "use" and rates else ()
+
+
+def source_of(
+    proxy: Proxy, images: str, subset: str | None, limit: int | None, settings: ChildConfig, share: float, seed: int
+) -> Source:
+    balanced = proxy.per_class or proxy.data == "random_balanced"
+    return Source(
+        *(images, subset, limit, balanced, share, seed),
+        *(tuple(settings.augment), settings.standardise, proxy.bound_rates),
+    )
+
+
+class Trained(NamedTuple):
+    """How a child did on the held-out images, and the device seconds that this took: building, training and judging it."""
+
+    accuracy: float
+    seconds: float
+
+
+def train_child(
+    build: Callable[[], nn.Module], given: Material, settings: ChildConfig, steps: int, seed: int, worker: Worker
+) -> Trained:
+    """Train a fresh network for so many steps: the same optimiser, rates and steps for every child.
+
+    Raises:
+        JobError: it diverged.
+    """
+    started = worker.device_seconds()
+    torch.manual_seed(derive(seed, "weights"))
+    learner = classifier(build(), settings, worker, given.rates)
+    source = feed(given, settings.batch_size, seed, worker)
+    fit(learner, [Phase(source, rate(settings, given.rates, steps), steps)], report_every=100, name="child")
+    judged = in_order(given.judged.images, given.judged.labels, JUDGED_AT_ONCE, given.inputs.test, worker.device)
+    accuracy = learner.evaluate(judged)["accuracy"]
+    return Trained(accuracy, worker.device_seconds() - started)
+
+
+def classifier(network: nn.Module, settings: ChildConfig, worker: Worker, rates: Rates = ()) -> Classifier:
+    """A learner with the optimiser of all children, or plain SGD where a set brings its own rates; tests use the last weights."""
+    return Classifier(
+        network,
+        learning_rate=1.0 if rates else settings.learning_rate,
+        momentum=0.0 if rates else settings.momentum,
+        weight_decay=0.0 if rates else settings.weight_decay,
+        average=0.0,
+        precision=settings.precision,
+        device=worker.device,
+    )
+
+
+def rate(settings: ChildConfig, rates: Rates, steps: int) -> Callable[[float], float]:
+    if rates:
+        flat = [one for epoch in rates for one in epoch]
+        return lambda progress: flat[round(progress * steps) % len(flat)]
+    return SCHEDULES.build(settings.schedule.name, settings.schedule.options)
+
+
+def feed(given: Material, batch_size: int, seed: int, worker: Worker) -> Callable[[int], Batch]:
+    """The batches of a material, step -> batch: shuffled, or the blocks in order that its rates belong to."""
+    count = len(given.rows)
+    order = shuffle(count, min(batch_size, count), derive(seed, "order"))
+    blocks = given.rows.chunk(len(given.rates[0])) if given.rates else ()
+
+    def draw(step: int) -> Draw:
+        return Draw(blocks[step % len(blocks)] if blocks else given.rows[order(step).indices])
+
+    return batches(draw, given.images, given.labels, given.inputs, seed, worker)

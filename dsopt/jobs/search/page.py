@@ -1,0 +1,280 @@
+"""What a search leaves for people: the page, the table of its study, and the lines on the terminal."""
+
+import math
+import textwrap
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from dsopt.config import Config
+from dsopt.files import write_bytes
+from dsopt.jobs.search import study as search_study
+from dsopt.jobs.search.children import ranked, space_of
+from dsopt.jobs.search.study import Ranking, Studied, Study
+from dsopt.models.child_cells import EDGES
+from dsopt.pipeline import outputs
+from dsopt.pipeline.step import Step
+from dsopt.reporting import page as pages
+from dsopt.reporting import search_figures as figures
+from dsopt.reporting.page import Section
+from dsopt.reporting.tables import aligned
+from dsopt.search import rank_quality
+from dsopt.search.rank_quality import Estimate
+from dsopt.storage import Stage, Table, versions
+
+HEAD = ["proxy", "images", "steps", "Spearman", "of ceiling", "Kendall", "top 20 %", "P@5", "regret@1", "regret@5"]
+HEAD += ["device s", "of full", "pays from"]
+HELD_OUT = ["proxy", "of full", "dev Spearman", "dev regret@5", "Spearman", "of ceiling", "Kendall", "regret@1", "regret@5"]
+NOTE = (
+    "Correlation of the proxy's with the true accuracies over {n} children (brackets: 95 % bootstrap interval over children); the "
+    "same among the truly best 20 %; share of the proxy's best 5 that are truly among the best 5; points lost by taking the best "
+    "of its 1 or 5 first picks. The truth is the mean of {seeds} full trainings, on held-out images; one seed's correlation with "
+    "the mean of the others, the ceiling, is {ceiling}. Device seconds (of CPUs processor time, a thread) for all children include "
+    "making the proxy; of full: against full training of as many once; pays from: children from which it is cheaper. "
+    "Draws of a proxy are averaged."
+)
+ALIKE = (
+    " The ceiling is low: trainings of the same child differ about as much as children do, and no proxy can be judged by them. "
+    "More seeds (search.seeds), longer training (search.train.steps) or harder data would tell children apart."
+)
+BEST = (
+    "The cheapest proxy whose correlation is at least {enough:g} of the ceiling and whose regret@5 is at most {lost:g} points: "
+    "{about}. It was chosen on one half of the children (dev), drawn by the seed; the other columns are of the other {held_out}, "
+    "which had no part in that (brackets: 95 % bootstrap interval). The ceiling is {dev} on the dev half, {other} on these."
+)
+BY_CHANCE = (
+    "The best of the {n} finalists has {found:.2f} % of the held-out images; of as many children by chance the best would have "
+    "{chance:.2f} %, of all {known} whose truth is known {best:.2f} %."
+)
+RANKINGS = pa.schema(
+    [
+        ("proxy", pa.string()),
+        ("children", pa.string()),  # all, or of one half: dev, which chooses, and held_out
+        ("measure", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("making_seconds", pa.float64()),
+        ("seconds_each", pa.float64()),
+        ("failed", pa.int64()),
+        ("chosen", pa.bool_()),  # on the dev children
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """The stages of a search; `truth` is None where proxies are not studied."""
+
+    search: Stage
+    finalists: Stage
+    child: Stage
+    truth: Stage | None = None
+    studied: list[Studied] = field(default_factory=list)
+
+
+def page(config: Config, made: Made) -> Step:
+    inputs = {"search": made.search, "finalists": made.finalists, "child": made.child}
+    inputs |= {"truth": made.truth} if made.truth else {}
+    inputs |= {f"{one.title} {i}": stage for one in made.studied for i, stage in enumerate(one.draws)}
+    stage = Stage(config.storage, "search", f"{config.data.name}-{config.search.space.name}", {}, inputs)
+    return Step(stage, _work, (made,), title="report of the search")
+
+
+def _work(stage: Stage, config: Config, made: Made) -> None:
+    found = search_study.study(config, made.truth, made.studied) if made.truth else None
+    sections = [*(_study(found) if found else []), *_search(config, made, found)]
+    manifest = Table(made.child.uri).manifest
+    lead = f"The best child found: {manifest['child']}, {100 * _accuracy(made.child):.2f} % of the test images."
+    write_bytes(stage.path("report.html"), pages.page(_title(config), lead, _facts(config, made), sections).encode())
+    listed = [row for ranking in found.rankings for row in _listed(ranking, found)] if found else []
+    rankings, seconds = pa.Table.from_pylist(listed, schema=RANKINGS), outputs.spent(stage.inputs.values())
+    outputs.commit(stage, rankings, name="rankings", seconds=seconds, page="report.html")
+
+
+def tell(config: Config, made: Made) -> None:
+    """Print the study's table and how the best child did."""
+    if made.truth:
+        found = search_study.study(config, made.truth, made.studied)
+        table = aligned(HEAD, [_cells(ranking, found) for ranking in found.rankings])
+        judged = aligned(HELD_OUT, [_halves(ranking, found) for ranking in found.rankings])
+        for shown, about in ((table, _note(found)), (judged, _best(found))):
+            print("\n".join(["", shown, *textwrap.wrap(about, len(shown.splitlines()[1]))]))
+        print(f"\n{_beside_chance(made, found)}")
+    row = ranked(made.finalists)[0]
+    tested = f"{100 * row['accuracy']:.2f} % of the held-out, {100 * _accuracy(made.child):.2f} % of the test images"
+    print(f"\nbest of {Table(made.search.uri).rows()} children: {tested}\n")
+
+
+def _accuracy(child: Stage) -> float:
+    metrics = Table(child.uri).read()
+    return metrics.filter((pc.field("split") == "test") & (pc.field("name") == "accuracy"))["value"][-1].as_py()
+
+
+def _title(config: Config) -> str:
+    return f"dsopt: search in {config.search.space.name} on {config.data.name}"
+
+
+def _facts(config: Config, made: Made) -> dict[str, str]:
+    search, counts = config.search, Table(made.search.inputs["images"].uri).manifest["splits"]
+    train, table = search.train, Table(made.search.uri)
+    rate = f"learning rate {train.learning_rate:g}, {train.schedule.name} schedule"
+    return {
+        "data": f"{config.data.name}: {counts['train']:,} training images, {100 * search.validation:g} % held out to judge by",
+        "search": f"{search.strategy.name}, {table.rows()} children on {search.proxy or 'full data'}",
+        "training": f"{train.steps:,} steps of {train.batch_size}, {rate}",
+        "device": table.manifest["device"],
+        "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
+    }
+
+
+def _note(found: Study) -> str:
+    note = NOTE.format(n=len(found.truth), seeds=found.seeds, ceiling=_ceiling(found, "all"))
+    return note + (ALIKE if found.ceilings["all"] < rank_quality.DOUBTFUL else "")
+
+
+def _cells(ranking: Ranking, found: Study) -> list[str]:
+    measures = ranking.measures["all"]
+
+    def value(name: str, scale: float = 1.0) -> str:
+        return f"{scale * measures[name].value:.2f}" if name in measures else "–"
+
+    pays = {0.0: "at once", math.inf: "never"}.get(ranking.break_even) or f"{math.ceil(ranking.break_even):,}"
+    return [
+        _name(ranking),
+        "–" if ranking.images is None else f"{ranking.images:,}",
+        "–" if ranking.steps is None else f"{ranking.steps:,}",
+        _interval(measures["spearman"]),
+        _of_ceiling(measures["spearman"], found.ceilings["all"]),
+        *(value(name) for name in ("kendall", "spearman_top20", "precision_at_5")),
+        *(value(name, 100.0) for name in ("regret_at_1", "regret_at_5")),
+        f"{ranking.total:,.1f}",
+        _of_full(ranking, found),
+        pays,
+    ]
+
+
+def _halves(ranking: Ranking, found: Study) -> list[str]:
+    """What a proxy is on the half that chooses, and on the one that had no part in it."""
+    dev, held_out = ranking.measures["dev"], ranking.measures["held_out"]
+    return [
+        _name(ranking) + (" ← chosen" if ranking is found.chosen else ""),
+        _of_full(ranking, found),
+        f"{dev['spearman'].value:.2f}",
+        f"{100 * dev['regret_at_5'].value:.2f}",
+        _interval(held_out["spearman"]),
+        _of_ceiling(held_out["spearman"], found.ceilings["held_out"]),
+        _interval(held_out["kendall"]),
+        *(_interval(held_out[name], 100.0) for name in ("regret_at_1", "regret_at_5")),
+    ]
+
+
+def _name(ranking: Ranking) -> str:
+    return ranking.title + (f" ({ranking.failed} failed)" if ranking.failed else "")
+
+
+def _interval(found: Estimate, scale: float = 1.0) -> str:
+    between = f" [{scale * found.low:.2f}, {scale * found.high:.2f}]" if math.isfinite(found.low) else ""
+    return f"{scale * found.value:.2f}{between}"
+
+
+def _of_ceiling(found: Estimate, ceiling: float) -> str:
+    return f"{found.value / ceiling:.2f}" if ceiling > 0 else "–"
+
+
+def _of_full(ranking: Ranking, found: Study) -> str:
+    return f"{ranking.total / (found.each * len(found.truth)):.2f}"
+
+
+def _ceiling(found: Study, part: str) -> str:
+    ceiling = found.ceilings[part]
+    return f"{ceiling:.2f}" if math.isfinite(ceiling) else "unknown"
+
+
+def _best(found: Study) -> str:
+    served = found.chosen.serves(found.ceilings["dev"])
+    about = found.chosen.title if served else f"none; the best correlated one is {found.chosen.title}"
+    return BEST.format(
+        **{"enough": rank_quality.ENOUGH, "lost": 100 * rank_quality.LOST, "about": about, "held_out": found.held_out},
+        **{"dev": _ceiling(found, "dev"), "other": _ceiling(found, "held_out")},
+    )
+
+
+def _listed(ranking: Ranking, found: Study) -> list[dict[str, Any]]:
+    about = {"proxy": ranking.title, "making_seconds": ranking.making, "seconds_each": ranking.each, "failed": ranking.failed}
+    about |= {"chosen": ranking is found.chosen}
+    return [
+        about | {"children": part, "measure": name} | measured._asdict()
+        for part, measures in ranking.measures.items()
+        for name, measured in measures.items()
+    ]
+
+
+def _study(found: Study) -> list[Section]:
+    table = pages.table(HEAD, [_cells(ranking, found) for ranking in found.rankings])
+    judged = pages.table(HELD_OUT, [_halves(ranking, found) for ranking in found.rankings])
+    drawn = [r for r in found.rankings if (r.accuracies == r.accuracies).all()]
+    panels = {r.title: (r.accuracies, r.measures["all"]["spearman"].value) for r in drawn}
+    about = "A point is a child; its true accuracy is the mean over seeds, on held-out images."
+    return [
+        Section("How far each proxy can be trusted", _note(found), html=table),
+        Section("The best proxy for its price, on held-out children", _best(found), html=judged),
+        Section("Proxy against truth", about, png=figures.proxy_against_truth(panels, found.truth)),
+    ]
+
+
+def _search(config: Config, made: Made, found: Study | None) -> list[Section]:
+    rows, table = Table(made.search.uri).read().to_pylist(), Table(made.search.uri)
+    accuracies = [row["accuracy"] for row in rows]
+    beside = _beside_chance(made, found) if found else ""
+    sections = [
+        Section(
+            "The search",
+            "Held-out accuracy on the proxy of the children, in order, and the best so far.",
+            png=figures.progress(accuracies),
+        ),
+        Section("Finalists", f"Trained in full; mean over seeds on the held-out images. {beside}", html=_finalists(made)),
+    ]
+    rewards = table.manifest.get("rewards")
+    if rewards:
+        about = "Mean held-out accuracy, with the shared weights, of the children that the controller named."
+        sections.append(Section("The controller", about, png=figures.rewards([(float(step), value) for step, value in rewards])))
+    space, child = space_of(config), Table(made.child.uri).manifest["child"]
+    operations = list(space.values(space.decode(child)).values())
+    if config.search.space.name == "cell201":
+        sections.append(Section("The cell", _collapse(operations), png=figures.cell(EDGES, operations)))
+    failed = [row for row in rows if row["accuracy"] is None]
+    if failed:
+        listed = [[row["child"], row["reason"]] for row in failed]
+        sections.append(Section("Failed", f"{len(failed)} children.", html=pages.table(["child", "reason"], listed)))
+    return sections
+
+
+def _beside_chance(made: Made, found: Study) -> str:
+    """What the search gained: its finalists beside as many children that were trained in full likewise, but not chosen."""
+    finalists, best = ranked(made.finalists), float(found.truth.max())
+    chance = best - rank_quality.chance_regret(torch.from_numpy(found.truth), min(len(finalists), len(found.truth)))
+    return BY_CHANCE.format(
+        **{"n": len(finalists), "found": 100 * finalists[0]["accuracy"], "chance": 100 * chance},
+        **{"known": len(found.truth), "best": 100 * best},
+    )
+
+
+def _collapse(operations: list[str]) -> str:
+    """A warning where a cell hardly computes anything: what weight sharing is known to come to in this space."""
+    idle = sum(operation in ("none", "skip") for operation in operations) / len(operations)
+    if idle <= 0.5:
+        return f"{100 * idle:.0f} % of its edges are skip connections or nothing."
+    return f"Collapsed: {100 * idle:.0f} % of its edges are skip connections or nothing. Do not trust this search."
+
+
+def _finalists(made: Made) -> str:
+    head = ["child", "held-out accuracy %", "parameters", "multiply-adds"]
+    listed = [
+        [row["child"], f"{100 * row['accuracy']:.2f}", f"{row['parameters']:,}", f"{row['multiply_adds']:,}"]
+        for row in ranked(made.finalists)
+    ]
+    return pages.table(head, listed)

@@ -1,0 +1,119 @@
+"""How the trials of a sweep are named and put together: rows of the table with a column a setting, lines of the figure."""
+
+import functools
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from dsopt.config import Config
+from dsopt.jobs.optimize import page as report
+from dsopt.jobs.sweep.grid import leaves
+from dsopt.jobs.sweep.kinds import Planned
+from dsopt.jobs.sweep.status import Standings
+from dsopt.reporting.lines import Series
+from dsopt.reporting.tables import RunInfo, Spread
+
+# Settings that do not concern a run on the full data alone.
+_CHOOSING = ("select", "embed", "autoencoder", "loss", "proxy", "teacher")
+
+
+def infos(trials: Sequence[Planned], done: Iterable[Planned]) -> list[RunInfo]:
+    """What every finished run counts for; trials that differ only in settings which do not concern them are one.
+
+    Args:
+        trials: all of them, whose overrides are the columns.
+    """
+    named = any(trial.trial.row for trial in trials)
+    keys = list(dict.fromkeys(key for trial in trials for key in _overridden(trial) if named or key != "select.name"))
+    found: dict[tuple[str, str], RunInfo] = {}
+    for trial in done:
+        settings = {_short(key, keys): _cell(trial, key) for key in keys}
+        title = trial.trial.row or trial.row.title
+        row = ", ".join([title, *(f"{key} {value}" for key, value in settings.items() if value != "–")])
+        info = vars(report.info(trial.row, trial.trial.seed, trial.run.stage))
+        info |= {"row": row, "settings": {"row" if named else "training data": title} | settings}
+        info |= {"method": trial.trial.row} if trial.trial.row else {}
+        found[row, info["run"]] = RunInfo(**info)
+    return list(found.values())
+
+
+class Over(NamedTuple):
+    """What was reached over the setting `x`.
+
+    Args:
+        series: a line for every row and combination of the other settings.
+        beside: the means of rows that have no place on `x`.
+    """
+
+    x: str
+    series: Series
+    beside: dict[str, float]
+
+
+def over(config: Config, trials: Sequence[Planned], standings: Standings) -> Over | None:
+    """What was reached over `sweep.x`; None where there is no grid."""
+    grid = [key for key, _ in leaves("sweep.grid", config.sweep.grid)]
+    if config.sweep.searcher != "grid" or not grid:
+        return None
+    x, name = config.sweep.x or _first_with_numbers(grid, trials), standings.measure.name
+    others = [key for key in grid if key != x]
+    series: dict[str, dict[Any, list[float]]] = {}
+    beside: dict[str, list[float]] = {}
+    for trial in trials:
+        standing = standings.runs[trial.run.stage.hash]
+        if standing.status != "done":
+            continue
+        reached = standing.outcome[name]
+        if trial.trial.equal_cost or _overridden(trial) != grid:
+            more = [text for text in trial.trial.overrides if text != "train.split=0"]
+            beside.setdefault(", ".join([trial.row.title, *more]), []).append(reached)
+        else:
+            words = [trial.trial.row, *(_named(key, _value(trial.config, key), others) for key in others)]
+            line, at = ", ".join(filter(None, words)) or "the grid", _value(trial.config, x)
+            series.setdefault(line, {}).setdefault(str(at) if isinstance(at, list | dict) else at, []).append(reached)
+    if not series:
+        return None
+    spreads = {line: {at: Spread.of(values) for at, values in found.items()} for line, found in series.items()}
+    return Over(x, spreads, {title: statistics.fmean(values) for title, values in beside.items()})
+
+
+def _overridden(trial: Planned) -> list[str]:
+    return [text.partition("=")[0] for text in trial.trial.overrides]
+
+
+def _short(key: str, keys: Sequence[str]) -> str:
+    """The last word of a key that tells, if it is no other key's."""
+
+    def last(key: str) -> str:
+        return key.removesuffix(".name").rpartition(".")[2]
+
+    return last(key) if sum(last(other) == last(key) for other in keys) == 1 else key
+
+
+def _named(key: str, value: Any, keys: Sequence[str]) -> str:
+    return str(value) if key.endswith(".name") else f"{_short(key, keys)} {_text(value)}"
+
+
+def _cell(trial: Planned, key: str) -> str:
+    chosen = trial.row.subset is not None or "scores" in trial.run.stage.inputs
+    concerned = chosen or key.partition(".")[0] not in _CHOOSING
+    return _text(_value(trial.config, key)) if concerned else "–"
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else "–" if value is None else str(value)
+
+
+def _value(config: Config, key: str) -> Any:
+    def below(part: Any, word: str) -> Any:
+        return part.get(word) if isinstance(part, dict) else getattr(part, word)
+
+    return functools.reduce(below, key.split("."), config)
+
+
+def _first_with_numbers(grid: list[str], trials: Sequence[Planned]) -> str:
+    def numbers(key: str) -> bool:
+        values = [_value(trial.config, key) for trial in trials if _overridden(trial) == grid]
+        return all(isinstance(value, int | float) for value in values) and len(set(values)) > 1
+
+    return next((key for key in grid if numbers(key)), grid[0])

@@ -1,0 +1,1 @@
+"""How any stage is planned, made, resumed and written."""

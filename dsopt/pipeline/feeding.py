@@ -1,0 +1,177 @@
+"""How the phases of a classifier's run are fed: from which set, by which sampler, and without the images held out."""
+
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property
+from typing import Any, get_args
+
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor, nn
+
+from dsopt.augment.inputs import Inputs
+from dsopt.config import TrainConfig, plain
+from dsopt.data.background import Arriving
+from dsopt.data.batches import Batch
+from dsopt.data.holdout import divided
+from dsopt.data.images import Images, find, joined, load
+from dsopt.errors import InputError
+from dsopt.learners.classifier import Classifier
+from dsopt.pipeline.training import Feed, batches, learner_of, on_device
+from dsopt.registry import MODELS, SAMPLERS
+from dsopt.seeds import derive
+from dsopt.storage import Stage, Table
+from dsopt.training.loop import Memory
+from dsopt.training.overlap import Overlap
+from dsopt.training.samplers.contract import Sampler, Score
+from dsopt.training.worker import Worker
+
+Plan = dict[str, Any]  # of a phase, as in `train.phases`
+
+
+def sampler_of(phase: Plan, train: TrainConfig) -> dict[str, Any]:
+    """The name and options of a phase's sampler: its own, or on full data that of the run."""
+    return phase.get("sampler") or (plain(train.sampler) if phase["data"] == "full" else {"name": "shuffle"})
+
+
+def check(phases: Sequence[Plan], train: TrainConfig, added: bool = False) -> None:
+    """Raises InputError for a sampler that cannot feed its phase, perhaps for `added` images, and for validation on nothing."""
+    if train.validate_every and not train.validation:
+        raise InputError(f"train.validate_every={train.validate_every}: needs images to judge by; give train.validation, a share.")
+    for phase in phases:
+        name = sampler_of(phase, train)["name"]
+        if SAMPLERS.traits(name).steps and "seconds" in phase:
+            raise InputError(f"train.sampler.name={name}: must know how long its phase is; give it steps or epochs, not seconds.")
+        if SAMPLERS.traits(name).scores and added:
+            raise InputError(f"train.sampler.name={name}: goes by scores, and extra images have none; right is extra.name=none.")
+        if phase["data"] == "overlap" and ("passes" in phase or added):
+            kind = "extra images" if added else "passes"
+            raise InputError(f"train.overlap=true: does not go with {kind}: which images there will be is not known before.")
+
+
+def scored(phases: Sequence[Plan], train: TrainConfig) -> bool:
+    """Whether a phase goes by a proxy's scores."""
+    return any(SAMPLERS.traits(sampler_of(phase, train)["name"]).scores for phase in phases)
+
+
+def _check_alike(given: Table, images: Table) -> None:
+    """Refuse a table whose images are not such as are tested on: it belongs to another data set. Raises InputError."""
+    mine, theirs = given.manifest, images.about()
+    for key, right in theirs.items():
+        if mine.get(key) is not None and right is not None and mine[key] != right:
+            raise InputError(f"train.subset: {given.uri} has {key} {mine[key]}, {images.uri} {right}; give its own data.name.")
+
+
+class Feeder:
+    """What a run is fed from, on a worker.
+
+    Args:
+        stage: of the run; its inputs are `images` and, where they are needed, `subset`, `scores` and `added`: extra images beside
+            the subset, or without one beside all.
+        inputs: how images become inputs.
+    """
+
+    def __init__(self, stage: Stage, train: TrainConfig, seed: int, inputs: Inputs, worker: Worker) -> None:
+        self.stage, self.train, self.seed, self.inputs, self.worker = stage, train, seed, inputs, worker
+        self.table = Table(stage.inputs["images"].uri)
+        needed = {phase["data"] for phase in stage.config["phases"]}
+        if needed != {"full"} and "subset" not in stage.inputs:
+            raise InputError("train.phases: a phase trains on the subset, but there is none; give train.subset or select.")
+        self.arriving = None
+        if "overlap" in needed:
+            classes = self.table.manifest["num_classes"]
+            self.arriving = Arriving(self.table.uri, "train", self.subset, classes, worker.device, train.streamed)
+
+    def close(self) -> None:
+        if self.arriving:
+            self.arriving.close()
+
+    @cached_property
+    def subset(self) -> Images:
+        given = Table(self.stage.inputs["subset"].uri)
+        _check_alike(given, self.table)
+        images = load(given.uri, given.training())
+        return on_device(self._with_added(self._trained_on(images, None), None), self.worker.device)
+
+    @cached_property
+    def full(self) -> Images:
+        if self.arriving:
+            return self.arriving.whole()
+        streamed = self.train.streamed
+        images = self._trained_on(self._whole(), streamed)
+        images = images if "subset" in self.stage.inputs else self._with_added(images, streamed)
+        return on_device(images, self.worker.device, streamed)
+
+    def rows(self, phase: Plan) -> int:
+        """How many images a phase draws from."""
+        late = phase["data"] == "full" and self.arriving is not None
+        return self.table.rows("train") if late else len(self._set(phase).ids)
+
+    def held_out(self) -> Images:
+        """The training images that are not trained on."""
+        return self._divided(self._whole(), True, self.train.streamed)
+
+    def __call__(self, index: int, phase: Plan, steps: int | None) -> Feed:
+        """The feed of a phase, of so many steps where that is known.
+
+        What comes after an overlap is made when its turn comes: only then are its images there.
+        """
+        seed = derive(self.seed, "phase", index)
+        if phase["data"] == "overlap":
+            assert self.arriving is not None
+            draw = Overlap(self.arriving, self.train.batch_size, derive(seed, "order"))
+            return Feed(batches(draw, self.arriving.images, self.arriving.labels, self.inputs, seed, self.worker), draw)
+        late = phase["data"] == "full" and self.arriving is not None
+        draw = self._sampler(phase, self._ids() if late else self._set(phase).ids, steps, derive(seed, "order"))
+
+        @cache
+        def source() -> Callable[[int], Batch]:
+            images = self._set(phase)
+            labels = images.labels if images.soft is None else images.soft
+            return batches(draw, images.images, labels, self.inputs, seed, self.worker)
+
+        memory = draw if isinstance(draw, Memory) else None
+        return Feed((lambda step: source()(step)) if late else source(), memory)
+
+    def _whole(self) -> Images:
+        return load(self.table.uri, "train", streamed=self.train.streamed)
+
+    def _set(self, phase: Plan) -> Images:
+        return self.full if phase["data"] == "full" else self.subset
+
+    def _ids(self) -> Int64[Tensor, " n"]:
+        """Of the full set, without its images."""
+        return torch.from_numpy(self.table.read("train", ["id"])["id"].to_numpy().copy())
+
+    def _sampler(self, phase: Plan, ids: Int64[Tensor, " n"], steps: int | None, seed: int) -> Sampler:
+        chosen = sampler_of(phase, self.train)
+        traits, make = SAMPLERS.traits(chosen["name"]), SAMPLERS.build(chosen["name"], chosen.get("options"))
+        more = [steps] if traits.steps else []
+        more += [self._scores(ids)] if traits.scores else []
+        more += [self._judge] if traits.judge else []
+        return make(len(ids), self.train.batch_size, seed, *more)
+
+    def _scores(self, ids: Int64[Tensor, " n"]) -> dict[str, Float32[Tensor, " n"]]:
+        """What the proxy's training told about these images."""
+        table = Table(self.stage.inputs["scores"].uri).read(columns=["id", *get_args(Score)])
+        known = torch.from_numpy(table["id"].to_numpy().copy())
+        rows = find(ids, known)
+        if (rows < 0).any():
+            raise InputError(f"train.sampler: the proxy has no score of image {int(ids[rows < 0][0])}.")
+        return {name: torch.from_numpy(table[name].to_numpy().copy())[rows] for name in get_args(Score)}
+
+    def _judge(self, width: int) -> Classifier:
+        manifest, size = self.table.manifest, MODELS.traits("classifier24").input_size
+        torch.manual_seed(derive(self.seed, "judge"))
+        network = MODELS.build("classifier24", {"width": width})(manifest["channels"], manifest["num_classes"])
+        return learner_of(nn.Sequential(nn.Upsample((size, size)), network), self.train, self.worker)
+
+    def _with_added(self, images: Images, streamed: bool | None) -> Images:
+        if "added" not in self.stage.inputs:
+            return images
+        return joined(images, load(self.stage.inputs["added"].uri), self.table.manifest["num_classes"], streamed)
+
+    def _trained_on(self, images: Images, streamed: bool | None) -> Images:
+        return self._divided(images, False, streamed)
+
+    def _divided(self, images: Images, held: bool, streamed: bool | None) -> Images:
+        return divided(images, self.train.validation, self.seed, "train.validation", held=held, streamed=streamed)

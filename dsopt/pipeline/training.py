@@ -1,0 +1,214 @@
+"""What every training stage does: feed, fit with checkpoints in the stage's folder, report, and leave metrics and a model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dsopt.augment import draws
+from dsopt.augment.inputs import Inputs
+from dsopt.config import ClassifierConfig, Config
+from dsopt.data import buffers
+from dsopt.data.batches import Batch, Batches
+from dsopt.data.images import Images
+from dsopt.errors import InputError, JobError
+from dsopt.files import delete, exists, read_bytes, write_bytes
+from dsopt.learners.classifier import Classifier
+from dsopt.pipeline import outputs
+from dsopt.progress import Progress, say
+from dsopt.registry import MODELS
+from dsopt.seeds import derive
+from dsopt.storage import Stage, Table
+from dsopt.training.loop import Learner, Memory, Phase, State, fit
+from dsopt.training.samplers import Sampler
+from dsopt.training.samplers.contract import Keeps, Learns
+from dsopt.training.samplers.shuffle import shuffle
+from dsopt.training.worker import Worker
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: where it goes and how it is called."""
+
+    stage: Stage
+    label: str
+    seed: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class StageCheckpoint:
+    """A run's checkpoint, in its stage's folder."""
+
+    uri: str
+
+    def __str__(self) -> str:
+        return self.uri
+
+    def load(self) -> bytes | None:
+        try:
+            return read_bytes(self.uri)
+        except FileNotFoundError:
+            return None
+
+    def save(self, data: bytes) -> None:
+        write_bytes(self.uri, data)
+
+
+def classifier_learner(settings: ClassifierConfig, table: Table, seed: int, worker: Worker) -> Classifier:
+    """A fresh classifier for the images of a table."""
+    torch.manual_seed(derive(seed, "weights"))
+    network = MODELS.build(settings.name, settings.options)(table.manifest["channels"], table.manifest["num_classes"])
+    return learner_of(network, settings, worker)
+
+
+def learner_of(network: nn.Module, settings: ClassifierConfig, worker: Worker) -> Classifier:
+    return Classifier(
+        network,
+        learning_rate=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        average=settings.average,
+        precision=settings.precision,
+        device=worker.device,
+        world=worker.world,
+    )
+
+
+class Feed(NamedTuple):
+    """What feeds a phase, and what of it must survive an interruption."""
+
+    source: Callable[[int], Batch]
+    memory: Memory | None = None
+
+
+Observe = Callable[[Tensor, Tensor, Tensor], None]  # indices [b], labels, logits [b, classes]
+
+
+def on_device(images: Images, device: torch.device, streamed: bool | None = None) -> Images:
+    """A set where it is trained on: its labels on the device, its images too if they fit there; `streamed`: not the images."""
+    stay = streamed or (streamed is None and not buffers.fits_device(images.images.nbytes, device))
+    soft = None if images.soft is None else images.soft.to(device)
+    return Images(images.ids, images.images if stay else images.images.to(device), images.labels.to(device), soft)
+
+
+def shuffled(images: Images, inputs: Inputs, batch_size: int, seed: int, worker: Worker, observe: Observe | None = None) -> Feed:
+    """The shuffled batches of a data set; with its soft labels, where it has them.
+
+    Args:
+        observe: wants to see every batch's logits.
+    """
+    draw, here = shuffle(len(images.ids), batch_size, derive(seed, "order")), on_device(images, worker.device)
+    labels = here.labels if here.soft is None else here.soft
+    return Feed(batches(draw, here.images, labels, inputs, seed, worker, observe))
+
+
+def batches(
+    draw: Sampler, images: Tensor, labels: Tensor, inputs: Inputs, seed: int, worker: Worker, observe: Observe | None = None
+) -> Batches:
+    """The batches that a sampler draws of a set that is `on_device`.
+
+    A sampler that learns is told the losses, one that keeps is shown the images.
+    """
+
+    def transform(part: Tensor, step_seed: int, total: int, start: int, stop: int) -> Tensor:
+        return inputs.train(part, draws(step_seed, total, start, stop, worker.device))
+
+    def mix(part: Tensor, labels: Tensor, step_seed: int, total: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        assert inputs.mix is not None
+        return inputs.mix(part, labels, draws(derive(step_seed, "mix"), total, start, stop, worker.device))
+
+    if inputs.mix and isinstance(draw, Learns):
+        raise InputError(
+            "train.augment: mixed images have no loss of their own, which train.sampler goes by; leave out one of them."
+        )
+    return Batches(
+        images,
+        labels,
+        draw,
+        partial(derive, seed, "transform"),
+        transform,
+        worker.rank,
+        worker.world,
+        partial(_tell_losses, draw) if isinstance(draw, Learns) else observe,
+        draw.keep if isinstance(draw, Keeps) else None,
+        mix if inputs.mix else None,
+    )
+
+
+def _tell_losses(sampler: Learns, indices: Tensor, labels: Tensor, logits: Tensor) -> None:
+    sampler.observe(indices, F.cross_entropy(logits.float(), labels, reduction="none"))
+
+
+def fit_run(
+    run: Run,
+    learner: Learner,
+    phases: list[Phase],
+    config: Config,
+    worker: Worker,
+    validate: Callable[[], dict[str, float]] | None = None,
+    validate_every: int = 0,
+) -> State:
+    """Train with progress and checkpoints; goes on from the last checkpoint if the run was interrupted."""
+    timed = sum(phase.seconds or 0 for phase in phases)
+    images = sum(phase.steps or 0 for phase in phases) * run.batch_size
+    progress = Progress(run.label, round(timed) or images, "seconds" if timed else "images")
+
+    def done(state: State) -> int:
+        return int(state.seconds) if timed else state.total * run.batch_size
+
+    def report(state: State) -> None:
+        loss = next(value for _, _, split, name, value in reversed(state.rows) if (split, name) == ("train", "loss"))
+        progress.update(done(state), f"loss {loss:.4f}")
+        worker.watch(state.seconds / timed if timed else done(state) / images, state)
+
+    def resumed(state: State) -> None:
+        progress.first = done(state)
+        say(run.label, f"goes on after step {state.total:,} of an interrupted run")
+
+    def quiet(state: State) -> None: ...
+
+    checkpoint = StageCheckpoint(run.stage.path("checkpoint.pt"))
+    try:
+        return fit(
+            learner,
+            phases,
+            report=report if worker.leads else quiet,
+            resumed=resumed if worker.leads else quiet,
+            validate=validate,
+            validate_every=validate_every,
+            checkpoint=checkpoint,
+            checkpoint_seconds=config.cluster.checkpoint_seconds,
+            name=run.label,
+        )
+    except JobError as error:  # it diverged
+        if not exists(checkpoint.uri):
+            raise
+        raise JobError(f"{error} The last checkpoint before that is kept: {run.stage.folder}/checkpoint.pt") from None
+
+
+def finish(
+    run: Run, worker: Worker, state: State, found: dict[str, float], network: nn.Module, split: str = "test", **notes: Any
+) -> None:
+    """Write the run's metrics and model, and declare its stage done. `found` is what the trained network reached on a split."""
+    if run.stage.done():  # another driver was first
+        delete(run.stage.path("checkpoint.pt"))
+        return
+    rows = [*state.rows, *((state.total, state.seconds, split, name, value) for name, value in found.items())]
+    outputs.commit(
+        run.stage,
+        outputs.metrics((run.stage.folder, run.seed, *row) for row in rows),
+        seconds=state.seconds,
+        seed=run.seed,
+        model=outputs.save_weights(run.stage, network.state_dict()),
+        steps=state.total,
+        device=worker.describe(),
+        **notes,
+    )
+    delete(run.stage.path("checkpoint.pt"))
+    result = "  ".join([split, *(f"{name} {value:.4f}" for name, value in found.items())]) if found else ""
+    say(run.label, f"{state.total:,} steps in {state.seconds:.1f} s  {result}".rstrip())

@@ -1,0 +1,35 @@
+"""Which rows a comparison has."""
+
+from pathlib import Path
+
+from running import SMALL
+
+from dsopt.config import load
+from dsopt.jobs.optimize import job as optimize
+
+
+def titles(storage: Path, *overrides: str) -> list[str]:
+    config = load([f"storage={storage}", *SMALL, "cluster.workers=0", *overrides])
+    return list(dict.fromkeys(row.title for row, _, _ in optimize.comparison(config)[0]))
+
+
+def test_soft_labels_stand_beside_the_same_methods_with_hard_ones(tmp_path: Path) -> None:
+    soft = ["select.soft_labels=teacher", "compare.methods=[random,random_balanced]"]
+    assert titles(tmp_path, *soft, "select.name=kcenter") == [
+        "full data",
+        *("random, 50/50", "random_balanced, 50/50", "kcenter, 50/50"),
+        *("random+soft, 50/50", "random_balanced+soft, 50/50", "kcenter+soft, 50/50"),
+    ]
+
+
+def test_methods_of_one_name_have_rows_of_their_own(tmp_path: Path) -> None:
+    several = ["select.name=top_activation", "select.options.penalty=true", "select.per_class=true"]
+    assert titles(tmp_path, *several, "compare.methods=[top_activation,random]")[1:] == [
+        *("top_activation, 50/50", "random, 50/50", "top_activation per class penalty=True, 50/50")
+    ]
+
+
+def test_a_chosen_baseline_is_one_row(tmp_path: Path) -> None:
+    same = ["select.name=random_balanced", "compare.methods=[random_balanced]", "compare.splits=[1.0,0.5]"]
+    assert titles(tmp_path, *same) == ["full data", "random_balanced, 100/0", "random_balanced, 50/50"]
+    assert titles(tmp_path, *same, "select.soft_labels=proxy")[3:] == ["random_balanced+soft, 100/0", "random_balanced+soft, 50/50"]

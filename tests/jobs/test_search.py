@@ -1,0 +1,472 @@
+"""Searches in this process: what they leave, what they refuse, and that an interruption changes nothing."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import pytest
+import running
+import torch
+from running import start, until
+from scipy import stats
+
+from dsopt import config as configuration
+from dsopt.augment.inputs import make_inputs
+from dsopt.cluster import tune
+from dsopt.config import Config
+from dsopt.data.batches import Batch
+from dsopt.data.images import load
+from dsopt.errors import InputError, JobError
+from dsopt.jobs.search import child as search_child
+from dsopt.jobs.search import children as search_trials
+from dsopt.jobs.search import job as search
+from dsopt.jobs.search import page as search_page
+from dsopt.jobs.search.child import material
+from dsopt.jobs.search.children import Trials
+from dsopt.jobs.search.study import Ranking, choose, measures_of
+from dsopt.pipeline.step import run
+from dsopt.search import rank_quality
+from dsopt.search.enas.shared import SharedWeights
+from dsopt.search.exported import load_child
+from dsopt.seeds import derive
+from dsopt.storage import Stage, Table
+from dsopt.training.worker import Worker
+
+TINY = (
+    *("data.image_size=8", "data.limit=300", "cluster.workers=0", "cluster.cpus_per_worker=1"),
+    *("search.children=6", "search.known=5", "search.seeds=2", "search.finalists=2", "search.bundle=2", "search.ahead=3"),
+    *("search.train.steps=8", "search.train.batch_size=16", "search.space.options.width=[4,8]"),
+)
+STUDY = "search.proxies=[{data: full, steps: 3}, {data: random_balanced, images: 20, steps: 4, draws: 2}]"
+CPU = torch.device("cpu")
+
+
+def read(storage: Path | str, *overrides: str) -> Config:
+    return running.read(f"storage={storage}", *TINY, *overrides)
+
+
+def go(storage: Path | str, *overrides: str) -> None:
+    running.here(f"storage={storage}", *TINY, *overrides, job=search.search)
+
+
+def children(stage: Stage) -> list[dict]:
+    rows = Table(stage.uri).read().to_pylist()
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    storage = tmp_path_factory.mktemp("search")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search.search_study, "DRAWS", 20)
+        go(storage, STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2")
+    return storage
+
+
+def made(storage: Path) -> search.Made:
+    return search.planned(read(storage, STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2"))[0]
+
+
+def test_proxies_rank_the_children_of_the_truth(done: Path) -> None:
+    stages = made(done)
+    assert stages.truth
+    truth = children(stages.truth)
+    assert len(truth) == 5 and all(len(row["accuracies"]) == 2 and row["steps"] == 8 for row in truth)
+    assert [len(one.draws) for one in stages.studied] == [1, 2]
+    for one in stages.studied:
+        for stage in one.draws:
+            rows = children(stage)
+            assert [row["child"] for row in rows] == [row["child"] for row in truth]
+            assert {row["steps"] for row in rows} == {one.proxy.steps}
+    first, second = (children(stage) for stage in stages.studied[1].draws)
+    assert [row["accuracy"] for row in first] != [row["accuracy"] for row in second]  # other images
+    (folder,) = done.glob("search/*/_DONE")
+    table = Table(str(folder.parent)).read().to_pylist()
+    measures = {(row["proxy"], row["measure"]): row for row in table if row["children"] == "all"}
+    rho = measures["random_balanced 20, 4 steps", "spearman"]
+    assert rho["low"] <= rho["value"] <= rho["high"] and rho["making_seconds"] > 0
+    assert measures["chance", "regret_at_1"]["value"] >= measures["chance", "regret_at_5"]["value"] == pytest.approx(0)
+    assert (folder.parent / "report.html").read_text().count("data:image/png") == 2
+
+
+def test_a_proxy_is_chosen_on_one_half_and_judged_on_the_other(done: Path) -> None:
+    """The table's figures of either half are scipy's, found from the tables of children."""
+    stages = made(done)
+    (folder,) = done.glob("search/*/_DONE")
+    rankings = Table(str(folder.parent)).read().to_pylist()
+    assert stages.truth and len({row["proxy"] for row in rankings if row["chosen"]}) == 1
+    truth = children(stages.truth)
+    dev = rank_quality.halves(len(truth), derive(0, "dev children"))
+    for part, rows in {"dev": dev, "held_out": ~dev}.items():
+        places = rows.nonzero().flatten().tolist()
+        true = [truth[place]["accuracy"] for place in places]
+        for one in stages.studied:
+            tables = [[children(stage)[place]["accuracy"] for place in places] for stage in one.draws]
+            found = {r["measure"]: r["value"] for r in rankings if r["proxy"] == one.title and r["children"] == part}
+            known = [stats.spearmanr(given, true).statistic if len(set(given)) > 1 < len(set(true)) else 0.0 for given in tables]
+            assert found["spearman"] == pytest.approx(sum(known) / len(known))
+            picked = [max(true[i] for i in np.argsort([-value for value in given], kind="stable")[:1]) for given in tables]
+            assert found["regret_at_1"] == pytest.approx(max(true) - sum(picked) / len(picked))
+
+
+def ranking(title: str, given: torch.Tensor, truth: torch.Tensor, parts: dict[str, torch.Tensor], total: float) -> Ranking:
+    return Ranking(title, None, None, given.numpy(), measures_of([given], truth, parts), total=total)
+
+
+def test_only_the_dev_half_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a poor, a good and a perfect ranking, each dearer, the good one; whatever is done to the others' truth."""
+    monkeypatch.setattr(search.search_study, "DRAWS", 2)
+    generator = torch.Generator().manual_seed(0)
+    truth, noise = torch.rand(2, 60, generator=generator, dtype=torch.float64)
+    dev = rank_quality.halves(60, 0)
+    parts = {"all": torch.ones_like(dev), "dev": dev, "held_out": ~dev}
+
+    def chosen(truth: torch.Tensor, ceiling: float) -> Ranking:
+        given = [("poor", noise, 1.0), ("good", true + 0.2 * noise, 2.0), ("perfect", true, 3.0)]
+        return choose([ranking(title, values, truth, parts, total) for title, values, total in given], ceiling)
+
+    true = truth.clone()
+    assert chosen(truth, 1.0).title == "good"
+    assert chosen(truth, 2.0).title == "perfect"  # none has 0.9 of it
+    other = torch.where(dev, truth, truth.flip(0).roll(7))
+    assert chosen(other, 1.0).title == "good" and chosen(other, 1.0).measures["held_out"]["spearman"].value < 0.5
+    turned = torch.where(dev, 1 - truth, truth)
+    assert chosen(turned, 1.0).title == "poor"  # now none is worth anything where it is chosen
+
+
+def test_all_tables_but_the_finalists_are_made_by_one_run_of_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search.search_study, "DRAWS", 2)
+    runs: list[set[int]] = []
+    original = tune.run
+
+    def counted(work: tune.Work, points: list[tune.Point], config: Config, watch: tune.Watch, asker: tune.Asker) -> None:
+        runs.append(set())
+
+        def noted(worker: Worker, point: tune.Point, report: tune.Report) -> tune.Numbers:
+            runs[-1].add(point["table"])
+            return work(worker, point, report)
+
+        original(noted, points, config, watch, asker)
+
+    monkeypatch.setattr(tune, "run", counted)
+    go(tmp_path, STUDY)
+    assert runs == [{0, 1, 2, 3, 4}, {0}]  # the truth, three draws of proxies and the search; the finalists
+
+
+@pytest.mark.parametrize(("workers", "sizes"), [(0, [2]), (1, [2]), (2, [1, 1]), (5, [1, 1])])
+def test_every_worker_has_some_of_the_finalists(
+    workers: int, sizes: list[int], done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+
+    def asked(work: object, points: object, config: Config, watch: object, asker: tune.Asker) -> None:
+        while point := asker.ask():
+            given.append(len(point["children"]))
+
+    monkeypatch.setattr(tune, "run", asked)
+    config = read(done, f"cluster.workers={workers}", "search.train.steps=9", "search.bundle=8")
+    stage = Trials("finalists", search_trials.FULL, config.search.strategy, 2, 2, 2)
+    _, steps = search_trials.trials(config, stage, search=made(done).search)
+    with pytest.raises(JobError, match="were lost"):
+        run(steps, config)
+    assert given == sizes
+
+
+def test_the_best_child_is_built_from_its_file(done: Path) -> None:
+    stages = made(done)
+    best = search_trials.ranked(stages.finalists)[0]["child"]
+    assert {row["child"] for row in children(stages.finalists)} <= {row["child"] for row in children(stages.search)}
+    network, about = load_child(stages.child.path("child.pt"))
+    assert about.child == best == Table(stages.child.uri).manifest["child"]
+    tested = load(stages.search.inputs["images"].uri, "test")
+    with torch.no_grad():
+        found = network(make_inputs([], about.size, about.standardise).test(tested.images)).argmax(1)
+    metrics = Table(stages.child.uri).read().to_pylist()
+    (accuracy,) = (row["value"] for row in metrics if row["split"] == "test" and row["name"] == "accuracy")
+    assert accuracy == pytest.approx(float((found == tested.labels).double().mean()))
+    with pytest.raises(InputError, match="is not an exported child"):
+        load_child(str(done / "children" / ".." / stages.child.folder / "manifest.json"))
+
+
+def test_what_is_done_is_not_done_again(done: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(search_trials, "train_child", lambda *_: pytest.fail("nothing is to be trained"))
+    monkeypatch.setattr(search.search_study, "DRAWS", 20)
+    go(done, STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2")
+    output = capsys.readouterr().out
+    assert "regret@5" in output and "parameters" in output and "exported" in output
+    stages = made(done)
+    best = max(row["accuracy"] for row in children(stages.finalists))
+    truths = [row["accuracy"] for row in children(stages.truth)]
+    chance = fmean(max(pair) for pair in itertools.combinations(truths, 2))
+    assert (
+        f"best of the 2 finalists has {100 * best:.2f} %" in output
+        and f"by chance the best would have {100 * chance:.2f} %" in output
+    )
+
+
+def test_a_truth_that_ranks_nothing_is_told(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search.search_study, "DRAWS", 20)
+    stages = made(done)
+    assert stages.truth
+    found = search.search_study.study(read(done, STUDY), stages.truth, stages.studied)
+    for ceiling, told in ((-0.1, True), (0.4, True), (0.9, False), (float("nan"), False)):
+        assert ("The ceiling is low" in search_page._note(replace(found, ceilings={"all": ceiling}))) == told
+
+
+@pytest.mark.parametrize(("strategy", "tell_seconds", "kept"), [("evolution", 99.0, 4), ("evolution", -1.0, 5), ("asha", 99.0, 4)])
+def test_an_interrupted_search_goes_on_to_the_same_children(
+    strategy: str,
+    tell_seconds: float,
+    kept: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What bundles were told of is kept: of whole ones, or of each child."""
+    monkeypatch.setattr(search_trials, "TELL_SECONDS", tell_seconds)
+    options = ["search.strategy.options.population=2"] if strategy == "evolution" else ["search.strategy.options.rungs=2"]
+    how = [f"search.strategy.name={strategy}", *options]
+
+    def only_search(storage: Path) -> list[dict]:
+        config = read(storage, *how)
+        stage, steps = search_trials.trials(config, search_trials.Trials("search", search_trials.FULL, config.search.strategy, 6))
+        run(steps, config)
+        return children(stage)
+
+    undisturbed = only_search(tmp_path / "undisturbed")
+    train, trained = search_trials.train_child, []
+
+    def interrupted(*arguments: object) -> object:
+        if len(trained) == 5:
+            raise KeyboardInterrupt
+        trained.append(1)
+        return train(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(search_trials, "train_child", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        only_search(tmp_path / "interrupted")
+    monkeypatch.setattr(search_trials, "train_child", train)
+    capsys.readouterr()
+    assert only_search(tmp_path / "interrupted") == undisturbed
+    assert f"goes on after {kept} children" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_killed_job_goes_on_to_the_same_children(done: Path, tmp_path: Path) -> None:
+    how = [STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2"]
+    process = start("search", f"storage={tmp_path}", *TINY, *how)
+    until(lambda: list(tmp_path.glob("children/*/_journal/*.json")))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    go(tmp_path, *how)
+    for stage, undisturbed in ((made(tmp_path).search, made(done).search), (made(tmp_path).finalists, made(done).finalists)):
+        assert children(stage) == children(undisturbed)
+
+
+def test_no_proxy_has_a_held_out_image(tmp_path: Path) -> None:
+    config = read(tmp_path, "search.proxies=[{data: random_balanced, images: 40}, {data: random, images: 30}]")
+    _, studied, steps = search.search_study.planned(config)
+    run([step for step in steps if step.stage.kind in ("ingest", "select")], config)
+    for one, count in zip(studied, (40, 30), strict=True):
+        found = search_trials.source(one.draws[0], config, one.proxy)
+        given = material(found, CPU)
+        used = load(found.subset or "").ids[given.rows]
+        assert len(used) == count and not torch.isin(used, given.judged.ids).any()
+    balanced = material(search_trials.source(studied[0].draws[0], config, studied[0].proxy), CPU)
+    assert balanced.labels[balanced.rows].bincount().tolist() == [4] * 10
+    full = material(search_trials.source(studied[0].draws[0], config, search_trials.FULL), CPU)
+    assert 0.1 < len(full.judged.ids) / 240 < 0.3
+
+
+@pytest.mark.parametrize("method", ["random", "random_balanced"])
+def test_a_proxy_may_have_all_images_that_are_not_held_out(method: str, tmp_path: Path) -> None:
+    """The selection is asked for more than are wanted, and here for more than there are."""
+    config = read(tmp_path, f"search.proxies=[{{data: {method}, images: 230}}]")
+    _, (one,), steps = search.search_study.planned(config)
+    run([step for step in steps if step.stage.kind in ("ingest", "select")], config)
+    given = material(search_trials.source(one.draws[0], config, one.proxy), CPU)
+    assert Table(one.draws[0].inputs["subset"].uri).rows() == 244  # all there are
+    assert 0.95 * (244 - len(given.judged.ids)) < len(given.rows) <= 244 - len(given.judged.ids)  # balanced ones a few less
+    again = search.search_study.planned(config)[1][0].draws[0]
+    assert again.hash == one.draws[0].hash  # a dry run, before the images are counted, shows the folder that will be
+
+
+def test_more_images_than_there_are_is_the_users_to_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told before anything starts where the images are counted, and never by a worker, which would be tried again."""
+    monkeypatch.setattr(tune, "run", lambda *_: pytest.fail("no worker is to start"))
+    config = read(tmp_path, "search.proxy={data: random, images: 300}")
+    _, steps = search.planned(config)
+    with pytest.raises(InputError, match=r"\{data: random, images: 300\}: images: there are 244; give 1 to 244, or a share"):
+        run(steps, config)
+    with pytest.raises(InputError, match="images: there are 244"):
+        search.planned(config)
+    folder = with_rates(read(tmp_path, "search.proxies=[{data: random_balanced, images: 20}]"), tmp_path / "sets")
+    rows, given = Table(folder).rows(), f"search.proxy={{data: {folder}, bound_rates: ignore, images: "
+    search.planned(read(tmp_path, f"{given}{rows}}}"))
+    with pytest.raises(InputError, match=f"images: there are {rows}; give 1 to {rows}"):
+        search.planned(read(tmp_path, f"{given}{rows + 1}}}"))
+
+
+def with_rates(config: Config, folder: Path) -> str:
+    """A subset as a distilled set that brings learning rates."""
+    _, studied, steps = search.search_study.planned(config)
+    run([step for step in steps if step.stage.kind in ("ingest", "select")], config)
+    stage = studied[0].draws[0].inputs["subset"]
+    target = folder / "distill" / "set-1"
+    target.mkdir(parents=True)
+    (target / "data").symlink_to(Path(stage.uri) / "data")
+    manifest = Table(stage.uri).manifest | {
+        "stage": "distill",
+        "recipe": {"rates": [[0.02, 0.01], [0.03, 0.04]]},
+        "hash": "0" * 12,
+        "inputs": {},
+    }
+    (target / "manifest.json").write_text(json.dumps(manifest))
+    (target / "_DONE").touch()
+    return str(target)
+
+
+def test_learned_rates_are_refused_unless_allowed(tmp_path: Path) -> None:
+    folder = with_rates(read(tmp_path, "search.proxies=[{data: random_balanced, images: 20}]"), tmp_path / "sets")
+    with pytest.raises(InputError, match="bound_rates: ignore"):
+        search.planned(read(tmp_path, f"search.proxies=[{{data: {folder}}}]"))
+    config = read(tmp_path, "search.known=2", f"search.set={folder}", "search.proxies=[{data: '${search.set}', bound_rates: use}]")
+    _, (bound,), steps = search.search_study.planned(config)
+    given = material(search_trials.source(bound.draws[0], config, bound.proxy), CPU)
+    assert bound.proxy.steps == 4
+    rate = search_child.rate(config.search.train, given.rates, 4)
+    assert [rate(step / 4) for step in range(4)] == [0.02, 0.01, 0.03, 0.04]
+    batches = search_child.feed(given, 16, 0, Worker())
+    assert torch.equal(batches(0).images, batches(2).images) and len(batches(0).images) == len(given.rows) / 2
+    assert torch.equal(torch.cat([batches(0).labels, batches(1).labels]), given.labels[given.rows])
+    run([step for step in steps if step.title != "children: truth"], config)
+    assert all(row["accuracy"] is not None for row in children(bound.draws[0]))
+    ignored = read(tmp_path, f"search.proxies=[{{data: {folder}, bound_rates: ignore}}]")
+    _, (repaired,), _ = search.search_study.planned(ignored)
+    assert material(search_trials.source(repaired.draws[0], ignored, repaired.proxy), CPU).rates == ()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["search.proxies=[{data: fll}]"], "Did you mean 'full'"),
+        (["search.proxies=[{data: full, step: 3}]"], "Did you mean 'steps'"),
+        (["search.proxies=[{images: 3}]"], "needs data"),
+        (["search.proxies=[{data: random}]"], "needs images"),
+        (["search.proxies=[{data: random, images: 1.5}]"], "a count above 0"),
+        (["search.proxies=[{data: full, images: 3}]"], "full data has all"),
+        (["search.proxies=[{data: ./nowhere}]"], "no finished stage"),
+        (["search.proxy={data: full, shared: uniform}"], "search.space.name=cell201"),
+        (["search.proxy={data: full, shared: lstm}"], "reinforce, uniform"),
+        (["search.space.name=mini261"], "Did you mean 'mini216'"),
+        (["search.space.options.widht=[3]"], "Did you mean 'width'"),
+        (["search.strategy.name=evolutoin"], "Did you mean 'evolution'"),
+        (["search.strategy.name=asha", "search.strategy.options.reduction=2", "search.strategy.options.rungs=9"], "not different"),
+        (["search.children=0"], "at least 1"),
+        (["search.validation=1"], "between 0 and 1"),
+        (["search.known=1", "search.proxies=[{data: full, steps: 3}]"], "with 2 children or more"),
+    ],
+)
+def test_wrong_searches_are_told_before_anything_starts(overrides: list[str], says: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        search.planned(read(tmp_path, *overrides))
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_images_too_small_and_children_that_all_fail(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"set data\.image_size"):
+        go(tmp_path, "search.space.name=dc720", "search.space.options.width=[32]")
+    with pytest.raises(JobError, match="diverged"):
+        go(tmp_path, "search.train.learning_rate=1e30", "search.children=2")
+
+
+def search_on_ray(storage: str) -> None:
+    config = read(Path(storage), "search.strategy.name=evolution", "search.strategy.options.population=2", "cluster.workers=2")
+    wanted = search_trials.Trials("search", search_trials.FULL, config.search.strategy, 6)
+    run(search_trials.trials(config, wanted)[1], config)
+    print(json.dumps(children(search_trials.trials(config, wanted)[0])))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_workers_find_the_same_children(ray_joined: dict[str, str], done: Path, tmp_path: Path) -> None:
+    """In a process of its own: Ray Tune cannot pickle a searcher whose types are checked as those of the tests are."""
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+    code = f"import sys; sys.path[:0] = {paths}; import test_search; test_search.search_on_ray({str(tmp_path)!r})"
+    ended = subprocess.run([sys.executable, "-c", code], env=os.environ | ray_joined, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout.splitlines()[-1]) == json.loads(json.dumps(children(made(done).search)))
+
+
+CELLS = ("search.space.name=cell201", "search.space.options.width=4", "search.space.options.cells=1", "search.seeds=1")
+SHARED = ("search.shared.steps=8", "search.shared.rounds=2", "search.shared.updates=2", "search.shared.samples=3")
+FEW = ("search.shared.candidates=12", "search.shared.batches=1", "search.known=3", "search.finalists=1", "search.train.steps=2")
+
+
+def test_a_search_with_shared_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search.search_study, "DRAWS", 20)
+    how = [f for f in TINY if "width" not in f] + [*CELLS, *SHARED, *FEW]
+    study = "search.proxies=[{data: full, shared: reinforce}, {data: full, shared: uniform}]"
+    config = configuration.load([f"storage={tmp_path}", *how, "search.proxy={data: full, shared: reinforce}", study])
+    search.search(config)
+    stages = search.planned(config)[0]
+    named = Table(stages.search.uri)
+    rows = named.read().to_pylist()
+    assert len({row["child"] for row in rows}) == len(rows) >= 10
+    assert sum(row["steps"] == 8 for row in rows) == 10  # judged on all held-out images
+    assert len(named.manifest["rewards"]) == 2 * 2
+    assert stages.truth
+    expected = [row["child"] for row in children(stages.truth)]
+    assert all([row["child"] for row in children(one.draws[0])] == expected for one in stages.studied)
+    assert load_child(stages.child.path("child.pt"))[1].space == "cell201"
+    (page,) = tmp_path.glob("search/*/report.html")
+    assert page.read_text().count("data:image/png") == 4 and "of its edges are skip connections or nothing" in page.read_text()
+
+
+def test_an_interruption_changes_neither_shared_weights_nor_their_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that only training moves: killed in the middle, and again when all but the table was there."""
+    how = [f for f in TINY if "width" not in f] + [
+        *CELLS,
+        *SHARED[1:],
+        *FEW,
+        "search.shared.steps=40",
+        "cluster.checkpoint_seconds=0",
+    ]
+    update, commit, done, killed_at = SharedWeights.update, search_trials.commit, list[int](), list[int]()
+
+    def trained(self: SharedWeights, batch: Batch) -> dict[str, torch.Tensor]:
+        if killed_at == [self.step]:
+            raise KeyboardInterrupt
+        done.append(self.step)
+        return update(self, batch)
+
+    def made(storage: Path) -> tuple[Stage, list[dict]]:
+        config = configuration.load([f"storage={storage}", *how])
+        proxy = search_trials.proxy_of({"data": "full", "shared": "reinforce"}, "search.proxy")
+        stage, steps = search_trials.trials(config, Trials("search", proxy, config.search.strategy, 0))
+        run(steps, config)
+        return stage, Table(stage.uri).read().to_pylist()
+
+    monkeypatch.setattr(SharedWeights, "update", trained)
+    monkeypatch.setattr(Worker, "device_seconds", lambda self: float(len(done)))
+    _, undisturbed = made(tmp_path / "undisturbed")
+    assert sum(row["seconds"] for row in undisturbed) == pytest.approx(44) and done == list(range(44))  # 40 and 2 rounds of 2
+    done.clear()
+    killed_at.append(25)
+    with pytest.raises(KeyboardInterrupt):
+        made(tmp_path / "disturbed")
+    killed_at.clear()
+    monkeypatch.setattr(search_trials, "commit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        made(tmp_path / "disturbed")
+    monkeypatch.setattr(search_trials, "commit", commit)
+    stage, found = made(tmp_path / "disturbed")
+    assert done == [*range(25), *range(20, 44), *range(40, 44)]
+    assert found == undisturbed and not Path(stage.path("checkpoint.pt")).exists()

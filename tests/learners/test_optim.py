@@ -1,0 +1,52 @@
+"""Steps are torch's own, and torch's compiler stays away."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.optim import Optimizer
+
+from dsopt.learners.optim import minimise, step
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.01, fused=True),
+    "nesterov": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, nesterov=True),
+    "adam": lambda p: torch.optim.Adam(p, 0.1, betas=(0.5, 0.999), fused=True),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, 0.1),
+}
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_steps_are_those_of_torch(make: Callable[..., Optimizer]) -> None:
+    ours, theirs = (torch.linspace(-1, 2, 7).requires_grad_() for _ in range(2))
+    us, them = make([ours]), make([theirs])
+    for number in range(5):
+        minimise((ours**2).sum() * (number + 1), us)
+        them.zero_grad()
+        ((theirs**2).sum() * (number + 1)).backward()
+        them.step()
+        assert torch.equal(ours, theirs)
+    again = make([ours])
+    again.load_state_dict(us.state_dict())
+    for optimizer in (again, them):
+        (parameter,) = optimizer.param_groups[0]["params"]
+        parameter.grad = torch.ones(7)
+    step(again)
+    them.step()
+    assert torch.equal(ours, theirs) and ours.requires_grad
+
+
+def test_training_does_not_import_the_compiler() -> None:
+    code = """
+import sys, torch
+from dsopt.learners.optim import minimise
+p = torch.ones(3, requires_grad=True)
+for make in (torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop):
+    optimizer = make([p], 0.1)
+    minimise(p.sum(), optimizer)
+    optimizer.load_state_dict(optimizer.state_dict())
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
