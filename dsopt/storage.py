@@ -1,6 +1,6 @@
 """Where stages meet: stage folders with their manifests, and the schemas of the tables between them.
 
-A stage folder is `<storage>/<stage>/<name>-<hash>/`. It holds the parts of a table under `data/`, `config.yaml`,
+A stage folder is `<storage>/<kind>/<name>-<hash>/`. It holds the parts of a table under `data/`, `config.yaml`,
 `manifest.json` and `_DONE`, written last. Three rules make it safe on object stores, which have no rename and no locks:
 
 - every write is atomic (see `dsopt.files`);
@@ -19,13 +19,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pyarrow as pa
-import yaml
 
 from dsopt.errors import InputError, JobError
 from dsopt.files import absolute, exists, first_line, join, missing, read_bytes, read_table, write_bytes
 from dsopt.version import __version__
 
-FORMAT = 1  # part of every stage's hash: raise it when a stage's code changes what it writes
+LAYOUT = 2  # of every stage folder, and part of every hash: raised when readers could not read what older code wrote
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # the convention of Hugging Face `datasets`
 IMAGES = pa.schema([("id", pa.int64()), ("image", IMAGE), ("label", pa.int64()), ("source", pa.string())])
@@ -65,37 +64,52 @@ def with_image_feature(schema: pa.Schema) -> pa.Schema:
 
 
 @dataclass(frozen=True)
+class Kind:
+    """A kind of stage.
+
+    Args:
+        name: the folder below the storage in which its stages lie.
+        version: part of the hash of its stages. Raise it when the code of the kind, or a default that it reads, changes what it
+            writes: then these stages, and those made from them, are made anew.
+    """
+
+    name: str
+    version: int = 1
+
+
+@dataclass(frozen=True)
 class Stage:
     """One step's output: where it lies follows from what it is made of, so equal work is found and never done twice.
 
     Args:
         storage: the URI below which all stages lie.
-        kind: the step: "ingest", "autoencoder", "embed", "select", "train", "report".
-        name: a word for people: the data set, the method.
-        config: everything besides the inputs that decides the content; plain values.
+        name: human-readable label: the data set, the method.
+        made_of: everything besides the inputs that decides the content: settings that differ from their defaults, seeds,
+            fingerprints; plain values. A new setting at its default changes no hash.
         inputs: the stages it reads, by role.
     """
 
     storage: str
-    kind: str
+    kind: Kind
     name: str
-    config: Mapping[str, Any]
+    made_of: Mapping[str, Any]
     inputs: Mapping[str, "Stage"] = field(default_factory=dict)
 
     @staticmethod
     def existing(uri: str) -> "Stage":
         """A finished stage by its folder, wherever and by whomever it was made. Raises InputError if there is none."""
         manifest = Table(uri).manifest
-        stage = Stage(absolute(uri).rpartition("/")[0], manifest["stage"], manifest["name"], {})
-        stage.__dict__.update(hash=manifest["hash"], uri=absolute(uri))  # what would else be computed: see below
+        kind = Kind(manifest["stage"], manifest.get("version", 1))
+        stage = Stage(absolute(uri).rpartition("/")[0], kind, manifest["name"], {})
+        stage.__dict__.update(hash=manifest["hash"], uri=absolute(uri))  # in place of the cached properties below
         return stage
 
     @functools.cached_property
     def hash(self) -> str:
         made_of = {
-            "format": FORMAT,
-            "kind": self.kind,
-            "config": self.config,
+            "layout": LAYOUT,
+            "kind": [self.kind.name, self.kind.version],
+            "made_of": self.made_of,
             "inputs": {role: stage.hash for role, stage in self.inputs.items()},
         }
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
@@ -104,7 +118,7 @@ class Stage:
     def folder(self) -> str:
         """The folder relative to the storage."""
         name = re.sub(r"[^\w.+-]+", "_", self.name)
-        return f"{self.kind}/{name}-{self.hash}"
+        return f"{self.kind.name}/{name}-{self.hash}"
 
     @functools.cached_property
     def uri(self) -> str:
@@ -116,9 +130,9 @@ class Stage:
     def done(self) -> bool:
         return exists(self.path("_DONE"))
 
-    def begin(self) -> None:
-        """Note what the stage is made of, before its first part."""
-        write_bytes(self.path("config.yaml"), yaml.safe_dump(dict(self.config), sort_keys=False).encode())
+    def begin(self, config: str) -> None:
+        """Note the configuration, as YAML, before the first part is written."""
+        write_bytes(self.path("config.yaml"), config.encode())
 
     def commit(
         self, parts: list[dict[str, Any]], schema: pa.Schema, *, seconds: float, seed: int | None = None, **notes: Any
@@ -144,9 +158,11 @@ class Stage:
             )
         parts = sorted(parts, key=lambda part: part["path"])
         manifest = {
-            "stage": self.kind,
+            "stage": self.kind.name,
+            "version": self.kind.version,
             "name": self.name,
             "hash": self.hash,
+            "made_of": self.made_of,
             "schema": {f.name: str(f.type) for f in schema},
             "rows": sum(part["rows"] for part in parts),
             "parts": parts,

@@ -25,15 +25,15 @@ from dsopt.training.overlap import Overlap
 from dsopt.training.samplers.contract import Sampler, Score
 from dsopt.training.worker import Worker
 
-Plan = dict[str, Any]  # of a phase, as in `train.phases`
+PhaseConfig = dict[str, Any]  # a phase as in `train.phases`
 
 
-def sampler_of(phase: Plan, train: TrainConfig) -> dict[str, Any]:
+def sampler_of(phase: PhaseConfig, train: TrainConfig) -> dict[str, Any]:
     """The name and options of a phase's sampler: its own, or on full data that of the run."""
     return phase.get("sampler") or (plain(train.sampler) if phase["data"] == "full" else {"name": "shuffle"})
 
 
-def check(phases: Sequence[Plan], train: TrainConfig, added: bool = False) -> None:
+def check(phases: Sequence[PhaseConfig], train: TrainConfig, added: bool = False) -> None:
     """Raises InputError for a sampler that cannot feed its phase, perhaps for `added` images, and for validation on nothing."""
     if train.validate_every and not train.validation:
         raise InputError(f"train.validate_every={train.validate_every}: needs images to judge by; give train.validation, a share.")
@@ -42,13 +42,13 @@ def check(phases: Sequence[Plan], train: TrainConfig, added: bool = False) -> No
         if SAMPLERS.traits(name).steps and "seconds" in phase:
             raise InputError(f"train.sampler.name={name}: must know how long its phase is; give it steps or epochs, not seconds.")
         if SAMPLERS.traits(name).scores and added:
-            raise InputError(f"train.sampler.name={name}: goes by scores, and extra images have none; right is extra.name=none.")
+            raise InputError(f"train.sampler.name={name}: goes by scores, and extra images have none; expected extra.name=none.")
         if phase["data"] == "overlap" and ("passes" in phase or added):
             kind = "extra images" if added else "passes"
             raise InputError(f"train.overlap=true: does not go with {kind}: which images there will be is not known before.")
 
 
-def scored(phases: Sequence[Plan], train: TrainConfig) -> bool:
+def scored(phases: Sequence[PhaseConfig], train: TrainConfig) -> bool:
     """Whether a phase goes by a proxy's scores."""
     return any(SAMPLERS.traits(sampler_of(phase, train)["name"]).scores for phase in phases)
 
@@ -73,7 +73,7 @@ class Feeder:
     def __init__(self, stage: Stage, train: TrainConfig, seed: int, inputs: Inputs, worker: Worker) -> None:
         self.stage, self.train, self.seed, self.inputs, self.worker = stage, train, seed, inputs, worker
         self.table = Table(stage.inputs["images"].uri)
-        needed = {phase["data"] for phase in stage.config["phases"]}
+        needed = {phase["data"] for phase in stage.made_of["phases"]}
         if needed != {"full"} and "subset" not in stage.inputs:
             raise InputError("train.phases: a phase trains on the subset, but there is none; give train.subset or select.")
         self.arriving = None
@@ -101,7 +101,7 @@ class Feeder:
         images = images if "subset" in self.stage.inputs else self._with_added(images, streamed)
         return on_device(images, self.worker.device, streamed)
 
-    def rows(self, phase: Plan) -> int:
+    def rows(self, phase: PhaseConfig) -> int:
         """How many images a phase draws from."""
         late = phase["data"] == "full" and self.arriving is not None
         return self.table.rows("train") if late else len(self._set(phase).ids)
@@ -110,7 +110,7 @@ class Feeder:
         """The training images that are not trained on."""
         return self._divided(self._whole(), True, self.train.streamed)
 
-    def __call__(self, index: int, phase: Plan, steps: int | None) -> Feed:
+    def __call__(self, index: int, phase: PhaseConfig, steps: int | None) -> Feed:
         """The feed of a phase, of so many steps where that is known.
 
         What comes after an overlap is made when its turn comes: only then are its images there.
@@ -135,14 +135,14 @@ class Feeder:
     def _whole(self) -> Images:
         return load(self.table.uri, "train", streamed=self.train.streamed)
 
-    def _set(self, phase: Plan) -> Images:
+    def _set(self, phase: PhaseConfig) -> Images:
         return self.full if phase["data"] == "full" else self.subset
 
     def _ids(self) -> Int64[Tensor, " n"]:
         """Of the full set, without its images."""
         return torch.from_numpy(self.table.read("train", ["id"])["id"].to_numpy().copy())
 
-    def _sampler(self, phase: Plan, ids: Int64[Tensor, " n"], steps: int | None, seed: int) -> Sampler:
+    def _sampler(self, phase: PhaseConfig, ids: Int64[Tensor, " n"], steps: int | None, seed: int) -> Sampler:
         chosen = sampler_of(phase, self.train)
         traits, make = SAMPLERS.traits(chosen["name"]), SAMPLERS.build(chosen["name"], chosen.get("options"))
         more = [steps] if traits.steps else []

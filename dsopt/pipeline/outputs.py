@@ -1,19 +1,18 @@
-"""What a stage leaves besides images: metrics, other tables of one part, weights.
+"""What a stage leaves besides images: metrics, other tables of one part, pages.
 
 Every file has a name of its own: a second run of the same command that ends later cannot touch what the first declared.
 """
 
-import io
 import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
-import torch
-from torch import Tensor
 
-from dsopt.files import join, read_bytes, write_bytes, write_table
-from dsopt.storage import METRICS, Stage, Table
+from dsopt.files import write_table
+from dsopt.storage import METRICS, Kind, Stage, Table
+
+REPORT = Kind("report")  # pages, of whatever job
 
 MetricsRow = tuple[str, int, int, float, str, str, float]  # run, seed, step, seconds, split, name, value
 
@@ -34,22 +33,13 @@ def spent(stages: Iterable[Stage]) -> float:
     return sum(Table(stage.uri).manifest["seconds"] for stage in stages)
 
 
+def unique_name(name: str, suffix: str) -> str:
+    """A file's name that no other run of the same command gives."""
+    return f"{name}-{uuid.uuid4().hex[:8]}.{suffix}"
+
+
 def commit(stage: Stage, table: pa.Table, *, name: str = "metrics", **about: Any) -> None:
     """Write a table of one part and declare the stage done. `about` goes into the manifest."""
-    path = f"data/{name}-{uuid.uuid4().hex[:8]}.parquet"
+    path = f"data/{unique_name(name, 'parquet')}"
     part = {"path": path, "rows": len(table), "bytes": write_table(stage.path(path), table)}
     stage.commit([part], table.schema, **about)
-
-
-def save_weights(stage: Stage, weights: Mapping[str, Tensor], name: str = "model") -> str:
-    """Write weights into a stage; gives the file's name, which belongs into the manifest."""
-    file, buffer = f"{name}-{uuid.uuid4().hex[:8]}.pt", io.BytesIO()
-    torch.save(weights, buffer)
-    write_bytes(stage.path(file), buffer.getvalue())
-    return file
-
-
-def weights(table: Table, name: str = "model") -> dict[str, Tensor]:
-    """The weights that a finished stage left, on the CPU."""
-    data = read_bytes(join(table.uri, table.manifest[name]))
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""Images from the same noise at a few moments of a generator's training: how it came to what it makes."""
+"""Images from the same noise at a few points of a generator's training: how it learned to make them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +15,8 @@ SHARES = (0.0, 0.03, 0.1, 0.3, 0.6, 1.0)  # of the budget: most happens early
 SHOWN = 20  # images at each
 
 
-class Moments:
-    """Watches a training run, and writes small images tables `moments/NUMBER-STEP.parquet` into its stage's folder.
+class Snapshots:
+    """Watches a training run, and writes small images tables `snapshots/NUMBER-STEP.parquet` into its stage's folder.
 
     Names and content follow from the training alone, so a run that was interrupted leaves the same ones.
 
@@ -30,7 +30,7 @@ class Moments:
     ) -> None:
         self.stage, self.make, self.noise, self.low, self.device, self.watch = stage, make, noise, low, device, watch
         self.labels = labels_in_turn(0, SHOWN, classes) if classes else torch.full((SHOWN,), -1)
-        self.seen = max((moment["number"] for moment in written(stage)), default=-1)
+        self.seen = max((snapshot["number"] for snapshot in written(stage)), default=-1)
 
     def __call__(self, share: float, state: State) -> None:
         number = max(index for index, wanted in enumerate(SHARES) if share >= wanted)
@@ -38,11 +38,11 @@ class Moments:
             self.seen = number
             images = sample(self.make, self.noise, self.labels, seed=0, low=self.low, device=self.device)
             rows = encode(Images(torch.arange(SHOWN), images, self.labels), [f"step {state.total}"] * SHOWN)
-            write_table(self.stage.path("moments", f"{number}-{state.total:08d}.parquet"), rows)
+            write_table(self.stage.path("snapshots", f"{number}-{state.total:08d}.parquet"), rows)
         self.watch(share, state)
 
 
 def written(stage: Stage) -> list[dict[str, Any]]:
-    """The moments in a stage's folder, in order: {"number", "step", "path"}."""
-    names = [[*name.removesuffix(".parquet").split("-"), name] for name in list_files(stage.path("moments"))]
-    return [{"number": int(number), "step": int(step), "path": f"moments/{name}"} for number, step, name in names]
+    """The snapshots in a stage's folder, in order: {"number", "step", "path"}."""
+    names = [[*name.removesuffix(".parquet").split("-"), name] for name in list_files(stage.path("snapshots"))]
+    return [{"number": int(number), "step": int(step), "path": f"snapshots/{name}"} for number, step, name in names]

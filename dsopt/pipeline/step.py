@@ -1,16 +1,19 @@
-"""Steps of a plan, and how a plan is run: what is done is never done again, what was interrupted goes on."""
+"""A step makes one stage. How steps are run: what is done is never done again, what was interrupted resumes."""
 
-import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from dsopt.config import Config, as_yaml
-from dsopt.errors import InputError, JobError
-from dsopt.files import check_writable, list_files, read_bytes, write_bytes
-from dsopt.progress import Progress, duration, say
+from dsopt.files import check_writable
+from dsopt.progress import duration, say
 from dsopt.storage import Stage
+from dsopt.training.worker import Worker
+
+Work = Callable[[Worker, Stage, Config], None]
+Check = Callable[[Stage, Config], None]
+Where = Literal["driver", "worker", "workers"]
 
 
 @dataclass(frozen=True)
@@ -18,142 +21,97 @@ class Step:
     """A stage and the work that makes it.
 
     Args:
-        work: `(stage, config, *arguments)` run here; for `parallel` steps `(worker, stage, config, *arguments)` on any device; for
-            those made `together` `(steps, config)` here.
-        parallel: a training run that can go on beside others on the cluster.
-        together: neighbours with the same work are made by one call of it, which shares its workers among them.
+        config: the configuration that the stage was planned with.
+        work: `(worker, stage, config)`; commits the stage. Picklable, unless it runs on the driver.
+        where: "driver": in this process, which may stream parts through the cluster; "worker": one worker, beside other such
+            steps that are ready; "workers": one run over all workers, as a process group.
+        check: refuses wrong inputs, on the driver, before any worker is started for the work.
+        title: what progress lines call it; by default the stage's kind and name.
     """
 
     stage: Stage
-    work: Callable[..., None]
-    arguments: tuple[Any, ...] = ()
-    parallel: bool = False
-    together: bool = False
-    title: str = field(default="")
+    config: Config
+    work: Work
+    where: Where = "driver"
+    check: Check | None = None
+    title: str = ""
 
     @property
     def label(self) -> str:
-        return self.title or f"{self.stage.kind} {self.stage.name}"
+        return self.title or f"{self.stage.kind.name} {self.stage.name}"
 
-    def goes_with(self, other: "Step") -> bool:
-        """Whether both are made at once where they are neighbours and neither needs the other."""
-        return (self.parallel and other.parallel) or (self.together and other.together and self.work == other.work)
+    def here(self) -> "Step":
+        """The same step for this process alone: its work asks no cluster for help."""
+        alone = replace(self.config.cluster, workers=0)
+        return replace(self, config=replace(self.config, cluster=alone))
 
 
-def show(steps: Sequence[Step], config: Config) -> None:
+def show(steps: Iterable[Step], config: Config) -> None:
     """What `dry_run=true` prints: the resolved configuration and the stages, with which are done."""
     print(as_yaml(config))
     for step in steps:
         print(f"{'done  ' if step.stage.done() else 'to do '} {step.label:<38} {step.stage.uri}")
 
 
-def run(steps: Sequence[Step], config: Config) -> None:
-    """Make every stage of the plan that is not done, in order; neighbours that go with each other at once.
+def run(steps: Sequence[Step], mentioned: set[str] | None = None) -> None:
+    """Make every stage that is not done, after its inputs.
+
+    Steps for one worker each are kept back until all that is ready is of that sort: then as many as possible run side by side.
+
+    Args:
+        mentioned: hashes of stages that are known to be done, of which nothing is said; those of all steps are added.
 
     Raises:
         InputError: the storage cannot be written, or a stage finds its input wrong.
         JobError: a stage failed; those before it stay done.
     """
-    steps = unique(steps)
-    todo = [step for step in steps if not step.stage.done()]
+    mentioned = set() if mentioned is None else mentioned
+    todo = []
     for step in steps:
-        if step not in todo:
+        if not step.stage.done():
+            todo.append(step)
+        elif step.stage.hash not in mentioned:
             say(step.label, f"done before, reused: {step.stage.folder}")
+    mentioned |= {step.stage.hash for step in steps}
     if todo:
-        check_writable(config.storage)
+        check_writable(todo[0].config.storage)
     while todo:
-        batch = [todo.pop(0)]
-        made = {batch[0].stage.hash}
-        while todo and batch[0].goes_with(todo[0]) and not _needs(todo[0].stage, made):
-            batch.append(todo.pop(0))
-            made.add(batch[-1].stage.hash)
-        _run_together(batch, config)
+        missing = {step.stage.hash for step in todo}
+        ready = [step for step in todo if not any(needed.hash in missing for needed in step.stage.inputs.values())]
+        batch = next(([step] for step in ready if step.where != "worker"), ready)
+        _make(batch)
+        todo = [step for step in todo if step not in batch]
 
 
-def unique(steps: Sequence[Step]) -> list[Step]:
-    """Each stage once, where it first comes."""
-    seen: dict[str, Step] = {}
+def make_together(steps: Sequence[Step], work: Callable[[], None]) -> None:
+    """Make several stages by one call of `work`, which commits them all."""
     for step in steps:
-        seen.setdefault(step.stage.hash, step)
-    return list(seen.values())
-
-
-def _needs(stage: Stage, hashes: set[str]) -> bool:
-    return any(needed.hash in hashes or _needs(needed, hashes) for needed in stage.inputs.values())
-
-
-def _run_together(steps: list[Step], config: Config) -> None:
-    for step in steps:
-        step.stage.begin()
-    if steps[0].parallel:
-        from dsopt.cluster.train import each
-
-        each(_work_on, [(step.work, step.stage, config, *step.arguments) for step in steps], config.cluster)
-        return
+        step.stage.begin(as_yaml(step.config))
     started = time.monotonic()
-    if steps[0].together:
-        steps[0].work(steps, config)
-    else:
-        (step,) = steps
-        step.work(step.stage, config, *step.arguments)
+    work()
     took = duration(time.monotonic() - started) + (f", {len(steps)} together" if len(steps) > 1 else "")
     for step in steps:
         say(step.label, f"done in {took}: {step.stage.folder}")
 
 
-def _work_on(worker: Any, work: Callable[..., None], stage: Stage, config: Config, *arguments: Any) -> None:
-    work(worker, stage, config, *arguments)
+def _make(steps: Sequence[Step]) -> None:
+    first, cluster = steps[0], steps[0].config.cluster
+    for step in steps:
+        if step.check:
+            step.check(step.stage, step.config)
+    if first.where == "worker":
+        from dsopt.cluster.train import each
+
+        for step in steps:
+            step.stage.begin(as_yaml(step.config))
+        each(_work_on, [(step.work, step.stage, step.config) for step in steps], cluster)
+    elif first.where == "workers":
+        from dsopt.cluster.train import distributed
+
+        make_together(steps, lambda: distributed(first.work, (first.stage, first.config), cluster))
+    else:
+        make_together(steps, lambda: first.work(Worker(), first.stage, first.config))
 
 
-class Journal:
-    """What a stage has finished, item by item, so that an interrupted one goes on where it was.
-
-    One small JSON file an item below `_journal/`, written after the item's output: {"seconds", ...whatever the item yields}.
-    """
-
-    def __init__(self, stage: Stage) -> None:
-        self.uri = stage.path("_journal")
-        names = list_files(self.uri)
-        self.entries: dict[int, dict[str, Any]] = {
-            int(name.removesuffix(".json")): json.loads(read_bytes(f"{self.uri}/{name}")) for name in names
-        }
-
-    def add(self, index: int, entry: dict[str, Any]) -> None:
-        write_bytes(f"{self.uri}/{index:06d}.json", json.dumps(entry).encode())
-        self.entries[index] = entry
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self.entries[index] for index in sorted(self.entries))
-
-
-def item_by_item(
-    step_label: str,
-    stage: Stage,
-    sizes: Sequence[int],
-    unit: str,
-    stream: Callable[[list[int]], Iterator[dict[str, Any]]],
-) -> tuple[list[dict[str, Any]], float]:
-    """Do a stage's items that its journal does not have; the entries of all of them in order, and the seconds it took.
-
-    Args:
-        sizes: how many `unit` each item is, for the progress.
-        stream: the indices to do -> their entries, each with its "index", in any order.
-    """
-    journal = Journal(stage)
-    if not set(journal.entries) <= set(range(len(sizes))):
-        raise InputError(f"{stage.uri}: its journal is not of these {len(sizes)} items; remove the folder.")
-    todo = [index for index in range(len(sizes)) if index not in journal.entries]
-    count = sum(sizes[index] for index in journal.entries)
-    if journal.entries:
-        say(step_label, f"goes on after {count:,} {unit} of an interrupted run")
-    progress = Progress(step_label, sum(sizes), unit, done=count)
-    before = max((entry["seconds"] for entry in journal), default=0.0)
-    started = time.monotonic()
-    for entry in stream(todo) if todo else ():
-        index = entry.pop("index")
-        journal.add(index, entry | {"seconds": before + time.monotonic() - started})
-        count += sizes[index]
-        progress.update(count)
-    if len(journal.entries) != len(sizes):
-        raise JobError(f"{stage.uri}: only {len(journal.entries)} of {len(sizes)} items were made.")
-    return list(journal), before + time.monotonic() - started
+def _work_on(worker: Worker, work: Work, stage: Stage, config: Config) -> None:
+    work(worker, stage, config)

@@ -18,7 +18,7 @@ from dsopt.data.images import Images
 from dsopt.errors import InputError, JobError
 from dsopt.files import delete, exists, read_bytes, write_bytes
 from dsopt.learners.classifier import Classifier
-from dsopt.pipeline import outputs
+from dsopt.pipeline import networks, outputs
 from dsopt.progress import Progress, say
 from dsopt.registry import MODELS
 from dsopt.seeds import derive
@@ -77,6 +77,16 @@ def learner_of(network: nn.Module, settings: ClassifierConfig, worker: Worker) -
         device=worker.device,
         world=worker.world,
     )
+
+
+def describe_classifier(settings: ClassifierConfig, table: Table) -> dict[str, Any]:
+    """The description of a classifier for the images of a table, by which it is built again and fed (`dsopt.pipeline.networks`).
+
+    Raises InputError if the images do not fit the network.
+    """
+    facts, size = table.manifest, networks.input_size(settings.name, table.manifest["image_size"])
+    inputs = {"augment": list(settings.augment), "size": size, "standardise": settings.standardise}
+    return networks.described(settings, facts["channels"], facts["num_classes"], inputs=inputs, precision=settings.precision)
 
 
 class Feed(NamedTuple):
@@ -153,7 +163,7 @@ def fit_run(
     validate: Callable[[], dict[str, float]] | None = None,
     validate_every: int = 0,
 ) -> State:
-    """Train with progress and checkpoints; goes on from the last checkpoint if the run was interrupted."""
+    """Train with progress and checkpoints; resumes from the last checkpoint if the run was interrupted."""
     timed = sum(phase.seconds or 0 for phase in phases)
     images = sum(phase.steps or 0 for phase in phases) * run.batch_size
     progress = Progress(run.label, round(timed) or images, "seconds" if timed else "images")
@@ -168,7 +178,7 @@ def fit_run(
 
     def resumed(state: State) -> None:
         progress.first = done(state)
-        say(run.label, f"goes on after step {state.total:,} of an interrupted run")
+        say(run.label, f"resumes after step {state.total:,} of an interrupted run")
 
     def quiet(state: State) -> None: ...
 
@@ -192,9 +202,21 @@ def fit_run(
 
 
 def finish(
-    run: Run, worker: Worker, state: State, found: dict[str, float], network: nn.Module, split: str = "test", **notes: Any
+    run: Run,
+    worker: Worker,
+    state: State,
+    found: dict[str, float],
+    network: nn.Module,
+    about: dict[str, Any],
+    split: str = "test",
+    **notes: Any,
 ) -> None:
-    """Write the run's metrics and model, and declare its stage done. `found` is what the trained network reached on a split."""
+    """Write the run's metrics and network, and declare its stage done.
+
+    Args:
+        found: what the trained network reached on a split.
+        about: the description by which it is built again (`networks.described`).
+    """
     if run.stage.done():  # another driver was first
         delete(run.stage.path("checkpoint.pt"))
         return
@@ -204,7 +226,7 @@ def finish(
         outputs.metrics((run.stage.folder, run.seed, *row) for row in rows),
         seconds=state.seconds,
         seed=run.seed,
-        model=outputs.save_weights(run.stage, network.state_dict()),
+        model=about | {"weights": networks.save_weights(run.stage, network.state_dict())},
         steps=state.total,
         device=worker.describe(),
         **notes,

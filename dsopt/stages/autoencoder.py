@@ -1,49 +1,47 @@
 """autoencoder: images -> the trained model that embeds them, by Ray Train over all workers or in this process."""
 
+from typing import Any
+
 import torch
 
 from dsopt.augment.inputs import make_inputs
-from dsopt.config import Config, plain
+from dsopt.config import Config, differing
 from dsopt.data.batches import in_order
 from dsopt.data.images import load
-from dsopt.errors import InputError
 from dsopt.learners.autoencoder import AutoencoderLearner
 from dsopt.learners.placement import bare
 from dsopt.models.autoencoder import Autoencoder
-from dsopt.pipeline import outputs
-from dsopt.pipeline.step import Step
+from dsopt.pipeline import networks
+from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.training import Run, finish, fit_run, shuffled
 from dsopt.registry import LOSSES, MODELS, SCHEDULES
 from dsopt.seeds import derive
 from dsopt.stages import ingest
-from dsopt.storage import Stage, Table
+from dsopt.storage import Kind, Stage, Table
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker
 
-
-def model(config: Config) -> tuple[Stage, list[Step]]:
-    """The trained autoencoder of the configured data set, and the steps that lead to it."""
-    images, steps = ingest.images(config)
-    made_of = plain(config.autoencoder) | {"loss": plain(config.loss), "seed": config.seed}
-    stage = Stage(config.storage, "autoencoder", config.data.name, made_of, {"images": images})
-    return stage, [*steps, Step(stage, _distribute)]
+AUTOENCODER = Kind("autoencoder")
 
 
-def _distribute(stage: Stage, config: Config) -> None:
-    from dsopt.cluster.train import distributed
-
-    distributed(train, (stage, config), config.cluster)
+def model(plan: Plan) -> Stage:
+    """The autoencoder trained on the configured data set."""
+    config, images = plan.config, ingest.images(plan)
+    made_of = differing(config, "autoencoder", "loss", "seed")
+    return plan.add(AUTOENCODER, config.data.name, made_of, {"images": images}, train, where="workers")
 
 
 def train(worker: Worker, stage: Stage, config: Config) -> None:
     """One worker's part of training the autoencoder; the first worker writes the stage."""
     table = Table(stage.inputs["images"].uri)
-    settings, size = config.autoencoder, input_size(config.autoencoder.name, table.manifest["image_size"])
+    settings, channels = config.autoencoder, table.manifest["channels"]
+    size = networks.input_size(settings.name, table.manifest["image_size"])
     images = load(table.uri, "train")
+
     torch.manual_seed(derive(config.seed, "weights"))
-    network = build(config, table)
+    network = MODELS.build(settings.name, settings.options)(channels)
     loss = LOSSES.build(config.loss.name, config.loss.options)()
-    critic = MODELS.build("critic")(table.manifest["channels"]) if loss.critic else None
+    critic = MODELS.build("critic")(channels) if loss.critic else None
     learner = AutoencoderLearner(
         network,
         loss,
@@ -59,27 +57,16 @@ def train(worker: Worker, stage: Stage, config: Config) -> None:
     source, _ = shuffled(images, inputs, settings.batch_size, derive(config.seed, "autoencoder"), worker)
     run = Run(stage, "autoencoder", config.seed, settings.batch_size)
     state = fit_run(run, learner, [Phase(source, schedule, settings.steps)], config, worker)
+
     if not worker.leads:
         return
     held_out = load(table.uri, "test") if table.rows("test") else images
     tests = learner.evaluate(in_order(held_out.images, held_out.labels, 1000, inputs.test, worker.device))
-    finish(run, worker, state, tests, bare(learner.networks["autoencoder"]))
+    about = networks.described(settings, channels, inputs={"augment": [], "size": size, "standardise": None})
+    finish(run, worker, state, tests, bare(learner.networks["autoencoder"]), about)
 
 
-def build(config: Config, table: Table) -> Autoencoder:
-    return MODELS.build(config.autoencoder.name, config.autoencoder.options)(table.manifest["channels"])
-
-
-def trained(stage: Stage, config: Config, device: torch.device) -> Autoencoder:
+def trained(stage: Stage, device: torch.device) -> Autoencoder:
     """The autoencoder of a finished stage, ready to embed."""
-    network = build(config, Table(stage.inputs["images"].uri))
-    network.load_state_dict(outputs.weights(Table(stage.uri)))
-    return network.ready_to_embed().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def input_size(name: str, image_size: int) -> int:
-    """The side that a network takes of images that have `image_size`. Raises InputError if they are smaller."""
-    size = MODELS.traits(name).input_size
-    if image_size < size:
-        raise InputError(f"data.image_size={image_size}: {name} takes {size} pixels or more.")
-    return size
+    network: Any = networks.trained(Table(stage.uri), torch.device("cpu"))
+    return network.ready_to_embed().to(device, memory_format=torch.channels_last)

@@ -3,24 +3,28 @@
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from dsopt.augment.inputs import make_inputs
-from dsopt.config import Config, TrainConfig, plain
+from dsopt.config import Config, TrainConfig, differing
 from dsopt.data.batches import in_order
 from dsopt.data.images import load
 from dsopt.errors import InputError
-from dsopt.pipeline import feeding
+from dsopt.pipeline import feeding, networks
 from dsopt.pipeline.feeding import Feeder
-from dsopt.pipeline.step import Step
-from dsopt.pipeline.training import Run, classifier_learner, finish, fit_run
+from dsopt.pipeline.plan import Plan
+from dsopt.pipeline.step import Where
+from dsopt.pipeline.training import Run, classifier_learner, describe_classifier, finish, fit_run
 from dsopt.registry import SCHEDULES
-from dsopt.stages import autoencoder, extra, ingest, proxy, select
-from dsopt.storage import Stage, Table
+from dsopt.stages import extra, ingest, proxy, select
+from dsopt.storage import Kind, Stage, Table
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker
 
-# What of `train` does not shape the run besides its phases.
+TRAIN = Kind("train")
+
+# Keys of `train` that do not shape the run, besides what its phases say of them.
 _ELSEWHERE = ("learner", "subset", "split", "overlap", "streamed", "phases", "steps", "epochs", "passes", "seconds")
 
 
@@ -56,65 +60,49 @@ def phases(train: TrainConfig, split: float) -> list[dict[str, Any]]:
     return [part for part in parts if part[key] > 0]
 
 
-def beside(config: Config, row: Row, seed: int) -> tuple[Row, list[Step]]:
+def beside(plan: Plan, row: Row, seed: int) -> Row:
     """A row of a comparison with the extra images made from its subset, or from all training images if it has none."""
+    config = plan.config
     if config.extra.name == "none":
-        return row, []
-    stage, steps = extra.images(config, row.subset or row.images, seed)
+        return row
+    added = extra.images(plan, row.subset or row.images, seed)
     kind = "+".join([config.extra.name, *config.extra.augment])
-    return replace(row, title=f"{row.title} + {kind}", method=f"{row.method}+{kind}", added=stage), steps
+    return replace(row, title=f"{row.title} + {kind}", method=f"{row.method}+{kind}", added=added)
 
 
-def scores(config: Config, split: float) -> tuple[dict[str, Stage], list[Step]]:
-    """The proxy by whose scores the phases of a run are fed, as an input of it, and the steps that lead there; else nothing."""
-    if not feeding.scored(phases(config.train, split), config.train):
-        return {}, []
-    stage, steps = proxy.judge(config, "proxy")
-    return {"scores": stage}, steps
-
-
-def run(config: Config, row: Row, seed: int, earlier: Stage | None = None) -> Step:
+def run(plan: Plan, row: Row, seed: int, earlier: Stage | None = None, where: Where = "worker") -> Stage:
     """The training run of a row with one seed.
 
     Args:
         earlier: for a row with `extra`, the run on the same data without it, whose speed turns the extra seconds into steps.
     """
-    made_of = {key: value for key, value in plain(config.train).items() if key not in _ELSEWHERE}
-    budget = phases(config.train, row.split)
-    autoencoder.input_size(config.train.name, config.data.image_size)  # told before anything is done
+    config, budget = plan.config, phases(plan.config.train, row.split)
+    networks.input_size(config.train.name, config.data.image_size)  # refused before anything is done
     feeding.check(budget, config.train, row.added is not None)
-    made_of |= {"phases": budget, "seed": seed}
+    made_of = differing(config, "train", without=[f"train.{key}" for key in _ELSEWHERE]) | {"phases": budget, "seed": seed}
     if config.train.streamed:
         made_of |= {"streamed": True}  # the same steps, but not as many in the same time
-    inputs = {"images": row.images} | ({"subset": row.subset} if row.subset else {}) | scores(config, row.split)[0]
+    inputs = {"images": row.images} | ({"subset": row.subset} if row.subset else {})
+    if feeding.scored(budget, config.train):
+        inputs["scores"] = proxy.model(plan, "proxy")
     if row.added:
-        inputs |= {"added": row.added}
+        inputs["added"] = row.added
     if row.extra and earlier:
         inputs |= {"extra": row.extra, "earlier": earlier}
-    stage = Stage(config.storage, "train", f"{config.data.name}-{row.method}", made_of, inputs)
-    title = f"train {row.title}, seed {seed}"
-    return Step(stage, train, (seed, title), parallel=True, title=title)
+    title, name = f"train {row.title}, seed {seed}", f"{config.data.name}-{row.method}"
+    return plan.add(TRAIN, name, made_of, inputs, partial(train, seed=seed, title=title), where=where, title=title)
 
 
-def alone(config: Config) -> list[Step]:
+def alone(plan: Plan) -> Stage:
     """One run over all workers, on the subset of `train.subset` or of `select` and then on everything."""
-    images, steps = ingest.images(config)
-    subset, method = None, "full"
+    config, images, subset, method = plan.config, ingest.images(plan), None, "full"
     if any(phase["data"] != "full" for phase in phases(config.train, config.train.split)):
         if config.train.subset:
             subset, method = Stage.existing(config.train.subset), "given"
         else:
-            subset, steps = select.subset(config, config.select, config.seed)
-            method = config.select.name
-    row, more = beside(config, Row("classifier", method, config.train.split, images, subset), config.seed)
-    step = run(config, row, config.seed)
-    return [*steps, *more, *scores(config, config.train.split)[1], Step(step.stage, _distribute, step.arguments, title=step.title)]
-
-
-def _distribute(stage: Stage, config: Config, seed: int, title: str) -> None:
-    from dsopt.cluster.train import distributed
-
-    distributed(train, (stage, config, seed, title), config.cluster)
+            subset, method = select.subset(plan, config.select, config.seed), config.select.name
+    row = beside(plan, Row("classifier", method, config.train.split, images, subset), config.seed)
+    return run(plan, row, config.seed, where="workers")
 
 
 def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -> None:
@@ -122,17 +110,17 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
     table = Table(stage.inputs["images"].uri)
     if not table.manifest["labelled"]:
         raise InputError("train: the data set has no labels; without them the job goes up to select.")
-    settings, size = config.train, autoencoder.input_size(config.train.name, table.manifest["image_size"])
-    inputs = make_inputs(settings.augment, size, settings.standardise, table.manifest["num_classes"])
+    settings, about = config.train, describe_classifier(config.train, table)
+    inputs = make_inputs(settings.augment, about["inputs"]["size"], settings.standardise, table.manifest["num_classes"])
     learner = classifier_learner(settings, table, seed, worker)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
     with closing(Feeder(stage, settings, seed, inputs, worker)) as feeder:
-        budget = _with_extra(stage, [_in_steps(phase, feeder, settings.batch_size) for phase in stage.config["phases"]])
-        shares, made = _shares(budget, table.rows("train") / settings.batch_size), []
+        budget = _with_extra(stage, [_in_steps(phase, feeder, settings.batch_size) for phase in stage.made_of["phases"]])
+        shares, planned = _shares(budget, table.rows("train") / settings.batch_size), []
         for index, phase in enumerate(budget):
             steps, seconds = _length(phase, table.rows("train"), settings.batch_size)
             feed = feeder(index, phase, steps)
-            made.append(Phase(feed.source, _slice(schedule, *shares[index]), steps, seconds, feed.memory))
+            planned.append(Phase(feed.source, _slice(schedule, *shares[index]), steps, seconds, feed.memory))
         split, judged_by = ("validation", feeder.held_out()) if settings.validation else ("test", None)
 
         def judge() -> dict[str, float]:
@@ -140,9 +128,9 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
             return learner.evaluate(in_order(images.images, images.labels, 1000, inputs.test, worker.device))
 
         job = Run(stage, title, seed, settings.batch_size)
-        state = fit_run(job, learner, made, config, worker, judge if judged_by else None, settings.validate_every)
+        state = fit_run(job, learner, planned, config, worker, judge if judged_by else None, settings.validate_every)
     if worker.leads:
-        finish(job, worker, state, judge(), learner.average.finished(), split, phases=budget)
+        finish(job, worker, state, judge(), learner.average.finished(), about, split, phases=budget)
 
 
 def _in_steps(phase: dict[str, Any], feeder: Feeder, batch_size: int) -> dict[str, Any]:

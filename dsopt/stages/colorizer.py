@@ -1,45 +1,48 @@
 """colorizer: colour images -> a network that gives any lightness colours, by Ray Train over all workers or in this process."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from dsopt.augment.inputs import make_inputs
-from dsopt.config import Config, plain
+from dsopt.config import Config, differing
 from dsopt.data import colors
 from dsopt.data.batches import Batch
 from dsopt.data.images import load
 from dsopt.errors import InputError
 from dsopt.learners.adversarial import AdversarialLearner
-from dsopt.pipeline import adversaries, outputs
-from dsopt.pipeline.step import Step
+from dsopt.pipeline import adversaries, networks
+from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.training import Run, finish, fit_run, shuffled
-from dsopt.registry import MODELS, SCHEDULES
+from dsopt.registry import SCHEDULES
 from dsopt.seeds import derive
 from dsopt.stages import ingest
-from dsopt.storage import Stage, Table
+from dsopt.storage import Kind, Stage, Table
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker
 
-_ELSEWHERE = ("model", "beside", "differentiable")  # do not shape the trained network
+COLORIZER = Kind("colorizer")
+_ELSEWHERE = ("model", "beside", "differentiable")  # keys that do not shape the trained network
 
 
-def model(config: Config, seed: int) -> tuple[Stage, list[Step]]:
-    """The trained colorizer of the configured data set, and the steps that lead to it.
+def model(plan: Plan, seed: int) -> Stage:
+    """The colorizer trained on the configured data set.
 
-    Raises InputError for networks that do not fit each other or the size of the images, and for what is no colour.
+    Raises InputError for networks that do not fit each other or the size of the images, and for grey images.
     """
-    settings, size = config.colorize, config.colorize.size or config.data.image_size
+    config, settings = plan.config, plan.config.colorize
+    size = settings.size or config.data.image_size
     if settings.differentiable:
-        raise InputError("colorize.differentiable: must be []: it would change colours and leave their lightness where it is.")
+        raise InputError("colorize.differentiable: must be []: it would change colors and leave their lightness where it is.")
     if size > config.data.image_size:
         raise InputError(f"colorize.size={size}: the images have {config.data.image_size} pixels; see data.image_size.")
     if config.data.channels == 1:
-        raise InputError("data.channels=1: a colorizer learns from colours; right is 3.")
+        raise InputError("data.channels=1: a colorizer learns from colors; expected 3.")
     _networks(config, size, torch.device("meta"))
-    images, steps = ingest.images(config)
-    made_of = {key: value for key, value in plain(settings).items() if key not in _ELSEWHERE} | {"seed": seed}
-    stage = Stage(config.storage, "colorizer", config.data.name, made_of, {"images": images})
-    return stage, [*steps, Step(stage, _distribute, (seed,))]
+    made_of = differing(config, "colorize", without=[f"colorize.{key}" for key in _ELSEWHERE]) | {"seed": seed}
+    inputs = {"images": ingest.images(plan)}
+    return plan.add(COLORIZER, config.data.name, made_of, inputs, partial(train, seed=seed), where="workers", check=_check)
 
 
 def _networks(config: Config, size: int, device: torch.device) -> tuple[nn.Module, nn.Module | None]:
@@ -47,13 +50,10 @@ def _networks(config: Config, size: int, device: torch.device) -> tuple[nn.Modul
         return adversaries.build("colorize", config.colorize, (2, size), (2, size, 0))
 
 
-def _distribute(stage: Stage, config: Config, seed: int) -> None:
-    from dsopt.cluster.train import distributed
-
+def _check(stage: Stage, config: Config) -> None:
     if Table(stage.inputs["images"].uri).manifest["channels"] != 3:
-        told = f"data.name={config.data.name}: its images are grey"
-        raise InputError(f"{told}; give a trained colorizer, colorize.model=..., or colours to learn from.")
-    distributed(train, (stage, config, seed), config.cluster)
+        given = f"data.name={config.data.name}: its images are grey"
+        raise InputError(f"{given}; expected colors to learn from, or a trained colorizer, colorize.model=...")
 
 
 def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
@@ -68,8 +68,9 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
     run = Run(stage, f"colorizer {settings.loss.name}", seed, settings.batch_size)
     state = fit_run(run, learner, [Phase(source, schedule, settings.steps)], config, worker)
     if worker.leads:
-        notes = {"generator": plain(settings.generator), "size": size, "loss": settings.loss.name, "terms": settings.terms}
-        finish(run, worker, state, {}, learner.average.finished(), **notes)
+        about = networks.described(settings.generator, 2, size)
+        notes = {"size": size, "loss": settings.loss.name, "terms": settings.terms}
+        finish(run, worker, state, {}, learner.average.finished(), about, **notes)
 
 
 def _learner(config: Config, size: int, worker: Worker) -> AdversarialLearner:
@@ -95,14 +96,10 @@ class Colorizer:
 
     def __init__(self, stage: Stage, device: torch.device) -> None:
         table = Table(stage.uri)
-        manifest = table.manifest
-        if manifest["stage"] != "colorizer":
-            raise InputError(f"{stage.uri}: is no colorizer but of stage {manifest['stage']}.")
-        chosen, self.size, self.device = manifest["generator"], manifest["size"], device
-        network = MODELS.build(chosen["name"], chosen["options"])(2, self.size)
-        network.load_state_dict(outputs.weights(table))
-        self.network = network.to(device, memory_format=torch.channels_last).eval()
-        self.multiple: int = network.multiple
+        if table.manifest["stage"] != COLORIZER.name:
+            raise InputError(f"{stage.uri}: is no colorizer but of stage {table.manifest['stage']}.")
+        self.network, self.size, self.device = networks.trained(table, device), table.manifest["size"], device
+        self.multiple: int = self.network.multiple  # pyright: ignore[reportAttributeAccessIssue]
 
     @torch.inference_mode()
     def __call__(self, lightness: Tensor) -> Tensor:

@@ -9,46 +9,41 @@ import torch
 from torch import nn
 
 from dsopt.augment.inputs import Inputs
-from dsopt.config import Choice, Config, plain
+from dsopt.config import Choice, Config, differing, plain
 from dsopt.data.holdout import divided
 from dsopt.data.images import Images, encode, load
 from dsopt.distillation.contract import Distiller, Generator, Problem, Synthetic, check_repeatable, check_unrollable
 from dsopt.distillation.normalisation import Normalisation, inputs_of, pictures, restored
 from dsopt.errors import InputError, JobError
 from dsopt.files import delete
-from dsopt.generation.sample import noise
-from dsopt.pipeline import outputs
-from dsopt.pipeline.step import Step
+from dsopt.pipeline import networks, outputs
+from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.training import Run, StageCheckpoint, batches, fit_run
 from dsopt.registry import AUGMENTATIONS, DISTILLERS, MODELS, NORMALISATIONS, SCHEDULES, STORED, call
 from dsopt.seeds import derive
-from dsopt.stages import autoencoder, generator, ingest
-from dsopt.storage import Stage, Table, with_image_feature
+from dsopt.stages import generator, ingest
+from dsopt.storage import Kind, Stage, Table, with_image_feature
 from dsopt.training.loop import Phase, State, resume
 from dsopt.training.samplers.by_class import by_class
 from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import Worker
 
+DISTILL = Kind("distill")
 
-def artefact(config: Config, seed: int | None = None) -> tuple[Stage, list[Step]]:
-    """The distilled images of the configured data set, and the steps that lead to them.
+
+def artefact(plan: Plan, seed: int | None = None) -> Stage:
+    """The distilled images of the configured data set.
 
     Args:
         seed: of the distillation; not given: `config.seed`.
     """
-    seed = config.seed if seed is None else seed
+    config, seed = plan.config, plan.config.seed if seed is None else seed
     check(config)
-    images, steps = ingest.images(config)
-    made_of = plain(config.distill) | {"seed": seed}
-    if not config.distill.validation:
-        del made_of["validation"]
-    inputs = {"images": images}
+    made_of, inputs = differing(config, "distill") | {"seed": seed}, {"images": ingest.images(plan)}
     if STORED.traits(config.distill.stored.name).generated:
-        base, more = generator.base(config)
-        inputs["generator"], training = generator.model(config, base, config.seed)  # one for all seeds of a sweep
-        steps = [*steps, *more, *training]
-    stage = Stage(config.storage, "distill", f"{config.data.name}-{config.distill.name}", made_of, inputs)
-    return stage, [*steps, Step(stage, _distribute, (seed,))]
+        inputs["generator"] = generator.model(plan, generator.base(plan), config.seed)  # one for all seeds of a sweep
+    own, name = plan.having(dataclasses.replace(config, seed=seed)), f"{config.data.name}-{config.distill.name}"
+    return own.add(DISTILL, name, made_of, inputs, _train, where="workers", check=_check_labels)
 
 
 def check(config: Config) -> None:
@@ -59,15 +54,15 @@ def check(config: Config) -> None:
     stored, shape = config.distill.stored.name, (config.data.channels or 3, config.data.image_size, 10)
     if STORED.traits(stored).generated and not generator.untrained(config, shape).conditional:
         raise InputError(
-            f"distill.stored.name={stored}: needs a generator that is told classes; {config.generate.generator.name} is not as it "
-            "is set: right are preset=cdcgan, preset=cdcvae and preset=csngan."
+            f"distill.stored.name={stored}: needs a class-conditional generator, which {config.generate.generator.name} as set is "
+            "not; expected for example preset=cdcgan, preset=cdcvae or preset=csngan."
         )
     if STORED.traits(stored).generated and config.distill.validation:
         raise InputError(
             f"distill.validation={config.distill.validation}: must be 0 with a generator, which sees those held out too."
         )
     if stored != "pixels" and config.distill.name in ("kmeans", "halving"):
-        raise InputError(f"distill.stored.name={stored}: {config.distill.name} takes real images as they are; right is pixels.")
+        raise InputError(f"distill.stored.name={stored}: {config.distill.name} takes real images as they are; expected pixels.")
     traits, network = DISTILLERS.traits(config.distill.name), config.distill.network
     untrained = MODELS.build(network.name, network.options)(1, 2)
     if traits.learns:
@@ -81,7 +76,7 @@ def _check_transform(given: str, name: str) -> None:
     if "size" in AUGMENTATIONS.defaults(name):
         raise InputError(f"{given}: changes the size of images; synthetic ones are as large as the network takes.")
     if getattr(AUGMENTATIONS.traits(name), "unit", False):
-        raise InputError(f"{given}: is for pixels in 0..1, and these are normalised; right are flip, shift, rotate and the like.")
+        raise InputError(f"{given}: is for pixels in 0..1, and these are normalised; expected flip, shift, rotate and the like.")
 
 
 def fresh(choice: Choice, table: Table, device: torch.device) -> Callable[[], nn.Sequential]:
@@ -98,21 +93,23 @@ def real_images(table: Table, validation: float, held: bool = False) -> Images:
 def normalisation_of(table: Table) -> Normalisation | None:
     """The one that a set was made with; None where it says nothing of it."""
     plain = table.manifest.get("normalisation")
-    return restored(plain, outputs.weights(table, "whitening") if "whitening" in table.manifest else {}) if plain else None
+    return restored(plain, weights_of(table, "whitening")) if plain else None
 
 
-def _distribute(stage: Stage, config: Config, seed: int) -> None:
-    from dsopt.cluster.train import distributed
+def weights_of(table: Table, key: str) -> dict[str, torch.Tensor]:
+    """The tensors in the file that the manifest of a set names under `key`; none where it names none."""
+    return networks.load_weights(table, table.manifest[key]) if key in table.manifest else {}
 
+
+def _check_labels(stage: Stage, config: Config) -> None:
     if not Table(stage.inputs["images"].uri).manifest["labelled"]:
         raise InputError("distill: the data set has no labels.")
-    distributed(_train, (stage, dataclasses.replace(config, seed=seed)), config.cluster)
 
 
 def _train(worker: Worker, stage: Stage, config: Config) -> None:
     table, settings = Table(stage.inputs["images"].uri), config.distill
     images = real_images(table, settings.validation)
-    size = autoencoder.input_size(settings.network.name, table.manifest["image_size"])
+    size = networks.input_size(settings.network.name, table.manifest["image_size"])
     normalisation = NORMALISATIONS.build(settings.normalise.name, settings.normalise.options)(images.images, size)
     inputs = inputs_of(normalisation, size)
     found, problem = _problem(images, inputs, table, stage, config, worker)
@@ -158,19 +155,19 @@ def _problem(
         worker.device,
         worker.world,
         (settings.stored.name, dict(settings.stored.options)),
-        _generator(stage, config, inputs, worker.device) if "generator" in stage.inputs else None,
+        _generator(stage, inputs, worker.device) if "generator" in stage.inputs else None,
         settings.steps,
     )
     return DISTILLERS.build(settings.name, settings.options)(problem), problem
 
 
-def _generator(stage: Stage, config: Config, inputs: Inputs, device: torch.device) -> Generator:
+def _generator(stage: Stage, inputs: Inputs, device: torch.device) -> Generator:
     """The trained generator, as a way to images that a network takes."""
-    settings, black = config.generate, generator.low(config)
-    network = generator.network_of(stage.inputs["generator"], config, device).requires_grad_(False)
-    draw = noise(settings.noise, settings.latent)
-    length = (settings.latent / (1 if settings.noise == "normal" else 3)) ** 0.5
-    return Generator(network, draw, length, lambda made: inputs.test((made - black) / (1 - black)))
+    trained = generator.Trained(stage.inputs["generator"], device)
+    variance = 1 if trained.kind == "normal" else 3  # of N(0, 1), and one over that of uniform noise in -1..1
+    length = (trained.latent / variance) ** 0.5  # root mean square of the length of a latent vector
+    network = trained.network.requires_grad_(False)
+    return Generator(network, trained.noise, length, lambda made: inputs.test((made - trained.low) / (1 - trained.low)))
 
 
 def _rescued(
@@ -194,8 +191,8 @@ def _write(
     rows = as_table(synthetic, normalisation, config.distill.name)
     weights = {name: value.cpu() for name, value in found.weights().items()}
     plainly, tensors = normalisation.about()
-    notes = {"weights": outputs.save_weights(stage, weights, "weights")} if weights else {}
-    notes |= {"whitening": outputs.save_weights(stage, tensors, "whitening")} if tensors else {}
+    notes = {"weights": networks.save_weights(stage, weights, "weights")} if weights else {}
+    notes |= {"whitening": networks.save_weights(stage, tensors, "whitening")} if tensors else {}
     notes |= {"validation": config.distill.validation} if config.distill.validation else {}
     losses = [row for row in state.rows if row[3] == "loss"]
     outputs.commit(
@@ -213,7 +210,7 @@ def _write(
         normalisation=plainly,
         network=plain(config.distill.network),
         recipe=dataclasses.asdict(found.recipe()),
-        evaluate=f"python jobs/evaluate.py input={stage.uri}",
+        evaluate=f"dsopt evaluate input={stage.uri}",
         device=worker.describe(),
         labelled=True,
         **table.about(),

@@ -10,50 +10,48 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from dsopt.augment.inputs import make_inputs
-from dsopt.config import Config
+from dsopt.config import Config, differing
 from dsopt.data.images import decode
 from dsopt.data.sets.parquet import parquet_files
 from dsopt.data.source import digest
 from dsopt.errors import InputError, JobError
-from dsopt.files import first_line, join, read_bytes, read_table, stat, write_table
+from dsopt.files import first_line, join, read_bytes, read_table, stat
 from dsopt.learners.placement import autocast, compute_dtype
 from dsopt.models.pretrained import pretrained
-from dsopt.pipeline.step import Step, item_by_item
+from dsopt.pipeline import networks
+from dsopt.pipeline.parts import item_by_item, write_part
+from dsopt.pipeline.plan import Plan
 from dsopt.stages import autoencoder, ingest, proxy
-from dsopt.storage import Part, Stage, Table, embeddings_schema
+from dsopt.storage import Kind, Part, Stage, Table, embeddings_schema
 from dsopt.training.worker import Worker
+
+EMBED = Kind("embed")
 
 Encode = Callable[[Tensor], Tensor]  # uint8 [b, c, h, w] -> [b, d]
 Embedded = tuple[int, np.ndarray, np.ndarray, np.ndarray]  # index of the part, ids, labels, embeddings [n, d]
 
 
-def embeddings(config: Config) -> tuple[Stage, list[Step]]:
-    """The embeddings of the training images from `embed.source`, and the steps that lead to them."""
-    chosen = config.embed
-    made_of: dict[str, Any] = {"source": chosen.source, "batch_size": chosen.batch_size, "precision": chosen.precision}
+def embeddings(plan: Plan) -> Stage:
+    """The embeddings of the training images from `embed.source`."""
+    config, chosen, images = plan.config, plan.config.embed, ingest.images(plan)
+    name, inputs = f"{config.data.name}-{chosen.source}", {"images": images}
     if chosen.source == "table":
-        images, steps = ingest.images(config)
         assert chosen.table is not None
-        stage = Stage(config.storage, "embed", f"{config.data.name}-table", {"table": _files(chosen.table)}, {"images": images})
-        return stage, [*steps, Step(stage, _take_over)]
+        return plan.add(EMBED, name, {"table": _fingerprint(chosen.table)}, inputs, _take_over)
+    made_of = differing(config, "embed", without=("embed.network", "embed.weights", "embed.size", "embed.table"))
     if chosen.source == "network":
-        made_of |= {"network": chosen.network, "weights": weights_of(chosen.weights, "embed"), "size": chosen.size}
-        images, steps = ingest.images(config)
-        inputs = {"images": images}
+        made_of |= {"network": chosen.network, "weights": weights_fingerprint(chosen.weights, "embed"), "size": chosen.size}
     else:
-        model, steps = autoencoder.model(config) if chosen.source == "autoencoder" else proxy.judge(config, "proxy")
-        inputs = {"images": model.inputs["images"], chosen.source: model}
-    stage = Stage(config.storage, "embed", f"{config.data.name}-{chosen.source}", made_of, inputs)
-    return stage, [*steps, Step(stage, _work)]
+        inputs[chosen.source] = autoencoder.model(plan) if chosen.source == "autoencoder" else proxy.model(plan, "proxy")
+    return plan.add(EMBED, name, made_of, inputs, _embed)
 
 
-def _work(stage: Stage, config: Config) -> None:
+def _embed(worker: Worker, stage: Stage, config: Config) -> None:
     from dsopt.cluster.data import stream
 
     table = Table(stage.inputs["images"].uri)
     parts = table.parts("train")
-    read, write = partial(read_part, parts=parts), partial(write_part, stage=stage)
+    read, write = partial(read_part, parts=parts), partial(write_embeddings, stage=stage)
     encoder = partial(_encoder, stage=stage, config=config)
 
     def entries(indices: list[int]) -> Iterator[dict[str, Any]]:
@@ -68,7 +66,22 @@ def _work(stage: Stage, config: Config) -> None:
 
 
 def read_part(index: int, parts: list[Part]) -> tuple[int, Any]:
+    """The decoded images of one part of an images table."""
     return index, decode(read_table(parts[index].uri, ["id", "image", "label"]))
+
+
+def write_embeddings(item: Embedded, stage: Stage) -> dict[str, Any]:
+    """Write the embeddings of one part; gives its entry in the journal. Raises JobError for values that are not finite."""
+    index, ids, labels, embeddings = item
+    if not np.isfinite(embeddings).all():
+        raise JobError(f"{stage.uri}: embeddings are not finite; the network that makes them diverged.")
+    columns = [
+        pa.array(ids),
+        pa.array(labels, mask=labels < 0),
+        pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(embeddings, dtype=np.float32)),
+    ]
+    table = pa.table(columns, schema=embeddings_schema(embeddings.shape[1]))
+    return {"index": index, "part": write_part(stage, index, table), "size": embeddings.shape[1]}
 
 
 def _encoder(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[int, Any]], Embedded]:
@@ -83,7 +96,7 @@ def _encoder(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[in
 
     def encode(item: tuple[int, Any]) -> Embedded:
         index, images = item
-        # Batches never cross parts: an embedding does not depend on how the parts are dealt out.
+        # Batches never cross parts: an embedding does not depend on how the parts are distributed.
         found = worker.map(forward, images.images, config.embed.batch_size)
         return index, images.ids.numpy(), images.labels.numpy(), found.numpy()
 
@@ -91,13 +104,12 @@ def _encoder(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[in
 
 
 def _network(stage: Stage, config: Config, worker: Worker) -> Encode:
-    if config.embed.source == "autoencoder":
-        encoder = autoencoder.trained(stage.inputs["autoencoder"], config, worker.device)
-        side = Table(stage.inputs["images"].uri).manifest["image_size"]
-        inputs = make_inputs([], autoencoder.input_size(config.autoencoder.name, side), None)
+    if "autoencoder" in stage.inputs:
+        model = stage.inputs["autoencoder"]
+        encoder, inputs = autoencoder.trained(model, worker.device), networks.inputs_of(Table(model.uri))
         return lambda images: encoder.encode(inputs.test(images))
-    if config.embed.source == "proxy":
-        return proxy.Judge(stage.inputs["proxy"], config, worker.device).features
+    if "proxy" in stage.inputs:
+        return proxy.Judge(stage.inputs["proxy"], worker.device).features
     assert config.embed.weights is not None
     try:
         weights = read_bytes(config.embed.weights)
@@ -106,23 +118,7 @@ def _network(stage: Stage, config: Config, worker: Worker) -> Encode:
     return pretrained(config.embed.network, weights, config.embed.size, worker.device)
 
 
-def write_part(item: Embedded, stage: Stage) -> dict[str, Any]:
-    index, ids, labels, embeddings = item
-    if not np.isfinite(embeddings).all():
-        raise JobError(f"{stage.uri}: embeddings are not finite; the autoencoder diverged.")
-    columns = [
-        pa.array(ids),
-        pa.array(labels, mask=labels < 0),
-        pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(embeddings, dtype=np.float32)),
-    ]
-    table = pa.table(columns, schema=embeddings_schema(embeddings.shape[1]))
-    path = f"data/part-{index:05d}.parquet"
-    # Floats of an activation do not compress worth the time.
-    size = write_table(stage.path(path), table, compression="none")
-    return {"index": index, "part": {"path": path, "rows": len(table), "bytes": size}, "size": embeddings.shape[1]}
-
-
-def _take_over(stage: Stage, config: Config) -> None:
+def _take_over(worker: Worker, stage: Stage, config: Config) -> None:
     """The user's own embeddings, in the order and the parts of the images."""
     assert config.embed.table is not None
     table = Table(stage.inputs["images"].uri)
@@ -141,27 +137,9 @@ def _take_over(stage: Stage, config: Config) -> None:
             missing = keys["id"].filter(found.is_null())[0].as_py()
             raise InputError(f"embed.table={config.embed.table}: has no row with id {missing} (ids are those of {table.uri}).")
         labels = keys["label"].fill_null(-1).to_numpy()
-        written = write_part((index, keys["id"].to_numpy(), labels, values[found.to_numpy()]), stage)
+        written = write_embeddings((index, keys["id"].to_numpy(), labels, values[found.to_numpy()]), stage)
         parts.append(written["part"])
     stage.commit(parts, embeddings_schema(size), seconds=0.0, embedding_size=size)
-
-
-def _files(table: str) -> dict[str, Any]:
-    """What a user's embeddings are by, as their files are now. Raises InputError."""
-    found = parquet_files(table)[1]
-    if not found:
-        raise InputError(f"embed.table={table}: there are no Parquet files.")
-    return digest(found)
-
-
-def weights_of(path: str | None, key: str) -> list[Any] | None:
-    """What a file of weights is by, as it is now: its bytes and time of change. Raises InputError."""
-    if path is None:
-        return None
-    file = stat(path)
-    if file is None:
-        raise InputError(f"{key}.weights={path}: there is no such file.")
-    return list(file)
 
 
 def _given(uri: str) -> pa.Table:
@@ -176,3 +154,21 @@ def _given(uri: str) -> pa.Table:
     if isinstance(column.type, pa.BaseExtensionType):
         column = pa.chunked_array([chunk.storage for chunk in column.chunks])
     return pa.table({"id": table["id"].cast(pa.int64()), "embedding": column.cast(pa.list_(pa.float32()))})
+
+
+def _fingerprint(table: str) -> dict[str, Any]:
+    """Fingerprint of the user's embedding files. Raises InputError if there are none."""
+    found = parquet_files(table)[1]
+    if not found:
+        raise InputError(f"embed.table={table}: there are no Parquet files.")
+    return digest(found)
+
+
+def weights_fingerprint(path: str | None, section: str) -> list[Any] | None:
+    """Fingerprint of the user's file of weights: its size and time of change. Raises InputError if it is not there."""
+    if path is None:
+        return None
+    file = stat(path)
+    if file is None:
+        raise InputError(f"{section}.weights={path}: there is no such file.")
+    return list(file)

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -14,28 +15,29 @@ import torch
 from torch import Tensor, nn
 
 from dsopt.augment.geometry import centre_crop
-from dsopt.config import Choice, Config, plain
+from dsopt.config import Choice, Config, differing, plain
 from dsopt.data.images import Images, decode, load
 from dsopt.distillation.normalisation import Normalisation, channels, inputs_of
 from dsopt.distillation.recipe import Recipe, accuracy, augmented, loss_of, train
 from dsopt.errors import InputError
 from dsopt.learners.optim import minimise
-from dsopt.pipeline import outputs
-from dsopt.pipeline.step import Step
+from dsopt.pipeline import networks, outputs
+from dsopt.pipeline.plan import Plan
 from dsopt.progress import Progress
-from dsopt.registry import MODELS
 from dsopt.seeds import derive
-from dsopt.stages.distill import fresh, normalisation_of, real_images
-from dsopt.storage import Stage, Table
+from dsopt.stages.distill import fresh, normalisation_of, real_images, weights_of
+from dsopt.storage import Kind, Stage, Table
 from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import Worker
 
+EVALUATE = Kind("evaluate")
 BATCH = 256  # images of all real ones a step, as in DD-Ranking
-_ELSEWHERE = ("beside", "images", "networks", "ranking", "real_epochs")  # keys that a trial says in another way, or need not know
+# Keys of `evaluate` that an evaluation has as fields of its own, or does not depend on.
+_ELSEWHERE = ("beside", "images", "networks", "ranking", "real_epochs")
 
 
 @dataclass(frozen=True)
-class Trial:
+class Evaluation:
     """Networks trained on one table in one way.
 
     Args:
@@ -63,30 +65,47 @@ def has_recipe(uri: str) -> bool:
     return Table(uri).manifest.get("recipe") not in (None, dataclasses.asdict(Recipe()))
 
 
-def accuracies(made: Step) -> list[float]:
-    """Of a finished trial, one of each repeat."""
-    return Table(made.stage.uri).read().filter(pc.field("name") == "accuracy")["value"].to_pylist()
+def accuracies(evaluated: Stage) -> list[float]:
+    """Of a finished evaluation, one of each repeat."""
+    return Table(evaluated.uri).read().filter(pc.field("name") == "accuracy")["value"].to_pylist()
 
 
-def step_of(config: Config, trial: Trial, images: Stage) -> Step:
-    """What makes the metrics of a trial, tested on an images table."""
-    table = Stage.existing(trial.uri)
+def evaluation(plan: Plan, trial: Evaluation, images: Stage) -> Stage:
+    """The metrics of an evaluation, tested on an images table."""
+    config, table = plan.config, Stage.existing(trial.uri)
     made_of = {"network": plain(trial.network), "recipe": trial.recipe, "pictures": trial.pictures, "seed": config.seed}
-    made_of |= {"repeats": config.evaluate.repeats} if trial.recipe == "own" else common(config)
-    told = {"images": trial.images, "hard": trial.hard or None, "augment": None if trial.augment is None else list(trial.augment)}
-    made_of |= {key: value for key, value in told.items() if value not in ("set", None)}
+    made_of |= differing(config, "evaluate.repeats") if trial.recipe == "own" else common(config)
+    special = {
+        "images": trial.images,
+        "hard": trial.hard or None,
+        "augment": None if trial.augment is None else list(trial.augment),
+    }
+    made_of |= {key: value for key, value in special.items() if value not in ("set", None)}
     made_of |= {"validation": trial.validation} if trial.validation else {}
     made_of |= {"real_epochs": config.evaluate.real_epochs} if trial.images == "all" else {}
-    stage = Stage(config.storage, "evaluate", table.name, made_of, {"table": table, "images": images})
-    return Step(stage, work, (trial,), parallel=True, title=_title(table.name, trial))
+    inputs, title = {"table": table, "images": images}, _title(table.name, trial)
+    return plan.add(EVALUATE, table.name, made_of, inputs, partial(work, trial=trial), where="worker", title=title)
+
+
+def of_trial(plan: Plan, made: Stage, seed: int) -> Stage:
+    """The evaluation of a set that need not be there yet, by the recipe it is made with or the common one; with its mean."""
+    config = plan.config
+    if len(config.evaluate.networks) > 1:
+        raise InputError(f"evaluate.networks={config.evaluate.networks}: a trial of a sweep trains one of them; give one.")
+    network = Choice(config.evaluate.networks[0]) if config.evaluate.networks else config.distill.network
+    made_of = {"network": plain(network), "recipe": "own", "pictures": False, "seed": seed, "mean": True} | common(config)
+    validation = config.distill.validation  # in the hash of `made`
+    trial = Evaluation(made.uri, network, "own", False, validation=validation)
+    own, inputs = plan.having(dataclasses.replace(config, seed=seed)), {"table": made, "images": made.inputs["images"]}
+    return own.add(EVALUATE, made.name, made_of, inputs, partial(work, trial=trial), where="worker")
 
 
 def common(config: Config) -> dict[str, Any]:
-    """The common recipe, and how often it is tried."""
-    return {key: value for key, value in plain(config.evaluate).items() if key not in _ELSEWHERE}
+    """What of the common recipe, and of how often it is tried, differs from the defaults."""
+    return differing(config, "evaluate", without=[f"evaluate.{key}" for key in _ELSEWHERE])
 
 
-def _title(name: str, trial: Trial) -> str:
+def _title(name: str, trial: Evaluation) -> str:
     parts = [f"evaluate {name}", trial.network.name, trial.recipe]
     parts += ["pictures"] * trial.pictures + [f"{trial.images} real images"] * (trial.images != "set") + ["hard"] * trial.hard
     if trial.augment is not None:
@@ -112,7 +131,7 @@ class _Setting:
     """What the trainings of a trial need. `table` is trained on, `whole` tested on."""
 
     config: Config
-    trial: Trial
+    trial: Evaluation
     table: Table
     whole: Table
     recipe: Recipe
@@ -134,10 +153,11 @@ class _Setting:
 Learn = Callable[[nn.Sequential, int], object]  # network, repeat
 
 
-def work(worker: Worker, stage: Stage, config: Config, trial: Trial) -> None:
+def work(worker: Worker, stage: Stage, config: Config, trial: Evaluation) -> None:
     started = time.monotonic()
     table, whole = Table(trial.uri), Table(stage.inputs["images"].uri)
-    size, recipe = MODELS.traits(trial.network.name).input_size, _recipe(trial, config, table)
+    size = networks.input_size(trial.network.name, whole.manifest["image_size"])
+    recipe = _recipe(trial, config, table)
     normalisation = normalisation_of(table) or channels(real_images(whole, trial.validation).images, size)
     setting = _Setting(config, trial, table, whole, recipe, normalisation, size, worker.device)
     learn = _on_all(setting) if trial.images == "all" else _on_few(setting)
@@ -222,7 +242,7 @@ def _optimizer(network: nn.Sequential, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.SGD(network.parameters(), recipe.learning_rate, momentum=recipe.momentum, fused=True)
 
 
-def _recipe(trial: Trial, config: Config, table: Table) -> Recipe:
+def _recipe(trial: Evaluation, config: Config, table: Table) -> Recipe:
     if trial.recipe == "own" and table.manifest["recipe"] != dataclasses.asdict(Recipe()):
         recipe = Recipe(**table.manifest["recipe"])
     else:
@@ -234,8 +254,8 @@ def _recipe(trial: Trial, config: Config, table: Table) -> Recipe:
     return recipe if trial.augment is None else dataclasses.replace(recipe, augment=list(trial.augment))
 
 
-def _with_weights(network: nn.Sequential, trial: Trial, table: Table) -> nn.Sequential:
+def _with_weights(network: nn.Sequential, trial: Evaluation, table: Table) -> nn.Sequential:
     """The network with the initial weights that its images belong to, if it is the one they were made with, by their own recipe."""
     if "weights" in table.manifest and trial.recipe == "own" and plain(trial.network) == table.manifest["network"]:
-        network.load_state_dict(outputs.weights(table, "weights"), strict=False)
+        network.load_state_dict(weights_of(table, "weights"), strict=False)
     return network

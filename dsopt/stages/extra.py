@@ -11,45 +11,47 @@ import torch
 
 from dsopt.augment import draws
 from dsopt.augment.inputs import make_inputs
-from dsopt.config import Config, plain
+from dsopt.config import Config, differing
 from dsopt.data.holdout import held_out
 from dsopt.data.images import decode, encode
-from dsopt.files import read_table, write_table
-from dsopt.pipeline.step import Step, item_by_item
+from dsopt.files import read_table
+from dsopt.pipeline.parts import item_by_item, write_part
+from dsopt.pipeline.plan import Plan
 from dsopt.seeds import derive
 from dsopt.stages import generator, interpolated, samples
-from dsopt.storage import IMAGES, Part, Stage, Table
+from dsopt.storage import IMAGES, Kind, Part, Stage, Table
+from dsopt.training.worker import Worker
+
+EXTRA = Kind("extra")
 
 
-def images(config: Config, base: Stage, seed: int) -> tuple[Stage, list[Step]]:
-    """The extra images of a table (as ingested: of its training images), themselves a table; and the steps that make them."""
-    settings = config.extra
+def images(plan: Plan, base: Stage, seed: int) -> Stage:
+    """The extra images of a table (of an ingested one: of its training images), themselves a table."""
+    config, settings = plan.config, plan.config.extra
     if settings.name == "generated":
         generator.check_labelled(config, "extra.name=generated")
-        return samples.images(config, base, settings.amount, seed)
+        return samples.images(plan, base, settings.amount, seed)
     if settings.name == "interpolated":
-        return interpolated.images(config, base, settings.amount, seed)
+        return interpolated.images(plan, base, settings.amount, seed)
     drawn = settings.augment or settings.amount % 1
-    made_of = plain(settings) | {"seed": seed if drawn else None}
-    role = "images" if base.kind == "ingest" else "subset"
-    stage = Stage(config.storage, "extra", "-".join([config.data.name, settings.name, *settings.augment]), made_of, {role: base})
-    return stage, [Step(stage, _copies, (seed,))]
+    made_of = differing(config, "extra") | {"seed": seed if drawn else None}
+    name = "-".join([config.data.name, settings.name, *settings.augment])
+    return plan.add(EXTRA, name, made_of, {"base": base}, partial(_copies, seed=seed))
 
 
-def _copies(stage: Stage, config: Config, seed: int) -> None:
+def _copies(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
     from dsopt.cluster.data import stream
 
-    ((role, base),) = stage.inputs.items()
-    table = Table(base.uri)
-    parts = table.parts("train" if role == "images" else None)
+    table = Table(stage.inputs["base"].uri)
+    parts = table.parts(table.training())
     copy = partial(_copy, stage=stage, parts=parts, config=config, seed=seed)
 
     def entries(indices: list[int]) -> Iterator[dict[str, Any]]:
         return stream(indices, config.cluster, copy)
 
     done, seconds = item_by_item(f"extra {stage.name}", stage, [part.rows for part in parts], "images", entries)
-    about = table.about()
-    stage.commit([entry["part"] for entry in done], IMAGES, seconds=seconds, seed=stage.config["seed"], **about)
+    written = [entry["part"] for entry in done if entry["part"]["rows"]]
+    stage.commit(written, IMAGES, seconds=seconds, seed=stage.made_of["seed"], **table.about())
 
 
 def _copy(index: int, stage: Stage, parts: list[Part], config: Config, seed: int) -> dict[str, Any]:
@@ -65,10 +67,7 @@ def _copy(index: int, stage: Stage, parts: list[Part], config: Config, seed: int
             some = _transformed(some, config.extra.augment, derive(seed, "extra", index, number)) if config.extra.augment else some
             renumbered = pa.array(ids[kept].numpy() * ceil(amount) + number)
             copies.append(some.set_column(0, "id", renumbered))
-    table = pa.concat_tables(copies) if copies else rows.slice(0, 0)
-    path = f"data/part-{index:05d}.parquet"
-    size = write_table(stage.path(path), table, compression="none")
-    return {"index": index, "part": {"path": path, "rows": len(table), "bytes": size}}
+    return {"index": index, "part": write_part(stage, index, pa.concat_tables(copies) if copies else rows.slice(0, 0))}
 
 
 def _transformed(rows: pa.Table, augment: list[str], seed: int) -> pa.Table:

@@ -1,37 +1,43 @@
 """ingest: any data set -> the images table, every image decoded once, checked, and of one size."""
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from dsopt.config import Config, DataConfig, plain
+from dsopt.config import Config, DataConfig, differing, plain
 from dsopt.data.ingest import ingest_shard, source_channels
 from dsopt.data.source import Shard, Source, find
 from dsopt.errors import InputError
-from dsopt.files import write_table
-from dsopt.pipeline.step import Step, item_by_item
+from dsopt.pipeline.parts import item_by_item, write_part
+from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
-from dsopt.storage import IMAGES, Stage, with_image_feature
+from dsopt.storage import IMAGES, Kind, Stage, with_image_feature
+from dsopt.training.worker import Worker
 
+INGEST = Kind("ingest")
 LISTED = 1000  # broken rows named in the manifest; all are counted
 
 
-def images(config: Config) -> tuple[Stage, list[Step]]:
-    """The images table of the configured data set, and the steps that make it."""
-    source = find(config.data)
-    made_of = plain(config.data) | {"root": None, "source": source.fingerprint}
-    stage = Stage(config.storage, "ingest", config.data.name, made_of)
-    return stage, [Step(stage, _work, (source,))]
+def images(plan: Plan) -> Stage:
+    """The images table of the configured data set; a plan lists the data once, however many planners ask."""
+    return plan.data_set(json.dumps(plain(plan.config.data), sort_keys=True), lambda: _found(plan))
 
 
-def _work(stage: Stage, config: Config, source: Source) -> None:
+def _found(plan: Plan) -> Stage:
+    source = find(plan.config.data)
+    made_of = differing(plan.config, "data", without=("data.root",)) | {"source": source.fingerprint}
+    return plan.add(INGEST, plan.config.data.name, made_of, {}, partial(_ingest, source=source))
+
+
+def _ingest(worker: Worker, stage: Stage, config: Config, source: Source) -> None:
     shards, classes = source.plan()
     if not shards:
         raise InputError(f"data.root={config.data.root}: has no images.")
     data = dataclasses.replace(config.data, channels=config.data.channels or source_channels(shards))
-    ingest = partial(_ingest, stage=stage, shards=shards, data=data, classes=classes)
-    stream = partial(_stream, ingest=ingest, config=config, remote=source.remote)
+    one = partial(_shard, stage=stage, shards=shards, data=data, classes=classes)
+    stream = partial(_stream, ingest=one, config=config, remote=source.remote)
     entries, seconds = item_by_item(f"ingest {stage.name}", stage, [1] * len(shards), "shards", stream)
     parts = [part for entry in entries for part in entry["parts"]]
     broken = [row for entry in entries for row in entry["broken"]]
@@ -68,17 +74,15 @@ def _stream(indices: list[int], ingest: partial[dict[str, Any]], config: Config,
     return stream(indices, cluster, ingest)
 
 
-def _ingest(index: int, stage: Stage, shards: list[Shard], data: DataConfig, classes: list[str] | None) -> dict[str, Any]:
+def _shard(index: int, stage: Stage, shards: list[Shard], data: DataConfig, classes: list[str] | None) -> dict[str, Any]:
+    """Write the parts of one shard, one of each split that it has rows of; gives its entry in the journal."""
     tables, broken = ingest_shard(shards[index], data, classes)
     parts, highest = [], None
     for split, table in tables.items():
         if not len(table):
             continue
-        path = f"data/{split}-{index:05d}.parquet"
         table = table.replace_schema_metadata(with_image_feature(IMAGES).metadata)
-        # Images are compressed already.
-        size = write_table(stage.path(path), table, compression="none")
-        parts.append({"path": path, "rows": len(table), "bytes": size, "split": split})
+        parts.append(write_part(stage, index, table, split))
         known = [label for label in table["label"].to_pylist() if label is not None]
         highest = max([*known, *([highest] if highest is not None else [])], default=None)
     return {"index": index, "parts": parts, "broken": [row._asdict() for row in broken], "labels": highest}

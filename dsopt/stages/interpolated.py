@@ -1,5 +1,6 @@
 """interpolated: images and their embeddings -> new images between them, decoded by the autoencoder; an images table."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,22 +10,24 @@ from torch import Tensor
 from dsopt.config import Config
 from dsopt.data.images import Images, encode, find
 from dsopt.errors import InputError
-from dsopt.files import write_table
 from dsopt.generation.interpolate import interpolate
 from dsopt.generation.sample import labels_in_turn
-from dsopt.pipeline.step import Step, item_by_item
+from dsopt.pipeline.parts import item_by_item, write_part
+from dsopt.pipeline.plan import Plan
 from dsopt.seeds import derive
 from dsopt.stages import autoencoder, embed
-from dsopt.storage import IMAGES, Stage, Table
+from dsopt.storage import IMAGES, Kind, Stage, Table
+from dsopt.training.worker import Worker
 
+INTERPOLATED = Kind("interpolated")
 PART = 1000  # images
 
 
-def images(config: Config, base: Stage, amount: int | float, seed: int) -> tuple[Stage, list[Step]]:
-    """Images between those of a table (as ingested: of its training images), and the steps that lead to them.
+def images(plan: Plan, base: Stage, amount: int | float, seed: int) -> Stage:
+    """Images between those of a table (of an ingested one: of its training images).
 
     Each lies between a random image and one of its nearest of the same class, in the embedding (selection paper, discussion). The
-    autoencoder's reproductions are as large as what it takes, the middle of an image; their borders are repeated around them.
+    autoencoder's reconstructions are as large as what it takes, the middle of an image; their borders are repeated around them.
 
     Args:
         amount: how many, each class in turn; a float is a multiple of the images given.
@@ -32,23 +35,20 @@ def images(config: Config, base: Stage, amount: int | float, seed: int) -> tuple
     Raises:
         InputError: embeddings that no autoencoder made.
     """
+    config = plan.config
     if config.embed.source != "autoencoder":
         raise InputError(f"embed.source={config.embed.source}: only embeddings of the autoencoder can be decoded to images.")
-    embeddings, steps = embed.embeddings(config)
-    role = "images" if base.kind == "ingest" else "subset"
-    inputs = {role: base, "embeddings": embeddings}
-    stage = Stage(config.storage, "interpolated", config.data.name, {"amount": amount, "seed": seed}, inputs)
-    return stage, [*steps, Step(stage, _work, (amount, seed))]
+    inputs, made_of = {"base": base, "embeddings": embed.embeddings(plan)}, {"amount": amount, "seed": seed}
+    return plan.add(INTERPOLATED, config.data.name, made_of, inputs, partial(_interpolate, amount=amount, seed=seed))
 
 
-def _work(stage: Stage, config: Config, amount: int | float, seed: int) -> None:
-    role, embeddings = next(iter(stage.inputs)), stage.inputs["embeddings"]
-    table = Table(stage.inputs[role].uri)
-    ids, labels = _given(table, "train" if role == "images" else None)
+def _interpolate(worker: Worker, stage: Stage, config: Config, amount: int | float, seed: int) -> None:
+    table, embeddings = Table(stage.inputs["base"].uri), stage.inputs["embeddings"]
+    ids, labels = _given(table)
     points = _points(embeddings, ids)
     wanted = labels_in_turn(0, amount if isinstance(amount, int) else round(amount * len(ids)), table.manifest["num_classes"])
     found, ends = interpolate(points, labels, wanted, derive(seed, "interpolated"))
-    network = autoencoder.trained(embeddings.inputs["autoencoder"], config, torch.device("cpu"))
+    network = autoencoder.trained(embeddings.inputs["autoencoder"], torch.device("cpu"))
     side = table.manifest["image_size"]
 
     @torch.inference_mode()
@@ -57,9 +57,7 @@ def _work(stage: Stage, config: Config, amount: int | float, seed: int) -> None:
         pixels = (_enlarged(network.decode(found[here]), side) * 255).round().clamp(0, 255).to(torch.uint8)
         sources = [f"between {a} and {b}" for a, b in ids[ends[here]].tolist()]
         rows = encode(Images(torch.arange(len(wanted))[here], pixels, wanted[here]), sources)
-        path = f"data/part-{index:05d}.parquet"
-        size = write_table(stage.path(path), rows, compression="none")
-        return {"index": index, "part": {"path": path, "rows": len(rows), "bytes": size}}
+        return {"index": index, "part": write_part(stage, index, rows)}
 
     sizes = [len(some) for some in wanted.split(PART)]
     done, seconds = item_by_item(f"interpolated {stage.name}", stage, sizes, "images", lambda todo: map(part, todo))
@@ -67,9 +65,9 @@ def _work(stage: Stage, config: Config, amount: int | float, seed: int) -> None:
     stage.commit([entry["part"] for entry in done], IMAGES, seconds=seconds, seed=seed, labelled=True, **about)
 
 
-def _given(table: Table, split: str | None) -> tuple[Tensor, Tensor]:
-    """Ids and labels. Raises InputError where a class has no two images to be between."""
-    rows = table.read(split, ["id", "label"])
+def _given(table: Table) -> tuple[Tensor, Tensor]:
+    """Ids and labels of the images to train on. Raises InputError where a class has no two images to be between."""
+    rows = table.read(table.training(), ["id", "label"])
     if rows["label"].null_count:
         raise InputError("extra.name=interpolated: goes between images of one class, but the data set has no labels.")
     ids, labels = (torch.from_numpy(rows[name].to_numpy().copy()) for name in ("id", "label"))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dsopt.augment.geometry import centre_crop
-from dsopt.config import Config
+from dsopt.config import Config, differing
 from dsopt.data import colors as lab
 from dsopt.data.batches import take
 from dsopt.data.images import load
@@ -15,39 +15,40 @@ from dsopt.errors import InputError
 from dsopt.evaluation.colors import colors
 from dsopt.evaluation.frechet import Moments, frechet
 from dsopt.pipeline import outputs
-from dsopt.pipeline.step import Step
+from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
 from dsopt.seeds import derive
 from dsopt.stages import features, ingest, proxy
 from dsopt.stages.colorizer import Colorizer
+from dsopt.stages.embed import weights_fingerprint
 from dsopt.stages.measure import DISTANCE
-from dsopt.storage import Stage, Table
+from dsopt.storage import Kind, Stage, Table
 from dsopt.training.worker import Worker
 
+MEASURE_COLORS = Kind("measure_colors")
 BLOCK = 250  # images coloured at once
 
 Recolour = Callable[[Tensor], Tensor]  # colours [b, 2, h, w] for a lightness [b, 1, h, w], both in -1..1
 
 
-def measured(config: Config, model: Stage) -> tuple[Stage, list[Step]]:
-    """The measures of a colorizer on test images of the configured data set, and the steps that lead there from it.
+def measured(plan: Plan, model: Stage) -> Stage:
+    """The measures of a colorizer on test images of the configured data set.
 
-    Those of `colors` for the images with its colours instead of their own, the Fréchet distance to the true ones as `fcd` or `fid`,
-    and the `accuracy` of the classifier on them. Beside them, with `_grey` behind their names, the same for no colours at all, and
-    with `_true` the accuracy and the colourfulness of the true ones. Without labels to train a classifier there is neither a
+    Those of `colors` for the images with its colors instead of their own, the Fréchet distance to the true ones as `fcd` or `fid`,
+    and the `accuracy` of the classifier on them. Beside them, with `_grey` behind their names, the same for no colors at all, and
+    with `_true` the accuracy and the colorfulness of the true ones. Without labels to train a classifier there is neither a
     distance nor an accuracy.
     """
-    images, steps = ingest.images(config)
-    inputs, chosen = {"images": images, "colorizer": model}, config.measure
-    made_of = {"samples": chosen.samples, "extractor": chosen.extractor, "weights": chosen.weights, "seed": config.seed}
-    if chosen.extractor == "classifier" and (not images.done() or Table(images.uri).manifest["labelled"]):
-        inputs["proxy"], more = proxy.judge(config, "proxy")
-        steps = [*steps, *more]
-    stage = Stage(config.storage, "measure_colors", model.name, made_of, inputs)
-    return stage, [*steps, Step(stage, _work, parallel=True)]
+    config, images = plan.config, ingest.images(plan)
+    inputs, made_of = {"images": images, "colorizer": model}, differing(config, "measure.samples", "measure.extractor", "seed")
+    if config.measure.extractor == "inception":
+        made_of["weights"] = weights_fingerprint(config.measure.weights, "measure")
+    elif not images.done() or Table(images.uri).manifest["labelled"]:
+        inputs["proxy"] = proxy.model(plan, "proxy")
+    return plan.add(MEASURE_COLORS, model.name, made_of, inputs, _measure, where="worker")
 
 
-def _work(worker: Worker, stage: Stage, config: Config) -> None:
+def _measure(worker: Worker, stage: Stage, config: Config) -> None:
     started = time.monotonic()
     table = Table(stage.inputs["images"].uri)
     if table.manifest["channels"] != 3:
@@ -57,7 +58,7 @@ def _work(worker: Worker, stage: Stage, config: Config) -> None:
     rows = torch.randperm(len(test.ids), generator=random)[: config.measure.samples]
     # On the part that is as large as what it learned on; the rest of its images it has never seen whole either.
     true, labels = centre_crop(take(test.images, rows), colorizer.size), test.labels[rows]
-    judge = _Judge(stage, config, worker, true, labels)
+    judge = _Reference(stage, config, worker, true, labels)
     found = judge.measures(colorizer)
     found |= {f"{name}_grey": value for name, value in judge.measures(grey).items()}
     found["colourfulness_true"] = found["colourfulness"] - found["colourfulness_gain"]
@@ -81,7 +82,7 @@ def recoloured(true: Tensor, colours: Recolour) -> Tensor:
     return (lab.join(lightness, colours(lightness).float().cpu()) * 255).round().to(torch.uint8)
 
 
-class _Judge:
+class _Reference:
     """What all colourings of the same images are measured by."""
 
     def __init__(self, stage: Stage, config: Config, worker: Worker, true: Tensor, labels: Tensor) -> None:
@@ -89,7 +90,7 @@ class _Judge:
         classifier = "proxy" in stage.inputs
         sees = classifier or config.measure.extractor == "inception"
         self.extract = features.extractor(stage, config, worker.device) if sees else None
-        self.last = proxy.trained(stage.inputs["proxy"], config, torch.device("cpu"))[-1] if classifier else None
+        self.last = proxy.Judge(stage.inputs["proxy"], torch.device("cpu")).last if classifier else None
         self.seen = self.extract(true) if self.extract else None
 
     def measures(self, colours: Recolour) -> dict[str, float]:

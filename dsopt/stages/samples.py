@@ -9,41 +9,42 @@ from torch import Tensor
 
 from dsopt.config import Config
 from dsopt.data.images import Images, encode
-from dsopt.files import write_table
-from dsopt.generation.sample import labels_in_turn, noise, sample
-from dsopt.pipeline.step import Step, item_by_item
+from dsopt.generation.sample import labels_in_turn, sample
+from dsopt.pipeline.parts import item_by_item, write_part
+from dsopt.pipeline.plan import Plan
 from dsopt.seeds import derive
 from dsopt.stages import generator
-from dsopt.storage import IMAGES, Stage, Table
+from dsopt.storage import IMAGES, Kind, Stage, Table
 from dsopt.training.worker import Worker
 
+SAMPLES = Kind("samples")
 PART = 1000  # images; a part has a seed of its own, so that it is the same wherever it is made
 
-Made = tuple[int, Tensor, Tensor]  # number of the part, labels, images uint8 [n, c, h, w]
+Generated = tuple[int, Tensor, Tensor]  # number of the part, labels, images uint8 [n, c, h, w]
 
 
-def images(config: Config, base: Stage, count: int | float, seed: int) -> tuple[Stage, list[Step]]:
-    """Images from the generator that learned from a table of images, and the steps that train it and make them.
+def images(plan: Plan, base: Stage, count: int | float, seed: int) -> Stage:
+    """Images from the generator that learned from a table of images.
 
     Args:
         count: how many, each class in turn; a float is a multiple of the images learned from.
         seed: of the training and of the noise.
     """
-    model, steps = generator.model(config, base, seed)
-    stage = Stage(config.storage, "samples", model.name, {"count": count, "seed": seed}, {"generator": model})
-    return stage, [*steps, Step(stage, _work, (count, seed))]
+    model = generator.model(plan, base, seed)
+    work = partial(_sample, count=count, seed=seed)
+    return plan.add(SAMPLES, model.name, {"count": count, "seed": seed}, {"generator": model}, work)
 
 
-def _work(stage: Stage, config: Config, count: int | float, seed: int) -> None:
+def _sample(worker: Worker, stage: Stage, config: Config, count: int | float, seed: int) -> None:
     from dsopt.cluster.data import stream
 
     model = stage.inputs["generator"]
-    table, split = generator.learned_from(model)
-    wanted = count if isinstance(count, int) else round(count * table.rows(split))
+    table = generator.learned_from(model)
+    wanted = count if isinstance(count, int) else round(count * table.rows(table.training()))
     classes = table.manifest["num_classes"] if Table(model.uri).manifest["conditional"] else 0
     starts = range(0, wanted, PART)
     labels = partial(_labels, wanted=wanted, classes=classes)
-    make, write = partial(_maker, stage=stage, config=config, seed=seed), partial(_write, stage=stage)
+    make, write = partial(_maker, stage=stage, seed=seed), partial(_write, stage=stage)
 
     def entries(indices: list[int]) -> Iterator[dict[str, Any]]:
         return stream(indices, config.cluster, labels, make, write)
@@ -59,22 +60,20 @@ def _labels(index: int, wanted: int, classes: int) -> tuple[int, Tensor]:
     return index, labels_in_turn(start, stop, classes) if classes else torch.full((stop - start,), -1)
 
 
-def _maker(worker: Worker, stage: Stage, config: Config, seed: int) -> Callable[[tuple[int, Tensor]], Made]:
+def _maker(worker: Worker, stage: Stage, seed: int) -> Callable[[tuple[int, Tensor]], Generated]:
     """The generator on a worker's device."""
-    make = generator.trained(stage.inputs["generator"], config, worker.device)
-    draw, low = noise(config.generate.noise, config.generate.latent), generator.low(config)
+    made_by = generator.Trained(stage.inputs["generator"], worker.device)
 
-    def made(item: tuple[int, Tensor]) -> Made:
+    def generated(item: tuple[int, Tensor]) -> Generated:
         index, labels = item
-        return index, labels, sample(make, draw, labels, derive(seed, "samples", index), low=low, device=worker.device)
+        of_part = derive(seed, "samples", index)
+        return index, labels, sample(made_by.make, made_by.noise, labels, of_part, low=made_by.low, device=worker.device)
 
-    return made
+    return generated
 
 
-def _write(item: Made, stage: Stage) -> dict[str, Any]:
+def _write(item: Generated, stage: Stage) -> dict[str, Any]:
     index, labels, images = item
     ids = torch.arange(len(labels)) + index * PART
     rows = encode(Images(ids, images, labels), [stage.inputs["generator"].folder] * len(labels))
-    path = f"data/part-{index:05d}.parquet"
-    size = write_table(stage.path(path), rows, compression="none")  # PNG is compressed already
-    return {"index": index, "part": {"path": path, "rows": len(rows), "bytes": size}}
+    return {"index": index, "part": write_part(stage, index, rows)}

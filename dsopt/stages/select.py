@@ -12,43 +12,45 @@ import pyarrow.compute as pc
 import torch
 import torch.nn.functional as F
 
-from dsopt.config import Config, SelectConfig, plain
+from dsopt.config import Config, SelectConfig, differing
 from dsopt.data.images import decode
-from dsopt.files import read_table, write_table
-from dsopt.pipeline.step import Step, item_by_item
+from dsopt.files import read_table
+from dsopt.pipeline.parts import item_by_item, write_part
+from dsopt.pipeline.plan import Plan
 from dsopt.registry import SELECTORS
 from dsopt.seeds import derive
 from dsopt.selection.choose import choose
 from dsopt.stages import embed, ingest, proxy
-from dsopt.storage import SUBSET, Part, Stage, Table, with_image_feature
+from dsopt.storage import SUBSET, Kind, Part, Stage, Table, with_image_feature
 from dsopt.training.worker import Worker
 
-SOFTEN_BATCH = 512
+SELECT = Kind("select")
+SOFTEN_BATCH = 512  # images a forward pass of the judge
 
 
-def subset(config: Config, select: SelectConfig, seed: int) -> tuple[Stage, list[Step]]:
-    """The subset that a selection method chooses, and the steps that lead to it.
+def subset(plan: Plan, select: SelectConfig, seed: int, *, at_most: bool = False) -> Stage:
+    """The subset that a selection method chooses.
 
     Only what a method needs is made: embeddings, a proxy's scores, a network for soft labels. Methods that draw nothing at
     random give one subset for all seeds.
+
+    Args:
+        at_most: choose all images where the budget is more than there are, instead of refusing.
     """
-    traits = SELECTORS.traits(select.name)
-    images, steps = ingest.images(config)
+    traits, images = SELECTORS.traits(select.name), ingest.images(plan)
+    plan = plan.having(replace(plan.config, select=select))
     inputs = {"images": images}
     if traits.embeddings:
-        inputs["embeddings"], more = embed.embeddings(config)
-        steps += more
+        inputs["embeddings"] = embed.embeddings(plan)
     if traits.scores:
-        inputs["scores"], more = proxy.judge(config, "proxy")
-        steps += more
-    made_of = {key: value for key, value in plain(select).items() if key not in ("soft_labels", "views", "soft_share")}
+        inputs["scores"] = proxy.model(plan, "proxy")
+    made_of = differing(plan.config, "select", without=("select.soft_labels", "select.views", "select.soft_share"))
     made_of |= {"seed": seed if traits.seeded else None}
     if select.soft_labels != "none":
-        inputs["judge"], more = proxy.judge(config, select.soft_labels)
-        steps += more
-        made_of |= {"views": select.views} | ({"soft_share": select.soft_share} if select.soft_share < 1 else {})
-    stage = Stage(config.storage, "select", f"{config.data.name}-{select.name}", made_of, inputs)
-    return stage, [*steps, Step(stage, _work, (select, seed))]
+        inputs["judge"] = proxy.model(plan, select.soft_labels)
+        made_of |= {"views": select.views, "soft_share": select.soft_share}
+    work = partial(_select, seed=seed, at_most=at_most)
+    return plan.add(SELECT, f"{plan.config.data.name}-{select.name}", made_of, inputs, work)
 
 
 def baseline(config: Config, name: str) -> SelectConfig:
@@ -62,19 +64,19 @@ def cost(*stages: Stage) -> float:
 
     def gather(stage: Stage) -> None:
         made_by[stage.hash] = stage
-        for role, made in stage.inputs.items():
-            if role != "images":
-                gather(made)
+        for needed in stage.inputs.values():
+            if needed.kind != ingest.INGEST:  # the images are there anyway
+                gather(needed)
 
     for stage in stages:
         gather(stage)
     return math.fsum(Table(made.uri).manifest["seconds"] for made in made_by.values())
 
 
-def _work(stage: Stage, config: Config, select: SelectConfig, seed: int) -> None:
+def _select(worker: Worker, stage: Stage, config: Config, seed: int, at_most: bool) -> None:
     from dsopt.cluster.data import stream
 
-    images = Table(stage.inputs["images"].uri)
+    select, images = config.select, Table(stage.inputs["images"].uri)
     looked_at = Table(stage.inputs["embeddings"].uri).parts() if "embeddings" in stage.inputs else images.parts("train")
 
     def run_parts(function: Callable[[Part], Any], parts: Sequence[Part]) -> Iterable[Any]:
@@ -86,7 +88,7 @@ def _work(stage: Stage, config: Config, select: SelectConfig, seed: int) -> None
         looked_at,
         select.name,
         select.options,
-        select.budget,
+        min(select.budget, images.rows("train")) if at_most else select.budget,  # a share is below any number of images
         select.per_class,
         seed,
         **distribute,
@@ -97,7 +99,7 @@ def _work(stage: Stage, config: Config, select: SelectConfig, seed: int) -> None
     choosing = time.monotonic() - started
     parts = images.parts("train")
     keep, write = partial(_filter, parts=parts, chosen=chosen), partial(_write, stage=stage)
-    soften = partial(_softener, stage=stage, config=config, select=select) if "judge" in stage.inputs else None
+    soften = partial(_softener, stage=stage, config=config) if "judge" in stage.inputs else None
 
     def entries(indices: list[int]) -> Iterator[dict[str, Any]]:
         return stream(indices, config.cluster, keep, soften, write)
@@ -125,11 +127,9 @@ def _filter(index: int, parts: list[Part], chosen: pa.Table) -> tuple[int, pa.Ta
     return index, pa.table([*images.columns, *(reasons[name] for name in ("rank", "score", "reason"))], schema=SUBSET)
 
 
-def _softener(
-    worker: Worker, stage: Stage, config: Config, select: SelectConfig
-) -> Callable[[tuple[int, pa.Table]], tuple[int, pa.Table]]:
+def _softener(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[int, pa.Table]], tuple[int, pa.Table]]:
     """The judge on a worker's device: adds the column `soft_label`."""
-    judge = proxy.Judge(stage.inputs["judge"], config, worker.device)
+    select, judge = config.select, proxy.Judge(stage.inputs["judge"], worker.device)
 
     def soften(item: tuple[int, pa.Table]) -> tuple[int, pa.Table]:
         index, table = item
@@ -147,11 +147,7 @@ def _softener(
 
 def _write(item: tuple[int, pa.Table], stage: Stage) -> dict[str, Any]:
     index, table = item
-    path = f"data/part-{index:05d}.parquet"
-    if not len(table):
-        return {"index": index, "part": {"path": path, "rows": 0, "bytes": 0}}
-    size = write_table(stage.path(path), table.cast(with_image_feature(table.schema)), compression="none")
-    return {"index": index, "part": {"path": path, "rows": len(table), "bytes": size}}
+    return {"index": index, "part": write_part(stage, index, table.cast(with_image_feature(table.schema)))}
 
 
 def _schema(classes: int | None) -> pa.Schema:

@@ -1,9 +1,7 @@
-"""What `jobs/colorize.py` does: colour photographs, or train a colorizer, measure it and show it."""
+"""The coloring job: color photographs, or train a colorizer, measure it and show it."""
 
-from dsopt.config import Config
-from dsopt.jobs.colorize import page as colorize_page
-from dsopt.jobs.colorize import pictures as photos
-from dsopt.pipeline.step import Step, run, unique
+from dsopt.jobs.colorize import page, pictures
+from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
 from dsopt.reporting.tables import aligned
 from dsopt.stages import colorizer, ingest, measure_colors
@@ -11,48 +9,39 @@ from dsopt.storage import Stage
 from dsopt.training.worker import this_process
 
 
-def trial(config: Config, seed: int) -> list[Step]:
-    """What a colorizer's measures take with one seed, from the data set on; the last step measures."""
-    model, steps = colorizer.model(config, seed)
-    return unique([*steps, *measure_colors.measured(config, model)[1]])
+def measured(plan: Plan, seed: int) -> Stage:
+    """The measures of the configured colorizer, trained with a seed."""
+    return measure_colors.measured(plan, colorizer.model(plan, seed))
 
 
-def plan(config: Config) -> list[Step]:
-    """The steps that lead to the colorizer and, without photographs to colour, to what it and those beside it are worth."""
-    model, steps = _model(config)
-    return steps if config.input else _page(config, [model, *map(Stage.existing, config.colorize.beside)], steps)
-
-
-def _page(config: Config, models: list[Stage], steps: list[Step]) -> list[Step]:
-    measures = []
-    for model in models:
-        stage, more = measure_colors.measured(config, model)
-        measures.append(stage)
-        steps = [*steps, *more]
-    return unique([*steps, colorize_page.page(config, measures)])
-
-
-def _model(config: Config) -> tuple[Stage, list[Step]]:
-    """The colorizer of `colorize.model`, or the one that the other keys describe with the steps that lead to it."""
-    if config.colorize.model:
-        return Stage.existing(config.colorize.model), []
-    return colorizer.model(config, config.seed)
-
-
-def colorize(config: Config) -> None:
-    """Colour `input`, or else measure the colorizer and leave a page."""
+def targets(plan: Plan) -> list[Stage]:
+    """The colorizer where there are photographs to color; else the page of what it and those beside it are worth."""
+    config, model = plan.config, _model(plan)
     if config.input:
-        found = photos.paths(config.input, config.output)
-        model, steps = _model(config)
-        run(steps, config)
+        return [model]
+    models = [model, *map(Stage.existing, config.colorize.beside)]
+    return [page.page(plan, [measure_colors.measured(plan, each) for each in models])]
+
+
+def _model(plan: Plan) -> Stage:
+    """The colorizer of `colorize.model`, or the one that the other keys describe."""
+    chosen = plan.config.colorize.model
+    return Stage.existing(chosen) if chosen else colorizer.model(plan, plan.config.seed)
+
+
+def colorize(plan: Plan) -> None:
+    """Color `input`, or else measure the colorizer and leave a page."""
+    config = plan.config
+    if config.input:
+        found, model = pictures.paths(config.input, config.output), _model(plan)
+        plan.run(model)
         device = this_process(config.cluster.gpu, config.cluster.cpus_per_worker).device
-        photos.colour(found, colorizer.Colorizer(model, device))
+        pictures.color(found, colorizer.Colorizer(model, device))
         return
-    plan(config)
-    run(ingest.images(config)[1], config)  # only then it is known whether there are labels to measure by
-    steps = plan(config)
-    run(steps, config)
-    head, lines = colorize_page.lines(list(steps[-1].stage.inputs.values()))
-    print("\n" + aligned(head, lines) + "\n")
-    say("colorizer", _model(config)[0].uri)
-    say("report", steps[-1].stage.path("report.html"))
+    targets(plan)  # whatever is wrong with the configuration is refused before any work
+    plan.run(ingest.images(plan))  # only then it is known whether there are labels to measure by
+    (report,) = targets(plan)
+    plan.run(report)
+    print("\n" + aligned(*page.lines(list(report.inputs.values()))) + "\n")
+    say("colorizer", _model(plan).uri)
+    say("report", report.path("report.html"))

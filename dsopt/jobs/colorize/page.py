@@ -12,7 +12,7 @@ from dsopt.config import Config
 from dsopt.data.images import load
 from dsopt.files import write_bytes
 from dsopt.pipeline import adversaries, outputs
-from dsopt.pipeline.step import Step
+from dsopt.pipeline.plan import Plan
 from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.losses import loss_panels
@@ -20,6 +20,7 @@ from dsopt.reporting.page import Section
 from dsopt.stages.colorizer import Colorizer
 from dsopt.stages.measure_colors import grey, recoloured
 from dsopt.storage import Stage, Table, versions
+from dsopt.training.worker import Worker
 
 SHOWN = 20  # test images
 COLUMNS = {"fcd": "FCD", "fid": "FID", "ab_error": "ab error", "psnr": "PSNR, dB", "ssim": "SSIM", "colourfulness": "colourfulness"}
@@ -30,13 +31,13 @@ NOTE = (
 )
 
 
-def page(config: Config, measures: list[Stage]) -> Step:
+def page(plan: Plan, measures: list[Stage]) -> Stage:
     """The report of colorizers that are measured; the first is the one that the configuration describes."""
     inputs = {f"{index:03d}": stage for index, stage in enumerate(measures)}
-    return Step(Stage(config.storage, "report", f"{config.data.name}-colors", {"shown": SHOWN}, inputs), _work)
+    return plan.add(outputs.REPORT, f"{plan.config.data.name}-colors", {"shown": SHOWN}, inputs, _write)
 
 
-def _work(stage: Stage, config: Config) -> None:
+def _write(worker: Worker, stage: Stage, config: Config) -> None:
     measures = list(stage.inputs.values())
     models = [made.inputs["colorizer"] for made in measures]
     runs = [Table(model.uri).read() for model in models]

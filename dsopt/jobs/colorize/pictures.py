@@ -59,7 +59,7 @@ def _same(one: str, other: str) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def colour(found: Paths, colorizer: Colorizer) -> None:
+def color(found: Paths, colorizer: Colorizer) -> None:
     """Colour and write each. Raises InputError if not one of them is an image."""
     progress, broken = Progress(LABEL, len(found.pairs), "pictures"), []
     for index, (source, target) in enumerate(found.pairs):

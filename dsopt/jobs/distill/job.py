@@ -1,35 +1,35 @@
-"""evaluate: a distilled set, or any small images table -> the accuracy of fresh networks trained on it, after the last step."""
+"""The distilling jobs: distil a set, and train fresh networks on distilled sets or any small images table."""
 
 import dataclasses
 import statistics
 
-from dsopt.config import Choice, Config, plain
+from dsopt.config import Choice, Config
 from dsopt.errors import InputError
 from dsopt.files import exists, join
-from dsopt.jobs.distill import page as distill_page
-from dsopt.jobs.distill import ranking as evaluate_ranking
-from dsopt.pipeline.step import Step, run, unique
+from dsopt.jobs.distill import page, ranking
+from dsopt.jobs.distill.ranking import Rank
+from dsopt.pipeline.plan import Plan
+from dsopt.pipeline.step import run
 from dsopt.progress import say
 from dsopt.reporting.tables import aligned, percent
-from dsopt.stages import distill as distilling
-from dsopt.stages.evaluate import Trial, accuracies, common, has_recipe, step_of, work
+from dsopt.stages import distill as sets
+from dsopt.stages.evaluate import Evaluation, accuracies, evaluation, has_recipe
 from dsopt.storage import Stage, Table
-from dsopt.training.worker import Worker
 
 HEADER = ["images of", "images", "network", "recipe", "pixels", "accuracy %", "n"]
 
 
-def trials(config: Config, uris: list[str]) -> list[Trial]:
+def evaluations(config: Config, uris: list[str]) -> list[Evaluation]:
     """Every table with every network, by its own recipe where it has one and by the common one."""
     found, validation = [], validation_of(uris)
     for uri in uris:
         exact = "pixels" in Table(uri).manifest["schema"]
         for network in _networks(config, uris[0]):
             if has_recipe(uri):
-                found.append(Trial(uri, network, "own", False, validation=validation))
-            found.append(Trial(uri, network, "common", not exact, validation=validation))
+                found.append(Evaluation(uri, network, "own", False, validation=validation))
+            found.append(Evaluation(uri, network, "common", not exact, validation=validation))
             if exact:
-                found.append(Trial(uri, network, "common", True, validation=validation))
+                found.append(Evaluation(uri, network, "common", True, validation=validation))
     return found
 
 
@@ -62,60 +62,44 @@ def _images(config: Config, uri: str) -> Stage:
     return Stage.existing(beside)
 
 
-def plan(config: Config) -> list[Step]:
+def targets_of_evaluate(plan: Plan) -> list[Stage]:
     """The trainings of `input` and of the tables beside it, and those that they are ranked by."""
-    if not config.input:
+    if not plan.config.input:
         raise InputError("input: must be the folder of a distilled set, or of any small images table.")
-    distilling.check(config)
-    rows, ranks = _plan(config, [config.input, *config.evaluate.beside])
-    return [step for _, step in rows] + [step for rank in ranks for step in rank.steps.values()]
+    sets.check(plan.config)
+    rows, ranks = _planned(plan, [plan.config.input, *plan.config.evaluate.beside])
+    return [stage for _, stage in rows] + [stage for rank in ranks for stage in rank.evaluations.values()]
 
 
-def _plan(config: Config, uris: list[str]) -> tuple[list[tuple[Trial, Step]], list[evaluate_ranking.Rank]]:
-    images = _images(config, uris[0])
-    rows = [(trial, step_of(config, trial, images)) for trial in trials(config, uris)]
+def _planned(plan: Plan, uris: list[str]) -> tuple[list[tuple[Evaluation, Stage]], list[Rank]]:
+    config, images, validation = plan.config, _images(plan.config, uris[0]), validation_of(uris)
+    rows = [(trial, evaluation(plan, trial, images)) for trial in evaluations(config, uris)]
     networks = _networks(config, uris[0]) if config.evaluate.ranking else []
-    validation = validation_of(uris)
-    return rows, [evaluate_ranking.rank(config, uri, network, images, validation) for uri in uris for network in networks]
+    return rows, [ranking.rank(plan, uri, network, images, validation) for uri in uris for network in networks]
 
 
-def judge(config: Config, made: Stage, seed: int) -> Step:
-    """The trainings of one set, which need not be there yet, by the recipe it is made with or the common one; with their mean."""
-    if len(config.evaluate.networks) > 1:
-        raise InputError(f"evaluate.networks={config.evaluate.networks}: a trial of a sweep trains one of them; give one.")
-    network = Choice(config.evaluate.networks[0]) if config.evaluate.networks else config.distill.network
-    made_of = {"network": plain(network), "recipe": "own", "pictures": False, "seed": seed, "mean": True} | common(config)
-    validation = config.distill.validation  # `made`'s hash has it
-    stage = Stage(config.storage, "evaluate", made.name, made_of, {"table": made, "images": made.inputs["images"]})
-    return Step(stage, _judge, (Trial(made.uri, network, "own", False, validation=validation), seed))
-
-
-def _judge(worker: Worker, stage: Stage, config: Config, trial: Trial, seed: int) -> None:
-    work(worker, stage, dataclasses.replace(config, seed=seed), trial)
-
-
-def evaluate(config: Config) -> None:
+def evaluate(plan: Plan) -> None:
     """Train, test, print the table, and leave a page with the images."""
-    steps = plan(config)
-    run(steps, config)
+    config, stages = plan.config, targets_of_evaluate(plan)
+    plan.run(*stages)
     assert config.input is not None
     uris = [config.input, *config.evaluate.beside]
-    rows, ranks = _plan(config, uris)
-    found, made = lines(rows), [step.stage for step in unique(steps)]
+    rows, ranks = _planned(plan, uris)
+    found, evaluated = lines(rows), list({stage.hash: stage for stage in stages}.values())
     head = HEADER if not validation_of(uris) else [title.replace("accuracy", "held-out accuracy") for title in HEADER]
-    page = distill_page.page(config, uris, made, head, found, evaluate_ranking.sections(ranks))
-    run([page], config)
+    report = page.page(plan, uris, evaluated, head, found, ranking.sections(ranks))
+    run([plan.step(report)])
     print("\n" + aligned(head, found) + "\n")
     if ranks:
-        print(evaluate_ranking.text(ranks) + "\n")
-    say("report", page.stage.path("report.html"))
+        print(ranking.text(ranks) + "\n")
+    say("report", report.path("report.html"))
 
 
-def lines(rows: list[tuple[Trial, Step]]) -> list[list[str]]:
+def lines(rows: list[tuple[Evaluation, Stage]]) -> list[list[str]]:
     """The cells of the table, below `HEADER`."""
     found = []
-    for trial, made in rows:
-        table, values = Table(trial.uri), accuracies(made)
+    for trial, evaluated in rows:
+        table, values = Table(trial.uri), accuracies(evaluated)
         sd = statistics.stdev(values) if len(values) > 1 else None
         pixels = "8 bits" if trial.pictures else "exact"
         cells = [table.manifest["name"], f"{table.manifest['rows']:,}", trial.network.name, trial.recipe, pixels]
@@ -123,13 +107,14 @@ def lines(rows: list[tuple[Trial, Step]]) -> list[list[str]]:
     return found
 
 
-def plan_distill(config: Config) -> list[Step]:
-    return distilling.artefact(config)[1]
+def targets(plan: Plan) -> list[Stage]:
+    """The distilled set."""
+    return [sets.artefact(plan)]
 
 
-def distill(config: Config) -> None:
-    """Distil, then evaluate the set as `jobs/evaluate.py` would."""
-    stage, steps = distilling.artefact(config)
-    run(steps, config)
+def distill(plan: Plan) -> None:
+    """Distil, then evaluate the set as `dsopt evaluate` would."""
+    (stage,) = targets(plan)
+    plan.run(stage)
     say("distill", stage.uri)
-    evaluate(dataclasses.replace(config, input=stage.uri))
+    evaluate(plan.having(dataclasses.replace(plan.config, input=stage.uri)))

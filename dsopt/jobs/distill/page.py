@@ -1,16 +1,19 @@
 """The page of an evaluation: the table, how every set was made, and its images as they look."""
 
+from functools import partial
+
 import pyarrow as pa
 
 from dsopt.config import Config
 from dsopt.data.images import load
 from dsopt.files import write_bytes
 from dsopt.pipeline import outputs
-from dsopt.pipeline.step import Step
+from dsopt.pipeline.plan import Plan
 from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.page import Section
 from dsopt.storage import Stage, Table, versions
+from dsopt.training.worker import Worker
 
 SHOWN = 8  # images of each class
 NOTE = (
@@ -21,11 +24,12 @@ NOTE = (
 
 
 def page(
-    config: Config, uris: list[str], trials: list[Stage], head: list[str], lines: list[list[str]], more: list[Section]
-) -> Step:
+    plan: Plan, uris: list[str], evaluations: list[Stage], head: list[str], lines: list[list[str]], more: list[Section]
+) -> Stage:
     """The report of evaluations that are done; `more` stands below their table."""
-    inputs = {f"{index:03d}": stage for index, stage in enumerate(trials)}
-    return Step(Stage(config.storage, "report", "distilled", {"sets": len(uris)}, inputs), _work, (uris, head, lines, more))
+    inputs = {f"{index:03d}": stage for index, stage in enumerate(evaluations)}
+    write = partial(_write, uris=uris, head=head, lines=lines, more=more)
+    return plan.add(outputs.REPORT, "distilled", {"sets": len(uris)}, inputs, write)
 
 
 def pictures(uri: str, title: str) -> Section:
@@ -43,7 +47,9 @@ def beside(evaluated: dict[str, Stage]) -> list[Section]:
     return [pictures(made.inputs["table"].uri, name) for name, made in evaluated.items()]
 
 
-def _work(stage: Stage, config: Config, uris: list[str], head: list[str], lines: list[list[str]], more: list[Section]) -> None:
+def _write(
+    worker: Worker, stage: Stage, config: Config, uris: list[str], head: list[str], lines: list[list[str]], more: list[Section]
+) -> None:
     sections = [Section("Accuracy", NOTE, html=pages.table(head, lines)), *more]
     sections += [pictures(uri, Table(uri).manifest["name"]) for uri in uris]
     metrics = pa.concat_tables([Table(made.uri).read() for made in stage.inputs.values()])

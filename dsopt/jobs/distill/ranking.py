@@ -5,14 +5,14 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dsopt.config import Choice, Config
+from dsopt.config import Choice
 from dsopt.distillation.recipe import Recipe
 from dsopt.evaluation.dd_ranking import scores
-from dsopt.pipeline.step import Step
+from dsopt.pipeline.plan import Plan
 from dsopt.reporting import page as pages
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import Spread, aligned, column
-from dsopt.stages.evaluate import Trial, accuracies, has_recipe, step_of
+from dsopt.stages.evaluate import Evaluation, accuracies, evaluation, has_recipe
 from dsopt.storage import Stage, Table
 
 SCORES = ["HLR", "IOR", "LRS", "ARS"]
@@ -34,25 +34,25 @@ class Rank:
     """One line of scores.
 
     Args:
-        steps: the trainings that `dsopt.evaluation.dd_ranking.scores` compares, by its names for them.
+        evaluations: the trainings that `dsopt.evaluation.dd_ranking.scores` compares, by its names for them.
     """
 
     uri: str
     network: Choice
     recipe: str
     rates: bool
-    steps: dict[str, Step]
+    evaluations: dict[str, Stage]
 
 
-def rank(config: Config, uri: str, network: Choice, images: Stage, validation: float) -> Rank:
+def rank(plan: Plan, uri: str, network: Choice, images: Stage, validation: float) -> Rank:
     """What a set's scores come from; most of it are trainings that the table has too."""
-    manifest = Table(uri).manifest
+    config, manifest = plan.config, Table(uri).manifest
     exact, own = "pixels" in manifest["schema"], has_recipe(uri)
     hard = own and "soft_label" in manifest["schema"]
     recipe = Recipe(**manifest["recipe"]) if own else Recipe(augment=config.evaluate.augment)
-    plain = Trial(uri, network, "common", not exact, validation=validation)
-    given = Trial(uri, network, "own", False, hard=hard, validation=validation) if own else plain
-    found = {"all": Trial(images.uri, network, "common", False, "all", validation=validation), "hard": plain, "set": given}
+    plain = Evaluation(uri, network, "common", not exact, validation=validation)
+    given = Evaluation(uri, network, "own", False, hard=hard, validation=validation) if own else plain
+    found = {"all": Evaluation(images.uri, network, "common", False, "all", validation=validation), "hard": plain, "set": given}
     if recipe.rates:
         found |= _augmented(plain, config.evaluate.augment, config.evaluate.augment)
     else:
@@ -60,10 +60,10 @@ def rank(config: Config, uri: str, network: Choice, images: Stage, validation: f
     sets = [name for name in found if name.startswith("set")]
     found |= {name.replace("set", "random"): dataclasses.replace(found[name], images="random") for name in sets}
     told = f"{given.recipe}{', hard labels' * hard}"
-    return Rank(uri, network, told, bool(recipe.rates), {name: step_of(config, trial, images) for name, trial in found.items()})
+    return Rank(uri, network, told, bool(recipe.rates), {name: evaluation(plan, trial, images) for name, trial in found.items()})
 
 
-def _augmented(trial: Trial, own: Sequence[str], else_: Sequence[str]) -> dict[str, Trial]:
+def _augmented(trial: Evaluation, own: Sequence[str], else_: Sequence[str]) -> dict[str, Evaluation]:
     """A training with its own or else other transforms, and without; none where there are no transforms."""
     if own:
         return {"set_augmented": trial, "set_plain": dataclasses.replace(trial, augment=())}
@@ -86,7 +86,7 @@ def lines(ranks: list[Rank]) -> list[list[str]]:
     """The cells of the table, below `HEADER`."""
     told = []
     for each in ranks:
-        found = {name: accuracies(made) for name, made in each.steps.items()}
+        found = {name: accuracies(made) for name, made in each.evaluations.items()}
         repeats = [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
         scored = [scores(values) for values in repeats]
         spreads = {name: Spread.of([values[name] for values in scored]) for name in scored[0]}
@@ -100,6 +100,6 @@ def _notes(ranks: list[Rank]) -> list[str]:
     """What the scores mean, a line each, and what is particular to these."""
     found = NOTE.splitlines()
     found += [HARD] * any("hard" in each.recipe for each in ranks)
-    scored = ["set_augmented" in each.steps for each in ranks]
+    scored = ["set_augmented" in each.evaluations for each in ranks]
     found += [RATES] * any(each.rates and has for each, has in zip(ranks, scored, strict=True))
     return found + [NO_ARS] * (not all(scored))

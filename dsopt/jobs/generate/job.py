@@ -1,49 +1,45 @@
-"""The generating job: train a generator, make images with it, measure them, show them."""
+"""The generating job: train a generator, generate images with it, measure them, show them."""
 
-from dsopt.config import Config
-from dsopt.jobs.generate import page as generate_page
-from dsopt.pipeline.step import Step, run, unique
+from dsopt.jobs.generate import page
+from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
 from dsopt.reporting.tables import aligned
 from dsopt.stages import generator, ingest, measure, samples
 from dsopt.storage import Stage, Table
 
 
-def trial(config: Config, seed: int) -> list[Step]:
-    """What a generator's measures take with one seed, from the data set on; the last step measures."""
-    made, steps = _samples(config, seed)
-    return unique([*steps, *measure.measured(config, made, seed)[1]])
-
-
-def _samples(config: Config, seed: int) -> tuple[Stage, list[Step]]:
+def generated(plan: Plan, seed: int) -> Stage:
+    """The images of the configured generator, trained with a seed."""
+    config = plan.config
     if config.measure.cas:
         generator.check_labelled(config, "measure.cas=true")
-    base, steps = generator.base(config)
-    made, more = samples.images(config, base, 1.0 if config.generate.samples is None else config.generate.samples, seed)
-    return made, [*steps, *more]
+    count = 1.0 if config.generate.samples is None else config.generate.samples
+    return samples.images(plan, generator.base(plan), count, seed)
 
 
-def plan(config: Config) -> list[Step]:
-    """All stages of the job, in order; without measures for a data set that is known to have no labels to measure by."""
-    made, steps = _samples(config, config.seed)
-    images, _ = ingest.images(config)
-    measured = None
+def measured(plan: Plan, seed: int) -> Stage:
+    """The measures of the images of the configured generator, trained with a seed."""
+    return measure.measured(plan, generated(plan, seed), seed)
+
+
+def targets(plan: Plan) -> list[Stage]:
+    """The page; without measures for a data set that is known to have no labels to measure by."""
+    config, images, found = plan.config, ingest.images(plan), generated(plan, plan.config.seed)
+    measures = None
     if config.measure.extractor != "classifier" or not images.done() or Table(images.uri).manifest["labelled"]:
-        measured, more = measure.measured(config, made, config.seed)
-        steps += more
-    return unique([*steps, generate_page.page(config, made, measured)])
+        measures = measure.measured(plan, found, config.seed)
+    return [page.page(plan, found, measures)]
 
 
-def generate(config: Config) -> None:
-    """Run the plan; once the data set is there, see whether it has the labels that measuring takes. Tell the measures."""
-    plan(config)
-    run(ingest.images(config)[1], config)
-    steps = plan(config)
-    run(steps, config)
-    page = steps[-1].stage
-    if "measures" in page.inputs:
-        print("\n" + aligned(generate_page.HEAD, generate_page.lines(page.inputs["measures"])) + "\n")
+def generate(plan: Plan) -> None:
+    """Make the data set first: only then it is known whether it has the labels that measuring takes. Print the measures."""
+    targets(plan)  # whatever is wrong with the configuration is refused before any work
+    plan.run(ingest.images(plan))
+    (report,) = targets(plan)
+    plan.run(report)
+    if "measures" in report.inputs:
+        print("\n" + aligned(page.HEAD, page.lines(report.inputs["measures"])) + "\n")
     else:
         say("generate", "the data set has no labels to measure by; measure.extractor=inception takes none")
-    say("samples", page.inputs["samples"].uri)
-    say("report", page.path("report.html"))
+    say("samples", report.inputs["samples"].uri)
+    say("report", report.path("report.html"))

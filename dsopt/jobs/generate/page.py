@@ -7,26 +7,27 @@ from dsopt.config import Config
 from dsopt.data.images import Images, decode, load
 from dsopt.files import read_table, write_bytes
 from dsopt.pipeline import adversaries, outputs
-from dsopt.pipeline.step import Step
+from dsopt.pipeline.plan import Plan
 from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.losses import loss_panels
 from dsopt.reporting.page import Section
 from dsopt.stages import generator
 from dsopt.storage import Part, Stage, Table, versions
+from dsopt.training.worker import Worker
 
 SHOWN = 10  # images of each class on either side
 ROWS = 20  # of a figure
-HEAD = ["measure", "made images", "real images"]
+HEAD = ["measure", "generated images", "real images"]
 
 
-def page(config: Config, samples: Stage, measures: Stage | None) -> Step:
-    """The report of a generator whose images are made and, where there is something to measure by, measured."""
+def page(plan: Plan, samples: Stage, measures: Stage | None) -> Stage:
+    """The report of a generator whose images are there and, where there is something to measure by, measured."""
     inputs = {"generator": samples.inputs["generator"], "samples": samples} | ({"measures": measures} if measures else {})
-    return Step(Stage(config.storage, "report", samples.name, {}, inputs), _work)
+    return plan.add(outputs.REPORT, samples.name, {}, inputs, _write)
 
 
-def _work(stage: Stage, config: Config) -> None:
+def _write(worker: Worker, stage: Stage, config: Config) -> None:
     model, samples = stage.inputs["generator"], stage.inputs["samples"]
     metrics, sections = Table(model.uri).read(), []
     if "measures" in stage.inputs:
@@ -35,7 +36,7 @@ def _work(stage: Stage, config: Config) -> None:
         )
     sections += [
         _made(model, samples),
-        Section("Over training", "From the same noise at every moment.", png=figures.chosen_grid([("", _moments(model))])),
+        Section("Over training", "From the same noise at every point.", png=figures.chosen_grid([("", _snapshots(model))])),
         Section("Losses", "Means of every 20 steps, faint, and their moving average.", png=loss_panels(metrics)),
     ]
     html = pages.page(
@@ -51,7 +52,7 @@ def beside(measured: dict[str, Stage]) -> list[Section]:
     rows = [("real", _first(Table(real.uri).parts("test")))]
     rows += [(name, _first(Table(made.inputs["samples"].uri).parts())) for name, made in measured.items()]
     grids = [figures.chosen_grid([("", rows[start : start + ROWS])]) for start in range(0, len(rows), ROWS)]
-    return [Section("Images made", "The first ones of each, none of them picked.", png=png) for png in grids]
+    return [Section("Generated images", "The first ones of each, none of them picked.", png=png) for png in grids]
 
 
 def _first(parts: list[Part]) -> np.ndarray:
@@ -68,33 +69,34 @@ def lines(measures: Stage) -> list[list[str]]:
 
 def _how(measures: Stage) -> str:
     manifest = Table(measures.uri).manifest
-    cas = " cas is the accuracy of a classifier trained on the made images alone, beside one trained on all real ones."
+    cas = " cas is the accuracy of a classifier trained on the generated images alone, beside one trained on all real ones."
     return (
-        f"{manifest['n_fake']:,} made images against {manifest['n_real']:,} real ones of the split {manifest['reference']}, by the "
-        f"features of {manifest['extractor']}. Beside them what as many training images reach, and for gan_test the real ones."
+        f"{manifest['n_fake']:,} generated images against {manifest['n_real']:,} real ones of the split {manifest['reference']}, by "
+        f"the features of {manifest['extractor']}. Beside them what as many training images reach, and for gan_test the real ones."
     ) + cas * ("cas" in measures.inputs)
 
 
 def _made(model: Stage, samples: Stage) -> Section:
-    table, split = generator.learned_from(model)
-    real, made, conditional = load(table.uri, split), load(samples.uri), Table(model.uri).manifest["conditional"]
+    table = generator.learned_from(model)
+    real, made, conditional = load(table.uri, table.training()), load(samples.uri), Table(model.uri).manifest["conditional"]
     if not conditional:
-        groups = [(title, [("", _pixels(some.images[: SHOWN**2]))]) for title, some in (("real", real), ("made", made))]
-        return Section("Real and made", "", png=figures.chosen_grid(groups))
+        groups = [(title, [("", _pixels(some.images[: SHOWN**2]))]) for title, some in (("real", real), ("generated", made))]
+        return Section("Real and generated", "", png=figures.chosen_grid(groups))
     names = table.manifest["classes"] or [str(label) for label in range(table.manifest["num_classes"])]
     groups = [
-        (title, [(name, _of(some, label)) for label, name in enumerate(names)]) for title, some in (("real", real), ("made", made))
+        (title, [(name, _of(some, label)) for label, name in enumerate(names)])
+        for title, some in (("real", real), ("generated", made))
     ]
-    return Section("Real and made", "The first images of every class, none of them picked.", png=figures.chosen_grid(groups))
+    return Section("Real and generated", "The first images of every class, none of them picked.", png=figures.chosen_grid(groups))
 
 
 def _of(images: Images, label: int) -> np.ndarray:
     return _pixels(images.images[(images.labels == label).nonzero().squeeze(1)[:SHOWN]])
 
 
-def _moments(model: Stage) -> list[tuple[str, np.ndarray]]:
-    moments = Table(model.uri).manifest["moments"]
-    return [(f"step {m['step']:,}", _pixels(decode(read_table(model.path(m["path"]))).images)) for m in moments]
+def _snapshots(model: Stage) -> list[tuple[str, np.ndarray]]:
+    snapshots = Table(model.uri).manifest["snapshots"]
+    return [(f"step {s['step']:,}", _pixels(decode(read_table(model.path(s["path"]))).images)) for s in snapshots]
 
 
 def _pixels(images: torch.Tensor) -> np.ndarray:
@@ -111,12 +113,12 @@ def _lead(config: Config) -> str:
 
 def _facts(stage: Stage, config: Config) -> dict[str, str]:
     settings, model = config.generate, Table(stage.inputs["generator"].uri).manifest
-    table, split = generator.learned_from(stage.inputs["generator"])
+    table = generator.learned_from(stage.inputs["generator"])
     rates = " and ".join(f"{rate:g}" for rate in (settings.learning_rate, settings.discriminator_rate) if rate is not None)
     return {
-        "data": f"{config.data.name}: {table.rows(split):,} images of {table.manifest['image_size']} pixels",
+        "data": f"{config.data.name}: {table.rows(table.training()):,} images of {table.manifest['image_size']} pixels",
         "training": f"{model['steps']:,} steps of {settings.batch_size} in {model['seconds']:.0f} s, learning rate {rates}",
-        "images made": f"{Table(stage.inputs['samples'].uri).rows():,}",
+        "generated images": f"{Table(stage.inputs['samples'].uri).rows():,}",
         "seed": str(model["seed"]),
         "hardware": model["device"],
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),

@@ -1,54 +1,40 @@
 """The main job: ingest, train the autoencoder, embed, select, train in two phases beside the baselines, report."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 
 from dsopt.config import Config, SelectConfig
-from dsopt.jobs.optimize import page as report
-from dsopt.pipeline.step import Step, run, unique
+from dsopt.jobs.optimize import page
+from dsopt.jobs.optimize.page import Rows
+from dsopt.pipeline.plan import Plan
+from dsopt.pipeline.step import run
 from dsopt.progress import say
-from dsopt.stages import autoencoder, classifier, embed, ingest, select
+from dsopt.stages import classifier, ingest, select
 from dsopt.stages.classifier import Row
-from dsopt.storage import Table
-
-Plan = list[Step]
+from dsopt.storage import Stage, Table
 
 
-def plan(config: Config) -> Plan:
-    """All stages of the main job, in order; up to the subset for a data set that is known to have no labels."""
-    images, _ = ingest.images(config)
-    if images.done() and not Table(images.uri).manifest["labelled"]:
-        return plan_select(config)
-    rows, steps = comparison(config)
-    return unique([*steps, report.page(config, rows)])
-
-
-def comparison(config: Config) -> tuple[list[tuple[Row, int, Step]], Plan]:
-    """Every training run of the comparison as (row, seed, step), and all steps that lead to them and are them."""
-    images, _ = ingest.images(config)
+def comparison(plan: Plan) -> Rows:
+    """Every training run of the comparison: (row, seed, stage)."""
+    config, images = plan.config, ingest.images(plan)
     seeds = range(config.seed, config.seed + config.compare.seeds)
-    chosen, steps = select.subset(config, config.select, config.seed)
-    steps += classifier.scores(config, 0.0)[1]
+    chosen = select.subset(plan, config.select, config.seed)
     full = Row("full data", "full", 0.0, images)
     pairs = [(full, seed) for seed in seeds]
     for name, settings in _named(_compared(config)):
         for split in config.compare.splits:
             for seed in seeds:
-                subset, subset_steps = select.subset(config, settings, seed)
-                steps += subset_steps
+                subset = select.subset(plan, settings, seed)
                 row = Row(f"{name}, {100 * split:g}/{100 * (1 - split):g}", name, split, images, subset)
                 pairs.append((row, seed))
-    for row, seed in pairs.copy() if config.extra.name != "none" else ():  # every row, with and without
-        row, more = classifier.beside(config, row, seed)
-        steps += more
-        pairs.append((row, seed))
-    rows = [(row, seed, classifier.run(config, row, seed)) for row, seed in pairs]
+    if config.extra.name != "none":  # every row, with and without
+        pairs += [(classifier.beside(plan, row, seed), seed) for row, seed in pairs]
+    rows = [(row, seed, classifier.run(plan, row, seed)) for row, seed in pairs]
     if config.compare.equal_cost:
         longer = Row("full data + choosing", "full", 0.0, images, extra=chosen)
-        plain_runs = {seed: step.stage for row, seed, step in rows if row is full}
-        rows += [(longer, seed, classifier.run(config, longer, seed, plain_runs[seed])) for seed in seeds]
-    return rows, unique([*steps, *(step for _, _, step in rows)])
+        plain_runs = {seed: stage for row, seed, stage in rows if row is full}
+        rows += [(longer, seed, classifier.run(plan, longer, seed, plain_runs[seed])) for seed in seeds]
+    return rows
 
 
 def _compared(config: Config) -> list[SelectConfig]:
@@ -59,64 +45,62 @@ def _compared(config: Config) -> list[SelectConfig]:
 
 
 def _named(methods: list[SelectConfig]) -> list[tuple[str, SelectConfig]]:
-    """Every method with the name of its rows: with what it is set to where the name alone is another's too."""
+    """Every method with the name of its rows: with its settings where the name alone is another's too."""
 
-    def told(method: SelectConfig) -> str:
+    def short(method: SelectConfig) -> str:
         return method.name + ("" if method.soft_labels == "none" else "+soft")
 
     def in_full(method: SelectConfig) -> str:
         settings = ["per class"] * method.per_class + [f"{key}={value}" for key, value in method.options.items()]
-        return " ".join([told(method), *settings])
+        return " ".join([short(method), *settings])
 
-    names = Counter(map(told, methods))
-    return [(told(method) if names[told(method)] == 1 else in_full(method), method) for method in methods]
-
-
-def plan_ingest(config: Config) -> Plan:
-    return ingest.images(config)[1]
+    names = Counter(map(short, methods))
+    return [(short(method) if names[short(method)] == 1 else in_full(method), method) for method in methods]
 
 
-def plan_embed(config: Config) -> Plan:
-    return embed.embeddings(config)[1]
+def unlabelled(plan: Plan) -> bool:
+    """Whether the data set is there and is known to have no labels to train with."""
+    images = ingest.images(plan)
+    return images.done() and not Table(images.uri).manifest["labelled"]
 
 
-def plan_select(config: Config) -> Plan:
-    return select.subset(config, config.select, config.seed)[1]
+def targets(plan: Plan) -> list[Stage]:
+    """The report of the comparison; of a data set without labels, the subset."""
+    if unlabelled(plan):
+        return [select.subset(plan, plan.config.select, plan.config.seed)]
+    return [page.page(plan, comparison(plan))]
 
 
-def plan_report(config: Config) -> Plan:
+def optimize(plan: Plan) -> None:
+    """Make the data set first: only then it is known whether it has the labels that training needs."""
+    config = plan.config
+    comparison(plan)  # whatever is wrong with the configuration is refused before any work
+    plan.run(ingest.images(plan))
+    if unlabelled(plan):
+        subset = select.subset(plan, config.select, config.seed)
+        plan.run(subset)
+        say("optimize", f"the data set has no labels: done up to the subset, {subset.uri}")
+        return
+    rows = comparison(plan)
+    report = page.page(plan, rows)
+    plan.run(report)
+    say("subset", select.subset(plan, config.select, config.seed).uri)
+    page.tell(report, rows)
+
+
+def finished(plan: Plan) -> Rows:
+    """The runs of the comparison that are done."""
+    return [(row, seed, stage) for row, seed, stage in comparison(plan) if stage.done()]
+
+
+def targets_of_report(plan: Plan) -> list[Stage]:
     """A report of the runs that are done; it trains nothing."""
-    rows, _ = comparison(config)
-    return [report.page(config, [(row, seed, step) for row, seed, step in rows if step.stage.done()])]
+    return [page.page(plan, finished(plan))]
 
 
-def plan_train(config: Config) -> Plan:
-    """One training run over all workers: the autoencoder, or a classifier on the subset and then on everything."""
-    if config.train.learner == "autoencoder":
-        return autoencoder.model(config)[1]
-    return classifier.alone(config)
-
-
-def optimize(config: Config) -> None:
-    """Run the plan; once the data set is there, see whether it has the labels that training needs."""
-    run(plan_ingest(config), config)
-    steps = plan(config)
-    run(steps[1:], config)
-    last = steps[-1].stage
-    if last.kind == "select":
-        say("optimize", f"the data set has no labels: done up to the subset, {last.uri}")
-    else:
-        say("subset", select.subset(config, config.select, config.seed)[0].uri)
-        report.tell(last, comparison(config)[0])
-
-
-def report_done(config: Config) -> None:
-    """Report on the runs that are done, and tell."""
-    (step,) = plan_report(config)
-    run([step], config)
-    report.tell(step.stage, [(row, seed, made) for row, seed, made in comparison(config)[0] if made.stage.done()])
-
-
-def stages(make: Callable[[Config], Plan]) -> Callable[[Config], None]:
-    """A job that runs a plan as it is."""
-    return lambda config: run(make(config), config)
+def report(plan: Plan) -> None:
+    """Report on the runs that are done, and print their table."""
+    rows = finished(plan)
+    stage = page.page(plan, rows)
+    run([plan.step(stage)])
+    page.tell(stage, rows)

@@ -1,21 +1,18 @@
 """report: everything a comparison made -> one self-contained HTML page and one metrics table."""
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from dsopt.augment.geometry import centre_crop
-from dsopt.augment.inputs import make_inputs
-from dsopt.config import Config, plain
+from dsopt.config import Config, differing
 from dsopt.data.images import Images, load
 from dsopt.errors import InputError
 from dsopt.files import write_bytes
-from dsopt.pipeline import outputs
-from dsopt.pipeline.step import Step
+from dsopt.pipeline import networks, outputs
+from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
-from dsopt.registry import MODELS
 from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.page import Section
@@ -23,24 +20,25 @@ from dsopt.reporting.tables import ResultRow, RunInfo, as_text, summarise
 from dsopt.stages import autoencoder, select
 from dsopt.stages.classifier import Row
 from dsopt.storage import Stage, Table, versions
+from dsopt.training.worker import Worker
 
-Rows = list[tuple[Row, int, Step]]
+Rows = list[tuple[Row, int, Stage]]  # a row of the comparison, the seed of a run, and the run
 
 SHOWN = 8  # images of the autoencoder figure, and of each class in the grid
 
 
-def page(config: Config, rows: Rows) -> Step:
+def page(plan: Plan, rows: Rows) -> Stage:
     """The report of a comparison's runs."""
-    inputs = {f"{row.title} seed {seed}": step.stage for row, seed, step in rows}
-    stage = Stage(config.storage, "report", config.data.name, {"select": plain(config.select)}, inputs)
-    return Step(stage, _work, (rows,))
+    inputs = {f"{row.title} seed {seed}": stage for row, seed, stage in rows}
+    made_of = differing(plan.config, "select")
+    return plan.add(outputs.REPORT, plan.config.data.name, made_of, inputs, partial(_write, rows=rows))
 
 
-def _work(stage: Stage, config: Config, rows: Rows) -> None:
+def _write(worker: Worker, stage: Stage, config: Config, rows: Rows) -> None:
     if not rows:
-        raise InputError("report: no training run of this configuration is done yet; run jobs/optimize.py first.")
-    runs = [info(row, seed, step.stage) for row, seed, step in rows]
-    metrics = pa.concat_tables([Table(step.stage.uri).read() for _, _, step in rows])
+        raise InputError("report: no training run of this configuration is done yet; run `dsopt optimize` first.")
+    runs = [info(row, seed, run) for row, seed, run in rows]
+    metrics = pa.concat_tables([Table(run.uri).read() for _, _, run in rows])
     results = summarise(metrics, runs)
     images = Table(rows[0][0].images.uri)
     sections = [
@@ -52,13 +50,13 @@ def _work(stage: Stage, config: Config, rows: Rows) -> None:
     ]
     html = pages.page(f"dsopt: {config.data.name}", _lead(results), _facts(config, rows, images), sections)
     write_bytes(stage.path("report.html"), html.encode())
-    outputs.commit(stage, metrics, seconds=outputs.spent(step.stage for _, _, step in rows))
+    outputs.commit(stage, metrics, seconds=outputs.spent(run for _, _, run in rows))
 
 
 def tell(stage: Stage, rows: Rows) -> None:
     """Print the results table of a finished report and where its page is."""
     metrics = Table(stage.uri).read()
-    print("\n" + as_text(summarise(metrics, [info(row, seed, step.stage) for row, seed, step in rows])) + "\n")
+    print("\n" + as_text(summarise(metrics, [info(row, seed, run) for row, seed, run in rows])) + "\n")
     say("report", stage.path("report.html"))
 
 
@@ -80,7 +78,7 @@ def _lead(results: list[ResultRow]) -> str:
 
 
 def _facts(config: Config, rows: Rows, images: Table) -> dict[str, str]:
-    train, run = config.train, Table(rows[0][2].stage.uri).manifest
+    train, run = config.train, Table(rows[0][2].uri).manifest
     counts = images.manifest["splits"]
     return {
         "data": f"{config.data.name}: {counts['train']:,} training and {counts['test']:,} test images",
@@ -112,10 +110,8 @@ def _pictures(config: Config, rows: Rows, images: Table) -> list[Section]:
         ]
     maker = next((s.inputs["embeddings"].inputs["autoencoder"] for s in first.values() if "embeddings" in s.inputs), None)
     if maker:
-        text = (
-            "Inputs, embeddings as pictures, and reproductions (the selection paper's figure 3). Reproductions only have to serve."
-        )
-        sections.append(Section("Autoencoder", text, png=_reconstructions(maker, config, train)))
+        text = "Inputs, embeddings as pictures, and reconstructions (figure 3 of the selection paper). They only have to serve."
+        sections.append(Section("Autoencoder", text, png=_reconstructions(maker, train)))
     return sections
 
 
@@ -134,10 +130,9 @@ def _pixels(images: torch.Tensor) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _reconstructions(stage: Stage, config: Config, images: Images) -> bytes:
-    network = autoencoder.trained(stage, config, torch.device("cpu"))
-    size: Any = MODELS.traits(config.autoencoder.name).input_size
-    picked = images.images[torch.linspace(0, len(images.images) - 1, SHOWN).long()]
-    codes = network.encode(make_inputs([], size, None).test(picked))
-    outputs = network.decode(codes).clamp(0, 1)
-    return figures.reconstructions(_pixels(centre_crop(picked, size)), codes.numpy(), _pixels(outputs))
+def _reconstructions(stage: Stage, images: Images) -> bytes:
+    network, inputs = autoencoder.trained(stage, torch.device("cpu")), networks.inputs_of(Table(stage.uri))
+    picked = inputs.test(images.images[torch.linspace(0, len(images.images) - 1, SHOWN).long()])
+    codes = network.encode(picked)
+    decoded = network.decode(codes).clamp(0, 1)
+    return figures.reconstructions(_pixels(picked), codes.numpy(), _pixels(decoded))

@@ -3,32 +3,35 @@
 import torch
 
 from dsopt.augment.inputs import make_inputs
-from dsopt.config import Config, plain
+from dsopt.config import Config, differing
 from dsopt.data.batches import in_order
 from dsopt.data.images import load
 from dsopt.errors import JobError
 from dsopt.files import write_bytes
 from dsopt.jobs.search.child import JUDGED_AT_ONCE, classifier, rate
-from dsopt.jobs.search.children import ranked
+from dsopt.jobs.search.trials import ranked
 from dsopt.learners.classifier import Classifier
-from dsopt.pipeline.step import Step
+from dsopt.pipeline import outputs
+from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.training import Run, finish, fit_run, shuffled
 from dsopt.search.exported import About, dump, network_of, restore
 from dsopt.seeds import derive
-from dsopt.storage import Stage, Table
+from dsopt.storage import Kind, Stage, Table
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker
 
+CHILD = Kind("child")
 
-def best(config: Config, finalists: Stage) -> Step:
+
+def best(plan: Plan, finalists: Stage) -> Stage:
     """The training run of the best finalist."""
-    made_of = {"train": plain(config.search.train), "space": plain(config.search.space), "seed": config.seed}
-    inputs = {"images": finalists.inputs["images"], "finalists": finalists}
-    stage = Stage(config.storage, "child", f"{config.data.name}-{config.search.space.name}", made_of, inputs)
-    return Step(stage, _work, (), parallel=True, title="train the best child")
+    config = plan.config
+    made_of = differing(config, "search.train", "search.space", "seed")
+    inputs, name = {"images": finalists.inputs["images"], "finalists": finalists}, f"{config.data.name}-{config.search.space.name}"
+    return plan.add(CHILD, name, made_of, inputs, _train, where="worker", title="train the best child")
 
 
-def _work(worker: Worker, stage: Stage, config: Config) -> None:
+def _train(worker: Worker, stage: Stage, config: Config) -> None:
     settings, table = config.search.train, Table(stage.inputs["images"].uri)
     facts, seed = table.manifest, derive(config.seed, stage.hash)
     space, child = config.search.space, ranked(stage.inputs["finalists"])[0]["child"]
@@ -49,7 +52,10 @@ def _work(worker: Worker, stage: Stage, config: Config) -> None:
     exported = dump(about, network)
     reloaded = classifier(restore(exported)[0], settings, worker)
     if abs(test(reloaded)["accuracy"] - found["accuracy"]) > 0.5 / len(tested.ids):
-        raise JobError(f"{stage.path('child.pt')}: the child built from its file is not the one that was trained.")
-    if not stage.done():  # else another driver was first, and child.pt is the one that its manifest and metrics tell of
-        write_bytes(stage.path("child.pt"), exported)
-    finish(run, worker, state, found, network, exported="child.pt", child=child)
+        raise JobError(f"{stage.uri}: the child built from its exported file is not the one that was trained.")
+    # A name of its own: two drivers that finish at once each leave a file, and the manifest names the one that its metrics are of.
+    file = outputs.unique_name("child", "pt")
+    if not stage.done():
+        write_bytes(stage.path(file), exported)
+    described = about._asdict() | {"inputs": {"augment": [], "size": about.size, "standardise": about.standardise}}
+    finish(run, worker, state, found, network, described, exported=file, child=child)

@@ -54,7 +54,7 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Source:
+class MaterialSource:
     """Where the material comes from; small and hashable.
 
     Args:
@@ -74,7 +74,7 @@ class Source:
 
 
 @functools.lru_cache(maxsize=2)
-def material(source: Source, device: torch.device) -> Material:
+def material(source: MaterialSource, device: torch.device) -> Material:
     """Raises InputError if nothing is left to train on or to judge by, or the sets do not fit together."""
     table, whole = Table(source.images), load(source.images, "train")
     out = held_out(whole.ids, source.validation, source.seed)
@@ -93,7 +93,7 @@ def material(source: Source, device: torch.device) -> Material:
     )
 
 
-def _given(source: Source, table: Table, shape: torch.Size) -> tuple[Images, Int64[Tensor, " k"], Rates]:
+def _given(source: MaterialSource, table: Table, shape: torch.Size) -> tuple[Images, Int64[Tensor, " k"], Rates]:
     """The images of a subset or any other table, and which of them are used: none that is held out."""
     assert source.subset is not None
     given = Table(source.subset)
@@ -116,7 +116,7 @@ def _given(source: Source, table: Table, shape: torch.Size) -> tuple[Images, Int
     return used, rows, rates
 
 
-def _is_targets(source: Source) -> bool:
+def _is_targets(source: MaterialSource) -> bool:
     """Whether soft labels are targets of a regression, of which no cross-entropy can be taken."""
     recipe = Table(source.subset).manifest.get("recipe") if source.subset else None
     return (recipe or {}).get("loss") == "squared_error"
@@ -148,11 +148,11 @@ def bound_rates(table: Table, how: str | None) -> Rates:
     return tuple(map(tuple, rates)) if how == "use" and rates else ()
 
 
-def source_of(
+def material_source(
     proxy: Proxy, images: str, subset: str | None, limit: int | None, settings: ChildConfig, share: float, seed: int
-) -> Source:
+) -> MaterialSource:
     balanced = proxy.per_class or proxy.data == "random_balanced"
-    return Source(
+    return MaterialSource(
         *(images, subset, limit, balanced, share, seed),
         *(tuple(settings.augment), settings.standardise, proxy.bound_rates),
     )

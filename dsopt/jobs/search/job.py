@@ -1,47 +1,47 @@
 """search: children are tried on a proxy, the best of them in full, one is exported; and how far proxies can be trusted."""
 
-from dsopt.config import Config
-from dsopt.jobs.search import page as search_page
-from dsopt.jobs.search import study as search_study
+from dsopt.jobs.search import page, study
 from dsopt.jobs.search.best import best
-from dsopt.jobs.search.children import FULL, Trials, proxy_of, trials
+from dsopt.jobs.search.children import children, proxy_of, together
 from dsopt.jobs.search.page import Made
-from dsopt.pipeline.step import Step, run, unique
+from dsopt.jobs.search.trials import FULL, Trials
+from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
 from dsopt.stages import ingest
-from dsopt.storage import Table
+from dsopt.storage import Stage, Table
 
 
-def planned(config: Config) -> tuple[Made, list[Step]]:
-    """All stages of a search, and the steps that make them, in order.
+def planned(plan: Plan) -> Made:
+    """All stages of a search.
 
     Raises:
         InputError: a proxy, a space or a strategy that cannot be, as far as it can be known before.
     """
-    search = config.search
+    search = plan.config.search
     proxy = proxy_of(search.proxy or {"data": "full"}, "search.proxy")
-    truth, studied, steps = search_study.planned(config)
-    children = 0 if proxy.shared else search.children
-    found, more = trials(config, Trials("search", proxy, search.strategy, children))
+    truth, studied = study.planned(plan)
+    first = Trials("search", proxy, search.strategy, 0 if proxy.shared else search.children)
     last = Trials("finalists", FULL, search.strategy, search.finalists, search.seeds, search.finalists)
-    finalists, final = trials(config, last, search=found)
-    child = best(config, finalists)
-    made = Made(found, finalists, child.stage, truth, studied)
-    # Tables of children last, so that they are neighbours: all that need no other are made at once.
-    tried = sorted([*steps, *more], key=lambda step: (step.stage.kind == "children") + step.together)
-    return made, unique([*tried, *final, child, search_page.page(config, made)])
+    found = children(plan, first)
+    finalists = children(plan, last, search=found)
+    return Made(found, finalists, best(plan, finalists), truth, studied)
 
 
-def plan(config: Config) -> list[Step]:
-    return planned(config)[1]
+def targets(plan: Plan) -> list[Stage]:
+    """The page of the search."""
+    return [page.page(plan, planned(plan))]
 
 
-def search(config: Config) -> None:
-    """Run the plan, and tell what was found."""
-    run(ingest.images(config)[1], config)
-    made, steps = planned(config)
-    run(steps, config)
-    search_page.tell(config, made)
-    say("child", Table(made.child.uri).manifest["child"])
-    say("exported", made.child.path("child.pt"))
-    say("report", steps[-1].stage.path("report.html"))
+def search(plan: Plan) -> None:
+    """Make the data set first: only then it is known how many images there are. Print what was found."""
+    planned(plan)  # whatever is wrong with the configuration is refused before any work
+    plan.run(ingest.images(plan))
+    made = planned(plan)
+    report = page.page(plan, made)
+    together(plan, report)
+    plan.run(report)
+    page.tell(plan.config, made)
+    child = Table(made.child.uri).manifest
+    say("child", child["child"])
+    say("exported", made.child.path(child["exported"]))
+    say("report", report.path("report.html"))

@@ -3,6 +3,7 @@
 import math
 import textwrap
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -11,20 +12,22 @@ import torch
 
 from dsopt.config import Config
 from dsopt.files import write_bytes
-from dsopt.jobs.search import study as search_study
-from dsopt.jobs.search.children import ranked, space_of
+from dsopt.jobs.search import study as studies
 from dsopt.jobs.search.study import Ranking, Studied, Study
+from dsopt.jobs.search.trials import ranked, space_of
 from dsopt.models.child_cells import EDGES
 from dsopt.pipeline import outputs
-from dsopt.pipeline.step import Step
+from dsopt.pipeline.plan import Plan
 from dsopt.reporting import page as pages
 from dsopt.reporting import search_figures as figures
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import aligned
 from dsopt.search import rank_quality
 from dsopt.search.rank_quality import Estimate
-from dsopt.storage import Stage, Table, versions
+from dsopt.storage import Kind, Stage, Table, versions
+from dsopt.training.worker import Worker
 
+SEARCH = Kind("search")
 HEAD = ["proxy", "images", "steps", "Spearman", "of ceiling", "Kendall", "top 20 %", "P@5", "regret@1", "regret@5"]
 HEAD += ["device s", "of full", "pays from"]
 HELD_OUT = ["proxy", "of full", "dev Spearman", "dev regret@5", "Spearman", "of ceiling", "Kendall", "regret@1", "regret@5"]
@@ -76,16 +79,17 @@ class Made:
     studied: list[Studied] = field(default_factory=list)
 
 
-def page(config: Config, made: Made) -> Step:
-    inputs = {"search": made.search, "finalists": made.finalists, "child": made.child}
+def page(plan: Plan, made: Made) -> Stage:
+    """The report of a search."""
+    config, inputs = plan.config, {"search": made.search, "finalists": made.finalists, "child": made.child}
     inputs |= {"truth": made.truth} if made.truth else {}
     inputs |= {f"{one.title} {i}": stage for one in made.studied for i, stage in enumerate(one.draws)}
-    stage = Stage(config.storage, "search", f"{config.data.name}-{config.search.space.name}", {}, inputs)
-    return Step(stage, _work, (made,), title="report of the search")
+    name, write = f"{config.data.name}-{config.search.space.name}", partial(_write, made=made)
+    return plan.add(SEARCH, name, {}, inputs, write, title="report of the search")
 
 
-def _work(stage: Stage, config: Config, made: Made) -> None:
-    found = search_study.study(config, made.truth, made.studied) if made.truth else None
+def _write(worker: Worker, stage: Stage, config: Config, made: Made) -> None:
+    found = studies.study(config, made.truth, made.studied) if made.truth else None
     sections = [*(_study(found) if found else []), *_search(config, made, found)]
     manifest = Table(made.child.uri).manifest
     lead = f"The best child found: {manifest['child']}, {100 * _accuracy(made.child):.2f} % of the test images."
@@ -98,7 +102,7 @@ def _work(stage: Stage, config: Config, made: Made) -> None:
 def tell(config: Config, made: Made) -> None:
     """Print the study's table and how the best child did."""
     if made.truth:
-        found = search_study.study(config, made.truth, made.studied)
+        found = studies.study(config, made.truth, made.studied)
         table = aligned(HEAD, [_cells(ranking, found) for ranking in found.rankings])
         judged = aligned(HELD_OUT, [_halves(ranking, found) for ranking in found.rankings])
         for shown, about in ((table, _note(found)), (judged, _best(found))):

@@ -54,7 +54,7 @@ class Cost:
 def train_shared(
     worker: Worker, stage: Stage, config: Config, space: Space, given: Material, controller: str, cost: Cost
 ) -> SharedWeights:
-    """The shared weights and their controller, trained by turns; goes on from its checkpoint."""
+    """The shared weights and their controller, trained by turns; resumes from its checkpoint."""
     check(space)
     assert space.shared
     settings, seed = config.search.shared, derive(config.seed, stage.hash)

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from dsopt.config import Choice, Config
 from dsopt.errors import InputError, JobError
-from dsopt.jobs.search.children import FULL, Trials, proxy_of, trials
-from dsopt.pipeline.step import Step
+from dsopt.jobs.search.children import children, proxy_of
+from dsopt.jobs.search.trials import FULL, Trials
+from dsopt.pipeline.plan import Plan
 from dsopt.search import rank_quality
 from dsopt.search.proxies import Proxy
 from dsopt.search.rank_quality import Estimate
@@ -89,24 +90,22 @@ class Study:
     chosen: Ranking
 
 
-def planned(config: Config) -> tuple[Stage | None, list[Studied], list[Step]]:
-    """The truth and the proxies of a study, and the steps that lead there. Raises InputError for a proxy that cannot be."""
-    search = config.search
+def planned(plan: Plan) -> tuple[Stage | None, list[Studied]]:
+    """The truth and the proxies of a study. Raises InputError for a proxy that cannot be."""
+    search = plan.config.search
     if not search.proxies:
-        return None, [], []
+        return None, []
     if search.known < FEWEST:
         raise InputError(f"search.known={search.known}: proxies are studied with {FEWEST} children or more.")
     listed = Choice("random")
-    truth, steps = trials(config, Trials("truth", FULL, listed, search.known, search.seeds))
+    truth = children(plan, Trials("truth", FULL, listed, search.known, search.seeds))
     studied = []
     for number, given in enumerate(search.proxies):
         proxy = proxy_of(given, f"search.proxies[{number}]")
-        title, draws = proxy.title(search.train.steps), []
-        for draw in range(proxy.draws):
-            stage, more = trials(config, Trials(title, proxy, listed, search.known, draw=draw))
-            steps, draws = [*steps, *more], [*draws, stage]
+        title = proxy.title(search.train.steps)
+        draws = [children(plan, Trials(title, proxy, listed, search.known, draw=draw)) for draw in range(proxy.draws)]
         studied.append(Studied(title, proxy, list({stage.hash: stage for stage in draws}.values())))
-    return truth, studied, steps
+    return truth, studied
 
 
 def study(config: Config, truth: Stage, studied: list[Studied]) -> Study:

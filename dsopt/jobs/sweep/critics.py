@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from dsopt.jobs.sweep.kinds import Planned
+from dsopt.jobs.sweep.kinds.contract import Planned
 from dsopt.learners.adversarial import Weighted, numbered
 from dsopt.pipeline import adversaries
 from dsopt.reporting import page as pages
@@ -37,9 +37,9 @@ def sections(done: Iterable[Planned], reached: Iterable[float], measure: str) ->
     told = "; ".join(f"{name} {_shown(rho)} of {_points(lines[name])}" for name, rho in rhos.items())
     text = (
         "Does a critic's loss follow the images? Spearman's rank correlation of the distance that the critic estimates (its mean "
-        f"score of real images less that of made ones, over the last {LAST:.0%} of its steps) with the {measure}, a seed: {told}. "
-        "1 is always, 0 not at all, below 0 the reverse; by chance alone 3 points have 1 or -1 every third time, 4 every twelfth."
-        "\n\nThe distance is the largest over all critics of bounded slopes: one that has not learned enough yet says too little."
+        f"score of real images less that of generated ones, over the last {LAST:.0%} of its steps) with the {measure}, a seed: "
+        f"{told}. 1 is always, 0 not at all, below 0 the reverse; by chance alone 3 points have 1 or -1 every third time, 4 every twelfth."
+        "\n\nThe distance is the largest over all critics with bounded gradients: one that has not learned enough yet says less."
     )
     panels = {f"{name}: ρ {_shown(rhos[name])}": critics for name, critics in lines.items()}
     head = ["row", "steps", "n", "critic's distance", measure]

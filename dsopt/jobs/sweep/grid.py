@@ -6,20 +6,22 @@ import math
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
-from dsopt.config import Config, plain, variant
+from dsopt.config import Config, differing, variant
 from dsopt.errors import InputError
-from dsopt.jobs.sweep.kinds import Planned, Trial, kind
+from dsopt.jobs.sweep.kinds.contract import Planned, Trial, kind_of
+from dsopt.pipeline.plan import Plan
 
 # What the trials of one sweep share, or the sweep itself decides.
 _FIXED = ("sweep", "compare", "cluster", "storage", "seed")
 
 
-def plans(config: Config, trials: Sequence[Trial]) -> list[Planned]:
+def plans(plan: Plan, trials: Sequence[Trial]) -> list[Planned]:
     """What every trial takes. Raises InputError if any override is wrong."""
-    own = {overrides: variant(config, overrides) for overrides in dict.fromkeys(trial.all for trial in trials)}
-    return [kind(config).plan(own[trial.all], trial) for trial in trials]
+    own = {overrides: plan.having(variant(plan.config, overrides)) for overrides in dict.fromkeys(trial.all for trial in trials)}
+    return [kind_of(plan.config).plan(own[trial.all], trial) for trial in trials]
 
 
 def expand(config: Config) -> list[Trial]:
@@ -56,9 +58,9 @@ def override(key: str, value: Any) -> str:
     return f"{key}={value if word else json.dumps(value)}"
 
 
-def sampled(config: Config, values: Mapping[str, Any]) -> Planned:
+def sampled(plan: Plan, values: Mapping[str, Any]) -> Planned:
     """What a search's sample takes."""
-    return plans(config, [_sample(config, values)])[0]
+    return plans(plan, [_sample(plan.config, values)])[0]
 
 
 def _sample(config: Config, values: Mapping[str, Any]) -> Trial:
@@ -122,7 +124,5 @@ def _check_key(where: str, key: str) -> None:
 
 def made_of(config: Config) -> dict[str, Any]:
     """What of the base configuration decides a sweep; where the data lie does not, nor what it runs on."""
-    kept = {key: value for key, value in plain(config).items() if key not in ("compare", "cluster", "storage")}
-    kept["data"] = kept["data"] | {"root": None}
-    kept["sweep"] = {key: value for key, value in kept["sweep"].items() if key != "gpus"}
-    return kept
+    sections = [item.name for item in fields(config) if item.name not in ("compare", "cluster", "storage")]
+    return differing(config, *sections, without=("data.root", "sweep.gpus"))

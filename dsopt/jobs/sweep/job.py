@@ -13,21 +13,22 @@ from functools import partial
 from typing import Any
 
 from dsopt import progress
-from dsopt.config import Config, variant
+from dsopt.config import Config, as_yaml, variant
 from dsopt.errors import InputError, JobError, unknown
 from dsopt.files import check_writable
-from dsopt.jobs.sweep import kinds
-from dsopt.jobs.sweep import page as sweep_page
+from dsopt.jobs.sweep import page
 from dsopt.jobs.sweep.grid import expand, leaves, made_of, plans, sampled, space
-from dsopt.jobs.sweep.kinds import Planned
-from dsopt.jobs.sweep.status import EVERY, Numbers, Standing, Standings
-from dsopt.pipeline.step import Step, run
+from dsopt.jobs.sweep.kinds.contract import Planned, common_steps, kind_of
+from dsopt.jobs.sweep.status import EVERY, Numbers, SweepStatus, TrialStatus
+from dsopt.pipeline.plan import Plan
+from dsopt.pipeline.step import run
 from dsopt.progress import Progress, say
 from dsopt.stages import ingest
-from dsopt.storage import Stage, Table
+from dsopt.storage import Kind, Stage, Table
 from dsopt.training.loop import State
 from dsopt.training.worker import Worker
 
+SWEEP = Kind("sweep")
 # Worse than any that ends, which a searcher is to learn; and no scheduler compares what has spent nothing.
 FAILED = {"percent": 0.0, "score": -1e9}
 
@@ -36,31 +37,31 @@ def judged(config: Config) -> Config:
     """The configuration, with images held out to judge by where a scheduler or a searcher compares trials.
 
     Raises:
-        InputError: extra images, which are made from those held out too.
+        InputError: images cannot be held out with this configuration.
     """
-    sweep, train, held = config.sweep, config.train, kinds.held_out(config)
-    if held is None or (sweep.scheduler == "none" and sweep.searcher == "grid"):
+    sweep, train, kind = config.sweep, config.train, kind_of(config)
+    if kind.held_out is None or (sweep.scheduler == "none" and sweep.searcher == "grid"):
         return config
-    if sweep.of == "train" and config.extra.name != "none":
+    if kind.not_held_out:
         by = f"sweep.scheduler={sweep.scheduler}" if sweep.scheduler != "none" else f"sweep.searcher={sweep.searcher}"
-        raise InputError(f"{by}: judges by images held out, from which extra.name={config.extra.name} makes some to train on.")
-    overrides = [] if held else [f"{sweep.of}.validation=0.1"]
+        raise InputError(f"{by}: {kind.not_held_out}.")
+    overrides = [] if kind.held_out else [f"{sweep.of}.validation=0.1"]
     if sweep.scheduler != "none" and not train.validate_every:
         overrides.append(f"train.validate_every={max(1, train.steps // 20)}")
     return variant(config, overrides)
 
 
-def planned(config: Config) -> tuple[Config, list[Planned], Stage]:
-    """The configuration as trials have it, the trials known before any ran, and the sweep's own stage.
+def planned(plan: Plan) -> tuple[Plan, list[Planned], Stage]:
+    """The plan as trials have it, the trials known before any ran, and the sweep's own stage.
 
     Raises:
         InputError: anything in any trial that cannot work, as far as it can be known before.
     """
-    config = judged(config)
-    sweep = config.sweep
-    kinds.check(config)
+    plan = plan.having(judged(plan.config))
+    config, sweep = plan.config, plan.config.sweep
+    kind_of(config).check(config)
     if sweep.searcher == "grid" and sweep.space:
-        raise InputError("sweep.space: is for a search; right is sweep.searcher=random or optuna beside it.")
+        raise InputError("sweep.space: is for a search; expected sweep.searcher=random or optuna beside it.")
     if sweep.searcher != "grid" and sweep.grid:
         raise InputError(f"sweep.grid: is not for sweep.searcher={sweep.searcher}; give sweep.space.")
     if sweep.searcher != "grid":
@@ -74,114 +75,112 @@ def planned(config: Config) -> tuple[Config, list[Planned], Stage]:
         raise unknown("sweep.x: key of the grid", sweep.x, keys)
     if sweep.equal_cost and config.train.phases:
         raise InputError("sweep.equal_cost=true: does not go with train.phases; give a budget and train.split.")
-    trials = plans(config, expand(config))
-    images, _ = ingest.images(config)
-    inputs = {"images": images} | {trial.run.stage.folder: trial.run.stage for trial in trials}
-    return config, trials, Stage(config.storage, "sweep", f"{config.data.name}-{sweep.title}", made_of(config), inputs)
+    trials = plans(plan, expand(config))
+    inputs = {"images": ingest.images(plan)} | {trial.judged.folder: trial.judged for trial in trials}
+    work = partial(_make, plan=plan, trials=trials)
+    return plan, trials, plan.add(SWEEP, f"{config.data.name}-{sweep.title}", made_of(config), inputs, work, title="sweep")
 
 
-def plan_sweep(config: Config) -> list[Step]:
-    """All steps of a sweep, for `dry_run=true`; a search's own trials are not known before."""
-    config, trials, stage = planned(config)
-    steps = [*ingest.images(config)[1], *(step for trial in trials for step in (*trial.steps, *trial.own))]
-    return [*{step.stage.hash: step for step in steps}.values(), Step(stage, lambda *_: None)]
+def targets(plan: Plan) -> list[Stage]:
+    """The sweep; a search's own trials are not known before."""
+    return [planned(plan)[2]]
 
 
-def sweep(config: Config) -> None:
-    """Run the trials that are not done, then write and tell the results.
+def sweep(plan: Plan) -> None:
+    """Run the trials that are not done, then write and print the results.
 
     Raises:
         InputError: wrong trials, or data without labels.
         JobError: trials failed; the others are done, and the table and the page are written.
     """
-    config, trials, stage = planned(config)
-    check_writable(config.storage)
+    plan, trials, stage = planned(plan)
+    check_writable(plan.config.storage)
     if not stage.done():
-        stage.begin()
-    standings = Standings(stage, config, trials)
-    todo = [standing for standing in standings.runs.values() if standing.status == "left"]
-    say("sweep", f"{len(standings.runs)} trials known, {len(standings.runs) - len(todo)} of them ended before")
+        stage.begin(as_yaml(plan.config))
+    _make(Worker(), stage, plan.config, plan, trials)
+
+
+def _make(worker: Worker, stage: Stage, config: Config, plan: Plan, trials: list[Planned]) -> None:
+    statuses = SweepStatus(stage, plan, trials)
+    todo = [status for status in statuses.runs.values() if status.state == "left"]
+    say("sweep", f"{len(statuses.runs)} trials known, {len(statuses.runs) - len(todo)} of them ended before")
     if not stage.done():
-        _prepare(config, todo, standings)
-        _train(config, trials, standings)
-    sweep_page.write(stage, config, trials, standings)
-    failed = standings.count("failed")
+        _prepare(plan, todo, statuses)
+        _train(plan, trials, statuses)
+    page.write(stage, config, trials, statuses)
+    failed = statuses.count("failed")
     if failed:
-        raise JobError(f"sweep: {failed} of {len(standings.runs)} trials failed; the same command tries them again.")
+        raise JobError(f"sweep: {failed} of {len(statuses.runs)} trials failed; the same command tries them again.")
 
 
-def _prepare(config: Config, todo: list[Standing], standings: Standings) -> None:
+def _prepare(plan: Plan, todo: list[TrialStatus], statuses: SweepStatus) -> None:
     """Make what the trials need, each stage once: all data first, because only they tell whether there are labels."""
-    first = [(step, config) for step in ingest.images(config)[1]]
-    every = [*first, *((step, standing.planned.config) for standing in todo for step in standing.planned.steps)]
-    every += kinds.made_alike(standing.planned for standing in todo)
-    unique: dict[str, tuple[Step, Config]] = {}
-    for step, own in every:
-        unique.setdefault(step.stage.hash, (step, own))
-    for step, own in unique.values():
-        if step.stage.kind == "ingest":
-            _make(step, own)
-            kinds.check_labels(own, Table(step.stage.uri).manifest["labelled"])
-    missing = [(step, own) for step, own in unique.values() if not step.stage.done()]
+    steps = {step.stage.hash: step for step in plan.to(ingest.images(plan))}
+    for step in (step for status in todo for step in status.planned.shared):
+        steps.setdefault(step.stage.hash, step)
+    for step in common_steps(status.planned for status in todo):
+        steps.setdefault(step.stage.hash, step)
+    for step in steps.values():
+        if step.stage.kind == ingest.INGEST:
+            run([step])
+            kind_of(plan.config).check_labels(step.config, Table(step.stage.uri).manifest["labelled"])
+    missing = [step for step in steps.values() if not step.stage.done()]
     bar = Progress("sweep", len(missing), "stages that trials need")
     failed: dict[str, str] = {}
-    for done, (step, own) in enumerate(missing):
+    for done, step in enumerate(missing):
         bar.update(done)
-        reason = next((failed[made.hash] for made in step.stage.inputs.values() if made.hash in failed), None)
+        reason = next((failed[needed.hash] for needed in step.stage.inputs.values() if needed.hash in failed), None)
         try:
             if reason is None:
-                _make(step, own)
+                run([step])
         except JobError as error:
             reason = str(error)
         if reason is not None:
             failed[step.stage.hash] = reason
-    for standing in todo:
-        takes = [*standing.planned.steps, *standing.planned.own]
+    for status in todo:
+        takes = [*status.planned.shared, *status.planned.own]
         reasons = [failed[step.stage.hash] for step in takes if step.stage.hash in failed]
         if reasons:
-            standings.fail(standing, reasons[0])
+            statuses.fail(status, reasons[0])
 
 
-def _make(step: Step, config: Config) -> None:
-    if not step.stage.done():
-        run([step], config)
-
-
-def _train(config: Config, trials: list[Planned], standings: Standings) -> None:
+def _train(plan: Plan, trials: list[Planned], statuses: SweepStatus) -> None:
     from dsopt.cluster import tune
 
-    work = partial(_work, config=config, trials=trials)
-    left = [standing for standing in standings.runs.values() if standing.status == "left"]
-    earlier = [standing.reports for standing in standings.runs.values() if standing.status in ("done", "stopped")]
-    fixed = [standing for standing in left if "trial" in standing.point]
+    config = plan.config
+    # What is done is not sent to workers: the step of an ingest holds the names of all files.
+    sent = [replace(trial, shared=[step for step in trial.shared if not step.stage.done()]) for trial in trials]
+    work = partial(_work, plan=plan.without_steps(), trials=sent)
+    left = [status for status in statuses.runs.values() if status.state == "left"]
+    earlier = [status.reports for status in statuses.runs.values() if status.state in ("done", "stopped")]
+    fixed = [status for status in left if "trial" in status.point]
     # Rows at equal cost come last: how long they train follows from how fast the row without was.
     for late in (False, True):
-        points = [standing.point for standing in fixed if standing.planned.trial.equal_cost == late]
-        tune.run(work, points, config, standings, earlier=earlier)
+        points = [status.point for status in fixed if status.planned.trial.equal_cost == late]
+        tune.run(work, points, config, statuses, earlier=earlier)
     if config.sweep.searcher == "optuna":
-        samples = standings.samples()
-        known = [(standing.point, standing.score) for standing in samples if standing.score is not None]
+        samples = statuses.samples()
+        known = [(status.point, status.score) for status in samples if status.score is not None]
         search = tune.Search(space(config), max(0, config.sweep.samples - len(samples)), known)
-        begun = [standing.point for standing in samples if standing.status == "left"]
-        tune.run(work, begun, config, standings, search, earlier)
+        begun = [status.point for status in samples if status.state == "left"]
+        tune.run(work, begun, config, statuses, search, earlier)
 
 
 def _work(
-    worker: Worker, point: dict[str, Any], report: Callable[[Numbers], None], *, config: Config, trials: list[Planned]
+    worker: Worker, point: dict[str, Any], report: Callable[[Numbers], None], *, plan: Plan, trials: list[Planned]
 ) -> Numbers:
     """One trial on a worker; what it still needs (a search's own subset) it makes there. Its failure is a number like others."""
+    config = plan.config
     try:
         with _in_few_words(report, config):
-            made = trials[point["trial"]] if "trial" in point else sampled(config, point)
-            alone = replace(made.config, cluster=replace(made.config.cluster, workers=0))
-            for step in (*made.steps, *made.own[:-1]):
-                _make(step, alone)
-            if not made.run.stage.done():
-                made.run.stage.begin()
-                watched = replace(worker, watch=_Reports(report))
-                made.run.work(watched, made.run.stage, alone, *made.run.arguments)
-            measure = kinds.kind(config).measure
-            return {"percent": 100.0, "score": measure.score(kinds.outcome(made)[measure.name]), "reason": ""}
+            trial = trials[point["trial"]] if "trial" in point else sampled(plan, point)
+            run([step.here() for step in (*trial.shared, *trial.own[:-1]) if not step.stage.done()])
+            if not trial.judged.done():
+                last = trial.own[-1].here()
+                last.stage.begin(as_yaml(last.config))
+                last.work(replace(worker, watch=_Reports(report)), last.stage, last.config)
+            measure = kind_of(config).measure
+            return {"percent": 100.0, "score": measure.score(trial.outcome()[measure.name]), "reason": ""}
     except Exception as error:
         lines = str(error).splitlines() or [""]
         known = isinstance(error, InputError | JobError)

@@ -5,16 +5,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from dsopt.config import AdversarialConfig, Config, TrainConfig
+from dsopt.config import Config
 from dsopt.files import write_bytes, write_table
-from dsopt.jobs.colorize import page as colorize_page
-from dsopt.jobs.distill import page as distill_page
-from dsopt.jobs.generate import page as generate_page
-from dsopt.jobs.optimize import page as report
-from dsopt.jobs.sweep import critics
-from dsopt.jobs.sweep.kinds import Planned, held_out, kind
+from dsopt.jobs.optimize.page import info as run_info
+from dsopt.jobs.sweep.kinds.contract import Planned, kind_of
 from dsopt.jobs.sweep.rows import Over, infos, over
-from dsopt.jobs.sweep.status import Standing, Standings, name
+from dsopt.jobs.sweep.status import SweepStatus, TrialStatus, name
 from dsopt.pipeline import outputs
 from dsopt.progress import say
 from dsopt.reporting import figures
@@ -41,73 +37,73 @@ TRIALS = pa.schema(
 )
 
 
-def write(stage: Stage, config: Config, trials: list[Planned], standings: Standings) -> None:
+def write(stage: Stage, config: Config, trials: list[Planned], statuses: SweepStatus) -> None:
     """Write the results of what has ended, and tell them; the stage is finished once nothing failed."""
-    trials = [*trials, *(standing.planned for standing in standings.samples())]
-    done = [trial for trial in trials if standings.runs[trial.run.stage.hash].status == "done"]
-    what, runs, found = kind(config), infos(trials, done), over(config, trials, standings)
-    made = {trial.run.stage.hash: trial for trial in done}.values()
-    reports = [_reports(standing, what.measure) for standing in standings.runs.values()]
+    trials = [*trials, *(status.planned for status in statuses.samples())]
+    done = [trial for trial in trials if statuses.runs[trial.judged.hash].state == "done"]
+    what, runs, found = kind_of(config), infos(trials, done), over(config, trials, statuses)
+    made = {trial.judged.hash: trial for trial in done}.values()
+    reports = [_reports(status, what.measure) for status in statuses.runs.values()]
     metrics = pa.concat_tables([METRICS.empty_table(), *(trial.metrics() for trial in made), *reports])
-    results = summarise(metrics, runs, "validation" if held_out(config) else "test", what.measure, what.others)
+    results = summarise(metrics, runs, "validation" if kind_of(config).held_out else "test", what.measure, what.others)
     if config.sweep.searcher != "grid":
         results.sort(key=lambda row: -what.measure.score(row.mean))
     if not stage.done():
-        listed = [_listed(trial, standings) for trial in trials]
-        sections = [*_charts(config, metrics, runs, results, found), *_critics(config, made, standings)]
-        sections += [*_pictures(config, runs, done), _trials(trials, standings)]
+        listed = [_listed(trial, statuses) for trial in trials]
+        sections = [*_charts(config, metrics, runs, results, found), *_further(config, made, statuses)]
+        sections += [*_pictures(config, runs, done), _trials(trials, statuses)]
         device = next((Table(trial.trained.uri).manifest["device"] for trial in made), "")
-        write_bytes(stage.path("report.html"), _page(config, standings, device, sections).encode())
-        names = dict.fromkeys([what.measure.name, *(name for row in standings.runs.values() for name in row.outcome)])
+        write_bytes(stage.path("report.html"), _page(config, statuses, device, sections).encode())
+        names = dict.fromkeys([what.measure.name, *(name for row in statuses.runs.values() for name in row.outcome)])
         schema = pa.schema([*TRIALS, *((name, pa.float64()) for name in names)])
         write_table(stage.path("trials.parquet"), pa.Table.from_pylist(listed, schema=schema))
-        if not standings.count("failed"):
+        if not statuses.count("failed"):
             own = {step.stage.hash: step.stage for trial in made for step in trial.own}.values()
             outputs.commit(stage, metrics, seconds=outputs.spent(own), trials="trials.parquet", page="report.html")
-    _tell(stage, config, standings, results, found)
+    _tell(stage, config, statuses, results, found)
 
 
-def _tell(stage: Stage, config: Config, standings: Standings, results: list[ResultRow], found: Over | None) -> None:
+def _tell(stage: Stage, config: Config, statuses: SweepStatus, results: list[ResultRow], found: Over | None) -> None:
     if found and _crossed(found):
-        print("\n" + aligned(*over_lines.table(found.series, found.x, standings.measure)))
+        print("\n" + aligned(*over_lines.table(found.series, found.x, statuses.measure)))
     print("\n" + as_text(results))
-    for standing in standings.runs.values():
-        if standing.status == "stopped":
-            print(f"{name(standing.planned.trial)}: {standing.reason}, {standings.shown(standing)}")
-        if standing.status == "failed":
-            print(f"{name(standing.planned.trial)}: failed: {standing.reason}")
+    for status in statuses.runs.values():
+        if status.state == "stopped":
+            print(f"{name(status.planned.trial)}: {status.reason}, {statuses.shown(status)}")
+        if status.state == "failed":
+            print(f"{name(status.planned.trial)}: failed: {status.reason}")
     print()
-    best = standings.best()
+    best = statuses.best()
     if config.sweep.searcher != "grid" and best:
-        of = " of the held-out images" if held_out(config) else " against test images"
-        say("best", f"{name(best.planned.trial)}: {standings.shown(best)}{of}")
+        of = " of the held-out images" if kind_of(config).held_out else " against test images"
+        say("best", f"{name(best.planned.trial)}: {statuses.shown(best)}{of}")
     say("report", stage.path("report.html"))
 
 
-def _reports(standing: Standing, measure: Measure) -> pa.Table:
+def _reports(status: TrialStatus, measure: Measure) -> pa.Table:
     """What a stopped run reported, as metrics; a finished one has that in its own."""
-    if standing.status != "stopped":
+    if status.state != "stopped":
         return METRICS.empty_table()
-    run, seed = standing.stage.folder, standing.planned.trial.seed
-    rows = [(run, seed, r["step"], r["seconds"], "validation", measure.name, measure.score(r["score"])) for r in standing.reports]
+    run, seed = status.stage.folder, status.planned.trial.seed
+    rows = [(run, seed, r["step"], r["seconds"], "validation", measure.name, measure.score(r["score"])) for r in status.reports]
     return outputs.metrics(rows)
 
 
-def _listed(trial: Planned, standings: Standings) -> dict[str, Any]:
+def _listed(trial: Planned, statuses: SweepStatus) -> dict[str, Any]:
     """A row of the trials file."""
-    standing = standings.runs[trial.run.stage.hash]
+    status = statuses.runs[trial.judged.hash]
     row = {
         "row": trial.trial.row,
         "overrides": list(trial.trial.all),
         "equal_cost": trial.trial.equal_cost,
         "seed": trial.trial.seed,
-        "status": standing.status,
-        "reason": standing.reason,
-        "stage": trial.run.stage.folder,
-    } | standing.outcome
-    if standing.status != "done":
+        "status": status.state,
+        "reason": status.reason,
+        "stage": trial.judged.folder,
+    } | status.outcome
+    if status.state != "done":
         return row
-    info = report.info(trial.row, trial.trial.seed, trial.run.stage)
+    info = run_info(trial.row, trial.trial.seed, trial.judged)
     training = Table(trial.trained.uri).manifest["seconds"]
     return row | {"images": info.images, "training_seconds": training, "choosing_seconds": info.choosing_seconds}
 
@@ -126,12 +122,12 @@ def _charts(config: Config, metrics: pa.Table, runs: list[RunInfo], results: lis
     if found and _crossed(found):
         table = pages.table(*over_lines.table(found.series, found.x, measure))
         sections.append(Section(f"{title} over {found.x}", "Mean ± sample standard deviation over seeds.", html=table))
-    sections.append(Section("Results", kind(config).note, html=pages.results_table(results)))
+    sections.append(Section("Results", kind_of(config).note, html=pages.results_table(results)))
     if found:
         png = over_lines.lines(found.series, found.beside, found.x, measure)
         sections.append(Section(f"{title} over a setting", spread, png=png))
     sections.append(Section(title, spread, png=figures.accuracy_bars(results)))
-    if config.sweep.of in ("generate", "colorize"):
+    if kind_of(config).adversarial:
         told = "Each on its own scale, of its first seed. Dark: of the discriminator, or the only one; orange: of the generator."
         sections.append(Section("Losses", told, png=sides_of_games(metrics, runs)))
     elif "loss" in metrics["name"].to_pylist():  # what is trained on distilled images leaves only what it reached
@@ -142,49 +138,33 @@ def _charts(config: Config, metrics: pa.Table, runs: list[RunInfo], results: lis
     return sections
 
 
-def _critics(config: Config, done: Collection[Planned], standings: Standings) -> list[Section]:
-    if config.sweep.of != "generate":
-        return []
-    reached = [standings.runs[trial.run.stage.hash].outcome[standings.measure.name] for trial in done]
-    return critics.sections(done, reached, standings.measure.name)
-
-
-_PICTURES = {"generate": generate_page.beside, "colorize": colorize_page.beside, "distill": distill_page.beside}
+def _further(config: Config, done: Collection[Planned], statuses: SweepStatus) -> list[Section]:
+    further = kind_of(config).further
+    reached = [statuses.runs[trial.judged.hash].outcome[statuses.measure.name] for trial in done]
+    return further(done, reached) if further else []
 
 
 def _pictures(config: Config, runs: list[RunInfo], done: list[Planned]) -> list[Section]:
-    """The images made, coloured or distilled by the first seed of every row."""
-    stages = {trial.run.stage.folder: trial.run.stage for trial in done}
-    show = _PICTURES.get(config.sweep.of)
+    """The images generated, colored or distilled by the first seed of every row."""
+    stages, show = {trial.judged.folder: trial.judged for trial in done}, kind_of(config).pictures
     return show({row: stages[group[0].run] for row, group in by_row(runs).items()}) if show and runs else []
 
 
-def _trials(trials: list[Planned], standings: Standings) -> Section:
+def _trials(trials: list[Planned], statuses: SweepStatus) -> Section:
     cells = []
     for trial in trials:
-        standing, words = standings.runs[trial.run.stage.hash], name(trial.trial).rpartition(" ")[0]
-        cells.append([words or "as configured", str(trial.trial.seed), standing.status, standings.shown(standing), standing.reason])
-    return Section("Trials", "", html=pages.table(["trial", "seed", "status", standings.measure.name, "reason"], cells))
+        status, words = statuses.runs[trial.judged.hash], name(trial.trial).rpartition(" ")[0]
+        cells.append([words or "as configured", str(trial.trial.seed), status.state, statuses.shown(status), status.reason])
+    return Section("Trials", "", html=pages.table(["trial", "seed", "status", statuses.measure.name, "reason"], cells))
 
 
-def _page(config: Config, standings: Standings, device: str, sections: list[Section]) -> str:
+def _page(config: Config, statuses: SweepStatus, device: str, sections: list[Section]) -> str:
     facts = {
         "data": config.data.name,
-        "trials": ", ".join(f"{standings.count(s)} {s}" for s in ("done", "stopped", "failed") if standings.count(s)),
-        "network": _network(config),
+        "trials": ", ".join(f"{statuses.count(s)} {s}" for s in ("done", "stopped", "failed") if statuses.count(s)),
+        "network": kind_of(config).network,
         "hardware": device,
         "versions": ", ".join(f"{library} {number}" for library, number in versions().items()),
     }
-    lead = f"What the paper had: {config.sweep.paper}" if config.sweep.paper else kind(config).lead
+    lead = f"What the paper had: {config.sweep.paper}" if config.sweep.paper else kind_of(config).lead
     return pages.page(f"dsopt: {config.sweep.title} on {config.data.name}", lead, facts, sections)
-
-
-def _network(config: Config) -> str:
-    part: Any = getattr(config, config.sweep.of)
-    if isinstance(part, TrainConfig):
-        network = part.name
-    elif isinstance(part, AdversarialConfig):
-        network = f"{part.generator.name}, {part.discriminator.name}, {part.loss.name} loss"
-    else:
-        network = part.network.name
-    return f"{network}, batches of {part.batch_size}, {part.schedule.name} schedule"

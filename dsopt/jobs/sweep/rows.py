@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from dsopt.config import Config
-from dsopt.jobs.optimize import page as report
+from dsopt.jobs.optimize.page import info as run_info
 from dsopt.jobs.sweep.grid import leaves
-from dsopt.jobs.sweep.kinds import Planned
-from dsopt.jobs.sweep.status import Standings
+from dsopt.jobs.sweep.kinds.contract import Planned
+from dsopt.jobs.sweep.status import SweepStatus
 from dsopt.reporting.lines import Series
 from dsopt.reporting.tables import RunInfo, Spread
 
@@ -30,7 +30,7 @@ def infos(trials: Sequence[Planned], done: Iterable[Planned]) -> list[RunInfo]:
         settings = {_short(key, keys): _cell(trial, key) for key in keys}
         title = trial.trial.row or trial.row.title
         row = ", ".join([title, *(f"{key} {value}" for key, value in settings.items() if value != "–")])
-        info = vars(report.info(trial.row, trial.trial.seed, trial.run.stage))
+        info = vars(run_info(trial.row, trial.trial.seed, trial.judged))
         info |= {"row": row, "settings": {"row" if named else "training data": title} | settings}
         info |= {"method": trial.trial.row} if trial.trial.row else {}
         found[row, info["run"]] = RunInfo(**info)
@@ -50,20 +50,20 @@ class Over(NamedTuple):
     beside: dict[str, float]
 
 
-def over(config: Config, trials: Sequence[Planned], standings: Standings) -> Over | None:
+def over(config: Config, trials: Sequence[Planned], statuses: SweepStatus) -> Over | None:
     """What was reached over `sweep.x`; None where there is no grid."""
     grid = [key for key, _ in leaves("sweep.grid", config.sweep.grid)]
     if config.sweep.searcher != "grid" or not grid:
         return None
-    x, name = config.sweep.x or _first_with_numbers(grid, trials), standings.measure.name
+    x, name = config.sweep.x or _first_with_numbers(grid, trials), statuses.measure.name
     others = [key for key in grid if key != x]
     series: dict[str, dict[Any, list[float]]] = {}
     beside: dict[str, list[float]] = {}
     for trial in trials:
-        standing = standings.runs[trial.run.stage.hash]
-        if standing.status != "done":
+        status = statuses.runs[trial.judged.hash]
+        if status.state != "done":
             continue
-        reached = standing.outcome[name]
+        reached = status.outcome[name]
         if trial.trial.equal_cost or _overridden(trial) != grid:
             more = [text for text in trial.trial.overrides if text != "train.split=0"]
             beside.setdefault(", ".join([trial.row.title, *more]), []).append(reached)
@@ -95,7 +95,7 @@ def _named(key: str, value: Any, keys: Sequence[str]) -> str:
 
 
 def _cell(trial: Planned, key: str) -> str:
-    chosen = trial.row.subset is not None or "scores" in trial.run.stage.inputs
+    chosen = trial.row.subset is not None or "scores" in trial.judged.inputs
     concerned = chosen or key.partition(".")[0] not in _CHOOSING
     return _text(_value(trial.config, key)) if concerned else "–"
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dsopt import progress
-from dsopt.config import Config
 from dsopt.jobs.sweep.grid import sampled
-from dsopt.jobs.sweep.kinds import Planned, Trial, kind, outcome
-from dsopt.pipeline.step import Journal
+from dsopt.jobs.sweep.kinds.contract import Planned, Trial, kind_of
+from dsopt.pipeline.parts import Journal
+from dsopt.pipeline.plan import Plan
 from dsopt.progress import duration
 from dsopt.storage import Stage, Table
 
@@ -23,7 +23,7 @@ def name(trial: Trial) -> str:
 
 
 @dataclass
-class Standing:
+class TrialStatus:
     """One training run of the sweep; trials that come to the same run share it.
 
     Args:
@@ -38,7 +38,7 @@ class Standing:
     planned: Planned
     point: dict[str, Any]
     entry: int
-    status: Literal["left", "running", "done", "stopped", "failed"] = "left"
+    state: Literal["left", "running", "done", "stopped", "failed"] = "left"
     reason: str = ""
     reports: list[Numbers] = field(default_factory=list)
     doing: str = ""
@@ -47,97 +47,97 @@ class Standing:
 
     @property
     def stage(self) -> Stage:
-        return self.planned.run.stage
+        return self.planned.judged
 
 
-class Standings:
+class SweepStatus:
     """All runs of a sweep, by the hash of their stage. What has ended stays so when the sweep is started again.
 
     The finished runs' own stages say that they are; the sweep's journal adds those that were stopped, all reports for the
     scheduler, and the samples that a search has begun. Failed runs are tried again.
     """
 
-    def __init__(self, stage: Stage, config: Config, planned: list[Planned]) -> None:
-        self.config, self.journal, self.measure = config, Journal(stage), kind(config).measure
-        self.runs: dict[str, Standing] = {}
+    def __init__(self, stage: Stage, plan: Plan, planned: list[Planned]) -> None:
+        self.plan, self.journal, self.measure = plan, Journal(stage), kind_of(plan.config).measure
+        self.runs: dict[str, TrialStatus] = {}
         self.speak, self.told = progress.output, time.monotonic()
         for number, trial in enumerate(planned):
-            self.runs.setdefault(trial.run.stage.hash, Standing(trial, {"trial": number}, number))
+            self.runs.setdefault(trial.judged.hash, TrialStatus(trial, {"trial": number}, number))
         for number, entry in self.journal.entries.items():
-            standing = self.runs.get(entry["hash"]) or self._sample(entry["point"], number)
+            status = self.runs.get(entry["hash"]) or self._sample(entry["point"], number)
             if entry["status"] in ("done", "stopped"):
-                standing.status, standing.reason = entry["status"], entry["reason"]
-                standing.reports, standing.outcome, standing.score = entry["reports"], entry["outcome"], entry["score"]
-        for standing in self.runs.values():
-            if standing.planned.done():
-                self._done(standing)
+                status.state, status.reason = entry["status"], entry["reason"]
+                status.reports, status.outcome, status.score = entry["reports"], entry["outcome"], entry["score"]
+        for status in self.runs.values():
+            if status.planned.done():
+                self._done(status)
         self.started_at: float | None = None  # the first trial: what they need was made before, at a speed of its own
         self.ended_at, self.ended_before = 0.0, 0
 
-    def _sample(self, point: dict[str, Any], entry: int | None = None) -> Standing:
-        planned = sampled(self.config, point)
-        free = 1 + max((standing.entry for standing in self.runs.values()), default=-1)
-        standing = Standing(planned, point, free if entry is None else entry)
-        return self.runs.setdefault(standing.stage.hash, standing)
+    def _sample(self, point: dict[str, Any], entry: int | None = None) -> TrialStatus:
+        planned = sampled(self.plan, point)
+        free = 1 + max((status.entry for status in self.runs.values()), default=-1)
+        status = TrialStatus(planned, point, free if entry is None else entry)
+        return self.runs.setdefault(status.stage.hash, status)
 
-    def _find(self, point: dict[str, Any]) -> Standing:
-        known = [standing for standing in self.runs.values() if standing.point == point]
+    def _find(self, point: dict[str, Any]) -> TrialStatus:
+        known = [status for status in self.runs.values() if status.point == point]
         return known[0] if known else self._sample(point)
 
-    def count(self, *statuses: str) -> int:
-        return sum(standing.status in statuses for standing in self.runs.values())
+    def count(self, *states: str) -> int:
+        return sum(status.state in states for status in self.runs.values())
 
-    def samples(self) -> list[Standing]:
-        return [standing for standing in self.runs.values() if "trial" not in standing.point]
+    def samples(self) -> list[TrialStatus]:
+        return [status for status in self.runs.values() if "trial" not in status.point]
 
-    def best(self) -> Standing | None:
+    def best(self) -> TrialStatus | None:
         return max((s for s in self.runs.values() if s.score is not None), key=lambda s: s.score or 0.0, default=None)
 
-    def shown(self, standing: Standing) -> str:
+    def shown(self, status: TrialStatus) -> str:
         """The number that a trial is judged by; "" for one that has none."""
-        return "" if standing.score is None else self.measure.shown(self.measure.score(standing.score))
+        return "" if status.score is None else self.measure.shown(self.measure.score(status.score))
 
-    def fail(self, standing: Standing, reason: str) -> None:
-        standing.status, standing.reason = "failed", reason
-        self._tell(standing)
+    def fail(self, status: TrialStatus, reason: str) -> None:
+        status.state, status.reason = "failed", reason
+        self._tell(status)
 
     # What the runner tells:
 
     def started(self, point: dict[str, Any]) -> None:
         if self.started_at is None:
             self.started_at, self.ended_before = time.monotonic(), self.count("done", "stopped", "failed")
-        standing = self._find(point)
-        standing.doing = ""
-        if standing.status == "left":
-            standing.status = "running"
+        status = self._find(point)
+        status.doing = ""
+        if status.state == "left":
+            status.state = "running"
             if "trial" not in point:
-                self._write(standing)
+                self._write(status)
 
     def reported(self, point: dict[str, Any], numbers: Numbers) -> None:
-        standing = self._find(point)
-        standing.reason, standing.doing = numbers.get("reason", ""), numbers.get("doing", "")
+        status = self._find(point)
+        status.reason, status.doing = numbers.get("reason", ""), numbers.get("doing", "")
         if "step" in numbers:
-            standing.reports.append({key: numbers[key] for key in ("percent", "step", "seconds", "score")})
+            status.reports.append({key: numbers[key] for key in ("percent", "step", "seconds", "score")})
         self.waiting()
 
     def ended(self, point: dict[str, Any], lost: str | None) -> None:
-        standing, self.ended_at = self._find(point), time.monotonic()
-        standing.reason = lost or standing.reason
-        if standing.reason:
-            standing.status = "failed"
-        elif standing.stage.done():
-            self._done(standing)
+        status, self.ended_at = self._find(point), time.monotonic()
+        status.reason = lost or status.reason
+        if status.reason:
+            status.state = "failed"
+        elif status.stage.done():
+            self._done(status)
         else:
-            last = standing.reports[-1]
-            standing.status, standing.reason = "stopped", f"stopped at step {last['step']:,}"
-            standing.score, standing.outcome = last["score"], {self.measure.name: self.measure.score(last["score"])}
-        if standing.reports or "trial" not in point:
-            self._write(standing)
-        self._tell(standing)
+            last = status.reports[-1]
+            status.state, status.reason = "stopped", f"stopped at step {last['step']:,}"
+            status.score, status.outcome = last["score"], {self.measure.name: self.measure.score(last["score"])}
+        if status.reports or "trial" not in point:
+            self._write(status)
+        self._tell(status)
 
-    def _done(self, standing: Standing) -> None:
-        standing.status, standing.outcome = "done", outcome(standing.planned)
-        standing.score = self.measure.score(standing.outcome[self.measure.name])
+    def _done(self, status: TrialStatus) -> None:
+        status.state, status.outcome = "done", status.planned.outcome()
+        status.score = self.measure.score(status.outcome[self.measure.name])
 
     def waiting(self) -> None:
         now = time.monotonic()
@@ -147,28 +147,28 @@ class Standings:
         ended, left = self.count("done", "stopped", "failed"), self.count("left", "running")
         new = ended - self.ended_before
         best = self.best()
-        parts = [f"{self.count(status)} {status}" for status in ("done", "stopped", "failed", "running", "left")]
+        parts = [f"{self.count(state)} {state}" for state in ("done", "stopped", "failed", "running", "left")]
         parts += [f"best {self.shown(best)} ({name(best.planned.trial)})"] if best else []
         if self.started_at is not None and new:
             each = (self.ended_at - self.started_at) / new
             expected = each * left - (now - self.ended_at)
             parts += [f"{duration(expected)} left"] if expected > 0 else []
         self._say("sweep", "  ".join(part for part in parts if not part.startswith("0 ")))
-        for standing in self.runs.values():
-            if standing.status == "running" and standing.doing:
-                self._say(f"  {name(standing.planned.trial)}", standing.doing)
+        for status in self.runs.values():
+            if status.state == "running" and status.doing:
+                self._say(f"  {name(status.planned.trial)}", status.doing)
 
-    def _write(self, standing: Standing) -> None:
-        kept = {key: getattr(standing, key) for key in ("point", "status", "reason", "reports", "outcome", "score")}
-        self.journal.add(standing.entry, kept | {"hash": standing.stage.hash})
+    def _write(self, status: TrialStatus) -> None:
+        kept = {key: getattr(status, key) for key in ("point", "reason", "reports", "outcome", "score")}
+        self.journal.add(status.entry, kept | {"status": status.state, "hash": status.stage.hash})
 
-    def _tell(self, standing: Standing) -> None:
+    def _tell(self, status: TrialStatus) -> None:
         ended = self.count("done", "stopped", "failed")
-        how = f"failed: {standing.reason}" if standing.status == "failed" else self.shown(standing)
-        how += f", {standing.reason}" if standing.status == "stopped" else ""
-        if standing.status == "done":
-            how += f" in {duration(sum(Table(step.stage.uri).manifest['seconds'] for step in standing.planned.own))}"
-        self._say(f"trial {ended}/{max(len(self.runs), ended)}", f"{name(standing.planned.trial)}: {how}")
+        how = f"failed: {status.reason}" if status.state == "failed" else self.shown(status)
+        how += f", {status.reason}" if status.state == "stopped" else ""
+        if status.state == "done":
+            how += f" in {duration(sum(Table(step.stage.uri).manifest['seconds'] for step in status.planned.own))}"
+        self._say(f"trial {ended}/{max(len(self.runs), ended)}", f"{name(status.planned.trial)}: {how}")
 
     def _say(self, who: str, text: str) -> None:
         self.speak(f"{who:<38} {text}")

@@ -1,0 +1,1 @@
+"""What the trials of a sweep are, one kind a file: see `contract.py`."""

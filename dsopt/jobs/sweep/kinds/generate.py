@@ -1,0 +1,39 @@
+"""Trials that are trainings of a generator."""
+
+from dsopt.config import Config
+from dsopt.jobs.generate import job, page
+from dsopt.jobs.sweep import critics
+from dsopt.jobs.sweep.kinds.contract import KINDS, Kind, Planned, Trial, adversaries_of, by_features, planned
+from dsopt.losses.terms import TRAINED
+from dsopt.pipeline.plan import Plan
+from dsopt.reporting.tables import Measure
+from dsopt.stages import ingest, measure
+from dsopt.stages.classifier import Row
+
+
+@KINDS.register
+def generate(config: Config) -> Kind:
+    """One training run of a generator, judged by its images."""
+    distance, by = by_features(config)
+    about = f"Fréchet distance ({distance}) of generated images from {{images}} images {by}"
+    return Kind(
+        _plan,
+        Measure(distance, about, higher=False),
+        adversaries_of(config.generate),
+        f"One generator for every setting and seed, judged by its images' {distance}.",
+        (*measure.CAS, "kid", "precision", "recall", "density", "coverage", "gan_test", "copied"),
+        pictures=page.beside,
+        further=lambda done, reached: critics.sections(done, reached, distance),
+        adversarial=True,
+        needs_labels="measure.extractor=inception takes none" if config.measure.extractor == "classifier" else None,
+    )
+
+
+def _plan(plan: Plan, trial: Trial) -> Planned:
+    config, measured, images = plan.config, job.measured(plan, trial.seed), ingest.images(plan)
+    trained = measured.inputs["samples"].inputs["generator"]
+    base, guides = trained.inputs["base"], tuple(trained.inputs[role] for role in TRAINED if role in trained.inputs)
+    row = Row("full data", "full", 0.0, images, guides=guides)
+    if base.hash != images.hash:
+        row = Row(config.select.name, config.select.name, 1.0, images, base, guides=guides)
+    return planned(plan, trial, row, measured, first=trained)

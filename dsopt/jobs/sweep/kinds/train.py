@@ -1,0 +1,53 @@
+"""Trials that are trainings of a classifier."""
+
+from dsopt.config import Config
+from dsopt.jobs.sweep.kinds.contract import KINDS, Kind, Planned, Trial, by_features, planned, training_settings
+from dsopt.pipeline.plan import Plan
+from dsopt.reporting.tables import ACCURACY
+from dsopt.stages import classifier, ingest, measure, select
+from dsopt.stages.classifier import Row
+
+
+@KINDS.register
+def train(config: Config) -> Kind:
+    """One training run of a classifier."""
+    others, note, (distance, by) = (), "", by_features(config)
+    if config.measure.extra:
+        others = (distance, f"{distance}_train", *measure.CAS, "coverage", "gan_test")
+        note = (
+            f"{distance} is the Fréchet distance of the extra images of a row from the test images, {by}; {distance}_train is "
+            "that of as many training images. Both fall as images get more: compare rows of equally many. coverage is the "
+            "share of test images that an extra one comes near to, gan_test that of extra images that the classifier assigns to "
+            "their class."
+        )
+    from_held_out = f"judges by images held out, from which extra.name={config.extra.name} makes some to train on"
+    return Kind(
+        _plan,
+        ACCURACY,
+        training_settings(config.train.name, config.train),
+        "One training run for every setting and seed.",
+        others,
+        note,
+        needs_labels="without them the job goes up to select",
+        held_out=config.train.validation,
+        not_held_out="" if config.extra.name == "none" else from_held_out,
+        stoppable=True,
+    )
+
+
+def _plan(plan: Plan, trial: Trial) -> Planned:
+    config, images = plan.config, ingest.images(plan)
+    row = Row("full data", "full", 0.0, images)
+    if trial.equal_cost:
+        earlier = classifier.run(plan, row, trial.seed)
+        row = Row("full data + choosing", "full", 0.0, images, extra=select.subset(plan, config.select, trial.seed))
+        run = classifier.run(plan, row, trial.seed, earlier)
+        return planned(plan, trial, row, run, first=run)
+    if any(phase["data"] != "full" for phase in classifier.phases(config.train, config.train.split)):
+        subset = select.subset(plan, config.select, trial.seed)
+        row = Row(config.select.name, config.select.name, config.train.split, images, subset)
+    row = classifier.beside(plan, row, trial.seed)
+    run, beside = classifier.run(plan, row, trial.seed), []
+    if config.measure.extra and row.added:
+        beside = [measure.measured(plan, row.added, trial.seed)]
+    return planned(plan, trial, row, run, first=run, beside=beside)

@@ -1,0 +1,83 @@
+"""Trained networks in stages: how one is described, its weights as safetensors, and how it is built again from its folder alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from dsopt.augment.inputs import Inputs, make_inputs
+from dsopt.config import Choice
+from dsopt.errors import InputError
+from dsopt.files import join, read_bytes, write_bytes
+from dsopt.pipeline.outputs import unique_name
+from dsopt.registry import MODELS
+from dsopt.search.exported import About, network_of
+from dsopt.storage import Stage, Table
+
+MOST = 1.5  # times the size that a network takes: of a larger picture it would see a small part in the middle
+
+
+def described(choice: Choice, *arguments: int, **facts: Any) -> dict[str, Any]:
+    """What builds a registered network again, for the manifest of the stage that trained it.
+
+    Args:
+        arguments: what the registered function takes: channels and what follows.
+        facts: what else its users must know: how inputs are prepared, the precision; plain values.
+    """
+    return {"name": choice.name, "options": dict(choice.options), "arguments": list(arguments)} | facts
+
+
+def save_weights(stage: Stage, weights: Mapping[str, Tensor], name: str = "model") -> str:
+    """Write weights into a stage as safetensors, which other libraries read too; returns the file's name, for the manifest."""
+    file = unique_name(name, "safetensors")
+    write_bytes(stage.path(file), save({key: value.detach().cpu().contiguous() for key, value in weights.items()}))
+    return file
+
+
+def load_weights(table: Table, file: str) -> dict[str, Tensor]:
+    """The weights in a file of a finished stage, on the CPU."""
+    return load(read_bytes(join(table.uri, file)))
+
+
+def description_of(table: Table) -> dict[str, Any]:
+    """The description of the network that a finished stage trained. Raises InputError if it trained none."""
+    found = table.manifest.get("model")
+    if not isinstance(found, dict):
+        raise InputError(f"{table.uri}: holds no trained network (stage {table.manifest['stage']}).")
+    return found
+
+
+def trained(table: Table, device: torch.device) -> nn.Module:
+    """The network that a finished stage trained, in evaluation mode, from its folder alone. Raises InputError if there is none."""
+    about = description_of(table)
+    if "child" in about:  # of a search: built by its space
+        network = network_of(About(**{key: about[key] for key in About._fields}))
+    else:
+        network = MODELS.build(about["name"], about["options"])(*about["arguments"])
+    network.load_state_dict(load_weights(table, about["weights"]))
+    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def inputs_of(table: Table) -> Inputs:
+    """How images become inputs of the network that a finished stage trained."""
+    about = description_of(table)["inputs"]
+    return make_inputs(about["augment"], about["size"], about["standardise"])
+
+
+def input_size(name: str, image_size: int) -> int:
+    """The side in pixels that a network takes of images that have `image_size`.
+
+    Raises:
+        InputError: they are smaller, or so large that the network would see only the middle of a picture.
+    """
+    size = MODELS.traits(name).input_size
+    if image_size < size:
+        raise InputError(f"data.image_size={image_size}: {name} takes {size} pixels; expected {size} or more.")
+    if image_size > MOST * size:
+        raise InputError(
+            f"data.image_size={image_size}: {name} takes {size} pixels and would see only the middle of a picture; "
+            f"expected {size} to {int(MOST * size)}."
+        )
+    return size

@@ -1,0 +1,86 @@
+"""The plan of a job: one configuration, the steps that make its stages, and the data set, looked for once."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dsopt.config import Config
+from dsopt.pipeline.step import Check, Step, Where, Work, run
+from dsopt.storage import Kind, Stage
+
+
+class Plan:
+    """The steps of a job, each once, by the hash of its stage.
+
+    A planner is a function `(plan, ...) -> Stage`: it asks other planners for the inputs, and adds the step of its own stage.
+    Nobody passes lists of steps around: which steps lead to a stage follows from its inputs.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._steps: dict[str, Step] = {}
+        self._data_sets: dict[str, Stage] = {}
+        self._mentioned: set[str] = set()
+
+    def having(self, config: Config) -> "Plan":
+        """This plan under another configuration, such as a trial's or a baseline's: it shares steps and data sets with this one."""
+        other = Plan(config)
+        other._steps, other._data_sets, other._mentioned = self._steps, self._data_sets, self._mentioned
+        return other
+
+    def without_steps(self) -> "Plan":
+        """A plan that knows the same data sets and no step: small enough to be sent to every worker."""
+        other = Plan(self.config)
+        other._data_sets = self._data_sets
+        return other
+
+    def add(
+        self,
+        kind: Kind,
+        name: str,
+        made_of: Mapping[str, Any],
+        inputs: Mapping[str, Stage],
+        work: Work,
+        *,
+        where: Where = "driver",
+        check: Check | None = None,
+        title: str = "",
+    ) -> Stage:
+        """The stage that follows from these settings and inputs. Its step is entered unless the plan has it already.
+
+        Args:
+            name: human-readable label of the stage's folder.
+            made_of: everything besides the inputs that decides the content, see `dsopt.config.differing`; plain values.
+            work, where, check, title: see `Step`.
+        """
+        stage = Stage(self.config.storage, kind, name, made_of, inputs)
+        self._steps.setdefault(stage.hash, Step(stage, self.config, work, where, check, title))
+        return stage
+
+    def data_set(self, key: str, find: Callable[[], Stage]) -> Stage:
+        """The images stage of a data set; `find` lists the data, so it is called once for each key."""
+        if key not in self._data_sets:
+            self._data_sets[key] = find()
+        return self._data_sets[key]
+
+    def step(self, stage: Stage) -> Step:
+        """The step that makes a stage of this plan."""
+        return self._steps[stage.hash]
+
+    def run(self, *stages: Stage) -> None:
+        """Make stages and all that leads to them, as far as they are not done; tells once of each that was done before."""
+        run(self.to(*stages), self._mentioned)
+
+    def to(self, *stages: Stage) -> list[Step]:
+        """The steps that lead to stages, inputs first, each once. A stage that the plan was given finished has none."""
+        found: dict[str, Step | None] = {}
+
+        def visit(stage: Stage) -> None:
+            if stage.hash in found:
+                return
+            for needed in stage.inputs.values():
+                visit(needed)
+            found[stage.hash] = self._steps.get(stage.hash)
+
+        for stage in stages:
+            visit(stage)
+        return [step for step in found.values() if step is not None]
