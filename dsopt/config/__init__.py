@@ -1,5 +1,6 @@
 """The one configuration. A preset, a sweep trial and a command line are the same thing: a list of overrides."""
 
+from dsopt.config.difference import differing
 from dsopt.config.help import describe
 from dsopt.config.overrides import as_yaml, load, plain, variant
 from dsopt.config.tree import (
@@ -30,6 +31,7 @@ __all__ = [
     "TrainConfig",
     "as_yaml",
     "describe",
+    "differing",
     "load",
     "plain",
     "variant",
