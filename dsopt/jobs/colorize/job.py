@@ -3,6 +3,7 @@
 from dsopt.config import Config
 from dsopt.jobs.colorize import page as colorize_page
 from dsopt.jobs.colorize import pictures as photos
+from dsopt.jobs.job import Job
 from dsopt.pipeline.step import Step, run, unique
 from dsopt.progress import say
 from dsopt.reporting.tables import aligned
@@ -56,3 +57,22 @@ def colorize(config: Config) -> None:
     print("\n" + aligned(head, lines) + "\n")
     say("colorizer", _model(config)[0].uri)
     say("report", steps[-1].stage.path("report.html"))
+
+
+JOB = Job(
+    about="""Color grayscale photographs; without `input`, train a colorizer, measure it and show it on a page.
+
+    dsopt colorize preset=colorize_gan data.name=cifar10 data.root=...
+    dsopt colorize input=photo.jpg output=colored.jpg colorize.model=runs/colorizer/cifar10-...
+    dsopt colorize input=photos output=colored preset=colorize_gan data.name=cifar10 data.root=...
+
+Photographs may have any size and format, grayscale or not, local or on s3://. Each keeps its own lightness, pixel by pixel: the
+network sees it with its shorter side as small as the images it was trained on, and its colors are enlarged.
+""",
+    keys="""
+    input output colorize.model data.name data.root colorize.steps colorize.size colorize.loss colorize.terms
+    colorize.beside colorize measure.extractor measure.weights measure.samples cluster.workers cluster.gpu storage seed
+""",
+    plan=plan,
+    run=colorize,
+)

@@ -8,6 +8,7 @@ from dsopt.errors import InputError
 from dsopt.files import exists, join
 from dsopt.jobs.distill import page as distill_page
 from dsopt.jobs.distill import ranking as evaluate_ranking
+from dsopt.jobs.job import Job
 from dsopt.pipeline.step import Step, run, unique
 from dsopt.progress import say
 from dsopt.reporting.tables import aligned, percent
@@ -133,3 +134,20 @@ def distill(config: Config) -> None:
     run(steps, config)
     say("distill", stage.uri)
     evaluate(dataclasses.replace(config, input=stage.uri))
+
+
+JOB = Job(
+    about="""Condense a data set into a few synthetic images, and test networks trained on them.
+
+    dsopt distill data.name=digits distill.name=dd distill.per_class=1
+    dsopt distill preset=distill_matching data.name=cifar10 data.root=...
+
+Finished stages are reused; after an interruption, the same command resumes.
+""",
+    keys="""
+    distill data.name data.root data.image_size evaluate.networks evaluate.repeats evaluate cluster.workers cluster.gpu
+    storage seed
+""",
+    plan=plan_distill,
+    run=distill,
+)

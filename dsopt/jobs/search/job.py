@@ -1,6 +1,7 @@
 """search: children are tried on a proxy, the best of them in full, one is exported; and how far proxies can be trusted."""
 
 from dsopt.config import Config
+from dsopt.jobs.job import Job
 from dsopt.jobs.search import page as search_page
 from dsopt.jobs.search import study as search_study
 from dsopt.jobs.search.best import best
@@ -45,3 +46,22 @@ def search(config: Config) -> None:
     say("child", Table(made.child.uri).manifest["child"])
     say("exported", made.child.path("child.pt"))
     say("report", steps[-1].stage.path("report.html"))
+
+
+JOB = Job(
+    about="""Search for a network: try many on a cheap proxy of full training, train the best in full, export one.
+
+    dsopt search preset=search_demo                                   # 216 small networks on real digits: minutes on 2 cores
+    dsopt search preset=search_dc720 data.name=cifar10 data.root=...  # the 720 ConvNets of the condensation papers
+    dsopt search search.strategy.name=evolution 'search.proxy={data: random_balanced, images: 100, steps: 200}'
+
+With search.proxies, it also measures how well proxies rank networks. Finished children are never trained again: after an
+interruption, the same command resumes and gives the same children.
+""",
+    keys="""
+    search.space search.strategy search.children search.proxy search.finalists search.seeds search.proxies search.known
+    search.train search data.name data.root cluster.workers cluster.gpu storage seed
+""",
+    plan=plan,
+    run=search,
+)

@@ -1,0 +1,14 @@
+"""ingest: any data set -> the images table."""
+
+from dsopt.jobs.job import Job
+from dsopt.jobs.optimize import job as optimize
+
+JOB = Job(
+    about="""Read a data set into the images table: decoded, checked, and resized once.
+
+    dsopt ingest data.name=folder data.root=photos storage=runs
+""",
+    keys="data cluster.workers storage",
+    plan=optimize.plan_ingest,
+    run=optimize.stages(optimize.plan_ingest),
+)
