@@ -406,7 +406,7 @@ def test_help_on_a_section_a_key_and_a_family() -> None:
     assert "train.schedule.options.KEY=VALUE" in configuration.describe("train.schedule")
     text = configuration.describe("models")
     assert "\n classifier\n" in text and "\n  lenet " in text and "options: size=3 kind=red" in text
-    with pytest.raises(InputError, match=r"help 'selecters' is not known\. Did you mean 'selectors'\?"):
+    with pytest.raises(InputError, match=r"help topic 'selecters' is not known\. Did you mean 'selectors'\?"):
         configuration.describe("selecters")
 
 

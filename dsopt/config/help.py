@@ -20,24 +20,27 @@ from dsopt.registry import Registry, first_sentence
 LEFT = 38  # width of the column of keys and names
 
 
-def describe(target: str = "all", presets: Path = PRESETS) -> str:
+def describe(topic: str = "all", presets: Path = PRESETS, also: Iterable[str] = ()) -> str:
     """What is known of a section, a key, a family of registered names such as "selectors", of "presets", or "all".
 
+    Args:
+        also: topics that the caller knows, to be suggested for one that nobody knows.
+
     Raises:
-        InputError: there is no such target.
+        InputError: there is no such topic.
     """
     items, families = {item.path: item for item in walk(Config())}, _families()
-    if target == "all":
+    if topic == "all":
         general = [path for path in _sections() if _is_key(items[path])]
         sections = [path for path in _sections() if path not in general]
         return "\n\n".join([describe_keys(general), *map(_section, sections), *map(_family, families)])
-    if target == "presets":
+    if topic == "presets":
         return _presets(presets)
-    if target in families:
-        return _family(target)
-    if target in items:
-        return _section(target)
-    raise unknown("help", target, [*_sections(), *families, "presets", "all"])
+    if topic in families:
+        return _family(topic)
+    if topic in items:
+        return _section(topic)
+    raise unknown("help topic", topic, [*_sections(), *families, *also, "presets", "all"])
 
 
 def describe_keys(paths: Sequence[str]) -> str:

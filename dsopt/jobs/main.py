@@ -25,7 +25,8 @@ def command() -> int:
     elif name == "--version":
         print(f"dsopt {__version__}")
     elif name in HELP:
-        return main(arguments[0], ["help"]) if arguments[0] in described() else main("", [f"help={arguments[0]}"])
+        topic = arguments[0]
+        return main(topic, ["help"]) if topic in described() else main("", [f"help={topic}"])
     else:
         return main(name, arguments)
     return DONE
@@ -51,15 +52,15 @@ def main(name: str, arguments: Sequence[str]) -> int:
 
 
 def _main(name: str, arguments: Sequence[str]) -> None:
-    target, dry_run, overrides = _flags(arguments)
-    if target not in (None, "true"):
-        print(describe(target))
+    topic, dry_run, overrides = _flags(arguments)
+    if topic not in (None, "true"):
+        print(describe(topic, also=() if name else described()))
         return
     if not name:
         raise InputError(f"expected dsopt JOB key=value ...; see dsopt help. Jobs: {', '.join(described())}.")
     if name not in described():
         raise unknown("job", name, described())
-    if target == "true":
+    if topic == "true":
         print(_job_help(name))
         return
     config = configuration.load(overrides)
@@ -77,20 +78,20 @@ def _main(name: str, arguments: Sequence[str]) -> None:
 
 def _flags(arguments: Sequence[str]) -> tuple[str | None, bool, list[str]]:
     """What help is asked for ("true": the job's own, None: none), whether for a dry run, and the other arguments."""
-    target, dry_run, others = None, False, []
+    topic, dry_run, others = None, False, []
     for argument in arguments:
         name, _, value = argument.partition("=")
         if argument in HELP:
-            target = "true"
+            topic = "true"
         elif name == "help":
-            target = None if value.lower() in NO else "true" if value.lower() in YES else value
+            topic = None if value.lower() in NO else "true" if value.lower() in YES else value
         elif name != "dry_run":
             others.append(argument)
         elif value.lower() in (*YES, *NO):
             dry_run = value.lower() in YES
         else:
             raise InputError(f"{argument}: expected {name}=true or {name}=false.")
-    return target, dry_run, others
+    return topic, dry_run, others
 
 
 def _say(error: object, status: int) -> int:
