@@ -1,7 +1,7 @@
-# make demo    set up and run the main job on real digits: nothing to download but packages, no GPU
-# make test    set up and run all checks and tests
-# make setup   only set up: .venv, with the versions of constraints.txt
-# See also: test-fast (no Ray, nothing slow), lint, bench, clean. PYTHON=python3.12 chooses the Python, OPTIONS="..." are passed on.
+# make demo    install, and run the main job on real digits: no downloads but packages, no GPU
+# make test    install, and run all checks and tests
+# make setup   install into .venv, with the versions of constraints.txt
+# Also: test-fast (no Ray, nothing slow), lint, bench, clean. PYTHON=python3.12 chooses the Python; OPTIONS="..." are passed on.
 
 SHELL := /bin/sh
 VENV := .venv
@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	if $$p -c '$(FITS)' 2>/dev/null; then echo $$p; break; fi; done)
-# Tests start a hundred processes: they keep their bytecode, also where the environment says that none is written.
+# Tests start a hundred processes: they need their bytecode cached, even if the environment turns that off.
 export PYTHONDONTWRITEBYTECODE :=
 BENCHMARKS := $(sort $(filter-out %_cold_start.py,$(wildcard tests/benchmarks/bench_*.py))) # that one needs CIFAR-10
 
@@ -21,7 +21,7 @@ setup: $(VENV)/.test-installed
 venv: $(BIN)/pip
 
 demo: $(VENV)/.installed
-	$(BIN)/python jobs/optimize.py preset=demo $(OPTIONS)
+	$(BIN)/dsopt optimize preset=demo $(OPTIONS)
 
 test: lint
 	$(BIN)/python -m pytest -q -rs -n 2 --dist loadscope --no-loadscope-reorder $(OPTIONS)
@@ -42,15 +42,15 @@ clean:
 	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find dsopt jobs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# pip's own script is the last file that a new environment gets: without it the environment is not whole, and is made again.
+# pip's script is the last file that a new environment gets: without it the environment is incomplete, and is made again.
 $(BIN)/pip:
-	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 was found. Install one, or say which: make PYTHON=/path/to/python"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 was not found. Install one, or name it: make PYTHON=/path/to/python"; exit 1; }
 	@$(PYTHON) -c '$(FITS)' || { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-		echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+		echo "$(PYTHON) cannot create virtual environments. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# A stamp is written only after pip has ended well, so an interrupted installation goes on with the next make.
+# The stamp is written only after pip has succeeded, so an interrupted installation resumes with the next make.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/pip
 	$(PIP) install -c constraints.txt -e .
 	@touch $@

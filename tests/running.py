@@ -59,7 +59,7 @@ def shell(job: str, *overrides: str, timeout: float = 600, **env: str) -> subpro
 
 def read(*overrides: str) -> Config:
     """The configuration of a job, as the command line gives it."""
-    config = configuration.load(overrides, REPOSITORY / "dsopt" / "presets")
+    config = configuration.load(overrides)
     config.storage = absolute(config.storage)
     return config
 

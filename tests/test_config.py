@@ -1,4 +1,7 @@
+import math
+import re
 import shlex
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,8 +11,11 @@ from omegaconf import OmegaConf
 
 from dsopt import config as configuration
 from dsopt import registry
-from dsopt.config import Config, load
-from dsopt.config.checks import _KINDS, choices
+from dsopt.config import Choice, Config, load
+from dsopt.config.checks import choices
+from dsopt.config.help import describe_keys
+from dsopt.config.keys import above, at_least, each, interval, one_of, walk
+from dsopt.config.overrides import PRESETS
 from dsopt.errors import InputError
 from dsopt.registry import Registry
 
@@ -44,11 +50,12 @@ def _families(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         return
     for family, names in FAMILIES.items():
         fake = Registry("tests_of_nothing", f"kind of {family.lower()}")
-        monkeypatch.setattr(fake, "names", lambda fake=fake: sorted(fake._functions))
+        fake._complete = True
         for name in names:
             kind = KINDS.get(name, "classifier")
             fake.register(function(name), kind=kind)
-        monkeypatch.setattr(registry, family, fake)
+        for attribute, value in vars(fake).items():  # in the family itself, which the keys hold
+            monkeypatch.setattr(getattr(registry, family), attribute, value)
 
 
 def function(name: str) -> Any:
@@ -59,7 +66,7 @@ def function(name: str) -> Any:
     return made
 
 
-def refused(*arguments: str, presets: Path | None = None) -> str:
+def refused(*arguments: str, presets: Path = PRESETS) -> str:
     with pytest.raises(InputError) as error:
         load(arguments, presets)
     message = str(error.value)
@@ -141,38 +148,44 @@ def test_a_group_at_once() -> None:
         ("select.budget=true", "select.budget=true: "),
         ("select.budget=many", "select.budget=many: "),
         ("data.on_error=ignore", "data.on_error=ignore: Invalid value 'ignore', expected one of ['skip', 'fail']"),
-        ("data=cifar10", "data=cifar10: data is a group of keys; right is data.name=cifar10."),
-        ("embed=5", "embed=5: embed is a group of keys; right is embed.KEY=5."),
-        ("compare.methods=random", "compare.methods=random: is a list; right is compare.methods=[random]."),
+        ("data=cifar10", "data=cifar10: data is a section of keys; expected data.name=cifar10."),
+        ("embed=5", "embed=5: embed is a section of keys; expected embed.KEY=5."),
+        ("compare.methods=random", "compare.methods=random: is a list; expected compare.methods=[random]."),
         ("train.phases=[1]", "train.phases=[1]: "),
-        ("train.augment={a: 1}", "train.augment={a: 1}: is a list; right is "),
-        ("storage=[1", "storage=[1: a bracket is not closed; right is 'storage=[...]', with quotes"),
+        ("train.augment={a: 1}", "train.augment={a: 1}: is a list; expected "),
+        ("storage=[1", "storage=[1: a bracket is not closed; expected 'storage=[...]', in quotes"),
         ("train.name=lenett", "train: classifier 'lenett' is not known. Did you mean 'lenet'? Valid: classifier24, lenet."),
         ("train.name=unett", "train: classifier 'unett' is not known. Did you mean 'lenet'? Valid: classifier24, lenet."),
         ("evaluate.networks=[x]", "evaluate.networks: classifier 'x' is not known. Valid: classifier24, lenet."),
         ("colorize.generator.name=x", "colorize.generator: colorizer 'x' is not known. Valid: unet."),
         (
             "generate.terms=[r1]",
-            "generate.terms=[r1]: is a list whose elements are no plain values; right is "
+            "generate.terms=[r1]: is a list whose elements are not plain values; expected "
             "'generate.terms=[{name: gradient_penalty, weight: 10}]'.",
         ),
-        ("generate.terms=r1", "generate.terms=r1: is a list whose elements are no plain values; right is 'generate.terms=[{name: "),
-        ("generate.terms={name: l1}", "generate.terms={name: l1}: is a list; right is generate.terms=[{name: l1}]."),
+        (
+            "generate.terms=r1",
+            "generate.terms=r1: is a list whose elements are not plain values; expected 'generate.terms=[{name: ",
+        ),
+        ("generate.terms={name: l1}", "generate.terms={name: l1}: is a list; expected generate.terms=[{name: l1}]."),
         (
             "sweep.also=[seed=0]",
-            "sweep.also=[seed=0]: is a list whose elements are no plain values; right is 'sweep.also=[[train.s",
+            "sweep.also=[seed=0]: is a list whose elements are not plain values; expected 'sweep.also=[[train.s",
         ),
         (
             "generate.terms=[{nam: l1, weight: 1}]",
             "generate.terms: {'nam': 'l1', 'weight': 1}: key 'nam' is not known. Did you mean 'name'? "
             "Valid: name, options, side, weight.",
         ),
-        ("colorize.terms=[{weight: 1}]", "colorize.terms: {'weight': 1}: right is {name: gradient_penalty, weight: 10}, perhaps"),
+        ("colorize.terms=[{weight: 1}]", "colorize.terms: {'weight': 1}: expected {name: gradient_penalty, weight: 10}, perhaps"),
         (
             "generate.terms=[{name: r1, weight: much}]",
-            "generate.terms: {'name': 'r1', 'weight': 'much'}: right is {name: gradient_penalty, weight: 10}, perhaps",
+            "generate.terms: {'name': 'r1', 'weight': 'much'}: expected {name: gradient_penalty, weight: 10}, perhaps",
         ),
-        ("generate.terms=[{name: l1, options: 5}]", "generate.terms: kind of terms l1: options=5: is a group of keys; right is "),
+        (
+            "generate.terms=[{name: l1, options: 5}]",
+            "generate.terms: kind of terms l1: options=5: must be keys with ",
+        ),
         (
             "sweep.space.train.learning_rate={logg: [0.001, 0.1]}",
             "sweep.space.train.learning_rate: range 'logg' is not known. Did you mean 'log'? Valid: log, uniform. "
@@ -180,9 +193,9 @@ def test_a_group_at_once() -> None:
         ),
         (
             "sweep.space.seed={log: [1, 2], uniform: [1, 2]}",
-            "sweep.space.seed={'log': [1, 2], 'uniform': [1, 2]}: right is {log: [low, high]}, {uniform: [low, high]} or a list",
+            "sweep.space.seed={'log': [1, 2], 'uniform': [1, 2]}: expected {log: [low, high]}, {uniform: [low, high]} or a list",
         ),
-        ("data.root=*.png", "data.root=*.png: the value is not valid YAML (while scanning an alias); right may be '"),
+        ("data.root=*.png", "data.root=*.png: the value is not valid YAML (while scanning an alias); perhaps you mean '"),
         ("storage=${nothing}", "storage: Interpolation key 'nothing' not found"),
         ("data.name=digit", "data: kind of datasets 'digit' is not known. Did you mean 'digits'? Valid: cifar10, digits."),
         ("select.name=topactivation", "select: kind of selectors 'topactivation' is not known. Did you mean 'top_activation'?"),
@@ -214,12 +227,41 @@ def test_what_is_wrong_is_told_in_one_line(override: str, told: str) -> None:
 )
 def test_a_value_that_the_shell_cut_is_told_with_its_quotes(value: str) -> None:
     told = refused("seed=1", *value.split(), "select.budget=5")
-    assert told == f"{value.split()[0]}: the shell cut the value at its spaces; right is {shlex.quote(value)}."
+    assert told == f"{value.split()[0]}: the shell split the value at its spaces; expected {shlex.quote(value)}."
 
 
-def test_every_key_of_a_model_takes_one_kind() -> None:
-    keys = {key for key, family, *_ in choices(load(["evaluate.networks=[lenet]"])) if family is registry.MODELS}
-    assert keys == set(_KINDS)
+def test_every_key_that_takes_a_model_says_of_which_kind() -> None:
+    config = load(["evaluate.networks=[lenet]"])
+    kinds = {choice.key: choice.kind for choice in choices(config) if choice.family is registry.MODELS}
+    assert kinds["train"] == kinds["evaluate.networks"] == "classifier" and kinds["colorize.generator"] == "colorizer"
+    assert all(kinds.values())
+
+
+def test_every_choice_says_of_which_family() -> None:
+    config = Config()
+    named = {choice.key for choice in choices(config)}
+    assert {item.path for item in walk(config) if isinstance(item.value, Choice)} <= named
+    assert not any(item.value.options for item in walk(config) if isinstance(item.value, Choice))
+
+
+def test_every_default_is_within_its_bound() -> None:
+    bounds = [item for item in walk(Config()) if item.about.bound]
+    assert len(bounds) > 90
+    for item in bounds:
+        assert item.value is None or item.about.bound.holds(item.value), item.path
+
+
+def test_bounds() -> None:
+    assert [at_least(1).holds(value) for value in (0, 1, 5, math.inf, math.nan)] == [False, True, True, False, False]
+    assert [above(0).holds(value) for value in (0, 0.1, math.inf, math.nan)] == [False, True, False, False]
+    assert [interval("(0, 1]").holds(value) for value in (0, 0.5, 1, 1.1, math.nan)] == [False, True, True, False, False]
+    assert [interval("[0, 1)").holds(value) for value in (-1, 0, 0.5, 1)] == [False, True, True, False]
+    assert [each(at_least(2)).holds(values) for values in ([], [2, 3], [1, 3])] == [True, True, False]
+    assert [one_of(1, 3).holds(value) for value in (1, 2, 3)] == [True, False, True]
+    assert refused("data.image_size=0") == "data.image_size=0: must be at least 1 pixel."
+    assert refused("data.channels=2") == "data.channels=2: must be 1 or 3."
+    assert refused("compare.splits=[0.5,2]") == "compare.splits=[0.5, 2.0]: must be a list of values in (0, 1]."
+    assert refused("sweep.title=a/b") == "sweep.title=a/b: must be letters, digits, _, - and .."
 
 
 @pytest.mark.parametrize(
@@ -313,7 +355,7 @@ def test_wrong_presets_are_told(presets: Path) -> None:
         told = refused(f"preset={name}", presets=presets)
         assert f"{name}.yaml: must be a YAML list of overrides" in told
     assert "Did you mean 'seed'?" in refused("preset=wrong", presets=presets)
-    assert refused("preset=self", presets=presets) == "preset self: names itself: self -> mirror -> self."
+    assert refused("preset=self", presets=presets) == "preset self: includes itself: self -> mirror -> self."
 
 
 # --- what it is turned into ----------------------------------------------------------------------------------------
@@ -334,37 +376,65 @@ def test_configurations_share_nothing() -> None:
     assert load([]) == Config()
 
 
-def test_help_tells_all_keys_and_names() -> None:
+def test_help_all_tells_all_keys_and_names() -> None:
     text = configuration.describe()
-    for key in keys(configuration.plain(Config())):
-        assert f" {key}=" in text
+    for item in walk(Config()):
+        if item.path.endswith(".options"):
+            assert f"\n  {item.path}.KEY=VALUE " in text
+        elif not is_dataclass(item.value):
+            assert f"\n  {item.path}=" in text
     for names in FAMILIES.values():
         for name in names:
             assert f"\n  {name} " in text
-    assert "options.size=3" in text
+    assert "options: size=3 kind=red" in text
     assert "Does nothing." in text
 
 
-def keys(tree: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key, item in tree.items():
-        found += keys(item, f"{prefix}{key}.") if isinstance(item, dict) and key != "options" else [prefix + key]
-    return found
+def test_every_key_and_section_says_what_it_is() -> None:
+    for item in walk(Config()):
+        named = item.path.endswith((".name", ".options")) and not item.about.says  # said where the choice is
+        assert item.about.says or named, item.path
 
 
-def test_every_key_says_what_it_is() -> None:
-    for line in configuration.describe().split("\n\n")[0].splitlines()[1:]:
-        key, _, says = line.strip().partition(" ")
-        assert says.strip() or key.split("=")[0].endswith(("name", "options")), line
+def test_help_on_a_section_a_key_and_a_family() -> None:
+    text = configuration.describe("compare")
+    assert text.startswith("compare: ") and len(text.splitlines()) == 5 and "compare.methods=[random,random_balanced]" in text
+    assert "(help=selectors)" in text
+    assert configuration.describe("train.split").startswith("  train.split=0.5 ")
+    assert "(in [0, 1])" in configuration.describe("train.split")
+    assert "(skip | fail)" in configuration.describe("data.on_error")
+    assert "train.schedule.options.KEY=VALUE" in configuration.describe("train.schedule")
+    text = configuration.describe("models")
+    assert "\n classifier\n" in text and "\n  lenet " in text and "options: size=3 kind=red" in text
+    with pytest.raises(InputError, match=r"help topic 'selecters' is not known\. Did you mean 'selectors'\?"):
+        configuration.describe("selecters")
+
+
+def test_help_on_presets(presets: Path) -> None:
+    (presets / "told.yaml").write_text("# Two lines\n# and one sentence. And another.\n- seed=3\n")
+    text = configuration.describe("presets", presets)
+    assert "\n  small" in text and re.search(r"\n  told +Two lines and one sentence\.$", text, re.MULTILINE)
+
+
+def test_help_on_some_keys_in_their_order() -> None:
+    lines = describe_keys(["select.budget", "select.name", "compare", "seed", "select.budget"]).splitlines()
+    assert lines[0].startswith("select: ") and "6 more: help=select" in lines[0]
+    assert [line.split("=")[0] for line in lines if line.startswith("  ")][:3] == [
+        "  select.budget",
+        "  select.name",
+        "  compare.seeds",
+    ]
+    assert sum("select.budget=" in line for line in lines) == 1 and "general" in lines
+    assert next(line for line in lines if line.startswith("compare")) == "compare: what the main job compares"
 
 
 def test_real_presets_and_names() -> None:
     """With the real families: the defaults and every preset that comes with the jobs."""
-    folder = Path(__file__).resolve().parent.parent / "dsopt" / "presets"
     load([])
-    for preset in folder.glob("*.yaml"):
-        load([f"preset={preset.stem}"], folder)
+    for preset in PRESETS.glob("*.yaml"):
+        load([f"preset={preset.stem}"])
     text = configuration.describe()
     for family in (registry.DATASETS, registry.SELECTORS, registry.MODELS, registry.LOSSES):
         for name in family.names():
             assert f"\n  {name} " in text
+    assert "\n  demo " in configuration.describe("presets")

@@ -6,7 +6,7 @@ import pytest
 
 from dsopt import registry as families
 from dsopt.errors import InputError
-from dsopt.registry import Registry, call
+from dsopt.registry import REQUIRED, Registry, call, first_sentence
 
 FRUIT = """
 from typing import Literal
@@ -72,7 +72,7 @@ def test_keyword_only_parameters_are_options(fruits: Registry) -> None:
     assert fruits.options("apple") == {"size": 3, "kind": "red", "ripe": None, "parts": ["core"]}
     assert fruits.options("apple", {"size": 5, "ripe": 0.5})["ripe"] == 0.5
     assert fruits.options("plum") == {}
-    assert fruits.defaults("pear") == {"size": "(needed)", "sweet": False}
+    assert fruits.defaults("pear") == {"size": REQUIRED, "sweet": False}
     assert fruits.build("apple", {"kind": "green"})(1, 2) == (1, 2, 3, "green", None, ["core"])
     assert fruits.build("pear", {"size": 1})("x") == ("x", 1, False)
 
@@ -104,7 +104,7 @@ def test_an_unknown_name_is_told_with_the_nearest(fruits: Registry) -> None:
     [
         ("apple", {"szie": 1}, "fruit apple: option 'szie' is not known. Did you mean 'size'? Valid: kind, parts, ripe, size."),
         ("plum", {"size": 1}, "fruit plum: option 'size' is not known. Valid: none."),
-        ("plum", 5, "fruit plum: options=5: is a group of keys; right is options: {KEY: VALUE}."),
+        ("plum", 5, "fruit plum: options=5: must be keys with values; expected options: {KEY: VALUE}."),
         ("plum", {"data": 1}, "fruit plum: option 'data' is not known. Valid: none."),
         ("apple", {"size": "big"}, "fruit apple: size: "),
         ("apple", {"size": 1.5}, "fruit apple: size: "),
@@ -141,7 +141,7 @@ def test_every_registered_function_can_be_configured(package: str) -> None:
     assert family.names()
     for name in family.names():
         assert family.summary(name), f"{package}: {name} has no docstring"
-        needed = {key for key, value in family.defaults(name).items() if value == "(needed)"}
+        needed = {key for key, value in family.defaults(name).items() if value == REQUIRED}
         if not needed:
             assert set(family.options(name)) == set(family.defaults(name))
 
@@ -161,3 +161,8 @@ def test_every_registered_function_can_be_configured(package: str) -> None:
 )
 def test_a_name_with_options(text: str, name: str, options: dict) -> None:
     assert call(text) == (name, options)
+
+
+def test_the_first_sentence() -> None:
+    assert first_sentence("A line\nand another (He et al. 2016). `More`.\n\nMuch more.") == "A line and another (He et al. 2016)."
+    assert first_sentence("") == ""

@@ -1,38 +1,35 @@
 """What of a configuration differs from the defaults: what the hash of a stage is made of."""
 
-import dataclasses
 import functools
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import is_dataclass
 from typing import Any
 
-from dsopt.config.checks import choices
-from dsopt.config.tree import Choice, Config
+from dsopt.config.keys import Choice, walk
+from dsopt.config.tree import Config
 from dsopt.registry import Registry
 
 
 def differing(config: Config, *paths: str, without: Sequence[str] = ()) -> dict[str, Any]:
     """The keys at and below `paths` whose values are not those of `Config()`, as `{path: value or {key: ...}}`.
 
-    A key added to the configuration later, with a default that keeps what was done before, changes no result. Lists and free
-    dictionaries are compared and given whole. Of the options of a registered function, those that it has by default are left out.
+    A key that is added to the configuration later, with a default that keeps what was done before, changes no result. Lists and
+    free dictionaries are compared and given whole. Of the options of a registered function, its own defaults are left out.
 
     Args:
         paths: sections or keys, such as "train", "train.schedule" or "seed".
-        without: sections or keys below them to leave out, by their full paths.
+        without: sections or keys to leave out, by their full paths.
 
     Raises:
         AttributeError: a path that the configuration does not have.
     """
-    found: dict[str, Any] = {}
-    default = _default(type(config))
-    for path in without:
+    default, found = _default(type(config)), {}
+    for path in (*paths, *without):
         operator.attrgetter(path)(default)
-    families = {key: family for key, family, _, _ in choices(default)}
     for path in paths:
-        expected = dict(_leaves(path, default, families))
-        for key, value in _leaves(path, config, families):
-            if value != expected[key] and not any(_within(key, other) for other in without):
+        for key, value in _leaves(config, path):
+            if value != operator.attrgetter(key)(default) and not any(_within(key, other) for other in without):
                 _enter(found, path, key, value)
     return found
 
@@ -42,21 +39,19 @@ def _default(kind: type[Config]) -> Config:
     return kind()
 
 
-def _leaves(path: str, config: Config, families: dict[str, Registry]) -> Iterator[tuple[str, Any]]:
-    """Every key at or below `path` with its value, options without those that are the function's own defaults."""
-    value = operator.attrgetter(path)(config)
-    parent, _, name = path.rpartition(".")
-    if dataclasses.is_dataclass(value):
-        for item in dataclasses.fields(value):
-            yield from _leaves(f"{path}.{item.name}", config, families)
-    elif name == "options" and value and isinstance(owner := operator.attrgetter(parent)(config), Choice):
-        yield path, _own_options(families[parent], owner)
-    else:
-        yield path, value
+def _leaves(config: Config, path: str) -> list[tuple[str, Any]]:
+    """Every key at or below `path` with its value, options without those that the function has by default."""
+    found, choices = [], {}
+    for key, value, about, _ in walk(config):
+        if isinstance(value, Choice):
+            choices[f"{key}.options"] = (about.family, value)
+        if _within(key, path) and not is_dataclass(value):
+            found.append((key, _own_options(*choices[key]) if key in choices else value))
+    return found
 
 
 def _own_options(family: Registry, choice: Choice) -> dict[str, Any]:
-    if choice.name not in family.names():
+    if not choice.options or choice.name not in family.names():
         return choice.options
     defaults = family.defaults(choice.name)
     return {key: value for key, value in family.options(choice.name, choice.options).items() if value != defaults[key]}

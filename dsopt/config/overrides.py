@@ -1,4 +1,4 @@
-"""Overrides into a checked configuration: from the command line, from presets, of a sweep's trials."""
+"""Overrides (from the command line, presets and trials of a sweep) -> a checked configuration."""
 
 import dataclasses
 import functools
@@ -13,29 +13,23 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from dsopt.config.checks import check
+from dsopt.config.keys import walk
 from dsopt.config.tree import Config
 from dsopt.errors import InputError, unknown
 from dsopt.registry import one_line
 
-# What belongs into the lists whose elements are no words.
-_ELEMENTS = {
-    "train.phases": "{data: subset, steps: 900}",
-    "generate.terms": "{name: gradient_penalty, weight: 10}",
-    "colorize.terms": "{name: l1, weight: 100}",
-    "search.proxies": "{data: random_balanced, images: 100, steps: 200}",
-    "sweep.also": "[train.split=0]",
-}
+PRESETS = Path(__file__).parent.parent / "presets"
 
 
-def load(arguments: Sequence[str], presets: Path | None = None) -> Config:
+def load(arguments: Sequence[str], presets: Path = PRESETS) -> Config:
     """The checked configuration of a list of overrides such as `select.budget=4320` or `preset=cifar10`.
 
     Args:
         arguments: overrides; later ones win, and all win over the presets they name.
-        presets: the folder where `preset=NAME` finds `NAME.yaml`, a list of overrides, perhaps of other presets too.
+        presets: the folder where `preset=NAME` finds `NAME.yaml`: a list of overrides, which may name other presets.
 
     Raises:
-        InputError: an unknown key or name, a wrong type or value, each with what would be right.
+        InputError: an unknown key or name, or a wrong type or value; says what is expected.
     """
     config = variant(Config(), _expanded(arguments, presets))
     sweep = config.sweep
@@ -44,7 +38,7 @@ def load(arguments: Sequence[str], presets: Path | None = None) -> Config:
     return config
 
 
-def _row(where: str, row: Any, presets: Path | None) -> list[str]:
+def _row(where: str, row: Any, presets: Path) -> list[str]:
     if not isinstance(row, list) or not all(isinstance(text, str) and "=" in text for text in row):
         raise InputError(f"{where}: {row}: must be a list of overrides such as [train.split=0, preset=NAME].")
     try:
@@ -53,23 +47,23 @@ def _row(where: str, row: Any, presets: Path | None) -> list[str]:
         raise InputError(f"{where}: {error}") from None
 
 
-def _expanded(arguments: Sequence[str], presets: Path | None, within: tuple[str, ...] = ()) -> list[str]:
-    """Overrides with every `preset=NAME` replaced by what it lists, and what that names; all others win over the presets."""
+def _expanded(arguments: Sequence[str], presets: Path, within: tuple[str, ...] = ()) -> list[str]:
+    """Overrides with every `preset=NAME` replaced by what it lists, recursively; all other overrides win over the presets."""
     named = [a.removeprefix("preset=") for a in arguments if a.startswith("preset=")]
     if repeated := next((name for name in named if name in within), None):
-        raise InputError(f"preset {repeated}: names itself: {' -> '.join((*within, repeated))}.")
+        raise InputError(f"preset {repeated}: includes itself: {' -> '.join((*within, repeated))}.")
     listed = [o for name in named for o in _expanded(_preset(name, presets), presets, (*within, name))]
     return listed + [a for a in arguments if not a.startswith("preset=")]
 
 
 def variant(config: Config, overrides: Sequence[str]) -> Config:
-    """The checked configuration with some more overrides: a trial of a sweep. Raises InputError as `load` does."""
+    """The checked configuration with more overrides, such as a trial of a sweep. Raises InputError as `load` does."""
     tree: DictConfig = pickle.loads(_tree(pickle.dumps(config)))
     for i, override in enumerate(overrides):
         _apply(tree, override, overrides[i + 1 :])
     try:
         made: Config = OmegaConf.to_object(tree)  # type: ignore[assignment]
-    except OmegaConfBaseException as error:  # such as a ${key} that is none
+    except OmegaConfBaseException as error:  # such as a ${key} that does not exist
         raise InputError(one_line(error)) from None
     check(made)
     return made
@@ -77,12 +71,12 @@ def variant(config: Config, overrides: Sequence[str]) -> Config:
 
 @functools.lru_cache
 def _tree(config: bytes) -> bytes:
-    """OmegaConf's tree of a configuration, both pickled: it takes 100 ms to make and 4 ms to unpickle."""
+    """OmegaConf's tree of a configuration, both pickled: making it takes 100 ms, unpickling it 4 ms."""
     return pickle.dumps(OmegaConf.structured(pickle.loads(config)))
 
 
-def _preset(name: str, folder: Path | None) -> list[str]:
-    path = Path(name) if name.endswith((".yaml", ".yml")) else (folder or Path()) / f"{name}.yaml"
+def _preset(name: str, folder: Path) -> list[str]:
+    path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
     if not path.is_file():
         raise unknown("preset", name, [p.stem for p in path.parent.glob("*.yaml")])
     try:
@@ -95,7 +89,7 @@ def _preset(name: str, folder: Path | None) -> list[str]:
 
 
 def _apply(tree: DictConfig, override: str, after: Sequence[str]) -> None:
-    """Set a key. Raises InputError; where the shell cut the override into words, the others of them come `after` it."""
+    """Set a key. Raises InputError; if the shell split the override at spaces, its other words are among those `after` it."""
     key, equals, value = override.partition("=")
     if not equals or not all(key.split(".")) or "\n" in override:
         raise InputError(f"argument {override!r} is not key=value; see help=true.")
@@ -103,7 +97,7 @@ def _apply(tree: DictConfig, override: str, after: Sequence[str]) -> None:
         read = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))
         OmegaConf.update(tree, key, read["value"])  # type: ignore[index,call-overload]
         if "${" not in value and isinstance(OmegaConf.select(tree, key), str):
-            OmegaConf.update(tree, key, value.strip("'\""))  # a word as it was given: YAML reads 2024_01 as a number
+            OmegaConf.update(tree, key, value.strip("'\""))  # text as it was given: YAML reads 2024_01 as a number
     except (ConfigAttributeError, ConfigKeyError) as error:
         full_key = str(getattr(error, "full_key", None) or key)
         parent, _, last = full_key.rpartition(".")
@@ -111,21 +105,20 @@ def _apply(tree: DictConfig, override: str, after: Sequence[str]) -> None:
         raise unknown(f"{override}: key", last, [str(k) for k in node] if isinstance(node, DictConfig) else []) from None
     except (OmegaConfBaseException, TypeError) as error:
         node = OmegaConf.select(tree, key)
-        if isinstance(node, ListConfig) and key in _ELEMENTS and not value.startswith("{"):
-            raise InputError(
-                f"{override}: is a list whose elements are no plain values; right is '{key}=[{_ELEMENTS[key]}]'."
-            ) from None
+        example = next((item.about.example for item in walk(Config()) if item.path == key), "")
+        if isinstance(node, ListConfig) and example and not value.startswith("{"):
+            raise InputError(f"{override}: is a list whose elements are not plain values; expected '{key}=[{example}]'.") from None
         if isinstance(node, ListConfig) and not value.startswith("["):
-            raise InputError(f"{override}: is a list; right is {key}=[{value}].") from None
+            raise InputError(f"{override}: is a list; expected {key}=[{value}].") from None
         if isinstance(node, DictConfig):
             right = f"{key}.name={value}" if "name" in node else f"{key}.KEY={value}"
-            raise InputError(f"{override}: {key} is a group of keys; right is {right}.") from None
+            raise InputError(f"{override}: {key} is a section of keys; expected {right}.") from None
         raise InputError(f"{override}: {one_line(error).removeprefix(f'{key}: ')}") from None
     except yaml.YAMLError as error:
         if not _closed(value):
             raise InputError(f"{override}: {_cut(override, after)}") from None
         problem = str(error).splitlines()[0]
-        raise InputError(f"{override}: the value is not valid YAML ({problem}); right may be '{key}=\"{value}\"'.") from None
+        raise InputError(f"{override}: the value is not valid YAML ({problem}); perhaps you mean '{key}=\"{value}\"'.") from None
 
 
 def _closed(text: str) -> bool:
@@ -133,12 +126,12 @@ def _closed(text: str) -> bool:
 
 
 def _cut(override: str, after: Sequence[str]) -> str:
-    """What is wrong with an override whose brackets do not close: most likely there were spaces and no quotes."""
+    """What is wrong with an override whose brackets do not close: most likely it has spaces and no quotes."""
     wholes = (" ".join([override, *after[:count]]) for count in range(1, len(after) + 1))
     if whole := next(filter(_closed, wholes), None):
-        return f"the shell cut the value at its spaces; right is {shlex.quote(whole)}."
+        return f"the shell split the value at its spaces; expected {shlex.quote(whole)}."
     key = override.partition("=")[0]
-    return f"a bracket is not closed; right is '{key}=[...]', with quotes around it all where there are spaces."
+    return f"a bracket is not closed; expected '{key}=[...]', in quotes if it has spaces."
 
 
 def plain(config: Any) -> Any:

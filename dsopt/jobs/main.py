@@ -1,46 +1,45 @@
-"""What every job does around its one call: arguments in, help and dry run, errors in one line, exit status out."""
+"""The command line of every job: arguments, help and dry run, errors in one line, exit status."""
 
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from dsopt import config as configuration
-from dsopt.config import Config
+from dsopt.config.help import describe, describe_keys
 from dsopt.data.downloads import without_downloads
-from dsopt.errors import InputError, JobError
+from dsopt.errors import InputError, JobError, unknown
 from dsopt.files import absolute, check_readable, first_line
-from dsopt.pipeline.step import Step, show
+from dsopt.jobs.job import described, find
+from dsopt.version import __version__
 
-DONE, FAILED, WRONG = 0, 1, 2
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
-_SAID = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+HELP = ("help", "--help", "-h")
+YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
-def main(file: str, about: str | None, run: Callable[[Config], None], plan: Callable[[Config], Sequence[Step]]) -> int:
-    """Run a job with the command line's arguments; returns its exit status.
+def command() -> int:
+    """The command `dsopt`: `dsopt JOB key=value ...`, `dsopt help`. Returns the exit status, as `main` does."""
+    name, *arguments = sys.argv[1:] or [""]
+    if name in HELP and not arguments:
+        print(_overview())
+    elif name == "--version":
+        print(f"dsopt {__version__}")
+    elif name in HELP:
+        topic = arguments[0]
+        return main(topic, ["help"]) if topic in described() else main("", [f"help={topic}"])
+    else:
+        return main(name, arguments)
+    return DONE
 
-    Args:
-        file: the job's file; presets lie in `presets/` beside it.
-        about: what `help=true` says first.
-        run: does the job.
-        plan: the steps that it would take, for `dry_run=true`.
+
+def main(name: str, arguments: Sequence[str]) -> int:
+    """Run a job; returns its exit status.
 
     Returns:
         0 done, 1 failed, 2 wrong configuration or input. Both errors are one line on standard error.
     """
     try:
-        flags, overrides = _flags(sys.argv[1:])
-        if flags["help"]:
-            print((about or "").strip() + "\n\n" + configuration.describe())
-            return DONE
-        config = configuration.load(overrides, Path(file).parent.parent / "dsopt" / "presets")
-        config.storage = absolute(config.storage)  # workers have working directories of their own
-        check_readable(config.storage)
-        if flags["dry_run"]:
-            with without_downloads():
-                show(plan(config), config)
-        else:
-            run(config)
+        _main(name, arguments)
     except InputError as error:
         return _say(error, WRONG)
     except JobError as error:
@@ -48,26 +47,83 @@ def main(file: str, about: str | None, run: Callable[[Config], None], plan: Call
     except OSError as error:
         return _say(f"{type(error).__name__}: {first_line(error)}", FAILED)
     except KeyboardInterrupt:
-        return _say("interrupted; the same command goes on from here", 130)
+        return _say("interrupted; the same command resumes here", INTERRUPTED)
     return DONE
 
 
-def _flags(arguments: Sequence[str]) -> tuple[dict[str, bool], list[str]]:
-    """Whether help and a dry run are asked for, and the other arguments. Raises InputError for neither yes nor no."""
-    flags, others = {"help": False, "dry_run": False}, []
+def _main(name: str, arguments: Sequence[str]) -> None:
+    topic, dry_run, overrides = _flags(arguments)
+    if topic not in (None, "true"):
+        print(describe(topic, also=() if name else described()))
+        return
+    if not name:
+        raise InputError(f"expected dsopt JOB key=value ...; see dsopt help. Jobs: {', '.join(described())}.")
+    if name not in described():
+        raise unknown("job", name, described())
+    if topic == "true":
+        print(_job_help(name))
+        return
+    config = configuration.load(overrides)
+    config.storage = absolute(config.storage)  # workers have working directories of their own
+    check_readable(config.storage)
+    from dsopt.pipeline.plan import Plan  # not above: it imports torch, which help and wrong arguments need not wait for
+    from dsopt.pipeline.step import show
+
+    job, plan = find(name), Plan(config)
+    if dry_run:
+        with without_downloads():
+            show(plan.to(*job.targets(plan)), config)
+    elif job.run:
+        job.run(plan)
+    else:
+        plan.run(*job.targets(plan))
+
+
+def _flags(arguments: Sequence[str]) -> tuple[str | None, bool, list[str]]:
+    """What help is asked for ("true": the job's own, None: none), whether for a dry run, and the other arguments."""
+    topic, dry_run, others = None, False, []
     for argument in arguments:
-        name, _, said = argument.partition("=")
-        if argument in ("help", "--help", "-h"):
-            flags["help"] = True
-        elif name not in flags:
+        name, _, value = argument.partition("=")
+        if argument in HELP:
+            topic = "true"
+        elif name == "help":
+            topic = None if value.lower() in NO else "true" if value.lower() in YES else value
+        elif name != "dry_run":
             others.append(argument)
-        elif said.lower() in _SAID:
-            flags[name] = _SAID[said.lower()]
+        elif value.lower() in (*YES, *NO):
+            dry_run = value.lower() in YES
         else:
-            raise InputError(f"{argument}: is neither yes nor no; right is {name}=true.")
-    return flags, others
+            raise InputError(f"{argument}: expected {name}=true or {name}=false.")
+    return topic, dry_run, others
 
 
 def _say(error: object, status: int) -> int:
     print(f"error: {error}", file=sys.stderr, flush=True)
     return status
+
+
+def _overview() -> str:
+    jobs = described()
+    width = max(map(len, jobs))
+    lines = [f"  {name:<{width}}  {job.about.strip().splitlines()[0]}" for name, job in jobs.items()]
+    return "\n".join(
+        [
+            "usage: dsopt JOB [preset=NAME] [KEY=VALUE ...]",
+            "",
+            *lines,
+            "",
+            "dsopt JOB help=true       the keys of a job, most used first",
+            "dsopt JOB dry_run=true    what a job would do; nothing is written or downloaded",
+            "dsopt help SECTION        a section of keys (train), or registered names with their options (selectors, models)",
+            "dsopt help presets        the presets; dsopt help all: everything",
+            "",
+            "Start with: dsopt optimize preset=demo",
+        ]
+    )
+
+
+def _job_help(name: str) -> str:
+    job = described()[name]
+    usage = f"usage: dsopt {name} [preset=NAME] [KEY=VALUE ...]"
+    more = "more: help=SECTION, or help=NAMES where a key says so; help=presets, help=all; dry_run=true: what would be done"
+    return "\n\n".join([usage, job.about.strip(), describe_keys(job.keys.split()), more])

@@ -20,7 +20,6 @@ sys.path[0] = str(REPOSITORY)
 
 from dsopt import files  # noqa: E402
 from dsopt.jobs.main import main  # noqa: E402
-from dsopt.jobs.optimize import job as optimize  # noqa: E402
 
 
 def die() -> None:
@@ -47,8 +46,7 @@ def arm(moment: str) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    sys.argv = ["optimize.py", *arguments]
-    return main(str(REPOSITORY / "jobs" / "optimize.py"), None, optimize.optimize, optimize.plan)
+    return main("optimize", arguments)
 
 
 def in_a_fork(work: Callable[[], int]) -> int:

@@ -1,13 +1,18 @@
 """Every job, as a person runs it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from running import SMALL, one_line, shell, tables
+from running import REPOSITORY, SMALL, one_line, shell, tables
 
+from dsopt.jobs.job import described, find
+from dsopt.jobs.main import command
 from dsopt.storage import Table
+from dsopt.version import __version__
 
 HERE = ("cluster.workers=0", *SMALL)
 TINY = (*HERE, "autoencoder.steps=6", "train.steps=6")
@@ -63,11 +68,74 @@ def test_dry_run_writes_nothing(job, done: tuple[str, str], tmp_path: Path) -> N
     assert status == 0 and shown == ["done "] * 5 + ["to do"] * 4 and files(done[0]) == before
 
 
-@pytest.mark.parametrize("name", ["optimize", "ingest", "train", "embed", "select", "report", "generate"])
+@pytest.mark.parametrize("name", described())
 def test_help(job, name: str) -> None:
+    """The keys of the job alone, on a screen or two; `JOB` says the same as what is read without importing it."""
     status, output, errors = job(name, "help=true")
-    assert (status, errors) == (0, "")
-    assert f"python jobs/{name}.py" in output and "select.budget" in output and "top_activation" in output
+    assert (status, errors) == (0, "") and len(output.splitlines()) <= 90
+    assert output.startswith(f"usage: dsopt {name} ") and f"dsopt {name} " in output.partition("\n\n")[2]
+    assert "storage=runs" in output and "  storage=runs" in output
+    assert ("select.budget" in output) == (name not in ("ingest", "embed", "evaluate", "colorize", "distill", "search"))
+    found = find(name)
+    assert (found.about, found.keys) == (described()[name].about, described()[name].keys)
+    assert (REPOSITORY / "jobs" / f"{name}.py").is_file()
+
+
+def test_help_on_something(job) -> None:
+    status, output, errors = job("select", "help=selectors")
+    assert (status, errors) == (0, "") and "top_activation" in output and "usage" not in output
+    assert "train.phases=" in job("select", "help=train")[1]
+    status, output, errors = job("select", "help=selecters")
+    assert (status, output) == (2, "") and "Did you mean 'selectors'" in one_line(errors)
+
+
+def dsopt(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["dsopt", *arguments])
+    status = command()
+    return status, *capsys.readouterr()
+
+
+def test_the_command_lists_the_jobs(capsys, monkeypatch) -> None:
+    status, output, errors = dsopt(capsys, monkeypatch, "help")
+    assert (status, errors) == (0, "") and len(output.splitlines()) < 40
+    for name, job in described().items():
+        assert any(line.split() == [name, *job.about.strip().splitlines()[0].split()] for line in output.splitlines())
+    assert "dsopt optimize preset=demo" in output
+    assert dsopt(capsys, monkeypatch, "--help") == dsopt(capsys, monkeypatch, "-h") == (0, output, "")
+    assert dsopt(capsys, monkeypatch, "--version") == (0, f"dsopt {__version__}\n", "")
+
+
+def test_the_command_helps_with_a_job_and_a_section(capsys, monkeypatch) -> None:
+    status, output, _ = dsopt(capsys, monkeypatch, "help", "select")
+    assert status == 0 and (status, output, "") == dsopt(capsys, monkeypatch, "select", "--help")
+    assert dsopt(capsys, monkeypatch, "help", "cluster")[1].startswith("cluster: the Ray cluster\n")
+    assert "\n  demo " in dsopt(capsys, monkeypatch, "help", "presets")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "error: expected dsopt JOB key=value ...; see dsopt help. Jobs: colorize, distill, "),
+        (["optimise"], "error: job 'optimise' is not known. Did you mean 'optimize'? Valid: colorize, "),
+        (["preset=demo"], "error: job 'preset=demo' is not known."),
+        (["optimise", "help=true"], "error: job 'optimise' is not known. Did you mean 'optimize'?"),
+        (["help", "optimise"], "error: help topic 'optimise' is not known. Did you mean 'optimize'?"),
+        (["ingest", "sed=1"], "error: sed=1: key 'sed' is not known. Did you mean 'seed'?"),
+    ],
+)
+def test_the_command_says_what_is_wrong(capsys, monkeypatch, arguments: list[str], says: str) -> None:
+    status, output, errors = dsopt(capsys, monkeypatch, *arguments)
+    assert (status, output) == (2, "") and one_line(errors).startswith(says)
+
+
+@pytest.mark.slow
+def test_help_imports_no_torch() -> None:
+    code = "import sys; from dsopt.jobs.main import command; sys.argv[1:] = {}; command(); assert 'torch' not in sys.modules"
+    for arguments in (["help"], ["optimize", "help=true"], ["select", "help=train"], ["help", "presets"]):
+        ended = subprocess.run([sys.executable, "-c", code.format(arguments)], cwd=REPOSITORY, capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr) == (0, "") and ended.stdout.count("\n") > 20
+    ended = subprocess.run([sys.executable, "-m", "dsopt", "help"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert ended.returncode == 0 and "optimize" in ended.stdout
 
 
 @pytest.mark.parametrize("yes", ["dry_run=True", "dry_run=1", "dry_run=yes"])
@@ -77,12 +145,13 @@ def test_a_dry_run_in_other_words(job, tmp_path: Path, yes: str) -> None:
 
 
 def test_help_in_other_words_and_neither_yes_nor_no(job) -> None:
-    status, output, errors = job("ingest", "help=True")
-    assert (status, errors) == (0, "") and "select.budget" in output
-    for wrong in ("dry_run=maybe", "dry_run", "help="):
+    for words in ("help=True", "help", "--help", "-h"):
+        status, output, errors = job("ingest", words)
+        assert (status, errors) == (0, "") and "data.root" in output
+    for wrong in ("dry_run=maybe", "dry_run"):
         status, output, errors = job("ingest", wrong)
-        name = wrong.partition("=")[0]
-        assert (status, output) == (2, "") and one_line(errors) == f"error: {wrong}: is neither yes nor no; right is {name}=true."
+        assert (status, output) == (2, "") and one_line(errors) == f"error: {wrong}: expected dry_run=true or dry_run=false."
+    assert job("ingest", "help=")[0] == 2
 
 
 def test_a_dry_run_downloads_nothing(job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

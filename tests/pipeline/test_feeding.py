@@ -254,8 +254,8 @@ def test_a_sampler_that_must_know_the_steps_is_refused_seconds(tmp_path: Path) -
     [
         ("train.phases=[{data: fll, steps: 5}]", "data 'fll' is not known. Did you mean 'full'?"),
         ("train.phases=[{data: full, steps: 5, smpler: {name: rs2}}]", "key 'smpler' is not known. Did you mean 'sampler'?"),
-        ("train.phases=[{data: full, steps: 5, sampler: rs2}]", "sampler: right is {name: shuffle}"),
-        ("train.phases=[{data: full, steps: 5, sampler: {nme: rs2}}]", "sampler: right is {name: shuffle}"),
+        ("train.phases=[{data: full, steps: 5, sampler: rs2}]", "sampler: expected {name: shuffle}"),
+        ("train.phases=[{data: full, steps: 5, sampler: {nme: rs2}}]", "sampler: expected {name: shuffle}"),
         ("train.phases=[{data: full, steps: 5, sampler: {name: rs3}}]", "sampler 'rs3' is not known. Did you mean 'rs2'?"),
         (
             "train.phases=[{data: full, steps: 5, sampler: {name: rs2, option: {}}}]",
@@ -265,10 +265,10 @@ def test_a_sampler_that_must_know_the_steps_is_refused_seconds(tmp_path: Path) -
             "train.phases=[{data: full, steps: 5, sampler: {name: rs2, options: {fractoin: 0.5}}}]",
             "sampler rs2: option 'fractoin' is not known. Did you mean 'fraction'?",
         ),
-        ("train.phases=[{data: overlap, steps: 5, sampler: {name: rs2}}]", "an overlap shuffles what is there"),
+        ("train.phases=[{data: overlap, steps: 5, sampler: {name: rs2}}]", "an overlap phase always shuffles"),
         ("train.sampler.name=rs3", "train.sampler: sampler 'rs3' is not known. Did you mean 'rs2'?"),
         ("train.sampler={name: weighted, options: {score: el3n}}", "train.sampler: sampler weighted: score: Invalid value 'el3n'"),
-        ("train.validate_every=-1", "train.validate_every=-1: must be 0 or more."),
+        ("train.validate_every=-1", "train.validate_every=-1: must be at least 0."),
     ],
 )
 def test_what_is_wrong_with_a_feeding_is_told(override: str, told: str) -> None:

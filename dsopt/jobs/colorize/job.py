@@ -1,6 +1,7 @@
 """The coloring job: color photographs, or train a colorizer, measure it and show it."""
 
 from dsopt.jobs.colorize import page, pictures
+from dsopt.jobs.job import Job
 from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
 from dsopt.reporting.tables import aligned
@@ -45,3 +46,22 @@ def colorize(plan: Plan) -> None:
     print("\n" + aligned(*page.lines(list(report.inputs.values()))) + "\n")
     say("colorizer", _model(plan).uri)
     say("report", report.path("report.html"))
+
+
+JOB = Job(
+    about="""Color grayscale photographs; without `input`, train a colorizer, measure it and show it on a page.
+
+    dsopt colorize preset=colorize_gan data.name=cifar10 data.root=...
+    dsopt colorize input=photo.jpg output=colored.jpg colorize.model=runs/colorizer/cifar10-...
+    dsopt colorize input=photos output=colored preset=colorize_gan data.name=cifar10 data.root=...
+
+Photographs may have any size and format, grayscale or not, local or on s3://. Each keeps its own lightness, pixel by pixel: the
+network sees it with its shorter side as small as the images it was trained on, and its colors are enlarged.
+""",
+    keys="""
+    input output colorize.model data.name data.root colorize.steps colorize.size colorize.loss colorize.terms
+    colorize.beside colorize measure.extractor measure.weights measure.samples cluster.workers cluster.gpu storage seed
+""",
+    targets=targets,
+    run=colorize,
+)

@@ -8,6 +8,7 @@ from dsopt.errors import InputError
 from dsopt.files import exists, join
 from dsopt.jobs.distill import page, ranking
 from dsopt.jobs.distill.ranking import Rank
+from dsopt.jobs.job import Job
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import run
 from dsopt.progress import say
@@ -118,3 +119,20 @@ def distill(plan: Plan) -> None:
     plan.run(stage)
     say("distill", stage.uri)
     evaluate(plan.having(dataclasses.replace(plan.config, input=stage.uri)))
+
+
+JOB = Job(
+    about="""Condense a data set into a few synthetic images, and test networks trained on them.
+
+    dsopt distill data.name=digits distill.name=dd distill.per_class=1
+    dsopt distill preset=distill_matching data.name=cifar10 data.root=...
+
+Finished stages are reused; after an interruption, the same command resumes.
+""",
+    keys="""
+    distill data.name data.root data.image_size evaluate.networks evaluate.repeats evaluate cluster.workers cluster.gpu
+    storage seed
+""",
+    targets=targets,
+    run=distill,
+)

@@ -1,6 +1,7 @@
 """The generating job: train a generator, generate images with it, measure them, show them."""
 
 from dsopt.jobs.generate import page
+from dsopt.jobs.job import Job
 from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
 from dsopt.reporting.tables import aligned
@@ -43,3 +44,23 @@ def generate(plan: Plan) -> None:
         say("generate", "the data set has no labels to measure by; measure.extractor=inception takes none")
     say("samples", report.inputs["samples"].uri)
     say("report", report.path("report.html"))
+
+
+JOB = Job(
+    about="""Train a generator of images, generate some, measure them against real ones, and show them on a page.
+
+    dsopt generate preset=dcgan data.name=fashion_mnist    # or gan, lsgan, ebgan, wgan, sngan, cdcgan, ...: help=presets
+    dsopt generate preset=cdcgan generate.images=subset select.name=random_balanced select.budget=0.1
+    dsopt train data.name=... train.subset=runs/samples/... train.split=1    # a classifier on generated images alone
+
+Finished stages are reused; after an interruption, the same command resumes.
+""",
+    keys="""
+    data.name data.root data.image_size generate.learner generate.images generate.samples generate.generator
+    generate.discriminator generate.loss generate.terms generate.steps generate.batch_size generate measure.extractor
+    measure.weights measure.samples measure.cas measure.neighbours select.name select.budget cluster.workers cluster.gpu
+    storage seed
+""",
+    targets=targets,
+    run=generate,
+)

@@ -71,8 +71,8 @@ def _how(measures: Stage) -> str:
     manifest = Table(measures.uri).manifest
     cas = " cas is the accuracy of a classifier trained on the generated images alone, beside one trained on all real ones."
     return (
-        f"{manifest['n_fake']:,} generated images against {manifest['n_real']:,} real ones of the split {manifest['reference']}, by "
-        f"the features of {manifest['extractor']}. Beside them what as many training images reach, and for gan_test the real ones."
+        f"{manifest['n_fake']:,} generated images against {manifest['n_real']:,} real ones of the split "
+        f"{manifest['reference']}, by the features of {manifest['extractor']}. Beside them what as many training images reach, and for gan_test the real ones."
     ) + cas * ("cas" in measures.inputs)
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 from dsopt.config import Config, SelectConfig
+from dsopt.jobs.job import Job
 from dsopt.jobs.optimize import page
 from dsopt.jobs.optimize.page import Rows
 from dsopt.pipeline.plan import Plan
@@ -104,3 +105,24 @@ def report(plan: Plan) -> None:
     stage = page.page(plan, rows)
     run([plan.step(stage)])
     page.tell(stage, rows)
+
+
+JOB = Job(
+    about="""Make a data set smaller and training on it faster, and show what that gained. The main job.
+
+    dsopt optimize preset=demo                                # real digits, minutes on 2 cores
+    dsopt optimize preset=cifar10 data.root=... storage=...   # the selection paper's 4,320 images
+    dsopt optimize data.name=folder data.root=photos select.budget=0.1
+
+ingest -> autoencoder -> embed -> select -> train (subset, then everything; and the baselines) -> report.
+Finished stages are reused; after an interruption, the same command resumes.
+""",
+    keys="""
+    data.name data.root data.image_size data.channels select.name select.budget select.per_class select.soft_labels
+    train.name train.steps train.batch_size train.learning_rate train.augment train.epochs train.seconds compare
+    extra.name extra.amount extra.augment embed.source autoencoder.name autoencoder.steps autoencoder.batch_size
+    proxy.name proxy.steps cluster.workers cluster.gpu storage seed
+""",
+    targets=targets,
+    run=optimize,
+)

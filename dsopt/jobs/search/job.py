@@ -1,5 +1,6 @@
 """search: children are tried on a proxy, the best of them in full, one is exported; and how far proxies can be trusted."""
 
+from dsopt.jobs.job import Job
 from dsopt.jobs.search import page, study
 from dsopt.jobs.search.best import best
 from dsopt.jobs.search.children import children, proxy_of, together
@@ -45,3 +46,22 @@ def search(plan: Plan) -> None:
     say("child", child["child"])
     say("exported", made.child.path(child["exported"]))
     say("report", report.path("report.html"))
+
+
+JOB = Job(
+    about="""Search for a network: try many on a cheap proxy of full training, train the best in full, export one.
+
+    dsopt search preset=search_demo                                   # 216 small networks on real digits: minutes on 2 cores
+    dsopt search preset=search_dc720 data.name=cifar10 data.root=...  # the 720 ConvNets of the condensation papers
+    dsopt search search.strategy.name=evolution 'search.proxy={data: random_balanced, images: 100, steps: 200}'
+
+With search.proxies, it also measures how well proxies rank networks. Finished children are never trained again: after an
+interruption, the same command resumes and gives the same children.
+""",
+    keys="""
+    search.space search.strategy search.children search.proxy search.finalists search.seeds search.proxies search.known
+    search.train search data.name data.root cluster.workers cluster.gpu storage seed
+""",
+    targets=targets,
+    run=search,
+)

@@ -38,7 +38,8 @@ def sections(done: Iterable[Planned], reached: Iterable[float], measure: str) ->
     text = (
         "Does a critic's loss follow the images? Spearman's rank correlation of the distance that the critic estimates (its mean "
         f"score of real images less that of generated ones, over the last {LAST:.0%} of its steps) with the {measure}, a seed: "
-        f"{told}. 1 is always, 0 not at all, below 0 the reverse; by chance alone 3 points have 1 or -1 every third time, 4 every twelfth."
+        f"{told}. 1 is always, 0 not at all, below 0 the reverse; by chance alone 3 points have 1 or -1 every third time, 4 every "
+        "twelfth."
         "\n\nThe distance is the largest over all critics with bounded gradients: one that has not learned enough yet says less."
     )
     panels = {f"{name}: ρ {_shown(rhos[name])}": critics for name, critics in lines.items()}

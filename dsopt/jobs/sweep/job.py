@@ -16,6 +16,7 @@ from dsopt import progress
 from dsopt.config import Config, as_yaml, variant
 from dsopt.errors import InputError, JobError, unknown
 from dsopt.files import check_writable
+from dsopt.jobs.job import Job
 from dsopt.jobs.sweep import page
 from dsopt.jobs.sweep.grid import expand, leaves, made_of, plans, sampled, space
 from dsopt.jobs.sweep.kinds.contract import Planned, common_steps, kind_of
@@ -222,3 +223,23 @@ def _in_few_words(report: Callable[[Numbers], None], config: Config) -> Iterator
         yield
     finally:
         progress.output = before
+
+
+JOB = Job(
+    about="""Run a study: a grid of any settings, each with several seeds, or a search; one table and one page for all.
+
+    dsopt sweep 'sweep.grid.select.name=[random_balanced,kcenter]' 'sweep.grid.train.split=[0,0.5,1]' sweep.seeds=5
+    dsopt sweep preset=study_split data.name=cifar10 data.root=...    # the papers' studies: study_*
+    dsopt sweep sweep.searcher=random sweep.scheduler=asha 'sweep.space.train.learning_rate={log: [0.001, 0.5]}'
+
+Trials run in parallel on Ray Tune, or one after another with cluster.workers=0. Stages that trials share are made once.
+Finished stages are reused; after an interruption, the same command resumes.
+""",
+    keys="""
+    sweep.of sweep.grid sweep.seeds sweep.rows sweep.also sweep.title sweep.x sweep data.name data.root select.name
+    select.budget train.name train.steps train.split train.validation train.validate_every distill.validation
+    measure.extractor measure.cas measure.extra cluster.workers cluster.gpu storage seed
+""",
+    targets=targets,
+    run=sweep,
+)

@@ -1,0 +1,59 @@
+"""Keys of the data: what is read, embedded, selected and added."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dsopt import registry
+from dsopt.config.keys import SHARE, Bound, Choice, above, at_least, interval, key, one_of
+
+
+@dataclass
+class DataConfig(Choice):
+    name: str = key("digits", "the data set", family=registry.DATASETS)
+    root: str | None = key(None, "a folder, file or glob, local or s3://; not given: ~/.cache/dsopt, downloaded if needed")
+    image_size: int = key(32, "height and width in pixels; images of other sizes are resized once, at ingest", at_least(1, "pixel"))
+    channels: int | None = key(None, "1: grayscale, 3: color; not given: as in the data", one_of(1, 3))
+    test_fraction: float = key(0.2, "share of the images held out for testing, if the data has no test split", interval("(0, 1)"))
+    on_error: Literal["skip", "fail"] = key("skip", "skip: leave broken images out and list them; fail: stop at the first one")
+    limit: int | None = key(None, "read only the first rows of each split, for a quick look", at_least(1))
+
+
+@dataclass
+class EmbedConfig:
+    source: Literal["autoencoder", "proxy", "network", "table"] = key(
+        "autoencoder",
+        "what gives the embeddings: the autoencoder, the proxy, a torchvision network, or your own table",
+    )
+    network: str = key("resnet18", "source=network: a classifier of torchvision.models")
+    weights: str | None = key(None, "source=network: its weights, a state dictionary saved by torch; a path or s3:// URI")
+    size: int = key(224, "source=network: its input size in pixels; images are enlarged to it", at_least(1, "pixel"))
+    table: str | None = key(None, "source=table: Parquet with columns `id` and `embedding`; a file, folder or glob")
+    batch_size: int = key(256, "images per forward pass on a device; on a CPU, its threads share them", at_least(1))
+    precision: Literal["auto", "bf16", "fp32"] = key("fp32", "fp32 gives the same embeddings with any number of workers")
+
+
+BUDGET = Bound("a count of at least 1 or a share in (0, 1]", lambda value: value > 0 and (isinstance(value, int) or value <= 1))
+
+
+@dataclass
+class SelectConfig(Choice):
+    name: str = key("top_activation", "the selection method", family=registry.SELECTORS)
+    budget: int | float = key(0.0864, "size of the subset: a count (4320), or a share of the training images (0.0864)", BUDGET)
+    per_class: bool = key(False, "select the same number of images from every class")
+    pca: int | None = key(None, "reduce the embeddings to this many principal components", at_least(1, "component"))
+    shard_rows: int = key(1_000_000, "embeddings in memory at once; with more, each shard is pre-selected on its own", at_least(1))
+    soft_labels: Literal["none", "proxy", "teacher"] = key("none", "store the class probabilities of this model with the subset")
+    views: int = key(8, "augmented views per image that a soft label is averaged over", at_least(1))
+    soft_share: float = key(1.0, "weight of the predicted probabilities in a soft label; the given label has the rest", SHARE)
+
+
+@dataclass
+class ExtraConfig:
+    name: Literal["none", "copies", "generated", "interpolated"] = key("none", "extra training images, made from the given ones")
+    amount: float = key(1.0, "number of extra images, as a multiple of the given ones", above(0))
+    augment: list[str] = key(
+        [],
+        "name=copies: transforms, applied once to each copy: [rotate, blur]",
+        family=registry.AUGMENTATIONS,
+        options=True,
+    )

@@ -1,0 +1,65 @@
+"""Keys of training: the autoencoder and the classifiers."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dsopt import registry
+from dsopt.config.keys import Choice, above, at_least, choice, interval, key
+
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+@dataclass
+class OptimizerConfig:
+    steps: int = key(1000, "optimizer steps", at_least(1))
+    batch_size: int = key(128, "images per step, over all workers together", at_least(1))
+    learning_rate: float = key(0.1, "learning rate of SGD, before the schedule", above(0))
+    momentum: float = key(0.9, "momentum of SGD; 0 in the conference version of the selection paper", interval("[0, 1)"))
+    schedule: Choice = choice(registry.SCHEDULES, "cosine", "learning-rate schedule")
+    augment: list[str] = key([], "training transforms, in order", family=registry.AUGMENTATIONS, options=True)
+    precision: Precision = key("auto", "auto: bf16 where the hardware supports it, else fp32")
+
+
+@dataclass
+class AutoencoderConfig(OptimizerConfig, Choice):
+    name: str = key("autoencoder", "the network whose code is the embedding", family=registry.MODELS, kind="autoencoder")
+    augment: list[str] = key(["crop"], "training transforms, in order", family=registry.AUGMENTATIONS, options=True)
+
+
+@dataclass
+class ClassifierConfig(OptimizerConfig, Choice):
+    name: str = key("classifier24", "the network to train", family=registry.MODELS, kind="classifier")
+    augment: list[str] = key(
+        ["crop", "flip", "brightness", "contrast"],
+        "training transforms, in order; options in parentheses: 'shift(most=2)'",
+        family=registry.AUGMENTATIONS,
+        options=True,
+    )
+    standardise: Literal["deviation", "variance"] = key(
+        "deviation", "divide each image by its standard deviation, or by its variance (as the selection paper's text says)"
+    )
+    weight_decay: float = key(0.004, "weight decay, on fully connected layers only", at_least(0))
+    average: float = key(0.999, "decay of the averaged weights, which are tested; 0: the last weights", interval("[0, 1)"))
+    learning_rate: float = key(0.05, "learning rate of SGD; the selection paper has 0.1 for batches of 1,024", above(0))
+
+
+@dataclass
+class TrainConfig(ClassifierConfig):
+    learner: Literal["classifier", "autoencoder"] = key("classifier", "what `dsopt train` trains")
+    sampler: Choice = choice(registry.SAMPLERS, "shuffle", "how batches are drawn from the full training set")
+    overlap: bool = key(False, "load the full set while training on the subset, and move over to it as its images arrive")
+    streamed: bool | None = key(
+        None, "keep decoded images in a file on local disk instead of in memory; not given: only if they do not fit in memory"
+    )
+    validation: float = key(0.0, "share of the training images to evaluate on, instead of the test images", interval("[0, 1)"))
+    validate_every: int = key(0, "steps between evaluations on the held-out images; 0: only after the last step", at_least(0))
+    epochs: float | None = key(None, "budget in epochs of the full training set, instead of train.steps", above(0))
+    passes: float | None = key(None, "budget in passes over the images trained on, instead of train.steps", above(0))
+    seconds: float | None = key(None, "budget in seconds of training, instead of train.steps", above(0))
+    split: float = key(0.5, "share of the budget spent on the subset; the rest fine-tunes on the full set", interval("[0, 1]"))
+    phases: list[dict[str, Any]] = key(
+        [],
+        "phases in full, instead of a split: [{data: subset, steps: 500}, {data: full, steps: 90, sampler: {name: rs2}}]",
+        example="{data: subset, steps: 900}",
+    )
+    subset: str | None = key(None, "`dsopt train`: folder of the subset to train on; not given: the one that `select` describes")

@@ -1,0 +1,19 @@
+"""select: images and what is known of them -> a subset."""
+
+from dsopt.jobs.job import Job
+from dsopt.stages import select
+
+JOB = Job(
+    about="""Select the images that matter, and write them as a small data set. What the method needs is made first.
+
+    dsopt select preset=cifar10 data.root=... select.name=top_activation select.budget=4320
+    dsopt select data.name=folder data.root=photos select.name=kcenter select.budget=0.1
+""",
+    keys="""
+    select.name select.budget select.per_class select data.name data.root data.image_size
+    embed.source embed.network embed.weights embed.table
+    autoencoder.steps proxy.name proxy.steps teacher.name teacher.steps
+    cluster.workers cluster.gpu storage seed
+""",
+    targets=lambda plan: [select.subset(plan, plan.config.select, plan.config.seed)],
+)
