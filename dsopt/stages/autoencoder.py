@@ -27,6 +27,7 @@ AUTOENCODER = Kind("autoencoder")
 def model(plan: Plan) -> Stage:
     """The autoencoder trained on the configured data set."""
     config, images = plan.config, ingest.images(plan)
+    networks.input_size(config.autoencoder.name, config.data.image_size)  # refused before anything is done
     made_of = differing(config, "autoencoder", "loss", "seed")
     return plan.add(AUTOENCODER, config.data.name, made_of, {"images": images}, train, where="workers")
 

@@ -38,6 +38,7 @@ KINDS = {"proxy": Kind("proxy"), "teacher": Kind("teacher")}
 def model(plan: Plan, role: Role) -> Stage:
     """The proxy or the teacher trained on the configured data set, with its scores table."""
     config, images = plan.config, ingest.images(plan)
+    networks.input_size(getattr(config, role).name, config.data.image_size)  # refused before anything is done
     made_of = differing(config, role, "seed")
     train, check = partial(_train, role=role), partial(_check, role=role)
     return plan.add(KINDS[role], config.data.name, made_of, {"images": images}, train, where="workers", check=check)
