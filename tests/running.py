@@ -20,7 +20,8 @@ from PIL import Image
 from dsopt import config as configuration
 from dsopt.config import Config
 from dsopt.files import absolute, join, list_files
-from dsopt.jobs.optimize import job as optimize
+from dsopt.jobs.job import find
+from dsopt.pipeline.plan import Plan
 from dsopt.storage import Table
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -64,11 +65,12 @@ def read(*overrides: str) -> Config:
     return config
 
 
-def here(*overrides: str, job: Callable[[Config], object] = optimize.optimize) -> None:
+def here(*overrides: str, job: str = "optimize") -> None:
     """A job in this process, with its number of threads as it was."""
-    config, threads = read(*overrides), torch.get_num_threads()
+    plan, threads = Plan(read(*overrides)), torch.get_num_threads()
+    found = find(job)
     try:
-        job(config)
+        found.run(plan) if found.run else plan.run(*found.targets(plan))
     finally:
         torch.set_num_threads(threads)
 
