@@ -133,7 +133,7 @@ def _rows(
 
 
 class _Packed:
-    """A transform of pickled values: bytes are the one type that every block format leaves unchanged. Errors are passed on as values.
+    """A transform of pickled values, since every block format leaves bytes unchanged; errors are passed on as values.
 
     Ray would retry a transform that raises, but an InputError or a JobError would only be raised again.
     """
