@@ -1,1 +1,1 @@
-"""The only part that knows Ray. With `cluster.workers=0` none of it is imported: the same functions run in this process."""
+"""The only package that imports Ray. With `cluster.workers=0` Ray is not imported: the same functions run in this process."""

@@ -1,8 +1,8 @@
-"""Training on Ray: one run over many workers (Ray Train), and many runs beside each other (Ray tasks).
+"""Training on Ray: one run on many workers (Ray Train), and many independent runs in parallel (Ray tasks).
 
-Checkpoints are ours, not Ray Train's: the loop writes them into the stage's folder, atomically and with retries. So a lost worker,
-a lost driver and a run without Ray resume in the same way, and an object store that is away for a while does not end a run, as it
-would when Ray Train cannot write its own state there.
+Ray Train's checkpoints are not used: the training loop writes its own into the stage's folder, atomically and with retries. So a
+run resumes in the same way after a lost worker, after a lost driver, and without Ray. An object store that is unreachable for a
+while does not end the run either; it would if Ray Train kept its own state there.
 """
 
 import os
@@ -24,12 +24,12 @@ Work = Callable[..., None]  # (worker, *arguments)
 def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig) -> None:
     """Run `work(worker, *arguments)` in `config.workers` processes with a process group (NCCL on GPUs, else gloo).
 
-    On a Ray of our own in no more of them than it has GPUs, where workers have one.
-    One alone needs no group: it is a run like others beside each other, and starts in 4 s where Ray Train takes 14 to 20.
-    Lost workers are replaced and the work starts again, from its own checkpoint, up to `config.max_failures` times.
+    A Ray started here runs no more workers than it has GPUs, if workers use GPUs. A single worker needs no process group: it runs
+    as a Ray task, which starts in 4 s where Ray Train takes 14 to 20 s. If a worker is lost, all are started again and resume from
+    the checkpoint, up to `config.max_failures` times.
 
     Raises:
-        InputError, JobError: as the work raised them (not tried again), or because workers were lost too often.
+        InputError, JobError: raised by the work (these are not retried), or workers were lost too often.
     """
     if config.workers == 0:
         work(this_process(config.gpu, config.cpus_per_worker), *arguments)
@@ -38,30 +38,32 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig) -
     if share.workers == 1:
         each(work, [arguments], config)
         return
-    if not local.ours():
-        # A cluster takes minutes to start machines: after the default of 60 s Ray Train asks anew and counts a failure.
+    if not local.is_own():
+        # A cluster takes minutes to add machines; after the default of 60 s Ray Train would give up and count a failure.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "1800")
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 
     class Trainer(TorchTrainer):
-        """Without the process that each group of workers has for sets of Ray Data, of which we pass none (4 s of a processor).
+        """A TorchTrainer without two defaults.
 
-        And an interruption is the job's to tell: Ray Train's handler asks its controller first, which hears nothing while it waits.
+        It starts no process for Ray Data shards, since no data set is passed to it (saves 4 s of CPU time per worker group). It
+        installs no SIGINT handler: Ray Train's would first call its controller, which does not answer while it waits for
+        resources; the job handles interruptions itself.
         """
 
         def _register_sigint_handler(self, controller: Any) -> None:
-            """None."""
+            """Do nothing."""
 
         def _create_default_callbacks(self) -> list[Any]:
             return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, DatasetsCallback)]
 
-    session.quiet("ray.train")
+    session.silence("ray.train")
     resources = {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {})
     with (
-        session.voice() as board,
-        session.patience(share, least=share.workers),
+        session.message_board() as board,
+        session.reporting_shortage(share, least=share.workers),
         tempfile.TemporaryDirectory(prefix="dsopt-") as scratch,
     ):
         trainer = Trainer(
@@ -69,7 +71,7 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig) -
             train_loop_config={"work": work, "arguments": arguments, "board": board, "share": share},
             scaling_config=ScalingConfig(num_workers=share.workers, use_gpu=share.gpus > 0, resources_per_worker=resources),
             run_config=RunConfig(
-                name=uuid.uuid4().hex,  # Ray Train would resume a name it knows; resuming is the work's business
+                name=uuid.uuid4().hex,  # a new name each time: Ray Train would resume a run of the same name
                 storage_path=scratch,
                 failure_config=FailureConfig(max_failures=config.max_failures, controller_failure_limit=config.max_failures),
             ),
@@ -77,8 +79,8 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig) -
         error = None
         try:
             trainer.fit()
-        except Exception as lost:
-            error = JobError(f"training: gave up after {config.max_failures} replaced workers: {session.cause(lost)}")
+        except Exception as lost:  # Ray Train wraps errors of workers in types of its own
+            error = JobError(f"training: gave up after {config.max_failures} replaced workers: {session.root_cause(lost)}")
         error = board.failed() or error
     if error is not None:
         raise error
@@ -91,11 +93,11 @@ def _train_worker(setting: dict[str, Any]) -> None:
     board: session.Board = setting["board"]
     if board.failed() is not None:
         return  # an earlier attempt failed for good
-    session.speak_through(board)
+    session.send_progress_to(board)
     share: session.Share = setting["share"]
     torch.set_num_threads(share.threads)
     context = ray.train.get_context()
-    # Where a worker has no GPU, Ray Train names the first that it can see.
+    # For a worker without a GPU, Ray Train's get_device would return the first GPU that is visible to it.
     device = ray.train.torch.get_device() if share.gpus else torch.device("cpu")
     worker = Worker(context.get_world_rank(), context.get_world_size(), device)
     try:
@@ -103,22 +105,23 @@ def _train_worker(setting: dict[str, Any]) -> None:
     except RuntimeError:
         if board.failed() is None:
             raise
-        return  # it waited for one that failed for good
+        return  # a collective operation failed because another worker had failed for good
     if error is not None:
         board.fail(error)
         if torch.distributed.get_backend() == "gloo":
-            torch.distributed.destroy_process_group()  # the others, who may wait for this one, are told so at once
+            torch.distributed.destroy_process_group()  # closes the connections, so workers that wait for this one fail at once
         else:
-            raise error  # else they might wait for ever; the next group finds what is on the board and ends
+            raise error  # NCCL workers might wait for ever: Ray Train ends the group, and the next one sees the error on the board
 
 
 def each(work: Work, arguments: Sequence[tuple[Any, ...]], config: ClusterConfig) -> None:
-    """Run `work(worker, *arguments[i])` for every i, `config.workers` at a time, each in a process of its own.
+    """Run `work(worker, *arguments[i])` for every i, `config.workers` at a time, each in its own process.
 
-    Processes are kept for the next run, with the images that they have decoded. A lost one's run starts again elsewhere.
+    A process is reused for the next run, which finds the decoded images in its cache. If a process is lost, its run is restarted in
+    another one.
 
     Raises:
-        InputError, JobError: the first that any run raised; runs that had begun are waited for.
+        InputError, JobError: the first error of any run; it is raised after the other started runs have finished.
     """
     if config.workers == 0:
         for these in arguments:
@@ -126,9 +129,9 @@ def each(work: Work, arguments: Sequence[tuple[Any, ...]], config: ClusterConfig
         return
     ray = session.connect()
     share = session.share(config)
-    # max_calls=0: by default a process that used a GPU is thrown away after each call.
+    # max_calls=0: by default Ray ends a process that used a GPU after each call.
     options = {"num_cpus": share.cpus, "num_gpus": share.gpus, "max_retries": config.max_failures, "max_calls": 0}
-    with session.voice() as board, session.patience(share):
+    with session.message_board() as board, session.reporting_shortage(share):
         remote = ray.remote(**options)(_task)
         waiting, running, error = list(arguments), [], None
         while waiting or running:
@@ -140,18 +143,18 @@ def each(work: Work, arguments: Sequence[tuple[Any, ...]], config: ClusterConfig
             try:
                 error = error or ray.get(finished)
             except Exception as lost:
-                error = error or JobError(f"training: gave up after {config.max_failures} lost workers: {session.cause(lost)}")
+                error = error or JobError(f"training: gave up after {config.max_failures} lost workers: {session.root_cause(lost)}")
     if error is not None:
         raise error
 
 
 def _task(work: Work, board: session.Board, share: session.Share, arguments: tuple[Any, ...]) -> Exception | None:
-    session.speak_through(board)
+    session.send_progress_to(board)
     return _attempt(lambda: work(this_process(share.gpus > 0, share.threads), *arguments))
 
 
 def _attempt(work: Callable[[], None]) -> Exception | None:
-    """The error that no other attempt would mend, returned rather than raised: Ray starts work that raised again."""
+    """Return, rather than raise, an error that a retry would not fix: Ray restarts work that raises."""
     try:
         work()
     except (InputError, JobError) as error:

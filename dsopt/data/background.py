@@ -1,4 +1,4 @@
-"""A set of images on its way into memory, of which a subset is there already."""
+"""Loading a data set in a background thread while training already runs on a subset of it."""
 
 import math
 import threading
@@ -13,23 +13,28 @@ from dsopt.data.images import Images, load
 from dsopt.errors import InputError
 from dsopt.storage import Table
 
-THREADS = 1  # that decode: training is to have the others
+THREADS = 1  # for decoding; training keeps the other cores
 
 
-class Arriving:
-    """A thread reads a set part by part, in order, while others already use what is there: no gap before training on everything.
+class BackgroundLoader:
+    """Loads the full set part by part in a thread, while training uses the rows that are loaded: there is no pause in between.
 
-    `images` and `labels` have the subset's rows, then those of the whole set, of which the first `rows()` are there; on the device.
-    `load` gives the same set from then on.
+    `images` and `labels` are on the device. They hold the subset's rows first, then those of the full set, of which the first
+    `rows()` are loaded. Once everything is loaded, `load` returns the same set from its cache.
 
     Args:
-        subset: some of the same images; of other ones no row is ever known to have arrived.
-        classes: how many; labels are probabilities where either set has soft labels.
-        streamed: keep the images in a file on disk, not on the device; not given: if they are too many for that.
+        subset: some images of the full set; an image that is not in the full set keeps `row_of == n`.
+        classes: number of classes; labels are probabilities if either set has soft labels.
+        streamed: keep the images in a file on disk instead of on the device; None: only if they do not fit.
+
+    Attributes:
+        subset: number of rows of the subset.
+        n: number of rows of the full set.
+        row_of: int64 [subset], the row of the full set that holds the same image; n while it is not loaded.
 
     Raises:
-        JobError: no room on disk.
-        InputError: the images of the two are not of one size. From `rows`, `wait` and `whole`: whatever ended the reading.
+        JobError: no space left on disk.
+        InputError: the two sets differ in image size. `rows`, `wait` and `whole` raise the error that stopped the thread.
     """
 
     def __init__(
@@ -48,7 +53,6 @@ class Arriving:
         labels = _labels(subset, self.soft)
         self.labels = torch.empty(self.subset + self.n, *labels.shape[1:], dtype=labels.dtype, device=device)
         self.labels[: self.subset] = labels.to(device)
-        # Where in the whole set each image of the subset lies; n: not come yet.
         self.row_of = torch.full((self.subset,), self.n)
         self._ids, self._order = subset.ids.sort()
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
@@ -57,25 +61,25 @@ class Arriving:
         self._thread.start()
 
     def close(self) -> None:
-        """End the reading after the part that it is at: a thread that still decodes when Python ends would end it with a crash."""
+        """Stop after the current part. A thread that still decodes while the interpreter shuts down would crash the process."""
         self._closed = True
         self._thread.join()
 
     def rows(self) -> int:
-        """How many rows of the whole set are there."""
+        """The number of rows of the full set that are loaded."""
         with self._changed:
             if self._error:
                 raise self._error
             return self._rows
 
     def wait(self, rows: int) -> None:
-        """Until so many rows of the whole set are there."""
+        """Block until `rows` rows of the full set are loaded."""
         with self._changed:
             self._changed.wait_for(lambda: self._error or self._rows >= rows)
         self.rows()
 
     def whole(self) -> Images:
-        """The whole set, on the device, once it is there."""
+        """Block until the full set is loaded; return it, on the device."""
         with self._changed:
             self._changed.wait_for(lambda: self._error or self._whole)
         self.rows()
@@ -85,40 +89,40 @@ class Arriving:
         return Images(self._whole.ids, self.images[self.subset :], labels if soft is None else self._whole.labels, soft)
 
     def _read(self) -> None:
-        # Where it is for the processor, it is read in place, and kept there for `load`.
+        # On a CPU the images are decoded in place, and `load` caches this same memory.
         memory = self.memory[self.subset :] if self.memory.device.type == "cpu" else None
         whole, error = None, None
         try:
             whole = load(self.uri, self.split, self._take, THREADS, memory)
-        except BaseException as found:
-            error = found
+        except BaseException as raised:  # handed to the training thread, which must not wait for ever
+            error = raised
         with self._changed:
             self._whole, self._error = whole, error
             self._changed.notify_all()
 
-    def _take(self, whole: Images, there: int) -> None:
-        """Rows have come: put them on the device, see which of the subset's images are among them, and tell."""
+    def _take(self, whole: Images, loaded: int) -> None:
+        """Called by `load` after every part: copy the new rows to the device, update `row_of`, and wake the waiting threads."""
         if whole.images.shape[1:] != self.images.shape[1:]:
-            sizes = f"{tuple(self.images.shape[1:])}, and of the full set {tuple(whole.images.shape[1:])}"
-            raise InputError(f"train: images of the subset are {sizes}; to overlap they must be alike.")
+            sizes = f"{tuple(self.images.shape[1:])}, images of the full set {tuple(whole.images.shape[1:])}"
+            raise InputError(f"train: images of the subset have shape {sizes}; to overlap they must be alike.")
         if self._closed:
             raise EOFError("closed")
-        new = slice(self._rows, there)
+        new = slice(self._rows, loaded)
         part = Images(whole.ids[new], whole.images[new], whole.labels[new], None if whole.soft is None else whole.soft[new])
-        here = slice(self.subset + new.start, self.subset + there)
-        if part.images.data_ptr() != self.images[here].data_ptr():
+        here = slice(self.subset + new.start, self.subset + loaded)
+        if part.images.data_ptr() != self.images[here].data_ptr():  # else they were decoded in place
             self._move(part.images, self.images[here])
         self._move(_labels(part, self.soft), self.labels[here])
         if self.subset:
             at = torch.searchsorted(self._ids, part.ids).clamp(max=self.subset - 1)
             known = self._ids[at] == part.ids
-            self.row_of[self._order[at[known]]] = torch.arange(new.start, there)[known]
+            self.row_of[self._order[at[known]]] = torch.arange(new.start, loaded)[known]
         with self._changed:
-            self._rows = there
+            self._rows = loaded
             self._changed.notify_all()
 
     def _move(self, source: Tensor, target: Tensor) -> None:
-        """Copy to the device beside what it computes: from pinned memory, on a stream of its own."""
+        """Copy to the device while it computes: from pinned memory, on a separate CUDA stream."""
         if self._stream is None:
             target.copy_(source)
             return
@@ -128,7 +132,7 @@ class Arriving:
 
 
 def _labels(images: Images, classes: int | None) -> Int64[Tensor, " n"] | Float32[Tensor, "n k"]:
-    """Probabilities of so many classes, if any; else numbers."""
+    """Probabilities [n, classes] if `classes` is given, else class numbers [n]."""
     if classes is None:
         return images.labels
     return F.one_hot(images.labels, classes).float() if images.soft is None else images.soft

@@ -1,4 +1,4 @@
-"""Batches from images kept as bytes: chosen by a sampler, transformed on the device, never touched one by one."""
+"""Batches of uint8 images: rows chosen by a sampler and transformed on the device, a whole batch at a time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,29 +10,29 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """What a learner's `update` takes."""
+    """The input of a learner's `update`."""
 
     images: Tensor  # float [b, c, s, s]
-    labels: Tensor  # int64 [b], -1 where there is none; or probabilities, float [b, classes]
-    seed: int  # for whatever else of this step is random
+    labels: Tensor  # int64 [b], -1: no label; or probabilities, float [b, classes]
+    seed: int  # for everything else that is random in this step
     weights: Tensor | None = None  # of the images in the loss, float [b]; None: all 1
-    observe: Callable[[Tensor], None] | None = None  # a classifier gives it the batch's logits [b, classes]
+    observe: Callable[[Tensor], None] | None = None  # a classifier calls it with the logits [b, classes]
 
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of a phase: `source(step)` is always the same batch for the same step, on any number of workers.
+    """The batches of a phase: `batches(step)` returns the same batch for the same step, on any number of workers.
 
     Args:
-        images: uint8 [n, c, h, w] on the device, or where there is room for them: a batch is moved when its turn comes.
+        images: uint8 [n, c, h, w]; on the device, or in memory or a mapped file, from which each batch is moved to the device.
         labels: on the device, int64 [n] or probabilities [n, classes].
-        sampler: step -> (indices [b] of the whole batch, weights [b] or None).
+        sampler: step -> (indices [b] of the global batch, weights [b] or None).
         seed: step -> the seed of its random transforms.
-        transform: (images [b/world, c, h, w], seed, whole batch, start, stop) -> float images.
-        rank, world: which slice of every batch is this worker's.
-        observe: wants to see (indices [b], labels, logits [b, classes]) of every whole batch, on every worker.
-        keep: what of a worker's slice is trained on; with it nothing is observed.
-        mix: what the transform gave, labels, seed, whole batch, start, stop -> both, where images are mixed.
+        transform: (images [b/world, c, h, w], seed, global batch size, start, stop) -> float images.
+        rank, world: this worker's slice of every batch is [start, stop) = [rank * b / world, (rank + 1) * b / world).
+        observe: called on every worker with (indices [b], labels, logits [b, classes]) of every global batch.
+        keep: selects what of this worker's slice is trained on; then `observe` is not called.
+        mix: (transformed images, labels, seed, global batch size, start, stop) -> (images, labels), for mixup and CutMix.
     """
 
     images: Tensor
@@ -68,6 +68,7 @@ class Batches:
     def _observer(self, indices: Tensor, start: int) -> Callable[[Tensor], None]:
         def observe(logits: Tensor) -> None:
             if self.world > 1:
+                # Slices may differ in length by one, so all_gather does not apply: sum slices that are padded with zeros.
                 mine = logits.float()
                 logits = mine.new_zeros(len(indices), mine.shape[1])
                 logits[start : start + len(mine)] = mine
@@ -79,19 +80,19 @@ class Batches:
 
 
 def _moved(pixels: Tensor, device: torch.device) -> Tensor:
-    """On the device; from pinned memory, or this step would wait for what the device still has to do for the last one."""
+    """Copy to the device, through pinned memory: a copy from pageable memory would wait for the kernels of the last step."""
     if pixels.device == device:
         return pixels
     return (pixels.pin_memory() if device.type == "cuda" else pixels).to(device, non_blocking=True)
 
 
 def take(images: Tensor, indices: Tensor) -> Tensor:
-    """Images by index, [k, c, h, w]; stays channels-last, which plain indexing of a permuted tensor would lose."""
+    """Images by index, [k, c, h, w]; keeps channels-last memory, which plain indexing of a permuted tensor would not."""
     return images.permute(0, 2, 3, 1).index_select(0, indices).permute(0, 3, 1, 2)
 
 
 def in_order(images: Tensor, labels: Tensor, size: int, transform: Callable[[Tensor], Tensor], device: torch.device):
-    """All images once, in order, as batches for an evaluation."""
+    """Yield all images once, in order, as batches for an evaluation."""
     for start in range(0, len(images), size):
         part = slice(start, start + size)
         yield Batch(transform(images[part].to(device)), labels[part].to(device), 0)

@@ -1,4 +1,4 @@
-"""Room for decoded images; where they do not fit in memory, in mapped files on disk, of which the system keeps what it can."""
+"""Memory for decoded images; if they do not fit, memory-mapped files on disk, which the page cache holds as far as it can."""
 
 import contextlib
 import fcntl
@@ -14,65 +14,66 @@ from torch import Tensor
 
 from dsopt.errors import JobError
 
-SHARE = 1 / 16  # of the machine's memory that a set may take in every process: a machine may have eight of them
+# Of the machine's memory, for one set in one process: a machine with 8 GPUs runs 8 processes, and they then take half of it.
+SHARE = 1 / 16
 DEVICE_SHARE = 1 / 2  # of a GPU's free memory
 
 Shape = tuple[int, ...]  # n, h, w, c
 Pixels = UInt8[Tensor, "n h w c"]
 
-_used: list[int] = []  # files open for this process's life: their locks say that they are in use
+_used: list[int] = []  # file descriptors kept open until the process ends: their shared locks mark the files as in use
 
 
 def fits_memory(size: int) -> bool:
-    """Whether so many bytes may be kept in the memory of every process of this machine."""
+    """Whether every process of this machine may keep `size` bytes in memory."""
     return size <= SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def fits_device(size: int, device: torch.device) -> bool:
-    """Whether so many bytes may be kept on a device, beside the networks."""
+    """Whether `size` bytes may be kept on a device, beside the networks."""
     return device.type != "cuda" or size <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def empty(shape: Shape, streamed: bool | None = None) -> Pixels:
-    """Room for this process alone: on disk if `streamed`, or if it is not given and so many do not fit in memory."""
+    """An uninitialized buffer for this process: on disk if `streamed`, or if `streamed` is None and memory does not suffice."""
     if streamed or (streamed is None and not fits_memory(math.prod(shape))):
         return private(shape)
     return torch.empty(shape, dtype=torch.uint8)
 
 
 def private(shape: Shape) -> Pixels:
-    """Room on disk for this process alone; gone when it ends, however it ends.
+    """A buffer on disk for this process; the system frees it when the process ends, even if it is killed.
 
     Raises:
-        JobError: the disk has not so much left.
+        JobError: not enough space left on disk.
     """
     file, path = tempfile.mkstemp(prefix="dsopt-")
     try:
         _allocate(file, Path(path).parent, math.prod(shape))
         return _mapped(file, shape)
     finally:
-        os.unlink(path)  # what is mapped stays
+        os.unlink(path)  # the mapping stays valid, and the space is freed with it
         os.close(file)
 
 
 @contextlib.contextmanager
 def shared(name: str, shape: Shape) -> Iterator[tuple[Pixels, bool]]:
-    """Room on disk for all processes of this machine, and whether it is filled; the first fills it while the others wait.
+    """A buffer on disk for all processes of this machine, and whether it is filled: the first fills it while the others wait.
 
-    It stays for later ones, until room of another name is asked for and no process uses it.
+    The file stays for later processes. It is deleted when a buffer of another name is requested and no process uses it.
 
     Raises:
-        JobError: the disk has not so much left.
+        JobError: not enough space left on disk.
     """
     folder, size = _folder(), math.prod(shape)
     _discard_unused(folder, name)
     path = folder / name
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(file, fcntl.LOCK_SH)  # says that it is used
+    fcntl.flock(file, fcntl.LOCK_SH)  # marks the file as in use, see _discard_unused
     try:
-        with open(_turn(path), "wb") as turn:
+        with open(_fill_lock(path), "wb") as lock:
             if not _filled(file, size):
-                fcntl.flock(turn, fcntl.LOCK_EX)
+                fcntl.flock(lock, fcntl.LOCK_EX)  # waits for whoever fills it; released when `lock` is closed
             if _filled(file, size):
                 yield _mapped(file, shape), True
             else:
@@ -91,17 +92,17 @@ def _fill(file: int, folder: Path, shape: Shape) -> Iterator[tuple[Pixels, bool]
     except BaseException:
         os.ftruncate(file, 0)
         raise
-    os.fsync(file)  # or the byte might outlive a crash of the machine that the images do not
+    os.fsync(file)  # before the marker: after a crash of the machine the marker must not be there without the images
     os.pwrite(file, b"\1", size)
 
 
 def _filled(file: int, size: int) -> bool:
-    """Whether it has all images: a byte more than they are says so."""
+    """Whether the file has all images: then one extra byte, the marker, follows them."""
     return os.fstat(file).st_size == size + 1
 
 
-def _turn(path: Path) -> Path:
-    """The lock of whoever fills a file."""
+def _fill_lock(path: Path) -> Path:
+    """The file whose lock is held by the process that fills `path`."""
     return path.with_name(f".{path.name}")
 
 
@@ -116,19 +117,20 @@ def _discard_unused(folder: Path, name: str) -> None:
         if path.name == name:
             continue
         with contextlib.suppress(FileNotFoundError, BlockingIOError), open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for each in (_turn(path), path):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: some process uses it
+            for each in (_fill_lock(path), path):
                 each.unlink(missing_ok=True)
 
 
 def _allocate(file: int, folder: Path, size: int) -> None:
-    """All of it now: memory mapped onto a disk that fills up later would end the process. (macOS has no call for it.)"""
+    """Reserve the disk space now: writing to a mapping when the disk is full kills the process (SIGBUS). macOS has no such call."""
     try:
         getattr(os, "posix_fallocate", lambda file, start, size: os.ftruncate(file, size))(file, 0, size)
     except OSError as error:
         needs = f"{size / 2**30:.1f} GiB for decoded images in {folder}"
-        raise JobError(f"no room: {needs}: {error.strerror}; TMPDIR says where else.") from None
+        raise JobError(f"no space: {needs}: {error.strerror}; set TMPDIR to another folder.") from None
 
 
 def _mapped(file: int, shape: Shape) -> Pixels:
+    # torch.from_file takes a path; /dev/fd names the open file, which may have no other name any more.
     return torch.from_file(f"/dev/fd/{file}", shared=True, size=math.prod(shape), dtype=torch.uint8).view(shape)

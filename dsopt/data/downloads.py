@@ -1,4 +1,4 @@
-"""Well-known data sets: found in data.root, Debian's package or the cache, else downloaded by torchvision."""
+"""Well-known data sets: searched for in data.root, a Debian package and the cache, else downloaded by torchvision."""
 
 import functools
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dsopt.config import DataConfig
 from dsopt.data.sets.parquet import parquet_files, parquet_source
-from dsopt.data.source import Arrays, File, Plan, Source, array_shards, list_folder
+from dsopt.data.source import Arrays, File, Listing, Source, array_shards, list_folder
 from dsopt.errors import InputError
 from dsopt.files import absolute, exists, is_remote, join
 
@@ -21,7 +21,7 @@ _DOWNLOADS = ContextVar("downloads", default=True)
 
 @contextmanager
 def without_downloads() -> Iterator[None]:
-    """Within it a set that is nowhere is refused: a dry run only looks."""
+    """A context in which a missing data set is an error instead of a download: a dry run must change nothing."""
     before = _DOWNLOADS.set(False)
     try:
         yield
@@ -34,12 +34,13 @@ class Known:
     """A well-known data set.
 
     Args:
-        folder: where torchvision lays its files, below its root.
-        files: all that is needed; each may have ".gz" added.
-        archive: one file that has all of them, as it is downloaded.
-        read: the URIs of `files` (or of the archive alone) -> arrays; cached, and importable by name.
+        torchvision: the name of its class in `torchvision.datasets`.
+        folder: where torchvision puts its files, below its root.
+        files: all files needed; each may be compressed, with ".gz" added to its name.
+        archive: the one file that contains all of them, as it is downloaded.
+        read: the URIs of `files` (or of the archive alone) -> arrays; cached, and picklable (importable by name).
         classes: the names of the labels 0, 1, ...
-        installed: the folder into which a Debian package puts it.
+        installed: the folder into which a Debian package installs it.
     """
 
     name: str
@@ -53,10 +54,10 @@ class Known:
 
 
 def find_known(known: Known, data: DataConfig) -> Source:
-    """The source of a well-known set; downloads it if it is nowhere, into `data.root` if that is a folder.
+    """The source of a well-known set; if it is not found, it is downloaded into `data.root`, or into the cache without one.
 
     Raises:
-        InputError: `data.root` is not there, or the set is incomplete, or nowhere and cannot be downloaded; says what is right.
+        InputError: `data.root` does not exist, or the set is incomplete, or it is missing and cannot be downloaded.
     """
     cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "dsopt")
     root = absolute(data.root) if data.root else None
@@ -65,8 +66,8 @@ def find_known(known: Known, data: DataConfig) -> Source:
     places = [place for place in (known.installed, cache) if place]
     if root and not exists(root):
         raise InputError(
-            f"data.root={root}: is not there; without data.root, {known.name} is looked for in {' and '.join(places)}, "
-            f"and else downloaded into {cache}."
+            f"data.root={root}: does not exist; without data.root, {known.name} is searched for in {' and '.join(places)}, "
+            f"else downloaded into {cache}."
         )
     for place in places:
         if source := _in_files(known, place):
@@ -75,7 +76,7 @@ def find_known(known: Known, data: DataConfig) -> Source:
     if not _DOWNLOADS.get():
         raise InputError(
             f"data.name={known.name}: not found, and a dry run downloads nothing, so its stages are not known; "
-            f"right is data.root=... where it lies, or no dry run, which downloads it into {target}."
+            f"expected data.root=... with the folder it is in, or a run without dry_run, which downloads it into {target}."
         )
     _download(known, target)
     source = _in_files(known, target)
@@ -86,13 +87,13 @@ def find_known(known: Known, data: DataConfig) -> Source:
 def _in_files(known: Known, root: str) -> Source | None:
     """The set as the files that torchvision uses, in `root` or where torchvision puts them below it."""
     for folder in (root, join(root, known.folder)):
-        there = {file.name: file for file in list_folder(folder, recursive=False)}
-        found = [there.get(name) or there.get(f"{name}.gz") for name in known.files]
+        listed = {file.name: file for file in list_folder(folder, recursive=False)}
+        found = [listed.get(name) or listed.get(f"{name}.gz") for name in known.files]
         files = [file for file in found if file]
         if len(files) == len(known.files):
             return _source(known, folder, files)
-        if known.archive in there:
-            return _source(known, folder, [there[known.archive]])
+        if known.archive in listed:
+            return _source(known, folder, [listed[known.archive]])
         if files:
             missing = [name for name, file in zip(known.files, found, strict=True) if file is None]
             raise InputError(f"data.name={known.name}: {folder} has {files[0].name}, but lacks {', '.join(missing)}.")
@@ -102,10 +103,10 @@ def _in_files(known: Known, root: str) -> Source | None:
 def _source(known: Known, folder: str, files: list[File]) -> Source:
     fingerprint = {"set": known.name, "files": {file.name: file.size for file in files}}
     uris = tuple(join(folder, file.name) for file in files)
-    return Source(fingerprint, is_remote(folder), functools.partial(_plan, known, uris))
+    return Source(fingerprint, is_remote(folder), functools.partial(_list_shards, known, uris))
 
 
-def _plan(known: Known, uris: tuple[str, ...]) -> Plan:
+def _list_shards(known: Known, uris: tuple[str, ...]) -> Listing:
     return array_shards(known.name, known.read, uris), list(known.classes)
 
 
@@ -116,11 +117,11 @@ def _in_parquet(known: Known, root: str) -> Source | None:
         return None
     source = parquet_source(base, files, classes=known.classes)
     sizes = {file.name: file.size for file in files}
-    return Source({"set": known.name, "files": sizes}, source.remote, source.plan)
+    return Source({"set": known.name, "files": sizes}, source.remote, source.list_shards)
 
 
 def _download(known: Known, target: str) -> None:
-    """Download into a scratch folder and move it into place: an interrupted download leaves nothing half done."""
+    """Download into a scratch folder, then move it into place: an interrupted download leaves nothing incomplete behind."""
     import torchvision.datasets  # slow to import, and only needed here
 
     top = Path(known.folder).parts[0]
@@ -128,13 +129,13 @@ def _download(known: Known, target: str) -> None:
         os.makedirs(target, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=target) as scratch:
             getattr(torchvision.datasets, known.torchvision)(scratch, download=True)
-            if not os.path.exists(os.path.join(target, top)):  # somebody else may have been faster
+            if not os.path.exists(os.path.join(target, top)):  # another process may have been faster
                 shutil.move(os.path.join(scratch, top), os.path.join(target, top))
     except (OSError, RuntimeError) as error:
         where = os.path.join(target, known.folder)
         wanted = f"{known.archive}, or " if known.archive else ""
-        says = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise InputError(
-            f"data.name={known.name}: not found, and the download failed ({says}); put {wanted}"
+            f"data.name={known.name}: not found, and the download failed ({reason}); put {wanted}"
             f"{', '.join(known.files)} (or Parquet files from the Hugging Face hub) into {where}, with data.root={target}."
         ) from None

@@ -1,4 +1,4 @@
-"""Images held out from training, to judge by without the test images."""
+"""A validation set held out from the training images, so that choices are made without the test images."""
 
 import numpy as np
 import torch
@@ -21,11 +21,11 @@ def held_out(ids: Int64[Tensor, " n"], share: float, seed: int) -> Bool[Tensor, 
 
 
 def divided(images: Images, share: float, seed: int, key: str, *, held: bool, streamed: bool | None = None) -> Images:
-    """Of a set, what is held out or, else, what is left to train on. Raises InputError, naming `key`, if that is nothing."""
+    """The held-out images of a set (`held`) or those left to train on. Raises InputError, naming `key`, if there are none."""
     if not share and not held:
         return images
     chosen = (held_out(images.ids, share, seed) == held).nonzero().squeeze(1)
     if not len(chosen):
-        left = "judge by" if held else "train on"
+        left = "validate on" if held else "train on"
         raise InputError(f"{key}={share}: of {len(images.ids)} images, none is left to {left}.")
     return rows(images, chosen, streamed)

@@ -1,4 +1,4 @@
-"""The images table in memory: decoded once, 8 bits a channel, channels last."""
+"""The images table in memory: decoded once, uint8, channels-last."""
 
 import contextlib
 import functools
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32, Int32, Int64, UInt8
+from jaxtyping import Float32, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -27,14 +27,14 @@ from dsopt.errors import InputError
 from dsopt.files import first_line
 from dsopt.storage import IMAGES, Table, with_image_feature
 
-CHUNK = 256  # images a task of a decoding thread
+CHUNK = 256  # images that a decoding thread takes at a time
 
 
 @dataclass
 class Images:
-    """Decoded images; `images` lies in memory as [n, h, w, c] (channels last); a label is -1 where there is none.
+    """Decoded images. `images` is stored as [n, h, w, c] (channels-last); a label of -1 means no label.
 
-    `soft` has probabilities of the classes where the table has soft labels.
+    `soft` holds the class probabilities if the table has soft labels.
     """
 
     ids: Int64[Tensor, " n"]
@@ -44,10 +44,10 @@ class Images:
 
 
 def decode(table: pa.Table, threads: int | None = None) -> Images:
-    """Decode rows with the columns `id`, `image` and, where they are, `label` and `soft_label`.
+    """Decode rows with the columns `id`, `image` and, if present, `label` and `soft_label`.
 
-    Reads on so many threads, or as many as torch uses, by torchvision's operator where it is there: 44,000 JPEGs of 32x32 a
-    second on 2 cores, where PIL reads 16,000.
+    Uses `threads` threads, by default as many as torch, and torchvision's decoder if it is installed: on 2 cores it decodes
+    44,000 JPEGs of 32x32 per second, PIL 16,000.
 
     Raises:
         InputError: no rows, an unreadable image, or images of different sizes.
@@ -75,14 +75,14 @@ def decode(table: pa.Table, threads: int | None = None) -> Images:
 
 
 def _files(column: pa.ChunkedArray) -> list[UInt8[Tensor, " _"]]:
-    """The files of an image column, one copy in memory for all (torch wants memory that may be written to)."""
+    """The files of an image column, as views of one copy: torch needs writable memory, and Arrow's must not be written to."""
     files: list[Tensor] = []
     for chunk in column.chunks:
         data = chunk.flatten()[chunk.type.get_field_index("bytes")].cast(pa.large_binary())
         if data.null_count:
             raise InputError(f"a table of images has {data.null_count} rows without an image.")
         if len(data):
-            _, offsets, values = data.buffers()
+            _, offsets, values = data.buffers()  # of a binary array: validity bitmap, int64 offsets, the bytes
             ends = np.frombuffer(offsets, np.int64)[data.offset : data.offset + len(data) + 1]
             content = torch.from_numpy(np.frombuffer(values, np.uint8)[ends[0] : ends[-1]].copy())
             files += content.split(np.diff(ends).tolist())
@@ -97,7 +97,7 @@ def _decoded(files: list[UInt8[Tensor, " _"]], table: pa.Table, i: int) -> UInt8
 
 
 def _decode_with_torch(file: UInt8[Tensor, " _"]) -> UInt8[Tensor, "c h w"]:
-    return torch.ops.image.decode_image(file, 0, False)  # as it is; not turned
+    return torch.ops.image.decode_image(file, 0, False)  # 0: channels unchanged; False: EXIF orientation not applied
 
 
 def _decode_with_pil(file: UInt8[Tensor, " _"]) -> UInt8[Tensor, "c h w"]:
@@ -106,9 +106,9 @@ def _decode_with_pil(file: UInt8[Tensor, " _"]) -> UInt8[Tensor, "c h w"]:
 
 
 def _load_operators() -> bool:
-    """Load torchvision's decoders without torchvision, whose import takes every process 3 s more, of torch's compiler.
+    """Load torchvision's C++ decoders without importing torchvision, which would also import torch's compiler (3 s per process).
 
-    Not `torchvision.io.decode_image` either, which since 0.29 spends a third of the time on a warning that it will go.
+    `torchvision.io.decode_image` itself spends a third of its time on a deprecation warning since 0.29.
     """
     found = importlib.util.find_spec("torchvision")
     for folder in found.submodule_search_locations or () if found else ():
@@ -143,7 +143,7 @@ def _soft_labels(table: pa.Table) -> Float32[Tensor, "n k"] | None:
 
 
 def encode(images: Images, sources: Sequence[str]) -> pa.Table:
-    """The rows of an images table, as PNG: what `decode` reads. A label of -1 becomes none."""
+    """The rows of an images table, stored as PNG: the inverse of `decode`. A label of -1 becomes null."""
     labels = images.labels.cpu().numpy()
     columns = {
         "id": pa.array(images.ids.cpu().numpy()),
@@ -165,14 +165,14 @@ def _png(image: UInt8[Tensor, "c h w"]) -> bytes:
 
 
 def find(ids: Int64[Tensor, " n"], known: Int64[Tensor, " m"]) -> Int64[Tensor, " n"]:
-    """At which row of `known` each id stands; -1: at none."""
+    """The row of each id in `known`; -1 if it is not there."""
     order = known.argsort()
     rows = order[torch.searchsorted(known[order], ids).clamp(max=len(known) - 1)]
     return torch.where(known[rows] == ids, rows, -1)
 
 
 def rows(images: Images, chosen: Int64[Tensor, " k"], streamed: bool | None = None) -> Images:
-    """Some of a set, a copy; on disk if `streamed`, or if it is not given and they do not fit in memory."""
+    """A copy of the chosen rows; on disk if `streamed`, or if `streamed` is None and they do not fit in memory."""
     pixels = images.images.permute(0, 2, 3, 1)
     some = torch.index_select(pixels, 0, chosen, out=buffers.empty((len(chosen), *pixels.shape[1:]), streamed))
     soft = None if images.soft is None else images.soft[chosen]
@@ -180,9 +180,9 @@ def rows(images: Images, chosen: Int64[Tensor, " k"], streamed: bool | None = No
 
 
 def joined(images: Images, others: Images, classes: int, streamed: bool | None = None) -> Images:
-    """Two sets of images one after the other; where only one has soft labels, labels of the other become probabilities.
+    """Concatenate two sets; if only one has soft labels, the labels of the other become one-hot probabilities.
 
-    Ids of the others become negative: no image as ingested has such, so they stay distinct.
+    An id i of `others` becomes -1 - i: ingested images have ids >= 0, so ids stay distinct.
 
     Raises:
         InputError: images of different sizes.
@@ -196,29 +196,29 @@ def joined(images: Images, others: Images, classes: int, streamed: bool | None =
     return Images(torch.cat([images.ids, -1 - others.ids]), pixels, torch.cat([images.labels, others.labels]), probabilities)
 
 
-Watch = Callable[[Images, int], None]
+OnPart = Callable[[Images, int], None]  # (all images, the number of rows decoded so far)
 
 
 def load(
     uri: str,
     split: str | None = None,
-    watch: Watch = lambda images, there: None,
+    watch: OnPart = lambda images, rows: None,
     threads: int | None = None,
     memory: buffers.Pixels | None = None,
     streamed: bool | None = None,
 ) -> Images:
-    """The images of a finished stage, decoded part by part; kept for this process, so do not write into them.
+    """The images of a finished stage, decoded part by part and cached in this process: do not write into them.
 
     Args:
-        watch: is told after every part that comes in: all images, and how many of them are there.
-        threads: to decode with; as many as torch uses if not given.
-        memory: where to put the images; the call that reads them decides.
-        streamed: keep them on disk, in a file that the processes of a machine share, instead of in memory; not given: if they are
-            too many for that.
+        watch: called after every part with all images and the number of rows decoded so far.
+        threads: number of decoding threads; by default as many as torch uses.
+        memory: where to put the images; ignored if they are cached already.
+        streamed: keep them on disk, in a file shared by the processes of a machine, instead of in memory; None: only if they do
+            not fit.
 
     Raises:
         InputError: no such stage, no rows, or images of different sizes.
-        JobError: no room on disk.
+        JobError: no space left on disk.
     """
     kept = _kept(uri, split, streamed)
     if kept:
@@ -230,12 +230,12 @@ def load(
 
 @functools.lru_cache(maxsize=4)
 def _kept(uri: str, split: str | None, streamed: bool | None) -> list[Images]:
-    """The place of a set among those that are kept; empty until it is read."""
+    """The cache entry of a set: a list that is empty until the set is read. A list, so that `load` sees whether it was read."""
     return []
 
 
 def _read(
-    table: Table, split: str | None, watch: Watch, threads: int | None, memory: buffers.Pixels | None, streamed: bool | None
+    table: Table, split: str | None, watch: OnPart, threads: int | None, memory: buffers.Pixels | None, streamed: bool | None
 ) -> Images:
     n = table.rows(split)
     if not n:
@@ -243,7 +243,7 @@ def _read(
     columns = [name for name in ("id", "image", "label", "soft_label") if name in table.manifest["schema"]]
     if "image" not in columns:
         raise InputError(f"{table.uri}: is no table of images; it has {', '.join(table.manifest['schema'])}.")
-    with _room(table, split, memory, streamed) as (pixels, decoded):
+    with _buffer(table, split, memory, streamed) as (pixels, decoded):
         images, row, soft = pixels.permute(0, 3, 1, 2), 0, None
         ids, labels = (torch.empty(n, dtype=torch.int64) for _ in range(2))
         for block in table.blocks(split, [name for name in columns if name != "image" or not decoded]):
@@ -256,8 +256,8 @@ def _read(
                 else decode(block, threads)
             )
             if part.images.shape[1:] != images.shape[1:]:
-                has, right = tuple(part.images.shape[1:]), tuple(images.shape[1:])
-                raise InputError(f"image {part.ids[0]} has shape {has}, and should have {right}; all must be alike.")
+                found, expected = tuple(part.images.shape[1:]), tuple(images.shape[1:])
+                raise InputError(f"image {part.ids[0]} has shape {found}, expected {expected}; all must be alike.")
             if not decoded:
                 images[here] = part.images
             ids[here], labels[here] = part.ids, part.labels
@@ -270,66 +270,19 @@ def _read(
 
 
 @contextlib.contextmanager
-def _room(
+def _buffer(
     table: Table, split: str | None, memory: buffers.Pixels | None, streamed: bool | None
 ) -> Iterator[tuple[buffers.Pixels, bool]]:
-    """Where all images of a split go, and whether they are there already."""
-    about = table.manifest
-    c, h, w = about.get("shape") or (about["channels"], about["image_size"], about["image_size"])
+    """The buffer for all images of a split, and whether another process has filled it."""
+    manifest = table.manifest
+    c, h, w = manifest.get("shape") or (manifest["channels"], manifest["image_size"], manifest["image_size"])
     shape = (table.rows(split), h, w, c)
     if memory is not None:
         yield memory, False
     elif not (streamed or (streamed is None and not buffers.fits_memory(math.prod(shape)))):
         yield torch.empty(shape, dtype=torch.uint8), False
     else:
-        told = json.dumps([table.uri, split, table.manifest], sort_keys=True)
-        with buffers.shared(hashlib.sha256(told.encode()).hexdigest(), shape) as found:
+        # The manifest is part of the name: a stage that was deleted and made again in the same place is another set.
+        content = json.dumps([table.uri, split, manifest], sort_keys=True)
+        with buffers.shared(hashlib.sha256(content.encode()).hexdigest(), shape) as found:
             yield found
-
-
-class SubsetDataset(torch.utils.data.Dataset):
-    """A finished subset (or any images table) for the user's own training loop: items are (image, label).
-
-    An image is a uint8 tensor [c, h, w], or what `transform` makes of a PIL image, as in torchvision's data sets.
-    A label is an int (-1: none), or a float tensor [classes] where the table has soft labels.
-
-    Attributes:
-        ids, labels, ranks, scores: tensors [n]; the last two None where the table has none.
-        classes: names of the labels, where they are known.
-    """
-
-    ids: Int64[Tensor, " n"]
-    labels: Int64[Tensor, " n"]
-    ranks: Int32[Tensor, " n"] | None
-    scores: Float32[Tensor, " n"] | None
-    classes: list[str] | None
-
-    def __init__(self, uri: str, transform: Callable[[Image.Image], Any] | None = None) -> None:
-        table = Table(uri)
-        rows = table.read(table.training())
-        decoded = decode(rows)
-        self.ids, self.images, self.labels = decoded.ids, decoded.images, decoded.labels
-        self.ranks = torch.from_numpy(rows["rank"].to_numpy().copy()) if "rank" in rows.column_names else None
-        self.scores = torch.from_numpy(rows["score"].to_numpy().copy()) if "score" in rows.column_names else None
-        self.classes = table.manifest.get("classes")
-        self.transform = transform
-        self._soft = decoded.soft
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> tuple[Any, int | Float32[Tensor, " classes"]]:
-        image = self.images[index]
-        label = int(self.labels[index]) if self._soft is None else self._soft[index]
-        if self.transform is None:
-            return image, label
-        return self.transform(Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy())), label
-
-
-def load_subset(uri: str, transform: Callable[[Image.Image], Any] | None = None) -> SubsetDataset:
-    """A finished subset as a map-style data set, from a local folder or s3://.
-
-    Raises:
-        InputError: no finished stage lies there.
-    """
-    return SubsetDataset(uri, transform)

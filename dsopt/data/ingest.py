@@ -1,4 +1,4 @@
-"""Rows of a source -> rows of the images table: every image checked once, all of one size and number of channels."""
+"""From rows of a source to rows of the images table: every image is checked once; all get one size and number of channels."""
 
 import io
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ from dsopt.errors import InputError
 from dsopt.files import first_line, retried
 from dsopt.storage import IMAGES
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # PIL knows more, some of which start other programs
-GREY_MODES = ("1", "L", "LA", "La", "I")
-ORIENTATION = 0x0112  # EXIF: how the camera was held
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # not all of PIL's: for EPS, e.g., it starts Ghostscript
+GRAY_MODES = ("1", "L", "LA", "La", "I")
+ORIENTATION = 0x0112  # EXIF tag: how the camera was held
 MAX_LABEL = 2**31 - 1
 
 
 class Broken(NamedTuple):
-    """A row that was left out."""
+    """A row that was skipped, and why."""
 
     id: int
     source: str
@@ -29,22 +29,22 @@ class Broken(NamedTuple):
 
 
 class Unusable(Exception):
-    """Why a row cannot be used."""
+    """A row cannot be used; the message is the reason."""
 
 
 @retried
 def ingest_shard(shard: Shard, data: DataConfig, classes: list[str] | None) -> tuple[dict[str, pa.Table], list[Broken]]:
-    """The images tables of a shard, by split ("train", "test"; only those with rows), and the rows left out.
+    """The images tables of a shard, by split ("train", "test"; only those with rows), and the skipped rows.
 
-    Images that are already PNG or JPEG of the wanted size keep their bytes; others are cut to a centred square, resized
-    (bicubic) and stored as PNG. A pure function of its arguments, so doing it twice gives the same bytes.
+    Images that are already PNG or JPEG of the configured size keep their bytes; others are cropped to the central square, resized
+    (bicubic) and stored as PNG. A pure function of its arguments: running it again gives the same bytes.
 
     Args:
-        data: with `channels` decided (`source_channels`).
-        classes: the names of the labels; None if these are numbers without names.
+        data: with `channels` set (see `source_channels`).
+        classes: the names of the labels; None if labels are numbers without names.
 
     Raises:
-        InputError: a broken row, if `data.on_error` is "fail".
+        InputError: a row is broken and `data.on_error` is "fail".
     """
     assert data.channels is not None
     numbers = None if classes is None else {name: i for i, name in enumerate(classes)}
@@ -66,7 +66,7 @@ def ingest_shard(shard: Shard, data: DataConfig, classes: list[str] | None) -> t
 
 
 def source_channels(shards: Iterable[Shard]) -> int:
-    """1 if the first image that can be read is grey, else 3.
+    """1 if the first readable image is gray, else 3.
 
     Raises:
         InputError: no image can be read.
@@ -74,14 +74,14 @@ def source_channels(shards: Iterable[Shard]) -> int:
     for shard in shards:
         for row in shard.read():
             try:
-                return 1 if _grey(opened(row.image)) else 3
+                return 1 if _gray(opened(row.image)) else 3
             except Unusable:
                 continue
     raise InputError("no image of the data set can be read.")
 
 
 def held_out(id: int, fraction: float) -> bool:
-    """Whether a row belongs to the test split: follows from its id alone (SplitMix64, Steele et al. 2014, fig. 17)."""
+    """Whether a row belongs to the test split; depends on its id alone (SplitMix64, Steele et al. 2014, fig. 17)."""
     mask = 2**64 - 1
     z = (id + 1) * 0x9E3779B97F4A7C15 & mask
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
@@ -107,13 +107,15 @@ def _label(label: Any, numbers: dict[str, int] | None, labelled: bool) -> int | 
 
 
 def stored_image(image: bytes | np.ndarray | None, size: int, channels: int) -> tuple[bytes, str]:
-    """The bytes that the images table holds for an image, `size` pixels a side, and their suffix: "png" or "jpg"."""
+    """The bytes that the images table stores for an image, `size` x `size` pixels, and their suffix, "png" or "jpg"."""
     picture = opened(image)
     try:
         if isinstance(image, bytes) and _fits(image, picture, size, channels):
             picture.load()
             return image, "png" if picture.format == "PNG" else "jpg"
-        picture.draft(None, (3 * size, 3 * size))  # large JPEGs are read at half, a quarter, ... of their size
+        # Large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, which is much faster, but at no less than 3 times the target:
+        # the bicubic filter then still has enough pixels.
+        picture.draft(None, (3 * size, 3 * size))
         picture = eight_bits(ImageOps.exif_transpose(picture), channels)
         if picture.size != (size, size):
             picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
@@ -122,12 +124,12 @@ def stored_image(image: bytes | np.ndarray | None, size: int, channels: int) -> 
         return sink.getvalue(), "png"
     except Unusable:
         raise
-    except Exception as error:  # PIL's decoders raise nearly anything at damaged files
+    except Exception as error:  # PIL's decoders raise errors of many types on damaged files
         raise Unusable(f"image cannot be decoded ({first_line(error)})") from None
 
 
 def opened(image: bytes | np.ndarray | None) -> Image.Image:
-    """The picture, of which only the header is read yet."""
+    """Open an image; only its header is read. Raises Unusable."""
     if image is None:
         raise Unusable("no image")
     try:
@@ -135,29 +137,29 @@ def opened(image: bytes | np.ndarray | None) -> Image.Image:
             return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)
         return Image.open(io.BytesIO(image), formats=FORMATS)
     except UnidentifiedImageError:
-        raise Unusable(f"not an image ({', '.join(FORMATS)} are known)") from None
+        raise Unusable(f"not an image ({', '.join(FORMATS)} are supported)") from None
     except Exception as error:
         raise Unusable(f"image cannot be decoded ({first_line(error)})") from None
 
 
 def _fits(data: bytes, picture: Image.Image, size: int, channels: int) -> bool:
-    """Whether every reader makes the same `channels` x 8 bits of a file, so that it can stay as it is."""
+    """Whether every reader decodes the file to the same `channels` x 8 bits, so that its bytes can be kept."""
     return (
         picture.size == (size, size)
         and picture.mode == ("L" if channels == 1 else "RGB")
-        and (picture.format == "JPEG" or (picture.format == "PNG" and data[24] == 8))  # byte 24 of a PNG: bits a channel
+        and (picture.format == "JPEG" or (picture.format == "PNG" and data[24] == 8))  # byte 24 of a PNG: bit depth
         and "transparency" not in picture.info
         and picture.getexif().get(ORIENTATION, 1) == 1
     )
 
 
-def _grey(picture: Image.Image) -> bool:
-    return picture.mode in GREY_MODES or picture.mode.startswith("I;16")
+def _gray(picture: Image.Image) -> bool:
+    return picture.mode in GRAY_MODES or picture.mode.startswith("I;16")
 
 
 def eight_bits(picture: Image.Image, channels: int) -> Image.Image:
-    """The picture in 8 bits, grey or colour; transparency is dropped, as torchvision's and most loaders do."""
-    if picture.mode.startswith("I"):  # 16 bits, which PIL would clip instead of scale
+    """The picture in 8 bits per channel, gray or RGB; transparency is dropped, as torchvision and most loaders do."""
+    if picture.mode.startswith("I"):  # 16 bits, which PIL's convert would clip instead of scale
         pixels = np.asarray(picture)
         if pixels.min() < 0 or pixels.max() > 0xFFFF:
             raise Unusable("image has more than 16 bits a pixel")
@@ -167,5 +169,5 @@ def eight_bits(picture: Image.Image, channels: int) -> Image.Image:
     if picture.mode == "P":
         picture = picture.convert("RGBA")  # a palette may have transparent entries
     picture = picture.convert("L" if channels == 1 else "RGB")
-    picture.info.clear()  # a transparent colour and the like would be written again
+    picture.info.clear()  # else metadata such as a transparent color would be saved again
     return picture

@@ -1,4 +1,4 @@
-"""Photographs as people have them, of any size, grey or colour, 8 or 16 bits, transparent, turned by their camera; and as files."""
+"""Reading and writing photographs: of any size, gray or color, 8 or 16 bits, with transparency, with EXIF orientation."""
 
 import io
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from torch import Tensor
 from dsopt.data.ingest import Unusable, eight_bits, opened
 from dsopt.files import first_line
 
-# What is written as it was read, and how; everything else becomes PNG: a GIF would lose most of its colours.
+# Formats that are written as they were read, and how. Every other format becomes PNG: a GIF, e.g., would lose most colors.
 _WRITTEN: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
     ".jpg": {"format": "JPEG", "quality": 95},
@@ -28,14 +28,14 @@ _TRANSPARENT = ("PNG", "WEBP", "TIFF")
 
 
 class Photo(NamedTuple):
-    """A photograph the right way up, grey or not; `alpha` is its transparency, where it has any."""
+    """A photograph with its EXIF orientation applied; `alpha` is its opacity channel if it has transparency."""
 
     pixels: UInt8[Tensor, "3 h w"]
     alpha: UInt8[Tensor, "1 h w"] | None = None
 
 
 def read(data: bytes) -> Photo:
-    """A file's photograph. Raises `dsopt.data.ingest.Unusable`: why it cannot be used."""
+    """The photograph of a file. Raises `dsopt.data.ingest.Unusable` with the reason if it cannot be used."""
     picture = opened(data)
     try:
         picture = ImageOps.exif_transpose(picture)
@@ -48,12 +48,12 @@ def read(data: bytes) -> Photo:
 
 
 def written_name(name: str) -> str:
-    """What a photograph read from `name` is written to: the same, or with .png behind it where its own kind is not written."""
+    """The file name for writing a photograph read from `name`: the same, or with ".png" added if that format is not written."""
     return name if _suffix(name) in _WRITTEN else name + ".png"
 
 
 def write(photo: Photo, name: str) -> bytes:
-    """The file of a photograph, of the kind that the name's suffix says; transparency is left out where that kind has none."""
+    """Encode a photograph in the format of the name's suffix; transparency is dropped if the format has none."""
     options = _WRITTEN[_suffix(name)]
     keep = photo.alpha is not None and options["format"] in _TRANSPARENT
     pixels = torch.cat([photo.pixels, photo.alpha]) if keep and photo.alpha is not None else photo.pixels

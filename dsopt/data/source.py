@@ -1,4 +1,4 @@
-"""What a data set looks like before ingest: shards of rows whose ids are their positions in the source."""
+"""A data set before ingest: shards of rows, where a row's id is its position in the source."""
 
 import functools
 import hashlib
@@ -18,13 +18,13 @@ from dsopt.errors import InputError
 from dsopt.files import absolute, filesystem, first_line, retried
 from dsopt.registry import DATASETS
 
-SHARD_ROWS = 4096
+SHARD_ROWS = 4096  # a shard is one unit of work: large enough to outweigh starting a task, small enough to retry
 
 Arrays = dict[str | None, tuple[np.ndarray, np.ndarray]]  # split -> uint8 images [n, h, w] or [n, h, w, c], labels [n]
 
 
-class Row(NamedTuple):
-    """One image as the source has it; `source` is the file, or "file#row", for people."""
+class SourceRow(NamedTuple):
+    """One image as it is in the source; `source` is the file, or "file#row", for messages."""
 
     image: bytes | np.ndarray | None
     label: int | str | None
@@ -33,23 +33,23 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Shard:
-    """Some consecutive rows of a source: row i has the id `first_id + i`, whatever is wrong with the rows before it.
+    """Consecutive rows of a source. Row i has the id `first_id + i`, even if rows before it are broken.
 
     Args:
-        split: "train" or "test"; None where the source does not say.
+        split: "train" or "test"; None if the source does not say.
         read: picklable, so that any process can read the shard.
-        rows: how many rows `read` gives.
-        labelled: the source has labels, so that a row without one is broken.
+        rows: the number of rows that `read` yields.
+        labelled: the source has labels, so a row without one is broken.
     """
 
     split: str | None
     first_id: int
-    read: Callable[[], Iterator[Row]]
+    read: Callable[[], Iterator[SourceRow]]
     rows: int
     labelled: bool = True
 
 
-Plan = tuple[list[Shard], list[str] | None]
+Listing = tuple[list[Shard], list[str] | None]  # the shards, and the class names if labels have names
 
 
 @dataclass(frozen=True)
@@ -57,36 +57,38 @@ class Source:
     """A data set that was found.
 
     Args:
-        fingerprint: plain values that change with the content; found without reading any data.
-        remote: lies in an object store, so that every node of a cluster can read it.
-        plan: gives the shards and the class names (index = label; None if labels are numbers without names).
+        fingerprint: plain values that change with the content; computed from names, sizes and times, without reading the data.
+        remote: it is on an object store, so every node of a cluster can read it.
+        list_shards: returns the shards and the class names (index = label; None if labels are numbers without names).
     """
 
     fingerprint: dict[str, Any]
     remote: bool
-    plan: Callable[[], Plan]
+    list_shards: Callable[[], Listing]
 
 
 def find(data: DataConfig) -> Source:
-    """The source that a configuration names, cut to `data.limit` rows a split.
+    """The source that a configuration names, limited to the first `data.limit` rows of each split.
 
     Raises:
-        InputError: nothing usable is there; says what was expected where.
+        InputError: nothing usable is there; the message says what was expected where.
     """
     try:
         source = DATASETS.build(data.name, data.options)(data)
     except OSError as error:
         raise InputError(f"data.root={data.root}: cannot be read: {first_line(error)}") from None
-    return source if data.limit is None else replace(source, plan=functools.partial(_limited, source.plan, data.limit))
+    if data.limit is None:
+        return source
+    return replace(source, list_shards=functools.partial(_list_limited, source.list_shards, data.limit))
 
 
-def _limited(plan: Callable[[], Plan], limit: int) -> Plan:
-    shards, classes = plan()
+def _list_limited(list_shards: Callable[[], Listing], limit: int) -> Listing:
+    shards, classes = list_shards()
     return limit_shards(shards, limit), classes
 
 
 def limit_shards(shards: list[Shard], limit: int) -> list[Shard]:
-    """Only the first `limit` rows of every split; the rest is not read."""
+    """Keep the first `limit` rows of every split; the others are not read."""
     left: dict[str | None, int] = defaultdict(lambda: limit)
     kept = []
     for shard in shards:
@@ -99,7 +101,7 @@ def limit_shards(shards: list[Shard], limit: int) -> list[Shard]:
     return kept
 
 
-def _first(read: Callable[[], Iterator[Row]], rows: int) -> Iterator[Row]:
+def _first(read: Callable[[], Iterator[SourceRow]], rows: int) -> Iterator[SourceRow]:
     return itertools.islice(read(), rows)
 
 
@@ -108,7 +110,7 @@ def _first(read: Callable[[], Iterator[Row]], rows: int) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class ArrayRows:
-    """Rows of a set that fits in memory: `load(*arguments)`, which should cache, gives all of it."""
+    """The rows [start, stop) of a split of a set that fits in memory; `load(*arguments)` returns the set and should be cached."""
 
     load: Callable[..., Arrays]
     arguments: tuple[Any, ...]
@@ -117,14 +119,15 @@ class ArrayRows:
     start: int
     stop: int
 
-    def __call__(self) -> Iterator[Row]:
+    def __call__(self) -> Iterator[SourceRow]:
         images, labels = self.load(*self.arguments)[self.split]
         where = f"{self.name}/{self.split}" if self.split else self.name
         for i in range(self.start, self.stop):
-            yield Row(images[i], int(labels[i]), f"{where}#{i}")
+            yield SourceRow(images[i], int(labels[i]), f"{where}#{i}")
 
 
 def array_shards(name: str, load: Callable[..., Arrays], *arguments: Any) -> list[Shard]:
+    """The shards of a set that fits in memory; ids count on from one split to the next."""
     shards, first_id = [], 0
     for split, (images, _) in load(*arguments).items():
         for start in range(0, len(images), SHARD_ROWS):
@@ -139,7 +142,7 @@ def array_shards(name: str, load: Callable[..., Arrays], *arguments: Any) -> lis
 
 
 class File(NamedTuple):
-    """A file below a root: its name relative to it, bytes, and time of change in nanoseconds."""
+    """A file below a root: its name relative to the root, its size in bytes, its modification time in nanoseconds."""
 
     name: str
     size: int
@@ -147,14 +150,15 @@ class File(NamedTuple):
 
 
 def needed_root(data: DataConfig) -> str:
+    """`data.root` as an absolute URI. Raises InputError if it is not set."""
     if not data.root:
-        raise InputError(f"data.name={data.name}: needs data.root=..., the place where the data lies.")
+        raise InputError(f"data.name={data.name}: needs data.root=..., the folder or URI of the data.")
     return absolute(data.root)
 
 
 @retried
 def list_folder(uri: str, *, recursive: bool = True) -> list[File]:
-    """The files below a folder, sorted by name, without hidden ones; none if there is no such folder."""
+    """The files below a folder, sorted by name, without hidden ones; empty if the folder does not exist."""
     system, path = filesystem(uri)
     try:
         found = system.get_file_info(pf.FileSelector(path, recursive=recursive, allow_not_found=True))
@@ -167,11 +171,11 @@ def list_folder(uri: str, *, recursive: bool = True) -> list[File]:
 
 
 def _hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))  # __MACOSX: from archives made on a Mac
 
 
 def digest(files: list[File]) -> dict[str, Any]:
-    """A fingerprint of files: short however many they are."""
+    """The fingerprint of a list of files; of fixed size, however many there are."""
     listed = hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
     return {"files": len(files), "bytes": sum(file.size for file in files), "digest": listed}
 
@@ -182,7 +186,7 @@ _SPLIT = re.compile(r"(?<![a-z])(train|test|valid|val|dev)(?:ing|idation)?(?![a-
 
 
 def named_split(path: str) -> str | None:
-    """The split that a file's name, else its nearest folder's, speaks of: "train", "test", "validation", or None."""
+    """The split that a path names, in the file name or else the nearest folder: "train", "test", "validation", or None."""
     for part in reversed(path.split("/")):
         if match := _SPLIT.search(part):
             word = match[1].lower()
@@ -191,10 +195,10 @@ def named_split(path: str) -> str | None:
 
 
 def decide_splits(named: set[str | None]) -> dict[str | None, str | None]:
-    """What each named split is used as; those missing here are left out.
+    """Map each named split to its use, "train", "test" or None; splits that are not in the result are not used.
 
-    What is tested on is "test", or "validation" where there is no "test". Where names give no pair to train and test
-    on, everything stays undecided (None), and `data.test_fraction` divides it.
+    The test split is "test", or "validation" if there is no "test". If there are not both a train and a test split, the use of
+    all is None, and `data.test_fraction` divides the rows.
     """
     test = next((name for name in ("test", "validation") if name in named), None)
     if test is None or not named & {"train", None}:

@@ -1,1 +1,1 @@
-"""Numbers and pictures -> tables, figures, one page. Knows pyarrow and numpy; nothing of stages, training or torch."""
+"""From numbers and images to tables, figures and one HTML page. Depends on pyarrow and numpy, not on stages, training or torch."""

@@ -10,12 +10,13 @@ import pyarrow.compute as pc
 from jaxtyping import Float, UInt8
 
 from dsopt.errors import JobError
+from dsopt.reporting.curves import End, label_ends, moving_average, resample
 from dsopt.reporting.pictures import embedding_picture, enlarge, strip
-from dsopt.reporting.style import FAINT, INK, Axes, Figure, blank, colours, picture, shorten
+from dsopt.reporting.style import FAINT, INK, Figure, blank, colors, picture, shorten
 from dsopt.reporting.tables import ResultRow, RunInfo, Spread, by_row, column
 
-MOST_CLASSES = 20  # more rows than this cannot be read at a glance
-MOST_COLUMNS = 10
+MAX_CLASSES = 20  # a figure with more rows cannot be read at a glance
+MAX_COLUMNS = 10
 WIDTH = 760  # of a chart, in CSS pixels
 
 
@@ -28,17 +29,17 @@ def reconstructions(
     embeddings: Float[np.ndarray, "m d"],
     outputs: Float[np.ndarray, "m h2 w2 c"],
 ) -> Figure:
-    """What the autoencoder keeps: inputs, embeddings as pictures, reproductions (the paper's figures 3 and 4).
+    """Inputs of an autoencoder, their embeddings as pictures, and reconstructions (the selection paper's figures 3 and 4).
 
-    `outputs` is in 0..1, and clipped to that. The first ten images are shown. All embeddings share one grey scale,
-    black for their smallest value and white for their 99th percentile.
+    `outputs` are clipped to 0..1. The first ten images are shown. All embeddings share one gray scale: black is their smallest
+    value, white their 99th percentile.
     """
-    m, side, gap, margin = min(len(inputs), MOST_COLUMNS), 128, 8, 92.0
-    reproduced = np.rint(np.nan_to_num(outputs[:m]).clip(0, 1) * 255).astype(np.uint8)
+    m, side, gap, margin = min(len(inputs), MAX_COLUMNS), 128, 8, 92.0
+    reconstructed = np.rint(np.nan_to_num(outputs[:m]).clip(0, 1) * 255).astype(np.uint8)
     rows = {
         "input": [enlarge(image, side) for image in inputs[:m]],
         "embedding": [enlarge(image, side) for image in embedding_picture(embeddings[:m])],
-        "reproduction": [enlarge(image, side) for image in reproduced],
+        "reconstruction": [enlarge(image, side) for image in reconstructed],
     }
     width = max(image.shape[1] for images in rows.values() for image in images)
     strips = [strip(images, max(image.shape[0] for image in images), width, gap) for images in rows.values()]
@@ -52,19 +53,19 @@ def reconstructions(
 
 
 @picture
-def chosen_grid(groups: list[tuple[str, list[tuple[str, UInt8[np.ndarray, "_ _ _ _"]]]]]) -> Figure:
-    """Chosen images per class: a panel a group, side by side; a row a class, its name at the left.
+def image_grid(groups: list[tuple[str, list[tuple[str, UInt8[np.ndarray, "_ _ _ _"]]]]]) -> Figure:
+    """Images by class: one panel per group, side by side; one row per class, with its name on the left.
+
+    At most 20 classes are shown, and at most 20 images per row over all panels.
 
     Args:
         groups: for each panel its title and, for each class, its name and images; a class may be missing or empty.
-
-    At most 20 classes and 20 images a row over all panels are shown.
     """
     panels = [(title, dict(classes)) for title, classes in groups]
     names = list(dict.fromkeys(name for _, classes in panels for name in classes))
-    shown = names[:MOST_CLASSES]
+    shown = names[:MAX_CLASSES]
     most = max([len(images) for _, classes in panels for images in classes.values()], default=0)
-    columns = max(1, min(most, 2 * MOST_COLUMNS // max(1, len(panels))))
+    columns = max(1, min(most, 2 * MAX_COLUMNS // max(1, len(panels))))
     rows = {(i, name): [enlarge(x, 84) for x in panels[i][1].get(name, [])[:columns]] for i in range(len(panels)) for name in shown}
     sizes = [image.shape for images in rows.values() for image in images] or [(84, 84, 3)]
     height, width, gap, between, head = max(s[0] for s in sizes), max(s[1] for s in sizes), 4, 24, 26
@@ -99,7 +100,7 @@ def _canvas(width: float, height: float) -> Figure:
 
 
 def _place(figure: Figure, pixels: UInt8[np.ndarray, "h w 3"], left: float, top: float) -> None:
-    """Put an image where each of its pixels is one of the file's; `left` and `top` in CSS pixels."""
+    """Draw an image so that each of its pixels is one pixel of the file; `left` and `top` are in CSS pixels."""
     width, height = figure.get_size_inches() * 100
     h, w = pixels.shape[0] / 2, pixels.shape[1] / 2
     axes = figure.add_axes(((left + 4) / width, 1 - (top + 4 + h) / height, w / width, h / height))
@@ -117,28 +118,28 @@ def _write(figure: Figure, text: str, left: float, top: float, **style: Any) -> 
 
 @picture
 def class_histogram(counts: dict[str, list[int]], classes: list[str]) -> Figure:
-    """How many images of each class every subset holds, as grouped bars.
+    """The number of images of each class in every subset, as grouped bars.
+
+    If there are more than 20 classes, those whose fractions differ most between the subsets are shown, and the figure says so.
 
     Args:
-        counts: for each subset, under the name of its method, the number of images of each class.
-
-    Of more than 20 classes those are shown whose shares differ most between the subsets, and the figure says so.
+        counts: for each subset, by the name of its method, the number of images of each class.
     """
     table = np.array([counts[name] for name in counts], dtype=float).reshape(len(counts), len(classes))
     shares = table / table.sum(axis=1, keepdims=True).clip(1)
     shown = np.arange(len(classes))
-    if len(classes) > MOST_CLASSES:
-        shown = np.sort(np.argsort(-np.ptp(shares, axis=0), kind="stable")[:MOST_CLASSES])
+    if len(classes) > MAX_CLASSES:
+        shown = np.sort(np.argsort(-np.ptp(shares, axis=0), kind="stable")[:MAX_CLASSES])
     labels = [shorten(classes[i], 16) for i in shown]
     crowded = sum(len(label) + 2 for label in labels) * 6 > WIDTH - 60
 
     figure = blank(WIDTH, 330 if crowded else 300)
     axes = figure.subplots()
     width = 0.8 / max(1, len(counts))
-    colour = colours(counts)
+    color = colors(counts)
     for i, name in enumerate(counts):
         places = np.arange(len(shown)) + (i - (len(counts) - 1) / 2) * width
-        axes.bar(places, table[i, shown], width * 0.92, color=colour[name], label=shorten(name, 30))
+        axes.bar(places, table[i, shown], width * 0.92, color=color[name], label=shorten(name, 30))
     middle, half = (len(shown) - 1) / 2, max(len(shown), 4) / 2 + 0.1
     axes.set_xlim(middle - half, middle + half)
     axes.set_xticks(
@@ -160,7 +161,7 @@ def class_histogram(counts: dict[str, list[int]], classes: list[str]) -> Figure:
 
 @picture
 def accuracy_bars(rows: list[ResultRow]) -> Figure:
-    """Test accuracy (or what else the rows measure) as bars from zero, with the sample deviation as whiskers, grouped by split.
+    """Test accuracy (or the rows' other measure) as bars from zero, grouped by split; whiskers are one sample standard deviation.
 
     A dashed line marks training on the full data.
     """
@@ -170,7 +171,7 @@ def accuracy_bars(rows: list[ResultRow]) -> Figure:
     figure = blank(WIDTH, 40 + sum(36 + 24 * len(group) for group in groups.values()))
     heights = [len(group) for group in groups.values()]
     grid = figure.subplots(len(groups), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    colour = colours(row.method for row in rows)
+    color = colors(row.method for row in rows)
     reference = next((row.mean for row in rows if row.split == 0 and row.method == "full"), None)
     measure = rows[0].measure
     scale = 100 if measure.percent else 1
@@ -178,7 +179,7 @@ def accuracy_bars(rows: list[ResultRow]) -> Figure:
         axes.set_title(_heading(split), color=FAINT)
         values = column([Spread(row.mean, row.sd) for row in group], measure.percent)
         for y, (row, value) in enumerate(zip(group, values, strict=True)):
-            axes.barh(y, scale * row.mean, 0.66, color=colour[row.method])
+            axes.barh(y, scale * row.mean, 0.66, color=color[row.method])
             if row.sd:
                 axes.errorbar(scale * row.mean, y, xerr=scale * row.sd, color=INK, linewidth=1, capsize=2.5, capthick=1)
             axes.text(1.015, y, value, transform=axes.get_yaxis_transform(), va="center_baseline")
@@ -213,36 +214,39 @@ def _heading(split: float) -> str:
 
 @picture
 def loss_curves(metrics: pa.Table, runs: list[RunInfo], x: Literal["step", "seconds"]) -> Figure:
-    """Training loss against steps or seconds: a line a row of the table, the mean over seeds in a band of their range.
+    """Training loss over steps or seconds: one line per row of the table, the mean over seeds, in a band from minimum to maximum.
 
-    Lines are moving averages over a fortieth of a run's records; a line ends where the first of its seeds ended. The
-    loss axis is logarithmic if the lines span more than a decade. Raises JobError if no run has a training loss.
+    Lines are moving averages over 1/40 of a run's records. A line ends where its shortest run ends. The loss axis is logarithmic
+    if the lines span more than a factor of 10.
+
+    Raises:
+        JobError: no run has a training loss.
     """
     losses = metrics.filter((pc.field("split") == "train") & (pc.field("name") == "loss")).sort_by("step")
     rows = by_row(runs)
-    height = max(360, 60 + 17 * len(rows))  # so that the names of the lines have room
+    height = max(360, 60 + 17 * len(rows))  # 17 CSS pixels for the name of each line
     figure = blank(WIDTH, height)
     axes = figure.subplots()
-    colour, dashes = colours(run.method for run in runs), _dashes(runs)
-    ends: list[tuple[str, str, float, float]] = []
+    color, dashes = colors(run.method for run in runs), _dashes(runs)
+    ends: list[End] = []
     span: list[float] = []
-    lost: list[str] = []
+    lost: list[str] = []  # rows without a finite loss
     for row, group in rows.items():
         curves = [_curve(losses.filter(pc.field("run") == run.run), x) for run in group]
         curves = [curve for curve in curves if len(curve[0])]
         if not curves:
             continue
-        at, values = _aligned(curves)
-        mean, style = values.mean(axis=0), {"color": colour[group[0].method], "linestyle": dashes[group[0].split]}
+        at, values = resample(curves)
+        mean, style = values.mean(axis=0), {"color": color[group[0].method], "linestyle": dashes[group[0].split]}
         axes.fill_between(at, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.18, linewidth=0)
         axes.plot(at, mean, linewidth=1.5, marker="o" if len(at) == 1 else None, markersize=4, **style)
-        fine = np.flatnonzero(np.isfinite(mean))
-        if not len(fine):
+        finite = np.flatnonzero(np.isfinite(mean))
+        if not len(finite):
             lost.append(row)
         else:
-            name = shorten(row, 34) + (" (diverged)" if fine[-1] < len(mean) - 1 else "")
-            ends.append((name, style["color"], float(at[fine[-1]]), float(mean[fine[-1]])))
-            span += [float(mean[fine].min()), float(mean[fine].max())]
+            name = shorten(row, 34) + (" (diverged)" if finite[-1] < len(mean) - 1 else "")
+            ends.append((name, style["color"], float(at[finite[-1]]), float(mean[finite[-1]])))
+            span += [float(mean[finite].min()), float(mean[finite].max())]
     if not ends and not lost:
         raise JobError("the metrics have no training loss (split=train, name=loss) of any run.")
     if lost:
@@ -259,12 +263,12 @@ def loss_curves(metrics: pa.Table, runs: list[RunInfo], x: Literal["step", "seco
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.grid(axis="y")
     axes.margins(x=0.01)
-    _label_ends(axes, ends, apart=16.5 / (height - 50))
+    label_ends(axes, ends, spacing=16.5 / (height - 50))
     return figure
 
 
 def _dashes(runs: list[RunInfo]) -> dict[float, Any]:
-    """Full data and a subset alone are solid lines; further splits are dashed, each in its own way."""
+    """The line style of each split: solid for full data and for the subset alone, different dashes for those in between."""
     mixed = sorted({run.split for run in runs} - {0.0, 1.0}, reverse=True)
     kinds: list[Any] = ["--", ":", "-.", (0, (6, 1.5)), (0, (1, 3))]
     return {0.0: "-", 1.0: "-"} | {split: kinds[i % len(kinds)] for i, split in enumerate(mixed)}
@@ -272,35 +276,5 @@ def _dashes(runs: list[RunInfo]) -> dict[float, Any]:
 
 def _curve(losses: pa.Table, x: str) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     at, values = losses[x].to_numpy().astype(float), losses["value"].to_numpy().astype(float)
-    window = np.ones(max(1, len(values) // 40))
-    values = np.where(np.isfinite(values), values, np.nan)  # a diverged run's line ends
-    if not len(values):
-        return at, values
-    return at, np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
-
-
-def _aligned(
-    curves: list[tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]],
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "k n"]]:
-    """The curves at common places, over the range that all of them cover."""
-    start, stop = max(at[0] for at, _ in curves), min(at[-1] for at, _ in curves)
-    places = np.linspace(start, stop, 400) if stop > start else np.array([stop])
-    return places, np.stack([np.interp(places, at, values) for at, values in curves])
-
-
-def _label_ends(axes: Axes, ends: list[tuple[str, str, float, float]], apart: float) -> None:
-    """Name each line at the right, in the order of their ends; `apart`: a line of text in heights of the axes."""
-    axes.autoscale_view()  # the limits are final, so are the places
-    to_axes = axes.transData + axes.transAxes.inverted()
-    points = [(*to_axes.transform((at, value)), name, colour) for name, colour, at, value in ends]
-    points.sort(key=lambda point: point[1])
-    heights = np.array([point[1] for point in points])
-    for _ in range(1000):  # names that overlap push each other half the way, and stay beside the axes
-        overlap = (apart - np.diff(heights)).clip(0) / 2
-        heights[:-1] -= overlap
-        heights[1:] += overlap
-        heights = heights.clip(0, 1)
-    for height, (right, end, name, colour) in zip(heights, points, strict=True):
-        line = ([right, 1.015, 1.03], [end, height, height])
-        axes.plot(*line, color=colour, linewidth=0.7, alpha=0.6, transform=axes.transAxes, clip_on=False)
-        axes.text(1.035, height, name, va="center_baseline", transform=axes.transAxes)
+    values = np.where(np.isfinite(values), values, np.nan)  # the line of a diverged run ends
+    return at, moving_average(values, 40) if len(values) else values

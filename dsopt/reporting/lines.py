@@ -1,50 +1,50 @@
-"""Accuracy, or another measure, against a setting: one line for every combination of the other settings."""
+"""Line charts of accuracy, or another measure, over a setting: one line for every combination of the other settings."""
 
 from typing import Any
 
 import numpy as np
 
-from dsopt.reporting.style import FAINT, Figure, blank, colours, picture, shorten
+from dsopt.reporting.style import FAINT, Figure, blank, colors, picture, shorten
 from dsopt.reporting.tables import ACCURACY, Measure, Spread, column
 
 WIDTH = 760  # in CSS pixels
 MARKERS = "osD^vP"
 
 
-Series = dict[str, dict[Any, Spread]]  # line -> value of the setting -> its runs
+Series = dict[str, dict[Any, Spread]]  # line -> value of the setting -> mean and standard deviation of its runs
 
 
 @picture
 def lines(series: Series, references: dict[str, float], x: str, measure: Measure = ACCURACY) -> Figure:
-    """Accuracy or another measure against the setting `x`, with the sample deviation as whiskers.
+    """Accuracy, or another measure, over the setting `x`; whiskers are one sample standard deviation.
 
-    Numbers stand at their place (on a logarithmic axis where they span more than a factor of 50) and are joined; words stand side
-    by side, in no order that a line could tell of.
+    Numeric settings are placed by value and joined by a line, on a logarithmic axis if they span more than a factor of 50. Other
+    settings have no order: they are placed side by side, without a line.
 
     Args:
-        references: rows that have no place on the axis, as dashed lines: full data and the like.
+        references: rows without a value of the setting, such as full data, drawn as dashed lines.
     """
     scale, places = 100 if measure.percent else 1, _places(values_of(series))
     figure = blank(WIDTH, 340 + 10 * len(series))
     axes = figure.subplots()
-    colour = colours([*series, *references])
+    color = colors([*series, *references])
     numbers = [place for text, place in places.items() if _number(text)]
     joined = len(numbers) == len(places)
-    drawn: list[str] = []  # colours so far: what shares one has another marker
+    drawn: list[str] = []  # colors used so far: lines of the same color get different markers
     for i, (name, points) in enumerate(series.items()):
         ordered = sorted((places[str(at)], spread) for at, spread in points.items())
-        aside = 0 if joined else 0.5 * ((i + 0.5) / len(series) - 0.5)  # so that whiskers at a word do not hide each other
-        at = [place + aside for place, _ in ordered]
+        offset = 0 if joined else 0.5 * ((i + 0.5) / len(series) - 0.5)  # so that whiskers at one place do not overlap
+        at = [place + offset for place, _ in ordered]
         means = np.array([scale * spread.mean for _, spread in ordered])
         whiskers = [scale * (spread.sd or 0.0) for _, spread in ordered]
-        style: dict[str, Any] = {"color": colour[name], "markersize": 4.5, "linewidth": 1.5}
-        style["marker"] = MARKERS[drawn.count(colour[name]) % len(MARKERS)]
-        drawn.append(colour[name])
+        style: dict[str, Any] = {"color": color[name], "markersize": 4.5, "linewidth": 1.5}
+        style["marker"] = MARKERS[drawn.count(color[name]) % len(MARKERS)]
+        drawn.append(color[name])
         style["linestyle"] = "-" if joined else "none"
         axes.errorbar(at, means, yerr=whiskers, capsize=2.5, elinewidth=0.9, label=shorten(name, 40), **style)
     for i, (name, mean) in enumerate(references.items()):
         dash = (0, (3 + i, 2))
-        axes.axhline(scale * mean, color=colour[name], linewidth=1, linestyle=dash, label=shorten(name, 40), zorder=1)
+        axes.axhline(scale * mean, color=color[name], linewidth=1, linestyle=dash, label=shorten(name, 40), zorder=1)
     if joined:
         if min(numbers) > 0 and max(numbers) > 50 * min(numbers):
             axes.set_xscale("log")
@@ -61,18 +61,18 @@ def lines(series: Series, references: dict[str, float], x: str, measure: Measure
 
 
 def table(series: Series, x: str, measure: Measure = ACCURACY) -> tuple[list[str], list[list[str]]]:
-    """The same as a table: a row a line, a column a value of `x`; (header, rows)."""
+    """The same as a table (header, rows): one row per line, one column per value of `x`."""
     values = values_of(series)
     columns = [column([points.get(value) for points in series.values()], measure.percent) for value in values]
     return [f"{measure.title} over {x}", *map(str, values)], [list(row) for row in zip(series, *columns, strict=True)]
 
 
 def _apart(numbers: list[float], logarithmic: bool) -> list[str]:
-    """The labels of ascending numbers on an axis; empty where they would touch one further right."""
+    """The labels of ascending numbers on an axis; empty where a label would touch the next one to its right."""
     at = np.log(numbers) if logarithmic else np.array(numbers)
     at, labels, edge = (at - at[0]) / max(at[-1] - at[0], 1e-12), [f"{number:,g}" for number in numbers], np.inf
     for i in reversed(range(len(labels))):
-        half = 0.006 * (len(labels[i]) + 1)  # of the axis, for each letter
+        half = 0.006 * (len(labels[i]) + 1)  # half the label's width: a character is about 0.012 of the axis wide
         if at[i] + half > edge:
             labels[i] = ""
         else:
@@ -81,12 +81,12 @@ def _apart(numbers: list[float], logarithmic: bool) -> list[str]:
 
 
 def values_of(series: Series) -> list[Any]:
-    """The values of the setting, in the order in which they first come."""
+    """The values of the setting, in order of first appearance."""
     return list(dict.fromkeys(value for points in series.values() for value in points))
 
 
 def _places(values: list[Any]) -> dict[str, float]:
-    """Where on the axis each value stands."""
+    """The position of each value on the axis."""
     texts = list(dict.fromkeys(str(value) for value in values))
     if all(map(_number, texts)):
         return {text: float(text) for text in texts}

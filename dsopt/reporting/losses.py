@@ -1,27 +1,28 @@
-"""The numbers that training runs reported, over their steps."""
+"""Figures of the losses that training runs reported, over their steps."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dsopt.reporting.curves import moving_average
 from dsopt.reporting.style import FAINT, INK, Figure, blank, picture, shorten
 from dsopt.reporting.tables import RunInfo, by_row
 
 WIDTH, HEIGHT = 760, 130  # in CSS pixels, of a panel
 MARGIN = 50
-ACROSS = 3  # panels of rows side by side
-SIDES = {"loss": INK, "generator_loss": "#d55e00"}
+PANELS_PER_ROW = 3
+LOSS_COLORS = {"loss": INK, "generator_loss": "#d55e00"}
 
 
 class Critic(NamedTuple):
-    """A critic at the end of a training of so many steps, and the images that it judged.
+    """A GAN's critic after training, and the generated images that it evaluates.
 
     Args:
-        estimate: of their distance from real ones, by the critic.
-        measured: the same by a measure.
+        steps: the number of training steps.
+        estimate: the critic's estimate of the distance between generated and real images.
+        measured: the same distance by a measure, such as the Fréchet distance.
     """
 
     seed: int
@@ -32,9 +33,10 @@ class Critic(NamedTuple):
 
 @picture
 def loss_panels(metrics: pa.Table) -> Figure:
-    """A panel for each number of split "train", under one another, each on its own scale: the two sides of a game share none.
+    """One panel for each metric of split "train", one below the other.
 
-    Lines are moving averages over a twentieth of the records; these lie behind them, faint.
+    Each has its own scale, since losses of a generator and of a discriminator are not comparable. Lines are moving averages over
+    1/20 of the records; the records themselves are drawn faintly behind them.
     """
     trained = metrics.filter(pc.field("split") == "train").sort_by("step")
     names = trained["name"].unique().to_pylist()
@@ -44,7 +46,9 @@ def loss_panels(metrics: pa.Table) -> Figure:
         rows = trained.filter(pc.field("name") == name)
         steps, values = rows["step"].to_numpy(), rows["value"].to_numpy()
         axes.plot(steps, values, color=FAINT, linewidth=0.6, alpha=0.5)
-        axes.plot(steps, _smooth(values), color=INK, linewidth=1.4, marker="o" if len(steps) == 1 else None, markersize=3)
+        axes.plot(
+            steps, moving_average(values, 20), color=INK, linewidth=1.4, marker="o" if len(steps) == 1 else None, markersize=3
+        )
         axes.set_title(name.replace("_", " "), color=FAINT)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         axes.grid(axis="y")
@@ -55,25 +59,26 @@ def loss_panels(metrics: pa.Table) -> Figure:
 
 
 @picture
-def sides_of_games(metrics: pa.Table, runs: list[RunInfo]) -> Figure:
-    """A panel for each row of the table, on its own scale, as other games have other losses: those of its first run.
+def adversarial_losses(metrics: pa.Table, runs: list[RunInfo]) -> Figure:
+    """One panel for each row of the table, with the losses of its first run.
 
-    Dark is the loss of the discriminator, or the only one there is; orange that of the generator.
+    The discriminator's loss, or the only loss, is dark; the generator's is orange. Each panel has its own scale, since different
+    adversarial losses are not comparable.
     """
     from matplotlib.ticker import MaxNLocator
 
     rows = by_row(runs)
-    down = -(-len(rows) // ACROSS)
+    down = -(-len(rows) // PANELS_PER_ROW)
     figure = blank(WIDTH, HEIGHT * down + MARGIN)
-    panels = figure.subplots(down, ACROSS, squeeze=False).flatten()
+    panels = figure.subplots(down, PANELS_PER_ROW, squeeze=False).flatten()
     for axes in panels[len(rows) :]:
         axes.set_axis_off()
     for axes, (row, group) in zip(panels, rows.items(), strict=False):
         own = metrics.filter((pc.field("run") == group[0].run) & (pc.field("split") == "train")).sort_by("step")
-        for name, colour in SIDES.items():
+        for name, color in LOSS_COLORS.items():
             found = own.filter(pc.field("name") == name)
             marker = "o" if len(found) == 1 else None
-            axes.plot(found["step"].to_numpy(), found["value"].to_numpy(), color=colour, linewidth=1.1, marker=marker, markersize=3)
+            axes.plot(found["step"].to_numpy(), found["value"].to_numpy(), color=color, linewidth=1.1, marker=marker, markersize=3)
         axes.set_title(shorten(row, 36), color=FAINT)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(4))
@@ -84,13 +89,13 @@ def sides_of_games(metrics: pa.Table, runs: list[RunInfo]) -> Figure:
 
 
 @picture
-def critics_against(panels: Mapping[str, Sequence[Critic]], measure: str) -> Figure:
-    """A panel by title: what critics estimate against what is measured, told apart by their steps; a line for each seed."""
+def critic_estimates(panels: Mapping[str, Sequence[Critic]], measure: str) -> Figure:
+    """One panel per title: the critics' estimates against the measured distance; one line per seed, points labelled with steps."""
     from matplotlib.ticker import MaxNLocator
 
-    down = -(-len(panels) // ACROSS)
+    down = -(-len(panels) // PANELS_PER_ROW)
     figure = blank(WIDTH, 230 * down + 20)
-    grid = figure.subplots(down, ACROSS, squeeze=False).flatten()
+    grid = figure.subplots(down, PANELS_PER_ROW, squeeze=False).flatten()
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     for axes, (title, points) in zip(grid, panels.items(), strict=False):
@@ -108,11 +113,6 @@ def critics_against(panels: Mapping[str, Sequence[Critic]], measure: str) -> Fig
         axes.grid()
         axes.margins(0.15)
         axes.tick_params(length=0)
-    figure.supxlabel("distance by the critic, after the steps told", fontsize=8.5)
+    figure.supxlabel("the critic's estimate of the distance, after the given number of steps", fontsize=8.5)
     figure.supylabel(measure, fontsize=8.5)
     return figure
-
-
-def _smooth(values: np.ndarray) -> np.ndarray:
-    window = np.ones(max(1, len(values) // 20))
-    return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")

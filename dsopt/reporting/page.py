@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: no script, no font, no file beside it."""
+"""A report as one self-contained HTML file: no scripts, no fonts, no further files."""
 
 import base64
 import struct
@@ -7,7 +7,7 @@ from html import escape
 
 from dsopt.reporting.tables import ResultRow, cells, header, note
 
-# The page may load nothing but its own images and style, should hostile text ever get past the escaping.
+# Content security policy: the page may load only its own images and style, even if hostile text got past the escaping.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 _STYLE = """
@@ -67,8 +67,8 @@ class Section:
 
     Args:
         text: plain text; an empty line separates paragraphs.
-        png: a figure drawn at twice its size, described by the title.
-        html: trusted markup, such as a table; put in as it is.
+        png: a figure at twice its displayed size; the title is its alternative text.
+        html: trusted markup, such as a table; inserted without escaping.
     """
 
     title: str
@@ -78,7 +78,7 @@ class Section:
 
 
 def page(title: str, lead: str, facts: dict[str, str], sections: list[Section]) -> str:
-    """The whole file: title, a lead of one or two sentences, facts as names and values, then the sections."""
+    """The whole page: title, a lead of one or two sentences, facts as names and values, then the sections."""
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>\n" for name, value in facts.items())
     return f"""<!doctype html>
 <html lang="en">
@@ -104,12 +104,12 @@ def page(title: str, lead: str, facts: dict[str, str], sections: list[Section]) 
 
 
 def results_table(rows: list[ResultRow]) -> str:
-    """The table of results, and a line on what its columns mean."""
+    """The table of results, and a line that explains its columns."""
     return f'{table(header(rows), cells(rows))}\n<p class="note">{escape(note(rows))}</p>'
 
 
 def table(head: list[str], lines: list[list[str]]) -> str:
-    """Any table; the first cell of a line is its name."""
+    """Any table; the first cell of each line is its heading."""
     titles = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     body = "".join(
         f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{_padded(cell)}</td>" for cell in others)}</tr>\n'
@@ -119,7 +119,7 @@ def table(head: list[str], lines: list[list[str]]) -> str:
 
 
 def _padded(cell: str) -> str:
-    """The cell with its trailing blanks kept, as wide as digits are: means stay aligned above deviations."""
+    """The cell, with hidden text of the same width for its trailing blanks: means stay aligned where there is no ± part."""
     text = cell.rstrip()
     return escape(text) + '<span style="visibility:hidden"> ± 0.00</span>' * (len(text) < len(cell))
 
@@ -136,10 +136,11 @@ def _paragraphs(text: str, kind: str = "") -> str:
     return "\n".join(f"{opening}{escape(part.strip())}</p>" for part in text.split("\n\n") if part.strip())
 
 
-def _figure(png: bytes, described: str) -> str:
-    width, height = (size // 2 for size in struct.unpack(">II", png[16:24]))  # of the PNG's header; drawn at twice the size
+def _figure(png: bytes, description: str) -> str:
+    # Bytes 16 to 24 of a PNG are its width and height. It is displayed at half of these, for screens with two pixels per CSS pixel.
+    width, height = (size // 2 for size in struct.unpack(">II", png[16:24]))
     data = base64.b64encode(png).decode()
     return (
-        f'<figure><img width="{width}" height="{height}" style="--width:{width}px" alt="{escape(described)}" '
+        f'<figure><img width="{width}" height="{height}" style="--width:{width}px" alt="{escape(description)}" '
         f'src="data:image/png;base64,{data}"></figure>'
     )

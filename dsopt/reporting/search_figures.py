@@ -1,4 +1,4 @@
-"""Figures of a search: proxies against the truth, progress, a controller's rewards, and the cell that was found."""
+"""Figures of an architecture search: proxies against true accuracy, progress, a controller's rewards, and the cell found."""
 
 import math
 import textwrap
@@ -7,36 +7,41 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from dsopt.reporting.style import FAINT, INK, Figure, blank, colours, picture, shorten
+from dsopt.reporting.curves import moving_average
+from dsopt.reporting.style import FAINT, INK, Figure, blank, colors, picture, shorten
 
 WIDTH = 760  # in CSS pixels
-ABREAST = 3  # panels in a row
-ACROSS = 30  # characters that fit above one
+PANELS_PER_ROW = 3
+TITLE_CHARACTERS = 30  # that fit above a panel, per line
 
 
 @picture
 def proxy_against_truth(panels: Mapping[str, tuple[Float[np.ndarray, " n"], float]], truth: Float[np.ndarray, " n"]) -> Figure:
-    """A panel a proxy, a point a child: (what the proxy gives, Spearman's correlation) by title, against the truth in 0..1.
+    """One panel per proxy, one point per child: the proxy's values against the true accuracies.
 
-    What is below 1 is taken for an accuracy and shown in per cent, anything else on a logarithmic axis.
+    Values of at most 1 are taken for accuracies and shown in percent, others are shown on a logarithmic axis.
+
+    Args:
+        panels: by title, the proxy's value of each child, and Spearman's correlation with the truth.
+        truth: the true accuracy of each child, in 0..1.
     """
     from matplotlib.ticker import EngFormatter, NullFormatter
 
-    down = max(1, math.ceil(len(panels) / ABREAST))
+    down = max(1, math.ceil(len(panels) / PANELS_PER_ROW))
     figure = blank(WIDTH, 265 * down + 10)
-    grid = figure.subplots(down, ABREAST, squeeze=False).flatten()
+    grid = figure.subplots(down, PANELS_PER_ROW, squeeze=False).flatten()
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     for axes, (title, (given, rho)) in zip(grid, panels.items(), strict=False):
         share = given.max() <= 1
         axes.scatter(100 * given if share else given, 100 * truth, s=11, color="#0072b2", alpha=0.65, linewidth=0)
         if not share:
-            if np.nanmax(given) > 10 * np.nanmin(given):  # within a power of ten a logarithmic axis may have no number at all
+            if np.nanmax(given) > 10 * np.nanmin(given):  # within a factor of 10, a logarithmic axis may have no label at all
                 axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 10k: powers of ten would be mathematics, which is not parsed
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # "10k": the default, 10^4, is math text, which the style disables
             axes.xaxis.set_minor_formatter(NullFormatter())
-        # On lines of their own: what tells proxies apart, the steps, stands last, and a panel is 30 characters wide.
-        axes.set_title(f"{textwrap.fill(shorten(title, 2 * ACROSS), ACROSS)}\nρ {rho:.2f}", color=INK)
+        # Wrapped, not cut: proxies may differ in their last words only, the number of steps.
+        axes.set_title(f"{textwrap.fill(shorten(title, 2 * TITLE_CHARACTERS), TITLE_CHARACTERS)}\nρ {rho:.2f}", color=INK)
         axes.grid()
         axes.tick_params(length=0)
     figure.supxlabel("by the proxy (accuracies in %)", fontsize=8.5)
@@ -45,29 +50,28 @@ def proxy_against_truth(panels: Mapping[str, tuple[Float[np.ndarray, " n"], floa
 
 
 @picture
-def progress(accuracies: Sequence[float | None]) -> Figure:
-    """The accuracy of every child in the order of the search, those that failed left out, and the best so far."""
+def search_progress(accuracies: Sequence[float | None]) -> Figure:
+    """The accuracy of every child in the order of the search, without those that failed, and the best so far."""
     values = np.array([math.nan if value is None else 100 * value for value in accuracies])
     figure = blank(WIDTH, 300)
     axes = figure.subplots()
-    colour = colours(["full", "top_activation"])
+    color = colors(["full", "top_activation"])
     numbers = np.arange(1, len(values) + 1)
-    axes.scatter(numbers, values, s=11, color=colour["full"], alpha=0.7, linewidth=0, label="a child")
+    axes.scatter(numbers, values, s=11, color=color["full"], alpha=0.7, linewidth=0, label="a child")
     best = np.fmax.accumulate(values)
-    axes.step(numbers, best, where="post", color=colour["top_activation"], linewidth=1.5, label="the best so far")
+    axes.step(numbers, best, where="post", color=color["top_activation"], linewidth=1.5, label="the best so far")
     axes.set_xlabel("child")
     axes.set_ylabel("accuracy, %")
     axes.grid(axis="y")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)  # above, where there are no children
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)  # above the axes, where there are no points
     return figure
 
 
 @picture
-def rewards(found: Sequence[Sequence[float]]) -> Figure:
-    """The controller's mean rewards (step, accuracy in 0..1), and their moving average over a tenth of them."""
-    steps, values = (np.array(column, dtype=float) for column in zip(*found, strict=True))
-    window = np.ones(max(1, len(values) // 10))
-    smooth = np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
+def reward_curve(rewards: Sequence[Sequence[float]]) -> Figure:
+    """The controller's mean rewards (step, accuracy in 0..1), and their moving average over 1/10 of them."""
+    steps, values = (np.array(column, dtype=float) for column in zip(*rewards, strict=True))
+    smooth = moving_average(values, 10)
     figure = blank(WIDTH, 260)
     axes = figure.subplots()
     axes.scatter(steps, 100 * values, s=6, color=FAINT, linewidth=0)
@@ -79,19 +83,19 @@ def rewards(found: Sequence[Sequence[float]]) -> Figure:
 
 
 @picture
-def cell(edges: Sequence[tuple[int, int]], operations: Sequence[str]) -> Figure:
-    """A cell as a graph: nodes in a row, an arc for every edge (to, from) but those without a connection, which are dotted."""
+def cell_graph(edges: Sequence[tuple[int, int]], operations: Sequence[str]) -> Figure:
+    """A cell as a graph: its nodes in a row, an arc for every edge (to, from); an edge with the operation "none" is dotted."""
     nodes = 1 + max(to for to, _ in edges)
     figure = blank(WIDTH, 340)
     axes = figure.subplots()
-    colour = colours(operations)
+    color = colors(operations)
     for (to, source), name in zip(edges, operations, strict=True):
         span, side = to - source, 1 if (to + source) % 2 or to - source > 2 else -1
         angles = np.linspace(np.pi, 0, 40)
         xs, ys = (to + source) / 2 + span / 2 * np.cos(angles), side * 0.42 * (span - 1) * np.sin(angles)
         none = name == "none"
         axes.plot(
-            xs, ys, color=FAINT if none else colour[name], linewidth=1 if none else 2.2, linestyle=":" if none else "-", zorder=1
+            xs, ys, color=FAINT if none else color[name], linewidth=1 if none else 2.2, linestyle=":" if none else "-", zorder=1
         )
         top = side * 0.42 * (span - 1)
         axes.text((to + source) / 2, top + 0.07, name, ha="center", va="bottom", color=FAINT if none else INK)

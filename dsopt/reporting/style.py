@@ -1,4 +1,4 @@
-"""How every figure looks: its colours, its type, its resolution."""
+"""The style of all figures: colors, font, resolution."""
 
 import functools
 import io
@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-else:  # a process that draws nothing starts 0.8 s sooner without it
+else:  # importing matplotlib takes 0.8 s, which a process that draws nothing saves
     Axes = Figure = Any
 
 P = ParamSpec("P")
 
 INK, FAINT = "#333333", "#8a8a8a"
-DPI = 200  # figures are laid out at 100 dots an inch, a dot a CSS pixel, and drawn at twice that
+DPI = 200  # the layout has 100 units per inch, one per CSS pixel; figures are drawn at twice that resolution
 
-# Okabe and Ito's colours, which people with any colour vision tell apart; the last two are Paul Tol's.
+# The colors of Okabe and Ito (2008), distinguishable with any color vision; the last two are Paul Tol's.
 _FIXED = {"full": "#7a7a7a", "random": "#e69f00", "random_balanced": "#009e73", "top_activation": "#0072b2"}
 _OTHERS = ["#d55e00", "#cc79a7", "#56b4e9", "#882255", "#999933"]
 
 _STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
+    "font.family": "DejaVu Sans",  # part of matplotlib, so figures are the same on every machine
     "font.size": 8.5,
     "text.color": INK,
-    "text.parse_math": False,  # names of classes are text, whatever dollars are in them
+    "text.parse_math": False,  # a class name may contain $
     "axes.edgecolor": "#bbbbbb",
     "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
@@ -47,14 +47,14 @@ _STYLE: dict[Any, Any] = {
 
 
 def blank(width: int, height: int, layout: Literal["constrained"] | None = "constrained") -> Figure:
-    """An empty figure, in CSS pixels."""
+    """An empty figure; width and height in CSS pixels."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width / 100, height / 100), layout=layout)
 
 
 def picture(draw: Callable[P, Figure]) -> Callable[P, bytes]:
-    """Make a function that draws a figure one that returns it as PNG bytes in the common style."""
+    """Decorator: turn a function that returns a figure into one that returns PNG bytes, in the common style."""
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> bytes:
@@ -68,13 +68,13 @@ def picture(draw: Callable[P, Figure]) -> Callable[P, bytes]:
     return drawn
 
 
-def colours(methods: Iterable[str]) -> dict[str, str]:
-    """A colour for each method: fixed for the common ones, by name for others, so that figures of one report agree."""
+def colors(methods: Iterable[str]) -> dict[str, str]:
+    """A color for each method: fixed for the common ones, by a hash of the name for others, so that all figures agree."""
     found: dict[str, str] = {}
     for method in sorted(set(methods)):
         start = zlib.crc32(method.encode()) % len(_OTHERS)
         wheel = _OTHERS[start:] + _OTHERS[:start]
-        found[method] = _FIXED.get(_key(method)) or min(wheel, key=list(found.values()).count)  # the first of the least used
+        found[method] = _FIXED.get(_key(method)) or min(wheel, key=list(found.values()).count)  # the least used, first in order
     return found
 
 

@@ -1,4 +1,4 @@
-"""The table of results: what accuracy each training set bought, and what it cost."""
+"""The table of results: the accuracy that each training set reached, and its cost in time."""
 
 import math
 import statistics
@@ -17,7 +17,7 @@ HEADER = ["training data", "images", "accuracy %", *TIMES]
 
 
 class Spread(NamedTuple):
-    """The mean over runs, and their sample deviation where there are several."""
+    """The mean over runs, and the sample standard deviation if there are several."""
 
     mean: float
     sd: float | None
@@ -28,12 +28,13 @@ class Spread(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """What rows are compared by: a number of the metrics.
+    """The metric by which rows are compared.
 
     Args:
-        about: what it is of, for the note; `{images}` stands for which images.
-        percent: it is in 0..1 and shown in percent.
-        higher: more is better.
+        name: its name in the metrics table.
+        about: how it is measured, for the note below the table; `{images}` is replaced by the kind of images.
+        percent: its values are in 0..1 and shown in percent.
+        higher: higher is better.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Measure(NamedTuple):
         return f"{self.name} %" if self.percent else self.name
 
     def score(self, value: float) -> float:
-        """More is better; and back again."""
+        """The value with its sign such that higher is better; its own inverse."""
         return value if self.higher else -value
 
     def shown(self, value: float) -> str:
@@ -58,16 +59,16 @@ ACCURACY = Measure("accuracy", "Accuracy on the {images} images after the last s
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What the metrics of one run belong to.
+    """Describes one run of the metrics table.
 
     Args:
         run: its unique id, as in the metrics table's `run` column.
-        row: the row of the table that it counts for: "full data", "random, 100/0".
-        method: how its images were chosen; "full" for no choosing. Decides the colour in every figure.
-        split: share of the budget spent on the subset; 0 for full data.
-        images: size of the subset, or of the full set.
-        choosing_seconds: what choosing the subset cost; 0 for full data.
-        settings: what the row is described by in columns of their own, instead of by its name: {"budget": "0.1"}.
+        row: the row of the results table that it belongs to: "full data", "random, 100/0".
+        method: the selection method; "full" for none. It determines the color in every figure.
+        split: the fraction of the budget spent on the subset; 0 for full data.
+        images: the size of the subset, or of the full set.
+        choosing_seconds: the time that the selection took; 0 for full data.
+        settings: shown in columns of their own instead of the row's name: {"budget": "0.1"}.
     """
 
     run: str
@@ -82,13 +83,13 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One row of the table: means over its runs. Accuracy is in 0..1; its deviation is None for a single seed.
+    """One row of the table: means over its runs. Accuracy is in 0..1; `sd` is None for a single seed.
 
     Args:
-        split: share of the budget spent on the subset.
-        judged_on: the images that accuracy is of: "test" or "validation".
-        measure: what `mean` and `sd` are of.
-        others: further numbers by name.
+        split: the fraction of the budget spent on the subset.
+        judged_on: the images on which accuracy was measured: "test" or "validation".
+        measure: the metric of `mean` and `sd`.
+        others: further metrics by name.
     """
 
     row: str
@@ -110,14 +111,16 @@ class ResultRow:
 def summarise(
     metrics: pa.Table, runs: list[RunInfo], judged_on: str = "test", measure: Measure = ACCURACY, others: Sequence[str] = ()
 ) -> list[ResultRow]:
-    """The rows of the table, in the order in which `runs` first names them.
+    """The rows of the table, in the order of their first run in `runs`.
 
-    The accuracy (or other measure) of a run is that on the split `judged_on` at its last step, never the best one; its training
-    time is the largest `seconds` among its rows. Deviations are sample deviations. Raises JobError for a run without such an
-    accuracy.
+    A run's accuracy (or other measure) is that on the split `judged_on` at its last step, never the best one. Its training time is
+    the largest `seconds` among its rows of the metrics.
 
     Args:
-        others: names of further numbers; those that a run does not have are left out of its row.
+        others: names of further metrics; one that a run does not have is left out of its row.
+
+    Raises:
+        JobError: a run has no such accuracy.
     """
     tested = metrics.filter(pc.field("split") == judged_on).sort_by("step")
     reached: dict[str, dict[str, float]] = {}
@@ -135,7 +138,7 @@ def summarise(
 
 
 def by_row(runs: list[RunInfo]) -> dict[str, list[RunInfo]]:
-    """The runs of each row of the table, in the order in which they first come."""
+    """The runs of each row of the table, in order of first appearance."""
     groups: dict[str, list[RunInfo]] = {}
     for run in runs:
         groups.setdefault(run.row, []).append(run)
@@ -173,7 +176,7 @@ def _row(
 
 
 def header(rows: list[ResultRow]) -> list[str]:
-    """The columns' names: HEADER, or settings and the number of runs in place of the row's name, and what is measured."""
+    """The column names: HEADER, with settings and the number of runs instead of the row's name, and with the measures in use."""
     if not rows:
         return HEADER
     leading = [*rows[0].settings, "n"] if rows[0].settings else HEADER[:1]
@@ -181,7 +184,7 @@ def header(rows: list[ResultRow]) -> list[str]:
 
 
 def cells(rows: list[ResultRow]) -> list[list[str]]:
-    """The table's cells as text, one list a row, under `header`; a missing deviation is blanks, so that means line up."""
+    """The cells as text, one list per row, under `header`; a missing standard deviation becomes blanks, so that means align."""
     columns = [column([Spread(row.mean, row.sd) for row in rows], rows[0].measure.percent)] if rows else []
     columns += [column([row.others.get(name) for row in rows]) for name in _others(rows)]
     times = [[row.training_seconds, row.choosing_seconds, row.total_seconds] for row in rows]
@@ -196,9 +199,10 @@ def _others(rows: list[ResultRow]) -> list[str]:
 
 
 def column(spreads: Sequence[Spread | None], percent: bool = False) -> list[str]:
-    """Means and deviations as "71.20 ± 0.43", all with as many places, and lined up; "" where there is none."""
+    """Means and standard deviations as "71.20 ± 0.43", aligned, with equally many decimals; "" for None."""
     scale = 100 if percent else 1
     largest = max((abs(spread.mean) for spread in spreads if spread and math.isfinite(spread.mean)), default=0.0)
+    # Four significant digits for the largest mean, with at most six decimals.
     places = 2 if percent or not largest else min(6, max(0, 3 - math.floor(math.log10(largest))))
 
     def shown(spread: Spread) -> str:
@@ -219,7 +223,7 @@ def percent(mean: float, sd: float | None) -> str:
 
 
 def note(rows: list[ResultRow]) -> str:
-    """What the columns mean, in one or two sentences."""
+    """A sentence or two that explain the columns."""
     counts = sorted({row.seeds for row in rows})
     seeds = " to ".join(str(n) for n in counts[:: max(1, len(counts) - 1)])
     images = "held-out training" if rows and rows[0].judged_on == "validation" else "test"
@@ -241,7 +245,7 @@ def as_text(rows: list[ResultRow]) -> str:
 
 
 def aligned(head: Sequence[str], lines: Sequence[Sequence[str]], words: int = 1) -> str:
-    """Any table for a terminal; its first `words` columns are words, the others numbers."""
+    """Any table for a terminal: the first `words` columns are text, aligned to the left, the others numbers, to the right."""
     table = [head, *lines]
     widths = [max(len(line[i]) for line in table) for i in range(len(head))]
     shown = [

@@ -1,4 +1,4 @@
-"""Which images to keep: one method a file, each entered in `SELECTORS` under its function's name."""
+"""Methods that select a subset of the images: one per file, registered in `SELECTORS` under the name of its function."""
 
 from dsopt.selection.contract import Selection
 

@@ -1,4 +1,4 @@
-"""What else than the elements themselves can choose images in `top_activation`: one column a chooser."""
+"""The columns by which `top_activation` ranks images: elements of the embedding, their negatives, and pairs of elements."""
 
 from typing import NamedTuple
 
@@ -10,17 +10,17 @@ from dsopt.errors import InputError
 
 
 class Activations(NamedTuple):
-    """One column for everything that chooses images, and its name."""
+    """Columns that rank the images, and their names."""
 
     values: Float[Tensor, "n c"]
     names: list[str]
 
 
 def activations(embeddings: Float[Tensor, "n d"], both_tails: bool, standardise: bool, pairs: int) -> Activations:
-    """The elements, the pairs of elements, and the negatives of the elements; see `top_activation`.
+    """The elements, then pairs of elements, then the negatives of the elements; see `top_activation` for the options.
 
     Raises:
-        InputError: more pairs than there are.
+        InputError: `pairs` is more than the number of pairs.
     """
     size = embeddings.shape[1]
     values, names = [standardised(embeddings) if standardise else embeddings], [f"element {e}" for e in range(size)]
@@ -35,15 +35,15 @@ def activations(embeddings: Float[Tensor, "n d"], both_tails: bool, standardise:
 
 
 def standardised(embeddings: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Every element with zero mean and unit deviation; constant ones are zero."""
-    deviations = embeddings.std(0, correction=0)
-    return (embeddings - embeddings.mean(0)) / torch.where(deviations > 0, deviations, 1)
+    """Every element with zero mean and unit standard deviation; constant elements become zero."""
+    sd = embeddings.std(0, correction=0)
+    return (embeddings - embeddings.mean(0)) / torch.where(sd > 0, sd, 1)
 
 
 def penalised(values: Float[Tensor, "n c"], share: int) -> Float[Tensor, "n c"]:
-    """Divide each activation by 1 + the number of other columns that have the image among their `share` greatest.
+    """Divide each activation by 1 + the number of other columns that have the image among their `share` largest.
 
-    A negative one is multiplied: it must become less, too.
+    A negative activation is multiplied instead, since it must become smaller, too.
     """
     top = _greatest(values, share)
     choosers = 1 + top.sum(1, keepdim=True) - top.long()
@@ -51,15 +51,15 @@ def penalised(values: Float[Tensor, "n c"], share: int) -> Float[Tensor, "n c"]:
 
 
 def _greatest(values: Float[Tensor, "n c"], share: int) -> Bool[Tensor, "n c"]:
-    """Whether each is among the `share` greatest of its column, ties by the lowest row."""
+    """Whether each value is among the `share` largest of its column; ties are broken by the lowest row."""
     order = values.argsort(dim=0, descending=True, stable=True)[:share]
     return torch.zeros_like(values, dtype=torch.bool).scatter_(0, order, True)
 
 
 def _pairs(size: int, count: int) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"]]:
-    """Pairs in which all elements come equally often: (0, 1), (1, 2), ..., then (0, 2), (1, 3), ..."""
+    """Pairs in which all elements occur equally often: (0, 1), (1, 2), ..., then (0, 2), (1, 3), ..."""
     most = size * (size - 1) // 2
     if not 0 <= count <= most:
-        raise InputError(f"pairs={count}: {size} elements have 0 to {most}.")
+        raise InputError(f"pairs={count}: expected 0 to {most}, the number of pairs of {size} elements.")
     first = torch.arange(count) % size
     return first, (first + 1 + torch.arange(count) // size) % size

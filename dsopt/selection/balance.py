@@ -1,4 +1,4 @@
-"""Equal numbers of every class, for any selector."""
+"""Class-balanced selection with any selector."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,12 +10,12 @@ from dsopt.selection.contract import Selection
 
 
 def allocate(counts: Sequence[int], budget: int) -> list[int]:
-    """Share a budget equally among classes of `counts` members; what a short class cannot take goes to the others.
+    """Divide a budget equally among classes of `counts` members; what a small class cannot take goes to the others.
 
-    The remainder goes one each to the first classes that can still take it: no chance is involved.
+    The remainder is given one each to the first classes that are not full, so the result is deterministic.
 
     Raises:
-        ValueError: more than all of them have.
+        ValueError: the budget exceeds the number of members.
     """
     if not 0 <= budget <= sum(counts):
         raise ValueError(f"cannot take {budget} of {sum(counts)}")
@@ -31,7 +31,7 @@ def allocate(counts: Sequence[int], budget: int) -> list[int]:
 
 
 def interleave(selections: Sequence[Selection]) -> Selection:
-    """Join the choices of classes: the best of each in turn, then the second best, so that every prefix is balanced."""
+    """Merge the selections of classes: the best of each class, then the second best of each, so that every prefix is balanced."""
     sizes = torch.tensor([len(selection.indices) for selection in selections])
     ranks = torch.cat([torch.arange(size) for size in sizes.tolist()])
     order = ranks.argsort(stable=True)  # the classes stay in order within a rank
@@ -51,7 +51,7 @@ def per_class(
     generator: torch.Generator,
     *scores: Float[Tensor, "n s"],
 ) -> Selection:
-    """Apply a selector inside every class, each with its share of the budget; see `allocate` and `interleave`."""
+    """Apply a selector to each class with its share of the budget; see `allocate` and `interleave`."""
     classes, counts = labels.unique(return_counts=True)
     chosen = []
     for label, share in zip(classes.tolist(), allocate(counts.tolist(), budget), strict=True):

@@ -1,4 +1,4 @@
-"""The hardest images by one score of the training dynamics, and the easiest."""
+"""The hardest images by one score from the training dynamics of a proxy, and the easiest."""
 
 import torch
 from jaxtyping import Float, Int
@@ -9,13 +9,13 @@ from dsopt.selection.contract import Selection, selector
 
 
 def number_cut(cut: float, rows: int, budget: int) -> int:
-    """How many of the hardest are left out: a share of the rows, but never so many that the budget could not be met.
+    """The number of hardest images to leave out: the fraction `cut` of the rows, at most so many that the budget can be met.
 
     Raises:
-        InputError: not a share.
+        InputError: `cut` is not in [0, 1).
     """
     if not 0 <= cut < 1:
-        raise InputError(f"cut={cut}: the share of the hardest images to leave out is in [0, 1).")
+        raise InputError(f"cut={cut}: expected a fraction in [0, 1), of the hardest images, which are left out.")
     return min(round(cut * rows), rows - budget)
 
 
@@ -31,8 +31,9 @@ def el2n(
 ) -> Selection:
     """Take the images whose predictions are farthest from the label (EL2N, Paul et al. 2021, arXiv:2107.07075, definition 2.2).
 
-    Hardest first is meant for budgets of half the data and more: with a tenth it falls far below chance, as published (Xia et al.
-    2024, LBCS, table 2), for mislabelled and odd images are the hardest. `cut` leaves out a share of the hardest first.
+    Taking the hardest images suits budgets of half of the data and more. With a tenth it is far worse than random selection, as
+    published (Xia et al. 2024, LBCS, table 2), since mislabelled and atypical images are the hardest. The fraction `cut` of the
+    hardest images is left out first.
     """
     return _hardest(scores, budget, cut, "el2n")
 
@@ -47,10 +48,11 @@ def forgetting(
     *,
     cut: float = 0.0,
 ) -> Selection:
-    """Take the images that were learnt and forgotten most often (Toneva et al. 2019, arXiv:1812.05159, Section 3).
+    """Take the images that were learned and forgotten most often (Toneva et al. 2019, arXiv:1812.05159, Section 3).
 
-    Images never learnt count as forgotten at every visit. Hardest first falls below chance at small budgets, as published (CCS,
-    arXiv:2210.15809, table 1: 34 % with a tenth of CIFAR-10). `cut` leaves out a share of the hardest first.
+    Images that were never learned count as forgotten at every visit. Taking the hardest images is worse than random selection at
+    small budgets, as published (CCS, arXiv:2210.15809, table 1: 34 % with a tenth of CIFAR-10). The fraction `cut` of the hardest
+    images is left out first.
     """
     return _hardest(scores, budget, cut, "forgetting")
 
@@ -67,8 +69,9 @@ def grand(
 ) -> Selection:
     """Take the images with the largest gradients (GraNd, Paul et al. 2021, arXiv:2107.07075, definition 2.1).
 
-    The norm is that of the last layer's gradient, at the end of one proxy run instead of early in ten. Hardest first falls below
-    chance at small budgets, as published (as above). `cut` leaves out a share of the hardest first.
+    The norm is of the last layer's gradient, at the end of one proxy run; the paper averages over ten runs, early in training.
+    Taking the hardest images is worse than random selection at small budgets, as published (see `forgetting`). The fraction `cut`
+    of the hardest images is left out first.
     """
     return _hardest(scores, budget, cut, "grand")
 
@@ -81,7 +84,7 @@ def easiest(
     generator: torch.Generator,
     scores: Float[Tensor, "n 1"],
 ) -> Selection:
-    """Take the images of lowest mean loss: with few data, easy ones teach most (Sorscher et al. 2022, arXiv:2206.14486, Section 2).
+    """Take the images of lowest mean loss: easy images are best for small data (Sorscher et al. 2022, arXiv:2206.14486, Section 2).
 
     The score is the loss.
     """

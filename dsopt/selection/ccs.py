@@ -1,4 +1,4 @@
-"""Coverage of all degrees of difficulty but the hardest."""
+"""Coverage of all degrees of difficulty except the hardest."""
 
 import torch
 from jaxtyping import Float, Int
@@ -24,10 +24,10 @@ def ccs(
 ) -> Selection:
     """Leave out the hardest, then take equally many of every degree of difficulty (CCS, arXiv:2210.15809, algorithm 1).
 
-    Hard is a low mean margin (AUM). The range of the margins left is cut into 50 bins of equal width, which share the budget
-    equally, and chance chooses inside. What a small bin cannot take goes to the others; a remainder to the easiest bins with room,
-    where the authors' code gives it to the largest. `cut` is the paper's beta; 0.3 is theirs for a tenth of CIFAR-10. The score
-    is the margin.
+    An image is hard if its mean margin (AUM) is low. The range of the remaining margins is divided into 50 bins of equal width,
+    which share the budget equally; within a bin, images are drawn at random. What a small bin cannot take goes to the others. The
+    remainder goes to the easiest bins that are not full; in the authors' code, to the largest. `cut` is the paper's beta; 0.3 is
+    theirs for a tenth of CIFAR-10. The score is the margin.
     """
     margins = scores[:, 0]
     left = margins.argsort(stable=True)[number_cut(cut, len(margins), budget) :].sort().values
@@ -38,6 +38,6 @@ def ccs(
 
 
 def _bins(values: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """0: the greatest values; all, if they are equal."""
+    """The bin of each value; bin 0 has the largest values, and all of them if they are equal."""
     width = ((values.max() - values.min()) / BINS).clamp_min(torch.finfo().tiny)
     return ((values.max() - values) / width).long().clamp(max=BINS - 1)

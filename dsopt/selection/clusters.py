@@ -1,4 +1,4 @@
-"""k-means, for the methods that look at groups of embeddings."""
+"""k-means, for methods that use clusters of embeddings."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-BLOCK = 1 << 20  # products of rows and centroids looked at together: 4 MB
+BLOCK = 1 << 20  # products of rows and centroids held at a time: 4 MB
 BATCHES = 16  # in which the first centroids are drawn
-SAMPLE = 64  # rows a cluster that suffice to find its centroid ...
-MIN_SAMPLE = 1 << 16  # ... but so many are always used
+SAMPLE = 64  # rows per cluster, which suffice to find its centroid ...
+MIN_SAMPLE = 1 << 16  # ... but at least this many rows in all
 
 
 class Clusters(NamedTuple):
-    """Centroids, the nearest of them for every row, and the squared Euclidean distance to it."""
+    """Centroids, the index of every row's nearest centroid, and the squared Euclidean distance to it."""
 
     centroids: Float[Tensor, "k d"]
     assignment: Int[Tensor, " n"]
@@ -22,12 +22,14 @@ class Clusters(NamedTuple):
 
 
 def cluster(embeddings: Float[Tensor, "n d"], k: int, generator: torch.Generator, iterations: int = 25) -> Clusters:
-    """k-means: Lloyd's iterations, fewer if they settle, from k-means++ (Arthur & Vassilvitskii 2007).
+    """k-means: Lloyd's iterations until they converge, at most `iterations`, from k-means++ (Arthur & Vassilvitskii 2007).
 
-    The first centroids are drawn in `BATCHES` batches, each in proportion to the squared distances to those before, so that a few
-    passes do for thousands of them (the idea of k-means||, Bahmani et al. 2012, arXiv:1203.6402); for few centroids that is
-    k-means++ to the letter. An empty cluster takes over the row farthest from its centroid. Of very many rows, a random sample
-    finds the centroids. Clusters stay empty only where there are fewer distinct rows. Equally near: the lowest centroid.
+    The first centroids are drawn in `BATCHES` batches, each with probabilities proportional to the squared distances to those drawn
+    before. So a few passes suffice for thousands of centroids (the idea of k-means||, Bahmani et al. 2012, arXiv:1203.6402); for
+    at most `BATCHES` + 1 centroids it is exactly k-means++.
+
+    An empty cluster takes over the row farthest from its centroid; clusters stay empty only if there are fewer than k distinct
+    rows. For very many rows, centroids are computed from a random sample. Ties go to the lowest centroid.
 
     Raises:
         ValueError: k is not in 1 ... n.
@@ -38,7 +40,7 @@ def cluster(embeddings: Float[Tensor, "n d"], k: int, generator: torch.Generator
     if len(rows) > most:
         rows = rows[torch.randperm(len(rows), generator=generator)[:most].sort().values]
     mean = rows.mean(0)
-    rows = rows - mean  # distances are differences of squares: the smaller these, the better
+    rows = rows - mean  # distances are differences of squares: the shorter the rows, the smaller the rounding errors
     squares = rows.square().sum(1)
     centroids, assignment, closeness = _first_centroids(rows, squares, k, generator)
     for _ in range(iterations):
@@ -58,13 +60,13 @@ def cluster(embeddings: Float[Tensor, "n d"], k: int, generator: torch.Generator
     return Clusters(centroids, assignment, torch.cat(distances))
 
 
-def by_turns(assignment: Int[Tensor, " n"], worth: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """All rows: the worthiest of every cluster, the largest cluster first, then the second of every cluster, and so on.
+def by_turns(assignment: Int[Tensor, " n"], value: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """Order all rows: the best of every cluster, the largest cluster first, then the second best of every cluster, and so on.
 
-    Ties go by the lowest row, or cluster.
+    Ties are broken by the lowest row, or cluster.
     """
     sizes = assignment.bincount()
-    order = worth.argsort(descending=True, stable=True)
+    order = value.argsort(descending=True, stable=True)
     order = order[assignment[order].argsort(stable=True)]
     place = sizes.argsort(descending=True, stable=True).argsort()  # of each cluster, by size
     ranks = torch.arange(len(order)) - (sizes.cumsum(0) - sizes)[assignment[order]]
@@ -72,7 +74,7 @@ def by_turns(assignment: Int[Tensor, " n"], worth: Float[Tensor, " n"]) -> Int[T
 
 
 def means(rows: Float[Tensor, "n d"], assignment: Int[Tensor, " n"], before: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
-    """The mean of each cluster; an empty one stays where it was."""
+    """The mean of each cluster; an empty cluster keeps its centroid."""
     sizes = assignment.bincount(minlength=len(before))
     found = embedding_bag(assignment.argsort(stable=True), rows, sizes.cumsum(0) - sizes, mode="mean")
     return torch.where(sizes[:, None] > 0, found, before)
@@ -81,11 +83,12 @@ def means(rows: Float[Tensor, "n d"], assignment: Int[Tensor, " n"], before: Flo
 def _first_centroids(
     rows: Float[Tensor, "n d"], squares: Float[Tensor, " n"], k: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "k d"], Int[Tensor, " n"], Float[Tensor, " n"]]:
-    """Rows drawn for centroids, and the nearest of these for every row, see `_closest`."""
+    """Rows drawn as centroids, and every row's nearest one, see `_closest`."""
     chosen = torch.randint(len(rows), (1,), generator=generator)
     assignment, closeness = _closest(rows, rows[chosen])
     for batch in torch.arange(1, k).tensor_split(min(BATCHES, k - 1)) if k > 1 else ():
-        # An exponential race draws without replacement; only where all others lie upon chosen ones do these win.
+        # Exponential race: the rows with the largest weight / Exp(1) are a weighted sample without replacement. Rows chosen before
+        # get -1: they are drawn again only if every other row coincides with a chosen one.
         race = (squares - 2 * closeness).clamp_min_(0) / -torch.rand(len(rows), generator=generator).log()
         new = race.index_fill(0, chosen, -1).topk(len(batch)).indices
         which, closer = _closest(rows, rows[new])
@@ -96,7 +99,7 @@ def _first_centroids(
 
 
 def _closest(rows: Float[Tensor, "n d"], centroids: Float[Tensor, "k d"]) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
-    """The nearest centroid, which has the greatest xc - |c|^2 / 2, and this closeness: |x - c|^2 = |x|^2 - 2 (xc - |c|^2 / 2)."""
+    """The nearest centroid, and its closeness, xc - |c|^2 / 2, which is largest: |x - c|^2 = |x|^2 - 2 (xc - |c|^2 / 2)."""
     half = centroids.square().sum(1) / 2
     found = [torch.addmm(half, some, centroids.T, beta=-1).max(1) for some in rows.split(max(BLOCK // len(centroids), 1))]
     return torch.cat([which for _, which in found]), torch.cat([closeness for closeness, _ in found])
@@ -109,9 +112,9 @@ def _reassign(
     assignment: Int[Tensor, " n"],
     closeness: Float[Tensor, " n"],
 ) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
-    """The nearest centroids, now that some have moved: rows of those that have not need only be compared with those that have.
+    """Update the nearest centroids after some have moved: a row whose centroid has not moved is compared only with those that have.
 
-    With ten rows a cluster, most centroids rest after a few iterations.
+    This saves most of the work: with ten rows per cluster, most centroids stop moving after a few iterations.
     """
     if moved.all():
         return _closest(rows, centroids)
@@ -126,6 +129,6 @@ def _reassign(
 
 
 def _without_empty(assignment: Int[Tensor, " n"], squared: Float[Tensor, " n"], k: int) -> Int[Tensor, " n"]:
-    """Every empty cluster takes over one of the rows farthest from their centroids."""
+    """Assign one of the rows farthest from their centroids to every empty cluster."""
     empty = (assignment.bincount(minlength=k) == 0).nonzero().squeeze(1)
     return assignment.scatter(0, squared.topk(len(empty)).indices, empty)

@@ -1,4 +1,4 @@
-"""Difficult images that are not neighbours: difficulty passed along the edges of a neighbour graph."""
+"""Difficult images that are not neighbours: message passing of difficulty on a neighbour graph."""
 
 import numpy as np
 import torch
@@ -22,14 +22,14 @@ def d2(
     gamma: float = 0.1,
     cut: float = 0.4,
 ) -> Selection:
-    """Take difficult images in difficult surroundings, devaluing their neighbours (D2 pruning, arXiv:2310.07931, Section 3).
+    """Take difficult images with difficult neighbours, then devalue the neighbours (D2 pruning, arXiv:2310.07931, Section 3).
 
-    Forward: every image adds its neighbours' difficulty, weighted by exp(-d^2). Reverse: the image of highest value is taken, and
-    exp(-gamma d^2) times its value is subtracted from that of its neighbours, again and again. A share `cut` of the hardest is left
-    out first (the paper's beta). The score is the value when taken.
+    Forward pass: every image's value is its difficulty plus that of its neighbours, weighted by exp(-d^2). Reverse pass: the image
+    of highest value is taken, and exp(-gamma d^2) times its value is subtracted from the values of its neighbours; this is
+    repeated. The fraction `cut` of the hardest images is left out first (the paper's beta). The score is the value when taken.
 
-    The difficulty is EL2N: the paper has forgetting events, but a short proxy run counts too few of these to tell images apart. The
-    squared distances are divided by their mean over the graph, so that `gamma` means the same for any embedding.
+    The difficulty is EL2N. The paper uses forgetting events, but a short proxy run has too few of these to rank images. Squared
+    distances are divided by their mean over the graph, so that `gamma` does not depend on the scale of the embedding.
     """
     hardest_first = scores[:, 0].argsort(descending=True, stable=True)
     left = hardest_first[number_cut(cut, len(scores), budget) :].sort().values
@@ -39,7 +39,7 @@ def d2(
     value = (difficulty + (difficulty[near] * (-squared).exp()).sum(1)).numpy()
     devalued, near = (-gamma * squared).exp().numpy(), near.numpy()
     chosen, worth = np.empty(budget, dtype=np.int64), np.empty(budget, dtype=np.float32)
-    for i in range(budget):  # NumPy, as the steps are too short for threads
+    for i in range(budget):  # NumPy, not torch: the steps are too short for torch's threads
         best = value.argmax()
         chosen[i], worth[i] = best, value[best]
         value[near[best]] -= devalued[best] * value[best]

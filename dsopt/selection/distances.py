@@ -1,17 +1,17 @@
-"""Distances and similarities of embeddings, alike for equal rows: ties are broken by row, not by rounding."""
+"""Distances and similarities of embeddings, exactly equal for equal rows: ties are broken by row, not by rounding errors."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-ROWS = 4096  # looked at together: with 216 elements, 7 MB of float64
+ROWS = 4096  # rows processed at a time: with 216 elements, 7 MB of float64
 
 
 def squared_distances(some: Float[Tensor, "m d"], others: Float[Tensor, "t d"]) -> Float[Tensor, "m t"]:
     """|x - y|^2 of all pairs as |x|^2 - 2xy + |y|^2, in float64, then rounded to float32.
 
-    A matrix product does not sum in the same order everywhere; what that changes is lost in the rounding.
+    A matrix product may sum equal rows in different orders; the rounding removes the difference.
     """
     some, others = some.double(), others.double()
     products = torch.addmm(others.square().sum(1), some, others.T, alpha=-2)
@@ -26,13 +26,13 @@ def from_mean(embeddings: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
 
 
 def unit(embeddings: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Rows scaled to length 1, so that the squared distance is twice the cosine distance. Rows of zeros stay."""
+    """Rows scaled to length 1, so that the squared distance is twice the cosine distance. Rows of zeros stay zero."""
     return normalize(embeddings, dim=1)
 
 
 def similarity(squared: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Squared distances of unit rows -> (1 + cosine) / 2, which is never negative.
+    """(1 + cosine) / 2 from the squared distances of unit rows; never negative.
 
-    A row of zeros, for which there is no cosine, is wholly similar to itself and 3/4 to others.
+    A row of zeros has no cosine: its similarity to itself is 1, to others 3/4.
     """
     return (1 - squared / 4).clamp_(min=0)

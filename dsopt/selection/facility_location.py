@@ -1,4 +1,4 @@
-"""Images such that every image has one like it: a submodular objective."""
+"""Facility location: every image has a similar one in the subset; a submodular objective."""
 
 from typing import NamedTuple
 
@@ -10,9 +10,9 @@ from dsopt.selection.contract import Selection, selector
 from dsopt.selection.distances import similarity, squared_distances, unit
 from dsopt.selection.neighbours import nearest
 
-DENSE_ROWS = 10_000  # up to here all similarities are held: 400 MB
-BLOCK = 512  # rows whose gains are computed together
-AT_ONCE = 32  # gains brought up to date together: no more than the first that come up
+DENSE_ROWS = 10_000  # up to this number of rows the whole similarity matrix is held: 400 MB
+BLOCK = 512  # rows whose first gains are computed at a time
+AT_ONCE = 32  # rows whose gains are updated at a time, those with the largest bounds: batching is faster, and most are needed
 
 
 @selector()
@@ -24,34 +24,35 @@ def facility_location(
     *,
     neighbours: int = 100,
 ) -> Selection:
-    """Take the image that adds most to how well all are represented (facility location; Lin & Bilmes 2009; Mirzasoleiman 2013).
+    """Take the image that represents the others best, given those taken (facility location; Lin & Bilmes 2009; Mirzasoleiman 2013).
 
-    The objective is the sum over all images of s(i, j) to the most similar of those taken, s = (1 + cosine) / 2. Of more than
-    `DENSE_ROWS` rows, an image can only be represented by itself and its `neighbours` nearest neighbours. The answer is the plain
-    greedy one. The score is the gain. Choose with `per_class`, as DeepCore (arXiv:2204.08499) does.
+    The objective is the sum over all images i of s(i, j), with j the most similar image taken and s = (1 + cosine) / 2. With more
+    than `DENSE_ROWS` rows, an image can only be represented by itself and its `neighbours` nearest neighbours. The result is
+    exactly that of the plain greedy algorithm. The score is the gain. Use it with `per_class`, as DeepCore (arXiv:2204.08499) does.
     """
     x, rows = unit(embeddings), len(embeddings)
-    likeness = _Dense.of(x) if rows <= DENSE_ROWS else _Graph.of(x, min(neighbours, rows - 1))
-    # Bounds on the gains: lazy, as gains only fall (Minoux 1978), and do so also as computed, for rounded addition keeps order.
-    bounds = torch.cat([likeness.gains(block) for block in torch.arange(rows).split(BLOCK)])
-    seen = torch.zeros(rows, dtype=torch.int64)  # how many were taken when the bound was computed
+    similarities = _Dense.of(x) if rows <= DENSE_ROWS else _Graph.of(x, min(neighbours, rows - 1))
+    # Lazy greedy (Minoux 1978): gains only fall, so an old gain is an upper bound. This holds for the computed gains, too, since
+    # rounded addition is monotone.
+    bounds = torch.cat([similarities.gains(block) for block in torch.arange(rows).split(BLOCK)])
+    seen = torch.zeros(rows, dtype=torch.int64)  # the number of rows taken when the bound was computed
     chosen, scores = [], []
     while len(chosen) < budget:
         best = int(bounds.argmax())
         if seen[best] == len(chosen):
             chosen.append(best)
             scores.append(float(bounds[best]))
-            likeness.take(best)
+            similarities.take(best)
             bounds[best] = -torch.inf
         else:
             stale = torch.cat([bounds.topk(min(AT_ONCE, rows)).indices, torch.tensor([best])])
-            bounds[stale] = torch.minimum(bounds[stale], likeness.gains(stale))  # those taken stay at -inf
+            bounds[stale] = torch.minimum(bounds[stale], similarities.gains(stale))  # those taken stay at -inf
             seen[stale] = len(chosen)
     return Selection(torch.tensor(chosen), torch.tensor(scores), ["represents others"] * budget)
 
 
 class _Dense(NamedTuple):
-    """All similarities, and how well each row is represented so far."""
+    """The similarity matrix, and each row's similarity to the most similar row taken so far."""
 
     similar: Float[Tensor, "n n"]
     represented: Float[Tensor, " n"]
@@ -68,7 +69,7 @@ class _Dense(NamedTuple):
 
 
 class _Graph(NamedTuple):
-    """For every row those that have it among their nearest neighbours, one after the other, and how similar they are."""
+    """A sparse matrix: for every row j, the rows i that have j among their nearest neighbours, and s(i, j), as in CSR format."""
 
     starts: Int[Tensor, " n+1"]
     others: Int[Tensor, " e"]

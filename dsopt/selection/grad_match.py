@@ -1,4 +1,4 @@
-"""Images, with weights, whose gradients add up to that of all images."""
+"""Images whose weighted gradients approximate the mean gradient of all images."""
 
 import math
 from typing import NamedTuple
@@ -12,8 +12,8 @@ from dsopt.errors import InputError
 from dsopt.selection.contract import Selection, selector
 from dsopt.selection.distances import ROWS
 
-ROUNDS = 500  # budgets up to this are chosen one by one
-NOUGHT = 1e-7  # of the first correlation: less is none
+ROUNDS = 500  # the number of rounds: with larger budgets, several images are taken per round
+TOLERANCE = 1e-7  # relative to the largest first correlation: smaller ones count as zero
 
 
 @selector(labels=True, scores=("probability",))
@@ -26,36 +26,39 @@ def grad_match(
     *,
     ridge: float = 0.5,
 ) -> Selection:
-    """Take images whose weighted gradients best add up to the mean gradient (GradMatch, Killamsetty et al. 2021, arXiv:2103.00123).
+    """Take images whose weighted gradients match the mean gradient (GradMatch, Killamsetty et al. 2021, arXiv:2103.00123).
 
     Orthogonal matching pursuit (algorithm 2) on the gradients of the proxy's last layer, whose inputs are the embeddings and whose
-    probabilities are `scores`: the image whose gradient is most like what is missing, then the best weights for all taken, by least
-    squares with `ridge`, and so on. Weights are never negative, as in CORDS; an image whose weight would be is dropped (Lawson &
-    Hanson 1974, chapter 23). Of budgets above `ROUNDS`, several are taken at a time. Once no gradient can help any more, the images
-    whose gradients are most like what is missing fill up the budget, with weight 0. The score is the weight.
+    probabilities are `scores`. Each round takes the image whose gradient is most similar to the residual, then refits the weights
+    of all images taken by least squares with `ridge`. Weights are never negative, as in CORDS; an image whose weight would become
+    negative is dropped (Lawson & Hanson 1974, chapter 23). For budgets above `ROUNDS`, a round takes several images.
+
+    Once no gradient reduces the residual, the budget is filled with the images most similar to it, with weight 0. The score is the
+    weight.
 
     Raises:
-        InputError: a label without a probability, or no ridge.
+        InputError: a label has no probability, or `ridge` is not positive and finite.
     """
     low, high = int(labels.min()), int(labels.max())
     if not 0 <= low <= high < scores.shape[1]:
         raise InputError(f"grad_match: labels from {low} to {high}, but {scores.shape[1]} probabilities.")
     if not 0 < ridge < math.inf:
-        raise InputError(f"grad_match: ridge={ridge}; it is above 0.")
+        raise InputError(f"grad_match: ridge={ridge}: expected a number above 0.")
     gradients = _Gradients.of(embeddings, labels, scores)
     mean = gradients.errors.T.double() @ gradients.inputs.double() / len(labels)
     fit = _Fit(labels.new_empty(0), mean.new_empty(0), mean.new_empty(0, 0))
-    likeness = gradients.along(mean)
-    goal, together, least = likeness, math.ceil(budget / ROUNDS), NOUGHT * likeness.max()
-    for _ in range(3 * budget):  # each brings the sum nearer to the goal; but as rounding may not, as often as SciPy's nnls tries
-        order = likeness.float().argsort(descending=True, stable=True)  # rounded, so that ties are broken by row
-        new = order[: min(together, budget - len(fit.rows))]
-        before, fit = fit, fit.add(gradients, goal, new[likeness[new] > least], ridge)
+    correlation = gradients.along(mean)
+    goal, per_round, least = correlation, math.ceil(budget / ROUNDS), TOLERANCE * correlation.max()
+    # Every round reduces the residual, so the loop ends; rounding errors could prevent that. SciPy's nnls has the same limit.
+    for _ in range(3 * budget):
+        order = correlation.float().argsort(descending=True, stable=True)  # rounded to float32, so that ties are broken by row
+        new = order[: min(per_round, budget - len(fit.rows))]
+        before, fit = fit, fit.add(gradients, goal, new[correlation[new] > least], ridge)
         if torch.equal(fit.rows, before.rows):
             break
-        likeness = gradients.along(mean - gradients.sum(fit.rows, fit.weights))
-        likeness[fit.rows] = -torch.inf
-    rest = likeness.float().argsort(descending=True, stable=True)[: budget - len(fit.rows)]
+        correlation = gradients.along(mean - gradients.sum(fit.rows, fit.weights))
+        correlation[fit.rows] = -torch.inf
+    rest = correlation.float().argsort(descending=True, stable=True)[: budget - len(fit.rows)]
     return Selection(
         torch.cat([fit.rows, rest]),
         torch.cat([fit.weights.float(), torch.zeros(len(rest))]),
@@ -64,10 +67,10 @@ def grad_match(
 
 
 class _Gradients(NamedTuple):
-    """The last layer's gradients, each the outer product of a row's errors and its inputs: never multiplied out."""
+    """The last layer's gradients: each is the outer product of a row's errors and its inputs, and kept in these factors."""
 
     errors: Float[Tensor, "n c"]
-    inputs: Float[Tensor, "n h1"]  # with a 1, for the bias
+    inputs: Float[Tensor, "n h1"]  # with a column of ones, for the bias
 
     @classmethod
     def of(cls, embeddings: Float[Tensor, "n h"], labels: Int[Tensor, " n"], scores: Float[Tensor, "n c"]) -> "_Gradients":
@@ -76,7 +79,7 @@ class _Gradients(NamedTuple):
         return cls(errors, torch.cat([embeddings, torch.ones(len(labels), 1)], 1))
 
     def along(self, direction: Float[Tensor, "c h1"]) -> Float[Tensor, " n"]:
-        """The product of every gradient with a direction."""
+        """The inner product of every gradient with a direction."""
         blocks = zip(self.errors.split(ROWS), self.inputs.split(ROWS), strict=True)
         return torch.cat([((inputs.double() @ direction.T) * errors).sum(1) for errors, inputs in blocks])
 
@@ -89,14 +92,15 @@ class _Gradients(NamedTuple):
 
 
 class _Fit(NamedTuple):
-    """The rows taken, their weights, and the Cholesky factor of the products of their gradients plus the ridge."""
+    """The rows taken, their weights, and the Cholesky factor of the Gram matrix of their gradients plus the ridge."""
 
     rows: Int[Tensor, " k"]
     weights: Float[Tensor, " k"]
     factor: Float[Tensor, "k k"]
 
     def add(self, gradients: _Gradients, goal: Float[Tensor, " n"], new: Int[Tensor, " b"], ridge: float) -> "_Fit":
-        """The best weights of these and new rows for the products of all gradients with the goal; none is negative."""
+        """Add rows and refit the weights by non-negative least squares; `goal` has every gradient's product with the target."""
+        # Extend the Cholesky factor by the new rows, instead of factoring the whole matrix again.
         below = solve_triangular(self.factor, gradients.products(self.rows, new), upper=False).T
         corner = cholesky(gradients.products(new, new) + ridge * torch.eye(len(new)) - below @ below.T)
         above = torch.cat([self.factor, below.new_zeros(len(self.rows), len(new))], 1)
@@ -107,7 +111,7 @@ class _Fit(NamedTuple):
             negative = best <= 0
             if not negative.any():
                 return _Fit(rows, best, factor)
-            # Go towards the best as far as no weight turns negative, and drop the first that would.
+            # Move towards the least-squares solution until the first weight becomes zero, and drop that row.
             steps = torch.where(negative, weights / (weights - best).clamp(min=1e-300), torch.inf)
             weights, kept = weights + steps.min() * (best - weights), steps > steps.min()
             rows, weights = rows[kept], weights[kept]

@@ -1,4 +1,4 @@
-"""Images that are like all, but unlike each other: a submodular objective."""
+"""Graph cut: images similar to all images, but not to each other; a submodular objective."""
 
 import torch
 from jaxtyping import Float, Int
@@ -18,21 +18,21 @@ def graph_cut(
     *,
     trade_off: float = 1.0,
 ) -> Selection:
-    """Take the image of greatest gain: like all, unlike those taken (graph cut, Iyer et al. 2021, arXiv:2006.15412).
+    """Take the image of largest gain: similar to all, different from those taken (graph cut, Iyer et al. 2021, arXiv:2006.15412).
 
     The gain, and the score, is lambda * sum of s(i, j) over all j - 2 * sum of s(i, j) over those taken, with lambda = `trade_off`
-    and s = (1 + cosine) / 2, as in DeepCore (arXiv:2204.08499), whose lambda is 1; from 2 on, the objective never falls as images
-    are added. Choose with `per_class`, as DeepCore does.
+    and s = (1 + cosine) / 2. DeepCore (arXiv:2204.08499) has lambda = 1; with 2 or more, the objective is monotone. Use it with
+    `per_class`, as DeepCore does.
     """
     x = unit(embeddings)
     squares = from_mean(x)
-    # The mean squared distance to all rows is that to their mean, plus that of all of them to it.
+    # A row's mean squared distance to all rows is its squared distance to their mean plus the mean of all squared distances to it.
     gains = trade_off * len(x) * similarity(squares + squares.mean())
-    gains = (gains * 2**30).round() / 2**30  # so that sums that should be equal are
+    gains = (gains * 2**30).round() / 2**30  # removes rounding errors, so that equal rows have equal gains
     chosen, scores = greedy(x, gains, _less_like, budget)
     return Selection(chosen, scores.float(), ["like all, unlike those before"] * budget)
 
 
 def _less_like(gains: Float[Tensor, " m"], some: Float[Tensor, "m d"], taken: Float[Tensor, "t d"]) -> Float[Tensor, " m"]:
-    # Sums of float32 numbers in float64 are exact: they do not depend on how many are taken together.
+    # Sums of float32 numbers in float64 are exact, so they do not depend on how many rows are added at a time.
     return gains - 2 * similarity(squared_distances(some, taken)).sum(1, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Cover all images: none is far from a chosen one."""
+"""Greedy k-center: no image is far from a chosen one."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from dsopt.selection.contract import Selection, selector
 from dsopt.selection.distances import from_mean, squared_distances, unit
 from dsopt.selection.lazy import greedy
 
-RESOLUTION = 1e-12  # of squared distances, as a part of the rows' squares: less is the rounding of float64
+RESOLUTION = 1e-12  # of squared distances, relative to the rows' squares: smaller ones are rounding errors of float64
 
 
 @selector()
@@ -24,8 +24,8 @@ def kcenter(
 ) -> Selection:
     """Take the image farthest from those taken (greedy k-center, Sener & Savarese 2018, arXiv:1708.00489, algorithm 1).
 
-    Instead of images that are labelled already, it starts with the one nearest to the mean, which is part of the choice. The score
-    is the distance to the nearest of those taken before: after k images, no image is farther from them than the next score.
+    The paper starts with images that are labelled already; here the first is the image nearest to the mean. The score is the
+    distance to the nearest image taken before: after k images, no image is farther from them than the next score.
     """
     x = embeddings if metric == "l2" else unit(embeddings)
     first = from_mean(x).argmin(keepdim=True)
@@ -38,6 +38,6 @@ def kcenter(
 
 
 def _nearer(near: Float[Tensor, " m"], some: Float[Tensor, "m d"], taken: Float[Tensor, "t d"]) -> Float[Tensor, " m"]:
-    """Squared distances to the nearest centre, given more centres."""
+    """Update the squared distances to the nearest center with further centers."""
     squared = squared_distances(some, taken).amin(1)
     return torch.minimum(near, squared.masked_fill(squared < RESOLUTION * some.square().sum(1), 0))

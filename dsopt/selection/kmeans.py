@@ -1,4 +1,4 @@
-"""k-means with as many clusters as images are wanted: a tractable reading of the selection paper's Equation 3."""
+"""k-means with one cluster per selected image: a tractable approximation of the selection paper's Equation 3."""
 
 import torch
 from jaxtyping import Float, Int
@@ -19,8 +19,8 @@ def kmeans(
 ) -> Selection:
     """Take the image nearest to the centroid of each of `budget` clusters, the largest cluster first (k-means).
 
-    The selection paper's discussion proposes k-means to approximate its Equation 3. Where equal embeddings leave fewer clusters,
-    the next nearest of each fill up. The score is the negative squared distance to the centroid.
+    The selection paper's discussion proposes k-means to approximate its Equation 3. If equal embeddings leave fewer clusters, the
+    budget is filled with the next nearest images of each cluster. The score is the negative squared distance to the centroid.
     """
     clusters = cluster(embeddings, budget, generator, iterations)
     closeness = -clusters.squared_distances

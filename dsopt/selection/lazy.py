@@ -1,4 +1,4 @@
-"""Greedy choice of rows whose values only fall, without looking at all of them after every choice."""
+"""Greedy selection of rows whose values only fall, without updating all of them after every choice."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dsopt.selection.distances import ROWS
 
-POOL = 512  # rows kept up to date: of 216 elements, they stay in the cache
+POOL = 512  # rows kept up to date: with 216 elements they fit into the CPU cache
 
 Lower = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -16,21 +16,21 @@ Lower = Callable[[Tensor, Tensor, Tensor], Tensor]
 def greedy(
     embeddings: Float[Tensor, "n d"], values: Float[Tensor, " n"], lower: Lower, budget: int
 ) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
-    """Take the row of greatest value, lower the values of the others, and so on: the rows and their values when taken.
+    """Repeatedly take the row of largest value, then lower the values of the others; return the rows and their values when taken.
 
-    Exactly the plain greedy answer, ties by the lowest row: as values only fall, the best of a pool of rows is the best of all as
-    long as it is greater than all values outside were when last seen (the idea of Minoux 1978). So only the pool is kept up to
-    date; the others are then lowered by many choices at once, which takes one matrix product instead of one pass each.
+    The result is exactly that of the plain greedy algorithm, ties broken by the lowest row. Since values only fall, the best row of
+    a pool is the best of all as long as its value exceeds all last known values outside the pool (the idea of Minoux 1978). So only
+    the pool is updated after each choice; the others are updated for many choices at once, by one matrix product.
 
     Args:
-        values: before the first choice; -inf for rows that are not to be chosen.
-        lower: (values [m], embeddings [m d], those taken [t d]) -> values [m], none greater than before, whether rows are taken one
-            by one or together.
+        values: values before the first choice; -inf for rows that must not be chosen.
+        lower: (values [m], embeddings [m d], rows taken [t d]) -> values [m], none larger than before. The result must not depend
+            on whether rows are taken one by one or together.
     """
     chosen: list[int] = []
     worths: list[float] = []
     while len(chosen) < budget:
-        best = values.argmax(keepdim=True)  # the first of equals, which need not be in the top k
+        best = values.argmax(keepdim=True)  # the first of equal values, which topk need not return
         pool = torch.cat([values.topk(min(POOL, len(values))).indices, best]).unique()
         outside = values.index_fill(0, pool, -torch.inf).max()
         some, inside, before = embeddings[pool].double(), values[pool], len(chosen)

@@ -22,20 +22,21 @@ def max_distance(
 ) -> Selection:
     """Take the image with the greatest sum of distances to those taken (the selection paper, Section 4.3, Equation 3).
 
-    Equation 3 asks for the subset whose pairwise distances have the greatest sum, which is NP-hard; this is the greedy answer. It
-    starts with the image farthest from the mean, whose squared distances to all have the greatest sum. Sums favour the rim, and
-    images there may be near each other: `kcenter` spreads them. The score is the sum of distances to those taken before.
+    Equation 3 asks for the subset with the largest sum of pairwise distances, which is NP-hard; this is the greedy solution. It
+    starts with the image farthest from the mean, whose squared distances to all images have the largest sum. Sums favor images at
+    the border of the data, which may be near each other; `kcenter` spreads them. The score is the sum of distances to the images
+    taken before.
     """
     x = embeddings if metric == "l2" else unit(embeddings)
     squares = from_mean(x)
-    # Sums of distances grow, but those of distances less the greatest possible fall, in the same order. Rounded to float32, and
-    # not down, it spoils no sum.
+    # `greedy` needs values that fall, and sums of distances grow: subtract the largest possible distance from each distance, which
+    # keeps the order. It is a float32 number, rounded up, so that sums in float64 stay exact.
     most = 2 * float(squares.max().sqrt().float() * (1 + 2**-20)) if metric == "l2" else 2.0
 
     def lower(sums: Float[Tensor, " m"], some: Float[Tensor, "m d"], taken: Float[Tensor, "t d"]) -> Float[Tensor, " m"]:
         squared = squared_distances(some, taken)
         distances = squared.sqrt_() if metric == "l2" else squared / 2
-        # Sums of float32 numbers in float64 are exact: they do not depend on how many are taken together.
+        # Sums of float32 numbers in float64 are exact, so they do not depend on how many rows are added at a time.
         return sums + distances.sum(1, dtype=torch.float64) - len(taken) * most
 
     first = squares.argmax(keepdim=True)

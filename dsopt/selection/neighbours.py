@@ -6,18 +6,18 @@ from torch import Tensor
 
 from dsopt.errors import InputError
 
-EXACT_ROWS = 50_000  # up to here exact, with or without faiss: about a minute on two cores
-MOST_ROWS = 500_000  # a hundred times the work; more than that is not waited for
-BLOCK = 1 << 24  # distances held together: 64 MB
-PAIRS = 1 << 16  # pairs of rows compared together
+EXACT_ROWS = 50_000  # up to this number the search is exact, with or without faiss: about a minute on two cores
+MOST_ROWS = 500_000  # the limit without faiss: a hundred times the work
+BLOCK = 1 << 24  # distances held at a time: 64 MB
+PAIRS = 1 << 16  # pairs of rows compared at a time
 
 
 def nearest(embeddings: Float[Tensor, "n d"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
-    """The squared Euclidean distances to the k nearest other rows and which they are, nearest first, ties by the lowest row.
+    """The squared Euclidean distances to the k nearest other rows and their indices, nearest first, ties broken by the lowest row.
 
-    Exact up to `EXACT_ROWS` rows. Beyond, if faiss is installed, each row is compared with those in the 64 nearest of 4 sqrt(n)
-    clusters (Jégou et al. 2011, "Product quantization for nearest neighbor search", section IV, without the quantisation), which
-    misses few; it is repeatable, as graphs (HNSW) built by several threads are not.
+    Exact up to `EXACT_ROWS` rows. Beyond that, if faiss is installed, each row is compared with the rows of the 64 nearest of
+    4 sqrt(n) clusters (Jégou et al. 2011, "Product quantization for nearest neighbor search", section IV, without quantization),
+    which misses few neighbours. Unlike a graph index (HNSW) built by several threads, the result is deterministic.
 
     Raises:
         ValueError: k is negative, or there are not k other rows.
@@ -36,14 +36,14 @@ def nearest(embeddings: Float[Tensor, "n d"], k: int) -> tuple[Float[Tensor, "n 
 
 
 def _compare_all(x: Float[Tensor, "n d"], rows: Int[Tensor, " m"], k: int) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
-    """The k nearest others of some rows, exactly: all that could be are found by matrix products, then measured."""
+    """The exact k nearest others of some rows: candidates come from matrix products, then their distances are computed exactly."""
     if not k or not len(rows):
         return x.new_empty(len(rows), k), rows.new_empty(len(rows), k)
-    centred = x - x.mean(0)  # short vectors: less is lost in the difference of their squares
-    squares = centred.square().sum(1)
+    centered = x - x.mean(0)  # shorter vectors have smaller rounding errors in the differences of their squares
+    squares = centered.square().sum(1)
     found = []
     for block in rows.split(max(BLOCK // len(x), 1)):
-        here, others = _candidates(centred, squares, block, k)
+        here, others = _candidates(centered, squares, block, k)
         distances = _measure(x, block[here], others)
         order = distances.argsort(stable=True)
         order = order[here[order].argsort(stable=True)]  # by row, then distance, then the other row
@@ -56,25 +56,26 @@ def _compare_all(x: Float[Tensor, "n d"], rows: Int[Tensor, " m"], k: int) -> tu
 def _candidates(
     x: Float[Tensor, "n d"], squares: Float[Tensor, " n"], block: Int[Tensor, " b"], k: int
 ) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"]]:
-    """Pairs of a place in the block and a row: all of the k nearest others, and few more."""
+    """Pairs (position in the block, row) that contain all k nearest others, and few more."""
     rough = torch.addmm(squares, x[block], x.T, alpha=-2).add_(squares[block, None])
     rough[torch.arange(len(block)), block] = torch.inf
     kth = rough.kthvalue(k).values
-    # A rough distance is wrong by at most e (|x| + |y|)^2, where e is d + 4 times epsilon. If |y| < 2 |x|, that is at most
-    # 9 e |x|^2; otherwise |x - y| > |y| / 2, and it is at most 9 e of the distance. Twice that, as the k-th may be wrong as well.
+    # The error of a rough squared distance is at most e (|x| + |y|)^2 with e = (d + 4) epsilon. If |y| < 2 |x|, that is at most
+    # 9 e |x|^2; otherwise |x - y| > |y| / 2, and it is at most 9 e times the squared distance. The slack is twice that, since the
+    # k-th distance has an error, too.
     slack = 18 * (x.shape[1] + 4) * torch.finfo(x.dtype).eps * (squares[block] + kth.clamp(min=0))
     here, others = (rough <= (kth + slack)[:, None]).nonzero(as_tuple=True)
     return here, others
 
 
 def _measure(x: Float[Tensor, "n d"], some: Int[Tensor, " p"], others: Int[Tensor, " p"]) -> Float[Tensor, " p"]:
-    """Squared distances of pairs of rows, by differences: those of equal rows are equal, and nought is nought."""
+    """Squared distances of pairs of rows, from differences: exactly equal for equal rows, and exactly zero for identical ones."""
     pairs = zip(some.split(PAIRS), others.split(PAIRS), strict=True)
     return torch.cat([(x[a] - x[b]).square_().sum(1) for a, b in pairs])
 
 
 def _probe(x: Float[Tensor, "n d"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
-    """The k nearest others in the clusters around each row; exactly where those hold too few."""
+    """The k nearest others among the clusters around each row; an exact search for rows whose clusters have too few."""
     import faiss
 
     rows, size = x.shape
@@ -89,7 +90,7 @@ def _probe(x: Float[Tensor, "n d"], k: int) -> tuple[Float[Tensor, "n k"], Int[T
         missing = (found < 0).any(1)
         exact = found.clamp(min=0)
         measured = _measure(x, block.repeat_interleave(k + 1), exact.flatten()).view(len(block), k + 1)
-        # A row finds itself, or k + 1 that are no farther: then the last of these goes.
+        # A row finds itself, which is removed, or k + 1 rows at distance zero, of which the last is removed.
         measured[exact == block[:, None]] = torch.inf
         exact, by_row = exact.sort(dim=1)
         nearest_first = measured.gather(1, by_row).sort(dim=1, stable=True)

@@ -1,4 +1,4 @@
-"""A precursor for any selection method: look at few principal components instead of all elements."""
+"""Principal components of the embeddings, as a first step before any selection method."""
 
 from collections.abc import Callable
 
@@ -10,15 +10,16 @@ from dsopt.selection.contract import Selection
 
 
 def components(embeddings: Float[Tensor, "n d"], count: int) -> Float[Tensor, "n c"]:
-    """The first `count` principal components (all, if there are fewer), each with its own variance, largest first.
+    """The first `count` principal components (all, if there are fewer), not whitened, by decreasing variance.
 
-    By the eigenvectors of the covariance, as n is large and d small; signs are such that the largest loading is positive.
+    They come from the eigenvectors of the covariance, since n is large and d small. Signs are fixed: the loading that is largest in
+    absolute value is positive.
     """
-    centred = embeddings.double() - embeddings.double().mean(0)
-    _, vectors = torch.linalg.eigh(centred.T @ centred)
+    centered = embeddings.double() - embeddings.double().mean(0)
+    _, vectors = torch.linalg.eigh(centered.T @ centered)
     vectors = vectors.flip(1)[:, :count]
     signs = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
-    return (centred @ (vectors * signs)).float()
+    return (centered @ (vectors * signs)).float()
 
 
 def principal(
@@ -30,5 +31,5 @@ def principal(
     generator: torch.Generator,
     *scores: Float[Tensor, "n s"],
 ) -> Selection:
-    """Apply a selector to the principal components (the selection paper's discussion proposes it)."""
+    """Apply a selector to the principal components, as the selection paper's discussion proposes."""
     return selector(components(embeddings, count), labels, budget, generator, *scores)

@@ -11,8 +11,8 @@ from torch.nn.functional import normalize
 from dsopt.selection.clusters import cluster
 from dsopt.selection.contract import Selection, selector
 
-BLOCK = 1 << 22  # similarities looked at together: 16 MB
-FIRST = -1.0  # no cosine is lower: the first of a cluster is nobody's duplicate
+BLOCK = 1 << 22  # similarities held at a time: 16 MB
+FIRST = -1.0  # the lowest cosine: the first image of a cluster is no duplicate
 
 
 @selector(seeded=True)
@@ -25,12 +25,13 @@ def semantic_dedup(
     keep: Literal["hard", "easy", "random"] = "hard",
     clusters: int | None = None,
 ) -> Selection:
-    """Leave out the images most alike to another of their cluster (SemDeDup, Abbas et al. 2023, arXiv:2303.09540, Section 3).
+    """Leave out the images most similar to another of their cluster (SemDeDup, Abbas et al. 2023, arXiv:2303.09540, Section 3).
 
-    The embeddings' directions are grouped by k-means into `clusters` (the root of their number, if not given). In each cluster
-    they are lined up: farthest from the centroid first (`keep=hard`), nearest first (`easy`) or by chance; and each is compared
-    with all before it, kept or not. Where the paper leaves out those more alike than a threshold, here exactly the budget stays.
-    The score is the cosine distance to the most alike of those before; the first of a cluster has 2.
+    The directions of the embeddings are grouped by k-means into `clusters` clusters (default: the square root of the number of
+    images). In each cluster they are sorted: farthest from the centroid first (`keep=hard`), nearest first (`easy`), or randomly
+    (`random`). Each image is compared with all before it, kept or not. The paper removes images above a threshold of similarity;
+    here exactly the budget is kept. The score is the cosine distance to the most similar image before it; 2 for the first of a
+    cluster.
     """
     directions = normalize(embeddings)
     count = min(clusters or round(math.sqrt(len(embeddings))), len(embeddings))
@@ -49,7 +50,7 @@ def semantic_dedup(
 
 
 def _most_alike_before(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-    """The greatest cosine of each with one before it."""
+    """The largest cosine of each row with a row before it."""
     most, step = torch.full((len(directions),), FIRST), max(BLOCK // max(len(directions), 1), 1)
     for start in range(0, len(directions), step):
         stop = min(start + step, len(directions))

@@ -1,4 +1,4 @@
-"""The selection paper's method: the images that activate each element of the embedding most."""
+"""The selection paper's method: the images with the highest activations of each element of the embedding."""
 
 import math
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from torch import Tensor
 from dsopt.selection.activations import activations, penalised
 from dsopt.selection.contract import Selection, selector
 
-CHUNK = 1 << 19  # values looked at together: 2 MB, so that they stay in the cache between two operations
-SAMPLE = 64  # one row in so many is looked at first, to know early what is not worth keeping
+CHUNK = 1 << 19  # values processed at a time: 2 MB, so that they stay in the CPU cache between two operations
+SAMPLE = 64  # one row in 64 is looked at first, for a threshold that discards most rows from the start
 ANY_ID, NO_ID = np.iinfo(np.int64).max, np.iinfo(np.int64).min
 
 Ints: TypeAlias = Int[np.ndarray, " c"]
@@ -21,42 +21,42 @@ Floats: TypeAlias = Float[np.ndarray, " c"]
 
 
 class TopActivations:
-    """The best `depth` images of every element, of all the rows seen: a state that can be filled in pieces and merged.
+    """The best `depth` images of every element among all rows seen: a state that is filled block by block and can be merged.
 
-    Exact under the total order (-value, id), whatever the order of rows, blocks and merges. Memory: 16 bytes times
-    elements times depth, and while it works a few times that. NumPy, not torch: the operations are too short for threads,
-    which wait for each other a hundred times longer than they work where cores are shared.
+    It is exact under the total order (-value, id), whatever the order of rows, blocks and merges. Memory is 16 bytes times elements
+    times depth, and a few times that while it works. It uses NumPy, not torch: the operations are too short for torch's threads,
+    which on shared cores wait for each other a hundred times longer than they work.
     """
 
     def __init__(self, budget: int, size: int, depth: int) -> None:
         self.budget, self.size, self.depth = budget, size, depth
         self.rows = 0
-        # A value enters if it is greater than its element's bar, or equal with a lower id. Once `depth` images are
-        # kept, the bar is the last of them.
+        # The bar is each element's threshold: a value enters if it is greater than the bar, or equal with a lower id. Once `depth`
+        # images are kept, the bar is the value and id of the last of them.
         self.bar = np.full(size, -np.inf, dtype=np.float32)
         self.bar_id = np.full(size, ANY_ID)
-        # Candidates in order of id: element and value in one number that sorts best first, and the id.
+        # Candidates sorted by id: keys, which combine element and value into one number that sorts best first, and ids.
         self.keys, self.ids = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
         self.new: list[tuple[Ints, Ints]] = []
         self.num_new = 0
 
     @classmethod
     def start(cls, budget: int, size: int) -> "TopActivations":
-        """As deep as Equation 4 goes, and a quarter more for images that are among the best of several elements."""
+        """A depth of k/n, as in Equation 4, plus a quarter, since images may be among the best of several elements."""
         return cls(budget, size, math.ceil(1.25 * budget / size) + 4)
 
     def deeper(self) -> "TopActivations":
-        """A new start of twice the depth."""
+        """A new state of twice the depth, without rows."""
         return TopActivations(self.budget, self.size, 2 * self.depth)
 
     def empty(self) -> "TopActivations":
-        """A state of the same depth that has seen nothing but has this one's bar: to be merged into this one."""
+        """A state of the same depth without rows, but with this one's bar; to be merged into this one."""
         other = TopActivations(self.budget, self.size, self.depth)
         other.bar, other.bar_id = self.bar, self.bar_id
         return other
 
     def add(self, ids: Int[Tensor, " b"], embeddings: Float[Tensor, "b d"]) -> None:
-        """Take in a block of rows; every id comes once, values must be finite."""
+        """Add a block of rows; ids are unique, values finite."""
         if not self.rows and (self.bar_id == ANY_ID).all():
             self._guess_bar(embeddings)
         self.rows += len(ids)
@@ -65,7 +65,7 @@ class TopActivations:
             self._add_chunk(some_ids.numpy(), np.ascontiguousarray(chunk.numpy()))
 
     def _guess_bar(self, embeddings: Float[Tensor, "b d"]) -> None:
-        """The `depth` best of a part of the rows are no better than those of all."""
+        """Set the bar from a sample: the `depth` best of some rows are no better than the `depth` best of all, so it is safe."""
         step = max(min(SAMPLE, len(embeddings) // (16 * self.depth)), 1)
         sample = np.ascontiguousarray(embeddings[::step].numpy().T)
         last = sample.shape[1] - self.depth
@@ -74,7 +74,8 @@ class TopActivations:
             self.bar, self.bar_id = np.nextafter(best, np.float32(-np.inf)), np.full(self.size, NO_ID)
 
     def _add_chunk(self, ids: Int[np.ndarray, " b"], chunk: Float[np.ndarray, "b d"]) -> None:
-        # Rows mostly come by rising id, and then an equal value never enters: only where one could, is it looked at.
+        # Rows mostly come with increasing ids, and then a value equal to the bar never enters. Equal values are compared by id only
+        # for elements where one could enter.
         could_tie = self.bar_id > ids.min()
         lowest = np.where(could_tie, self.bar, np.nextafter(self.bar, np.float32(np.inf)))
         found = np.flatnonzero(chunk >= lowest)
@@ -92,7 +93,7 @@ class TopActivations:
             self._compact()
 
     def _compact(self) -> None:
-        """Drop all but the best `depth` of every element, and raise the bar to the last of these."""
+        """Keep only the best `depth` of every element, and raise the bar to the last of these."""
         if not self.new:
             return
         keys = np.concatenate([self.keys, *(keys for keys, _ in self.new)])
@@ -104,35 +105,35 @@ class TopActivations:
         order, elements, ranks = self._ranked(keys)
         last = order[ranks == self.depth - 1]
         full = elements[ranks == self.depth - 1]
-        self.bar, self.bar_id = self.bar.copy(), self.bar_id.copy()  # others may share them, see `empty`
+        self.bar, self.bar_id = self.bar.copy(), self.bar_id.copy()  # other states may share them, see `empty`
         self.bar[full], self.bar_id[full] = _value(keys[last]), ids[last]
         kept = np.zeros(len(keys), dtype=bool)
         kept[order[ranks < self.depth]] = True
         self.keys, self.ids = keys[kept], ids[kept]
 
     def _ranked(self, keys: Ints) -> tuple[Ints, Ints, Ints]:
-        """The order by element and value, equal ones by id; in it the elements, and the rank of each in its element."""
-        order = np.argsort(keys, kind="stable")  # the keys are in order of id
+        """The order by element, value and id; then, in that order, the elements and the ranks within the elements."""
+        order = np.argsort(keys, kind="stable")  # keys are sorted by id, so a stable sort breaks ties by id
         elements = keys[order] >> 32
         first = np.searchsorted(elements, np.arange(self.size))
         return order, elements, np.arange(len(keys)) - first[elements]
 
     def merge(self, other: "TopActivations") -> None:
-        """Take in what another state of the same depth has kept of other rows."""
+        """Add the candidates of another state of the same depth that has seen other rows."""
         self.rows += other.rows
         for keys, ids in [(other.keys, other.ids), *other.new]:
             self._keep(keys, ids)
 
     def enough(self) -> bool:
-        """Whether the kept ones fill the budget: then no image deeper down can be chosen."""
+        """Whether the kept images fill the budget: then no image at a greater depth can be chosen."""
         self._compact()
         return self.depth >= self.rows or len(np.unique(self.ids)) >= self.budget
 
     def result(self, names: Sequence[str] = ()) -> Selection:
-        """The fill rule: rank by rank, and in a rank element by element, the image there unless already chosen.
+        """Apply the fill rule: rank by rank, and within a rank element by element, take the image there unless it is taken already.
 
         Args:
-            names: of the elements, for the reasons.
+            names: names of the elements, for the reasons.
         """
         self._compact()
         order, elements, ranks = self._ranked(self.keys)
@@ -146,19 +147,23 @@ class TopActivations:
 
 
 def _key(elements: Ints, values: Floats) -> Ints:
-    """One number that sorts by element, then by falling value: the bits of a float32 are in order, but for the sign."""
+    """One int64 that sorts by element, then by decreasing value.
+
+    The bits of float32 numbers, read as integers, sort like the numbers if they are positive, and in reverse if negative.
+    """
     bits = (values + np.float32(0)).view(np.int32)  # -0 becomes 0
     rising = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
     return (elements << 32) | (0x7FFFFFFF - rising.astype(np.int64))
 
 
 def _value(keys: Ints) -> Floats:
+    """The values of keys: the inverse of `_key`."""
     rising = (0x7FFFFFFF - (keys & 0xFFFFFFFF)).astype(np.int32)
     return (rising ^ ((rising >> 31) & np.int32(0x7FFFFFFF))).view(np.float32)
 
 
 def _stream(both_tails: bool, standardise: bool, penalty: bool, pairs: int) -> type[TopActivations] | None:
-    """The options compare an image with all others before any choice: then all must be there at once."""
+    """The streaming state, or None with options that compare an image with all others: these need all rows at once."""
     return None if both_tails or standardise or penalty or pairs else TopActivations
 
 
@@ -176,18 +181,18 @@ def top_activation(
 ) -> Selection:
     """Take the images that activate each element of the embedding most (the selection paper, Section 4.3, Equation 4).
 
-    Equation 4 unites the best k/n images of each of n elements; as these overlap, that is fewer than k. The fill rule
-    makes it exactly k: the best image of element 0, of element 1, ..., then the second best of each, and so on, leaving
-    out those already chosen, until there are k. Equal activations go by the lowest row. The score is the activation.
+    Equation 4 is the union of the best k/n images of each of n elements. These overlap, so there are fewer than k. The fill rule
+    gives exactly k: take the best image of element 0, of element 1, ..., then the second best of each, and so on, without images
+    already taken, until there are k. Ties are broken by the lowest row. The score is the activation.
 
     Args:
-        both_tails: also the images that activate each element least; the score is then the negative activation.
-        standardise: elements to zero mean and unit deviation first. No element ranks images differently for that; pairs do, as they
-            compare two elements, and so does the penalty, as it divides.
-        penalty: images with many highly active features count less, as the paper's discussion proposes: an activation is divided by
+        both_tails: also take the images that activate each element least; their score is the negative activation.
+        standardise: first scale elements to zero mean and unit standard deviation. This does not change the ranking by a single
+            element; it changes that by pairs, which compare two elements, and the penalty, which divides.
+        penalty: images with many high activations count less, as the paper's discussion proposes: an activation is divided by
             1 + the number of other elements (or pairs) that have the image among their best k/n.
-        pairs: so many pairs of elements choose as well, as Section 4.3 proposes for combinations. A pair is as active as the weaker
-            of its elements, so that it finds images that have both. All elements come equally often.
+        pairs: the number of pairs of elements that rank images, too, as Section 4.3 proposes for combinations. The activation of a
+            pair is that of its weaker element, so both must be high. All elements occur equally often.
     """
     values, names = embeddings, ()
     if not _stream(both_tails, standardise, penalty, pairs):

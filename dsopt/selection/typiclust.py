@@ -1,4 +1,4 @@
-"""Typical images of many clusters: made for small budgets."""
+"""Typical images of many clusters, for small budgets."""
 
 import torch
 from jaxtyping import Float, Int
@@ -8,7 +8,7 @@ from dsopt.selection.clusters import by_turns, cluster
 from dsopt.selection.contract import Selection, selector
 from dsopt.selection.neighbours import nearest
 
-TINY = 1e-5  # added to distances, as in the authors' code: duplicates are very typical, not infinitely
+TINY = 1e-5  # added to distances, as in the authors' code: the typicality of duplicates is large, not infinite
 
 
 @selector(seeded=True)
@@ -21,11 +21,11 @@ def typiclust(
     max_clusters: int = 500,
     neighbours: int = 20,
 ) -> Selection:
-    """Take the most typical image of every cluster by turns, the largest cluster first (TypiClust, arXiv:2202.02794, Section 3).
+    """Take the most typical image of every cluster in turn, the largest cluster first (TypiClust, arXiv:2202.02794, Section 3).
 
-    Typical is what has its `neighbours` nearest neighbours near: the score is one over the mean distance to them. They are looked
-    for among all images, as the paper has it, not inside the cluster, as its code does; and small clusters are not left out, they
-    only come last in every turn.
+    The typicality, and the score, is one over the mean distance to the `neighbours` nearest neighbours. They are searched for among
+    all images, as in the paper; the authors' code searches within the cluster. Small clusters are not left out; they come last in
+    every turn.
     """
     clusters = cluster(embeddings, min(budget, max_clusters), generator)
     count = min(neighbours, len(embeddings) - 1)

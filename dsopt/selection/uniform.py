@@ -1,4 +1,4 @@
-"""The baselines that no selection method may be compared without: chance, and chance with balanced classes."""
+"""The baselines of every comparison: random selection, and random selection with balanced classes."""
 
 import torch
 from jaxtyping import Float, Int
@@ -10,7 +10,7 @@ from dsopt.selection.contract import Selection, selector
 
 @selector(embeddings=False, seeded=True)
 def random(embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], budget: int, generator: torch.Generator) -> Selection:
-    """Take images by chance, all alike."""
+    """Draw images uniformly at random."""
     indices = torch.randperm(len(labels), generator=generator)[:budget]
     return Selection(indices, torch.full((budget,), torch.nan), ["random"] * budget)
 
@@ -19,6 +19,6 @@ def random(embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], budget: 
 def random_balanced(
     embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], budget: int, generator: torch.Generator
 ) -> Selection:
-    """Take the same number from every class, by chance within it; a remainder goes to the lowest labels."""
+    """Draw the same number of images from every class, at random; the remainder goes to the lowest labels."""
     chosen = per_class(random, embeddings, labels, budget, generator)
     return chosen._replace(reasons=["random in its class"] * budget)

@@ -29,7 +29,7 @@ from slow_link import SlowLink
 
 from dsopt.augment.inputs import make_inputs
 from dsopt.config import Config, load
-from dsopt.data.background import Arriving
+from dsopt.data.background import BackgroundLoader
 from dsopt.data.batches import in_order
 from dsopt.data.images import load as load_images
 from dsopt.pipeline.step import run
@@ -49,7 +49,7 @@ FRACTION = 0.0864
 WAYS = ("full", "rs2", "overlap")
 
 
-def rounds(arriving: Arriving, batch_size: int, seed: int) -> Sampler:
+def rounds(arriving: BackgroundLoader, batch_size: int, seed: int) -> Sampler:
     """RS2 from storage: each round a fresh fraction as it comes, seen once; once all is there, fractions of everything."""
     share = round(FRACTION * arriving.n)
     steps = -(-share // batch_size)
@@ -83,7 +83,7 @@ def child(way: str, seed: int, seconds: float, images: str, subset: str, local: 
         some = load_images(subset)
         if way == "rs2":
             some = type(some)(some.ids[:0], some.images[:0], some.labels[:0])
-        arriving = Arriving(table.uri, "train", some, table.manifest["num_classes"], worker.device)
+        arriving = BackgroundLoader(table.uri, "train", some, table.manifest["num_classes"], worker.device)
         draw = Overlap(arriving, size, seed) if way == "overlap" else rounds(arriving, size, seed)
         source = batches(draw, arriving.images, arriving.labels, inputs, seed, worker)
     first = time.perf_counter() - started

@@ -41,7 +41,7 @@ def timed(work: tune.Work, worker: Any, point: tune.Point, report: tune.Report) 
 class Noted:
     """Hands on what a watch is told, and keeps when the worker was busy."""
 
-    def __init__(self, watch: tune.Watch) -> None:
+    def __init__(self, watch: tune.TrialListener) -> None:
         self.watch, self.busy = watch, dict[float, float]()
 
     def __getattr__(self, name: str) -> Any:
@@ -62,7 +62,7 @@ def measure(config: Config, tables: int) -> tuple[float, float, float]:
     original: Callable[..., None] = tune.run
     noted: list[Noted] = []
 
-    def watched(work: tune.Work, points: list[tune.Point], config: Config, watch: tune.Watch, search: Any) -> None:
+    def watched(work: tune.Work, points: list[tune.Point], config: Config, watch: tune.TrialListener, search: Any) -> None:
         noted.append(Noted(watch))
         original(partial(timed, work), points, config, noted[0], search)
 

@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dsopt import storage
 from dsopt.files import join, list_files, row_count, write_table
-from dsopt.selection.choose import BLOCK, READ_BYTES, choose
+from dsopt.selection.choose import choose
+from dsopt.selection.reading import BLOCK, READ_BYTES
 from dsopt.selection.top_activation import top_activation
 
 SIZE, SHARE = 216, 0.0864

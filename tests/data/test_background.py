@@ -11,7 +11,7 @@ from digits import CPU, digits
 from slow_reader import ROWS, digits_stage, shut
 
 from dsopt.data import images as reading
-from dsopt.data.background import Arriving
+from dsopt.data.background import BackgroundLoader
 from dsopt.data.images import Images, load
 from dsopt.errors import InputError
 
@@ -25,8 +25,8 @@ def some(rows: list[int], uri: str) -> Images:
 
 
 @contextmanager
-def arriving(uri: str, subset: Images, classes: int = 10) -> Iterator[Arriving]:
-    made = Arriving(uri, "train", subset, classes, CPU)
+def arriving(uri: str, subset: Images, classes: int = 10) -> Iterator[BackgroundLoader]:
+    made = BackgroundLoader(uri, "train", subset, classes, CPU)
     try:
         yield made
     finally:

@@ -13,7 +13,7 @@ from slow_reader import ROWS, digits_stage, shut
 
 from dsopt.data import buffers
 from dsopt.data import images as reading
-from dsopt.data.background import Arriving
+from dsopt.data.background import BackgroundLoader
 from dsopt.data.batches import Batches, take
 from dsopt.data.images import Images, joined, load, rows
 from dsopt.errors import InputError, JobError
@@ -109,7 +109,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(folder: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "posix_fallocate", full)
     large = (1000, 1024, 1024, 3)
     for ask in (lambda: buffers.shared("a", large).__enter__(), lambda: buffers.private(large)):
-        with pytest.raises(JobError, match=r"2\.9 GiB for decoded images in .*: No space left on device; TMPDIR says"):
+        with pytest.raises(JobError, match=r"2\.9 GiB for decoded images in .*: No space left on device; set TMPDIR"):
             ask()
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) == 0
 
@@ -177,7 +177,7 @@ def test_a_set_arrives_on_disk_too(tmp_path: Path, folder: Path) -> None:
     whole = load(uri, "train")
     subset = rows(whole, torch.tensor([3, 9]))
     fresh()
-    arriving = Arriving(uri, "train", subset, 10, CPU, streamed=True)
+    arriving = BackgroundLoader(uri, "train", subset, 10, CPU, streamed=True)
     try:
         arriving.wait(3 * ROWS)
         assert on_disk(arriving.images) and files(folder) == before

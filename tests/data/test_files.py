@@ -17,7 +17,7 @@ from PIL import Image
 from dsopt.config import DataConfig
 from dsopt.data.ingest import Broken, ingest_shard, source_channels
 from dsopt.data.sets import parquet as parquet_set
-from dsopt.data.source import Plan, find
+from dsopt.data.source import Listing, find
 from dsopt.errors import InputError
 
 
@@ -34,9 +34,9 @@ def write(root: Path, **files: bytes) -> None:
         path.write_bytes(content)
 
 
-def ingested(plan: Plan, **changes: Any) -> tuple[dict[str, list[dict[str, Any]]], list[Broken]]:
+def ingested(listing: Listing, **changes: Any) -> tuple[dict[str, list[dict[str, Any]]], list[Broken]]:
     """All rows of a source by split, and those left out."""
-    shards, classes = plan
+    shards, classes = listing
     data = DataConfig(**{"channels": 3, "test_fraction": 0.5, **changes})
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
     broken = []
@@ -65,8 +65,8 @@ def test_folder_with_train_and_test(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"no image")
     source = find(folder(tmp_path))
-    assert source.plan()[1] == ["cat", "dog"] and not source.remote and source.fingerprint["files"] == 3
-    rows, broken = ingested(source.plan())
+    assert source.list_shards()[1] == ["cat", "dog"] and not source.remote and source.fingerprint["files"] == 3
+    rows, broken = ingested(source.list_shards())
     assert broken == []
     found = {split: [(row["id"], row["label"], row["source"]) for row in rows[split]] for split in rows}
     assert found["train"] == [(0, 0, "train/cat/1.png"), (1, 1, "train/dog/1.jpg")]
@@ -77,9 +77,9 @@ def test_folder_with_train_and_test(tmp_path):
 def test_folder_of_classes_is_split_by_fraction(tmp_path):
     for i in range(20):
         write(tmp_path, **{f"b__{i:02}_png": encoded(), f"a__{i:02}_png": encoded()})
-    plan = find(folder(tmp_path)).plan()
-    rows, broken = ingested(plan)
-    assert broken == [] and plan[1] == ["a", "b"]
+    listing = find(folder(tmp_path)).list_shards()
+    rows, broken = ingested(listing)
+    assert broken == [] and listing[1] == ["a", "b"]
     assert sorted(row["id"] for split in rows.values() for row in split) == list(range(40))
     assert rows["train"] and rows["test"]
     for row in rows["train"] + rows["test"]:
@@ -89,35 +89,35 @@ def test_folder_of_classes_is_split_by_fraction(tmp_path):
 def test_limit_of_a_folder_shows_all_classes(tmp_path):
     for i in range(5):
         write(tmp_path, **{f"{c}__{i}_png": encoded() for c in "abc"})
-    rows, _ = ingested(find(folder(tmp_path, limit=6)).plan())
+    rows, _ = ingested(find(folder(tmp_path, limit=6)).list_shards())
     assert sorted(row["source"] for split in rows.values() for row in split) == [f"{c}/{i}.png" for c in "abc" for i in (0, 1)]
 
 
 def test_folder_without_classes_has_no_labels(tmp_path):
     write(tmp_path, a_png=encoded(), b_png=encoded())
-    plan = find(folder(tmp_path)).plan()
-    rows, broken = ingested(plan)
-    assert plan[1] is None and broken == []
+    listing = find(folder(tmp_path)).list_shards()
+    rows, broken = ingested(listing)
+    assert listing[1] is None and broken == []
     assert [row["label"] for split in rows.values() for row in split] == [None, None]
 
 
 def test_validation_serves_as_test_only_where_there_is_none(tmp_path):
     write(tmp_path, train__a__1_png=encoded(), val__a__2_png=encoded())
-    rows, _ = ingested(find(folder(tmp_path)).plan())
+    rows, _ = ingested(find(folder(tmp_path)).list_shards())
     assert [row["source"] for row in rows["test"]] == ["val/a/2.png"]
     write(tmp_path, test__a__3_png=encoded())
-    rows, _ = ingested(find(folder(tmp_path)).plan())
+    rows, _ = ingested(find(folder(tmp_path)).list_shards())
     assert [row["source"] for row in rows["test"]] == ["test/a/3.png"] and len(rows["train"]) == 1
 
 
 def test_classes_may_be_called_train(tmp_path):
     write(tmp_path, train__1_png=encoded(), car__1_png=encoded())
-    assert find(folder(tmp_path)).plan()[1] == ["car", "train"]
+    assert find(folder(tmp_path)).list_shards()[1] == ["car", "train"]
 
 
 def test_only_train_is_one_undecided_split(tmp_path):
     write(tmp_path, train__a__1_png=encoded(), train__b__1_png=encoded())
-    shards, classes = find(folder(tmp_path)).plan()
+    shards, classes = find(folder(tmp_path)).list_shards()
     assert classes == ["a", "b"] and [shard.split for shard in shards] == [None]
 
 
@@ -153,7 +153,7 @@ def test_broken_rows_are_listed_and_leave_the_ids_alone(tmp_path):
     good = encoded(kind="JPEG", size=(64, 64))
     files = {f"a__{i}_png": encoded() for i in (0, 2, 5, 6)}
     write(tmp_path, **files, a__1_png=b"not an image", a__3_jpg=good[: len(good) // 2], a__4_png=b"", top_png=encoded())
-    rows, broken = ingested(find(folder(tmp_path)).plan())
+    rows, broken = ingested(find(folder(tmp_path)).list_shards())
     kept = {row["id"]: row["source"] for split in rows.values() for row in split}
     reasons = {bad.source: bad.reason for bad in broken}
     assert set(reasons) == {"top.png", "a/1.png", "a/3.jpg", "a/4.png"}
@@ -165,21 +165,21 @@ def test_broken_rows_are_listed_and_leave_the_ids_alone(tmp_path):
     for name in ("1.png", "4.png"):
         (tmp_path / "a" / name).write_bytes(encoded())
     (tmp_path / "a/3.jpg").write_bytes(good)
-    mended, _ = ingested(find(folder(tmp_path)).plan())
+    mended, _ = ingested(find(folder(tmp_path)).list_shards())
     assert kept.items() <= {row["id"]: row["source"] for split in mended.values() for row in split}.items()
 
 
 def test_on_error_fail_names_the_row(tmp_path):
     write(tmp_path, a__1_png=encoded(), a__2_png=b"no image")
     with pytest.raises(InputError, match=r"a/2\.png: not an image"):
-        ingested(find(folder(tmp_path)).plan(), on_error="fail")
+        ingested(find(folder(tmp_path)).list_shards(), on_error="fail")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_without_permission_is_a_broken_row(tmp_path):
     write(tmp_path, a__1_png=encoded())
     (tmp_path / "a/1.png").chmod(0)
-    assert [bad.reason for bad in ingested(find(folder(tmp_path)).plan())[1]] == ["no image"]
+    assert [bad.reason for bad in ingested(find(folder(tmp_path)).list_shards())[1]] == ["no image"]
 
 
 # --- parquet -------------------------------------------------------------------------------------------------------
@@ -195,9 +195,9 @@ def write_parquet(path: Path, labels: Any, image: str = "image", label: str = "l
 @pytest.mark.parametrize("image, struct", [("img", True), ("image", False)])
 def test_parquet_columns_are_recognised(tmp_path, image, struct):
     write_parquet(tmp_path / "data.parquet", [3, 1, 2], image=image, struct=struct)
-    plan = find(parquet(tmp_path / "data.parquet")).plan()
-    rows, broken = ingested(plan)
-    assert broken == [] and plan[1] is None
+    listing = find(parquet(tmp_path / "data.parquet")).list_shards()
+    rows, broken = ingested(listing)
+    assert broken == [] and listing[1] is None
     everything = sorted(rows["train"] + rows["test"], key=lambda row: row["id"])
     assert [row["label"] for row in everything] == [3, 1, 2]
     assert all(row["image"]["bytes"] == encoded() for row in everything)
@@ -208,9 +208,9 @@ def test_parquet_columns_are_recognised(tmp_path, image, struct):
 def test_text_labels_become_sorted_classes(tmp_path, encode):
     write_parquet(tmp_path / "train-0.parquet", encode(["dog", "cat"]))
     write_parquet(tmp_path / "test-0.parquet", encode(["emu", "dog"]))
-    plan = find(parquet(tmp_path)).plan()
-    rows, _ = ingested(plan)
-    assert plan[1] == ["cat", "dog", "emu"]
+    listing = find(parquet(tmp_path)).list_shards()
+    rows, _ = ingested(listing)
+    assert listing[1] == ["cat", "dog", "emu"]
     assert [row["label"] for row in rows["train"]] == [1, 0] and [row["label"] for row in rows["test"]] == [2, 1]
 
 
@@ -219,9 +219,9 @@ def test_class_names_of_the_hub(tmp_path):
     table = pa.table({"image": [encoded()] * 3, "label": [0, 1, 2]})
     note = {"huggingface": json.dumps({"info": {"features": features}})}
     pq.write_table(table.replace_schema_metadata(note), tmp_path / "a.parquet")
-    plan = find(parquet(tmp_path)).plan()
-    assert plan[1] == ["no", "yes"]
-    assert [(bad.id, bad.reason) for bad in ingested(plan)[1]] == [(2, "label 2 is not in 0..1")]
+    listing = find(parquet(tmp_path)).list_shards()
+    assert listing[1] == ["no", "yes"]
+    assert [(bad.id, bad.reason) for bad in ingested(listing)[1]] == [(2, "label 2 is not in 0..1")]
 
 
 def test_files_folders_and_globs(tmp_path):
@@ -229,7 +229,7 @@ def test_files_folders_and_globs(tmp_path):
         write_parquet(tmp_path / name, [0])
 
     def found(root: str) -> list[tuple[str | None, int]]:
-        return [(shard.split, shard.first_id) for shard in find(parquet(tmp_path / root)).plan()[0]]
+        return [(shard.split, shard.first_id) for shard in find(parquet(tmp_path / root)).list_shards()[0]]
 
     assert found("") == [("train", 0), ("train", 1), ("test", 2)]
     assert found("train/0.parquet") == [(None, 0)]
@@ -242,12 +242,12 @@ def test_validation_is_left_out_beside_train_and_test(tmp_path):
     for name in ("train", "validation", "test"):
         write_parquet(tmp_path / f"{name}.parquet", [0])
     source = find(parquet(tmp_path))
-    assert [shard.split for shard in source.plan()[0]] == ["train", "test"] and source.fingerprint["files"] == 2
+    assert [shard.split for shard in source.list_shards()[0]] == ["train", "test"] and source.fingerprint["files"] == 2
 
 
 def test_missing_wrong_and_hidden_labels_are_broken_rows(tmp_path):
     write_parquet(tmp_path / "a.parquet", pa.array([1.0, 2.5, None, float("nan"), -1.0, 0.0]))
-    rows, broken = ingested(find(parquet(tmp_path)).plan())
+    rows, broken = ingested(find(parquet(tmp_path)).list_shards())
     assert {row["id"]: row["label"] for row in rows["train"] + rows["test"]} == {0: 1, 5: 0}
     reasons = {bad.id: bad.reason for bad in broken}
     assert list(reasons) == [1, 2, 3, 4]
@@ -256,37 +256,37 @@ def test_missing_wrong_and_hidden_labels_are_broken_rows(tmp_path):
 
 def test_a_set_without_labels(tmp_path):
     pq.write_table(pa.table({"image": [encoded(), None]}), tmp_path / "a.parquet")
-    rows, broken = ingested(find(parquet(tmp_path)).plan())
+    rows, broken = ingested(find(parquet(tmp_path)).list_shards())
     assert [row["label"] for row in rows["train"] + rows["test"]] == [None]
     assert broken == [Broken(1, "a.parquet#1", "no image")]
 
 
 def test_columns_can_be_named(tmp_path):
     write_parquet(tmp_path / "a.parquet", [1, 0], image="photo", label="kind")
-    rows, _ = ingested(find(parquet(tmp_path, image_column="photo", label_column="kind")).plan())
+    rows, _ = ingested(find(parquet(tmp_path, image_column="photo", label_column="kind")).list_shards())
     assert sorted(row["label"] for row in rows["train"] + rows["test"]) == [0, 1]
     with pytest.raises(InputError, match="photo"):
-        find(parquet(tmp_path)).plan()
+        find(parquet(tmp_path)).list_shards()
     with pytest.raises(InputError, match="foto"):
-        find(parquet(tmp_path, image_column="foto")).plan()
+        find(parquet(tmp_path, image_column="foto")).list_shards()
     with pytest.raises(InputError, match="knd"):
-        find(parquet(tmp_path, image_column="photo", label_column="knd")).plan()
+        find(parquet(tmp_path, image_column="photo", label_column="knd")).list_shards()
 
 
 def test_wrong_columns_and_files_are_named(tmp_path):
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 but not really")
     with pytest.raises(InputError, match=r"bad\.parquet: not a readable Parquet file"):
-        find(parquet(tmp_path)).plan()
+        find(parquet(tmp_path)).list_shards()
     pq.write_table(pa.table({"image": [1.5], "label": [1]}), tmp_path / "bad.parquet")
     with pytest.raises(InputError, match="'image' is double"):
-        find(parquet(tmp_path)).plan()
+        find(parquet(tmp_path)).list_shards()
     pq.write_table(pa.table({"image": [encoded()], "label": [[1]]}), tmp_path / "bad.parquet")
     with pytest.raises(InputError, match="whole numbers or text"):
-        find(parquet(tmp_path)).plan()
+        find(parquet(tmp_path)).list_shards()
     write_parquet(tmp_path / "bad.parquet", [1])
     write_parquet(tmp_path / "other.parquet", ["one"])
     with pytest.raises(InputError, match="one kind"):
-        find(parquet(tmp_path)).plan()
+        find(parquet(tmp_path)).list_shards()
 
 
 @pytest.mark.parametrize("groups", [[10_000], [100] * 100, [3000, 3000, 9000, 50, 4096, 1]])
@@ -301,7 +301,7 @@ def test_a_shard_reads_its_own_rows_only(tmp_path, monkeypatch, row_group):
     monkeypatch.setattr(parquet_set, "SHARD_ROWS", 64)
     monkeypatch.setattr(parquet_set, "BATCH_ROWS", 10)
     write_parquet(tmp_path / "a.parquet", list(range(300)), row_group_size=row_group)
-    shards, _ = find(parquet(tmp_path)).plan()
+    shards, _ = find(parquet(tmp_path)).list_shards()
     assert len(shards) > 3
     for shard in shards:
         rows = list(shard.read())
@@ -311,17 +311,17 @@ def test_a_shard_reads_its_own_rows_only(tmp_path, monkeypatch, row_group):
 
 def test_channels_follow_the_first_readable_image(tmp_path):
     write(tmp_path, a__0_png=b"broken", a__1_png=encoded(7, mode="L"), a__2_png=encoded())
-    shards, classes = find(folder(tmp_path)).plan()
+    shards, classes = find(folder(tmp_path)).list_shards()
     assert source_channels(shards) == 1
     rows, _ = ingested((shards, classes), channels=1)
     assert {Image.open(io.BytesIO(row["image"]["bytes"])).mode for row in rows["train"] + rows["test"]} == {"L"}
     write(tmp_path, a__1_png=b"", a__2_png=b"")
     with pytest.raises(InputError, match="no image"):
-        source_channels(find(folder(tmp_path)).plan()[0])
+        source_channels(find(folder(tmp_path)).list_shards()[0])
 
 
 def test_ingest_gives_the_same_bytes_twice(tmp_path):
     data = DataConfig(name="digits", channels=1, limit=50)
-    shards, classes = find(data).plan()
+    shards, classes = find(data).list_shards()
     first, second = (ingest_shard(shards[0], dataclasses.replace(data), classes)[0] for _ in range(2))
     assert first["train"].equals(second["train"]) and np.all(np.diff(first["train"]["id"].to_numpy()) > 0)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dsopt.config import DataConfig
 from dsopt.data.ingest import Unusable, held_out, ingest_shard, source_channels, stored_image
-from dsopt.data.source import Row, Shard, find
+from dsopt.data.source import Shard, SourceRow, find
 from dsopt.storage import IMAGES
 
 
@@ -75,7 +75,7 @@ def test_sixteen_bits_are_scaled_not_clipped(kind):
     ramp = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
     data = encoded(Image.fromarray(ramp), kind)
     assert np.abs(stored(data, channels=1).astype(int) - (ramp >> 8)).max() <= 1
-    assert source_channels([Shard(None, 0, lambda: iter([Row(data, 0, "")]), 1)]) == 1
+    assert source_channels([Shard(None, 0, lambda: iter([SourceRow(data, 0, "")]), 1)]) == 1
 
 
 def test_the_shorter_side_is_resized_and_the_centre_kept():
@@ -147,7 +147,7 @@ def test_splitmix64_is_the_published_one():
 
 def test_digits_end_as_an_images_table():
     data = DataConfig(name="digits", channels=1)
-    shards, classes = find(data).plan()
+    shards, classes = find(data).list_shards()
     tables, broken = ingest_shard(shards[0], data, classes)
     train, test = tables["train"], tables["test"]
     assert broken == [] and train.schema.equals(IMAGES) and test.schema.equals(IMAGES)
@@ -160,7 +160,7 @@ def test_digits_end_as_an_images_table():
 def test_labels_of_every_kind_are_checked():
     image = np.zeros((4, 4), np.uint8)
     labels: list[Any] = [True, np.int64(1), 2**40, "a", "zebra", 1.0]
-    shard = Shard("train", 10, lambda: iter([Row(image, label, f"f#{i}") for i, label in enumerate(labels)]), len(labels))
+    shard = Shard("train", 10, lambda: iter([SourceRow(image, label, f"f#{i}") for i, label in enumerate(labels)]), len(labels))
     tables, broken = ingest_shard(shard, DataConfig(channels=1), ["a", "b"])
     assert dict(zip(*tables["train"].select(["id", "label"]).to_pydict().values(), strict=True)) == {
         10: 1,

@@ -18,7 +18,7 @@ from dsopt.config import DataConfig
 from dsopt.data.downloads import Known, find_known, without_downloads
 from dsopt.data.ingest import ingest_shard, source_channels
 from dsopt.data.sets import mnist
-from dsopt.data.source import Row, Shard, decide_splits, find, limit_shards, named_split
+from dsopt.data.source import Shard, SourceRow, decide_splits, find, limit_shards, named_split
 from dsopt.errors import InputError
 from dsopt.registry import DATASETS
 
@@ -66,11 +66,11 @@ def write_cifar10(folder: Path) -> np.ndarray:
     return images[:10].transpose(0, 2, 3, 1)
 
 
-def rows(shards: list[Shard], split: str | None) -> list[Row]:
+def rows(shards: list[Shard], split: str | None) -> list[SourceRow]:
     return [row for shard in shards if shard.split == split for row in shard.read()]
 
 
-def pixels(rows: list[Row]) -> np.ndarray:
+def pixels(rows: list[SourceRow]) -> np.ndarray:
     return np.array([row.image for row in rows])
 
 
@@ -81,7 +81,7 @@ def test_every_data_set_is_registered():
 
 
 def test_digits_are_scaled_grey_images_without_a_split():
-    shards, classes = find(DataConfig(name="digits")).plan()
+    shards, classes = find(DataConfig(name="digits")).list_shards()
     found = rows(shards, None)
     assert classes is not None and len(classes) == 10
     assert len(found) == sum(shard.rows for shard in shards) == 1797
@@ -95,7 +95,7 @@ def test_digits_are_scaled_grey_images_without_a_split():
 def test_mnist_is_found_as_torchvision_lays_it_and_directly(tmp_path, below, pack, suffix):
     images = write_mnist(tmp_path / below, pack, suffix)
     source = find(DataConfig(name="mnist", root=str(tmp_path)))
-    shards, classes = pickle.loads(pickle.dumps(source)).plan()
+    shards, classes = pickle.loads(pickle.dumps(source)).list_shards()
     train = rows(shards, "train")
     assert [row.label for row in train] == [0, 1, 2, 3, 4, 5]
     assert np.array_equal(pixels(train), images)
@@ -116,8 +116,8 @@ def test_a_damaged_idx_file_is_named(tmp_path, damage):
     write_mnist(tmp_path)
     file = tmp_path / "train-images-idx3-ubyte"
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(InputError, match="train-images-idx3-ubyte: not a whole IDX file"):
-        find(DataConfig(name="mnist", root=str(tmp_path))).plan()
+    with pytest.raises(InputError, match="train-images-idx3-ubyte: not a complete IDX file"):
+        find(DataConfig(name="mnist", root=str(tmp_path))).list_shards()
 
 
 @pytest.mark.parametrize("name, file", [("mnist", "t10k-images-idx3-ubyte"), ("cifar100", "cifar-100-python.tar.gz")])
@@ -144,14 +144,14 @@ def test_a_download_goes_to_the_cache_once(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "fashion_mnist"])
 @pytest.mark.parametrize("below", ["nowhere", "nowhere/*.parquet"])
 def test_a_root_that_is_not_there_is_refused_and_not_made(tmp_path, no_download, name, below):
-    with pytest.raises(InputError, match=f"data.root={tmp_path}/nowhere.*: is not there; without data.root, {name} ") as caught:
+    with pytest.raises(InputError, match=f"data.root={tmp_path}/nowhere.*: does not exist; without data.root, {name} ") as caught:
         find(DataConfig(name=name, root=f"{tmp_path}/{below}"))
     assert "\n" not in str(caught.value) and f"downloaded into {tmp_path}/cache/dsopt." in str(caught.value)
     assert (name == "fashion_mnist") == (str(FASHION) in str(caught.value)) and not list(tmp_path.iterdir())
 
 
 def test_a_root_that_is_not_on_s3_is_refused(s3_storage, no_download):
-    with pytest.raises(InputError, match=f"data.root={s3_storage}: is not there"):
+    with pytest.raises(InputError, match=f"data.root={s3_storage}: does not exist"):
         find(DataConfig(name="cifar10", root=s3_storage))
 
 
@@ -169,7 +169,7 @@ def test_the_package_of_the_system_is_found_after_the_root(tmp_path, no_download
     (tmp_path / "empty").mkdir()
     known = Known("mnist", "MNIST", "MNIST/raw", mnist.FILES, mnist.read_idx_files, ("0",), installed=str(tmp_path / "installed"))
     source = find_known(known, DataConfig(name="mnist", root=str(tmp_path / "empty")))
-    assert sum(shard.rows for shard in source.plan()[0]) == 10
+    assert sum(shard.rows for shard in source.list_shards()[0]) == 10
     write_mnist(tmp_path / "empty")
     assert (
         "train-labels-idx1-ubyte" in find_known(known, DataConfig(name="mnist", root=str(tmp_path / "empty"))).fingerprint["files"]
@@ -182,7 +182,7 @@ def test_cifar10_from_its_python_files_and_its_archive(tmp_path):
     with tarfile.open(tmp_path / "archive/cifar-10-python.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "files/cifar-10-batches-py", "cifar-10-batches-py")
     for root in ("files", "files/cifar-10-batches-py", "archive"):
-        shards, classes = find(DataConfig(name="cifar10", root=str(tmp_path / root))).plan()
+        shards, classes = find(DataConfig(name="cifar10", root=str(tmp_path / root))).list_shards()
         train = rows(shards, "train")
         assert np.array_equal(pixels(train), images)
         assert [row.label for row in train] == [0, 9, 1, 9, 2, 9, 3, 9, 4, 9]
@@ -199,7 +199,7 @@ def test_a_pickle_that_calls_something_is_refused(tmp_path):
     write_cifar10(tmp_path)
     (tmp_path / "test_batch").write_bytes(pickle.dumps({"data": Evil(), "labels": [1]}))
     with pytest.raises(InputError, match="damaged"):
-        find(DataConfig(name="cifar10", root=str(tmp_path))).plan()
+        find(DataConfig(name="cifar10", root=str(tmp_path))).list_shards()
     assert not (tmp_path / "hacked").exists()
 
 
@@ -213,7 +213,7 @@ def test_cifar100_from_parquet_uses_the_fine_labels_and_their_names(tmp_path):
     for split in ("train", "test"):
         pq.write_table(table, tmp_path / f"{split}-00000-of-00001.parquet")
     source = find(DataConfig(name="cifar100", root=str(tmp_path)))
-    shards, classes = source.plan()
+    shards, classes = source.list_shards()
     assert [row.label for row in rows(shards, "train")] == [99, 3]
     assert classes is not None and len(classes) == 100 and classes[99] == "worm" and classes[3] == "bear"
     assert source.fingerprint["set"] == "cifar100"
@@ -222,13 +222,13 @@ def test_cifar100_from_parquet_uses_the_fine_labels_and_their_names(tmp_path):
 @pytest.mark.skipif(not CIFAR10.is_dir(), reason="CIFAR-10's Parquet files are not there (DSOPT_TEST_DATA)")
 def test_the_real_cifar10_keeps_its_bytes():
     data = DataConfig(name="cifar10", root=str(CIFAR10), channels=3, limit=300)
-    full, classes = find(dataclasses.replace(data, limit=None)).plan()
+    full, classes = find(dataclasses.replace(data, limit=None)).list_shards()
     assert {s: sum(shard.rows for shard in full if shard.split == s) for s in ("train", "test")} == {
         "train": 50000,
         "test": 10000,
     }
     assert classes is not None and classes[9] == "truck"
-    shards, _ = find(data).plan()
+    shards, _ = find(data).list_shards()
     assert [(shard.split, shard.first_id, shard.rows) for shard in shards] == [("train", 0, 300), ("test", 50000, 300)]
     tables, broken = ingest_shard(shards[0], data, classes)
     assert broken == [] and len(tables["train"]) == 300
@@ -241,16 +241,16 @@ def test_the_real_cifar10_keeps_its_bytes():
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
 def test_the_real_fashion_mnist_of_debian():
     source = find(DataConfig(name="fashion_mnist", limit=50))
-    shards, classes = source.plan()
+    shards, classes = source.list_shards()
     assert classes is not None and classes[9] == "Ankle boot" and not source.remote
     train = rows(shards, "train")
     assert len(train) == 50 and train[0].label == 9
-    assert sum(shard.rows for shard in find(DataConfig(name="fashion_mnist")).plan()[0]) == 70000
+    assert sum(shard.rows for shard in find(DataConfig(name="fashion_mnist")).list_shards()[0]) == 70000
 
 
 def test_limit_cuts_every_split_and_keeps_ids():
     def shard(split, first_id):
-        return Shard(split, first_id, lambda: iter([Row(None, i, "") for i in range(first_id, first_id + 4)]), 4)
+        return Shard(split, first_id, lambda: iter([SourceRow(None, i, "") for i in range(first_id, first_id + 4)]), 4)
 
     shards = limit_shards([shard("train", 0), shard("train", 4), shard("train", 8), shard("test", 12)], 6)
     assert [(s.split, [row.label for row in s.read()], s.rows) for s in shards] == [

@@ -12,7 +12,7 @@ import torch
 
 from dsopt import progress
 from dsopt.cluster import data, local, session, train, tune
-from dsopt.cluster.session import Share, on_gpus, shortage
+from dsopt.cluster.session import Share, shortage, workers_on_gpus
 from dsopt.config import ClusterConfig
 from dsopt.errors import InputError
 from dsopt.training.worker import Worker
@@ -28,7 +28,7 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> Connect:
         there = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
         ray = SimpleNamespace(cluster_resources=lambda: there, nodes=lambda: [{"Alive": True, "Resources": there}])
         monkeypatch.setattr(session, "connect", lambda: ray)
-        monkeypatch.setattr(local, "ours", lambda: ours)
+        monkeypatch.setattr(local, "is_own", lambda: ours)
 
     return connect
 
@@ -43,7 +43,7 @@ def test_a_ray_of_our_own_has_no_more_workers_than_its_gpus_hold(connected: Conn
     assert session.share(ClusterConfig(workers=4)).workers == 4
     connected(cpus=2, gpus=1, ours=True)
     assert session.share(ClusterConfig(workers=4), 0.25) == Share(4, 0.25, 0.5, 1)  # all four at once, on two CPUs
-    assert on_gpus(1000, 0.05, 1) == 20 and on_gpus(4, 1, 0.5) == 1
+    assert workers_on_gpus(1000, 0.05, 1) == 20 and workers_on_gpus(4, 1, 0.5) == 1
     connected(cpus=8, gpus=0, ours=True)
     assert session.share(ClusterConfig(workers=4)) == Share(4, 0.0, 2.0, 2)
 
@@ -57,7 +57,7 @@ def test_a_cluster_may_grow(connected: Connect) -> None:
 
 def test_no_gpu_for_a_ray_of_our_own_is_told(connected: Connect) -> None:
     connected(cpus=8, gpus=0, ours=True)
-    with pytest.raises(InputError, match=r"^cluster\.gpu=true: Ray sees no GPU on this machine; right is [^\n]+$"):
+    with pytest.raises(InputError, match=r"^cluster\.gpu=true: Ray sees no GPU on this machine; expected [^\n]+$"):
         session.share(ClusterConfig(workers=1, gpu=True))
 
 
@@ -86,7 +86,7 @@ def test_who_waits_for_a_cluster_is_told(connected: Connect, monkeypatch: pytest
     monkeypatch.setattr(progress, "output", lambda line: said.append(" ".join(line.split())))
     for ours, expected in ((True, []), (False, ["cluster waiting for 2 GPUs; the cluster has 1"])):
         connected(cpus=8, gpus=1, ours=ours)
-        with session.patience(Share(2, 1.0, 1.0, 1), least=2):
+        with session.reporting_shortage(Share(2, 1.0, 1.0, 1), least=2):
             pass
         assert said == expected
 
@@ -95,13 +95,13 @@ def test_the_same_is_not_said_all_the_time(connected: Connect, monkeypatch: pyte
     said: list[str] = []
     monkeypatch.setattr(progress, "output", said.append)
     looks: list[Callable[[], None]] = []
-    monkeypatch.setattr(session, "_beside", lambda look, every: contextlib.nullcontext(looks.append(look)))
+    monkeypatch.setattr(session, "_repeating", lambda action, every: contextlib.nullcontext(looks.append(action)))
     now = [1000.0]
     monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: now[0]))
     there: dict[str, float] = {}
     connected(cpus=0, gpus=0, ours=False)
     monkeypatch.setattr(session, "connect", lambda: SimpleNamespace(cluster_resources=lambda: there))
-    with session.patience(Share(2, 1.0, 1.0, 1), least=2):
+    with session.reporting_shortage(Share(2, 1.0, 1.0, 1), least=2):
         for seconds, gpus in ((0, 0), (3, 0), (59, 0), (60, 0), (63, 1), (66, 2), (69, 1)):
             now[0], there["GPU"] = 1000.0 + seconds, gpus
             looks[0]()
@@ -125,7 +125,7 @@ def test_workers_take_the_gpu_that_they_were_given(monkeypatch: pytest.MonkeyPat
         return lambda item: taken.append(worker.device.type) or item
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(session, "speak_through", lambda board: None)
+    monkeypatch.setattr(session, "send_progress_to", lambda board: None)
     monkeypatch.setattr(ray.tune, "report", lambda numbers: None)
     monkeypatch.setattr(ray.train, "get_context", lambda: SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 2))
     monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cuda:0"))
@@ -141,7 +141,7 @@ def test_workers_take_the_gpu_that_they_were_given(monkeypatch: pytest.MonkeyPat
 
 def test_a_worker_whose_torch_sees_no_gpu_says_so_and_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(session, "speak_through", lambda board: None)
+    monkeypatch.setattr(session, "send_progress_to", lambda board: None)
     board: Any = SimpleNamespace()
     told = train._task(lambda worker: pytest.fail("it began"), board, Share(1, 1.0, 1.0, 1), ())
     assert isinstance(told, InputError) and "torch sees no GPU" in str(told)
@@ -165,12 +165,12 @@ def test_what_ray_train_is_asked_for(
             asked["controller's"] = get_env_vars_to_propagate()
 
     @contextlib.contextmanager
-    def voice():
+    def message_board():
         yield SimpleNamespace(failed=lambda: None)
 
     connected(cpus=8, gpus=2, ours=ours)
     monkeypatch.setattr(ray.train.torch, "TorchTrainer", Trainer)
-    monkeypatch.setattr(session, "voice", voice)
+    monkeypatch.setattr(session, "message_board", message_board)
     monkeypatch.setenv(WORKER_GROUP_START_TIMEOUT_S_ENV_VAR, "")  # so that what is set in between is undone
     os.environ.pop(WORKER_GROUP_START_TIMEOUT_S_ENV_VAR)
     train.distributed(lambda worker: None, (), ClusterConfig(workers=8))

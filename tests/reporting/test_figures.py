@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from dsopt.errors import JobError
-from dsopt.reporting.figures import accuracy_bars, chosen_grid, class_histogram, loss_curves, reconstructions
+from dsopt.reporting.figures import accuracy_bars, class_histogram, image_grid, loss_curves, reconstructions
 from dsopt.reporting.pictures import embedding_picture, enlarge
-from dsopt.reporting.style import colours
+from dsopt.reporting.style import colors
 from dsopt.reporting.tables import ResultRow, RunInfo
 from dsopt.storage import METRICS
 
@@ -82,24 +82,24 @@ def test_enlarge_keeps_pixels_sharp_and_shrinks_large_images() -> None:
     assert enlarge(images(1, 300)[0], 96).shape == (96, 96, 3)
 
 
-def test_chosen_grid_beside_random() -> None:
+def test_image_grid_beside_random() -> None:
     chosen = [("cat", images(3)), ("dog", images(3)[:0]), (HOSTILE, images(12))]
-    drawn = decoded(chosen_grid([("top_activation", chosen), ("random", [("cat", images(5))])]))
-    alone = decoded(chosen_grid([("top_activation", chosen)]))
+    drawn = decoded(image_grid([("top_activation", chosen), ("random", [("cat", images(5))])]))
+    alone = decoded(image_grid([("top_activation", chosen)]))
     assert drawn.shape[1] > alone.shape[1]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_chosen_grid_stays_readable(channels: int) -> None:
-    few = decoded(chosen_grid([("one", [("only", images(1, 8, channels))])]))
-    many = decoded(chosen_grid([("a", [(str(i), images(2, 32, channels)) for i in range(100)])]))
-    capped = decoded(chosen_grid([("a", [(str(i), images(2, 32, channels)) for i in range(20)])]))
+def test_image_grid_stays_readable(channels: int) -> None:
+    few = decoded(image_grid([("one", [("only", images(1, 8, channels))])]))
+    many = decoded(image_grid([("a", [(str(i), images(2, 32, channels)) for i in range(100)])]))
+    capped = decoded(image_grid([("a", [(str(i), images(2, 32, channels)) for i in range(20)])]))
     assert few.shape[0] < capped.shape[0] < many.shape[0] < capped.shape[0] + 100  # 20 rows, and a line that says so
 
 
 @pytest.mark.parametrize("groups", [[], [("a", [])], [("a", [("cat", np.zeros((0, 8, 8, 1), np.uint8))])]])
-def test_chosen_grid_of_nothing(groups: list) -> None:
-    decoded(chosen_grid(groups))
+def test_image_grid_of_nothing(groups: list) -> None:
+    decoded(image_grid(groups))
 
 
 @pytest.mark.parametrize("classes", [1, 10, 100])
@@ -123,7 +123,7 @@ def test_accuracy_bars() -> None:
 def test_bars_end_at_the_accuracy() -> None:
     drawn = decoded(accuracy_bars([result("a", 1.0, 0.4, None, "top_activation"), result("b", 1.0, 0.8, None, "random")]))
     lengths = [
-        np.abs(drawn.astype(int) - colour).sum(axis=-1).__lt__(6).sum(axis=1).max() for colour in ((0, 114, 178), (230, 159, 0))
+        np.abs(drawn.astype(int) - color).sum(axis=-1).__lt__(6).sum(axis=1).max() for color in ((0, 114, 178), (230, 159, 0))
     ]
     assert lengths[0] / lengths[1] == pytest.approx(0.5, abs=0.01)
 
@@ -149,13 +149,13 @@ def test_loss_curves_without_a_loss() -> None:
         loss_curves(losses("a"), [run("b", "b")], "step")
 
 
-def test_colours_follow_the_method_and_differ() -> None:
+def test_colors_follow_the_method_and_differ() -> None:
     methods = ["full", "random", "random_balanced", "top_activation", "kcenter", "herding", "pca", "kmeans", "activity"]
-    found = colours(methods)
+    found = colors(methods)
     assert len(set(found.values())) == len(methods)
-    assert found == colours(reversed(methods))
-    assert colours(["top_activation"])["top_activation"] == found["top_activation"]
-    assert colours(["full data"])["full data"] == found["full"]
+    assert found == colors(reversed(methods))
+    assert colors(["top_activation"])["top_activation"] == found["top_activation"]
+    assert colors(["full data"])["full data"] == found["full"]
 
 
 def test_drawing_leaves_matplotlib_as_it_was() -> None:

@@ -13,9 +13,9 @@ def drawn(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
 
 
-def column(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """Where a colour is, as columns of the picture."""
-    return np.flatnonzero((np.abs(pixels - np.array(colour)).sum(axis=-1) < 6).any(axis=0))
+def column(pixels: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    """Where a color is, as columns of the picture."""
+    return np.flatnonzero((np.abs(pixels - np.array(color)).sum(axis=-1) < 6).any(axis=0))
 
 
 BLUE = (0, 114, 178)  # of top_activation
@@ -46,7 +46,7 @@ def test_labels_do_not_touch() -> None:
     assert all(_apart([0.0, 0.25, 0.5, 1.0], False)) and _apart([3.0], False) == ["3"]
 
 
-def test_lines_of_one_colour_have_other_markers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_of_one_color_have_other_markers(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     errorbar = Axes.errorbar
     monkeypatch.setattr(Axes, "errorbar", lambda *a, **k: seen.append((k["color"], k["marker"])) or errorbar(*a, **k))

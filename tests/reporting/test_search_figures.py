@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dsopt.reporting.search_figures import cell, progress, proxy_against_truth, rewards
+from dsopt.reporting.search_figures import cell_graph, proxy_against_truth, reward_curve, search_progress
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -54,7 +54,7 @@ def test_within_a_power_of_ten_the_scale_is_linear() -> None:
 
 
 def test_the_others_draw_more_where_there_is_more() -> None:
-    assert progress([0.1, None, 0.3]) != progress([0.1, None, 0.4])
-    assert rewards([[0.1, 0.2]]) != rewards([[0.1, 0.3]])
+    assert search_progress([0.1, None, 0.3]) != search_progress([0.1, None, 0.4])
+    assert reward_curve([[0.1, 0.2]]) != reward_curve([[0.1, 0.3]])
     edges = [(0, 1), (0, 2), (1, 2)]
-    assert cell(edges, ["none", "skip", "conv"]) != cell(edges, ["skip", "skip", "conv"])
+    assert cell_graph(edges, ["none", "skip", "conv"]) != cell_graph(edges, ["skip", "skip", "conv"])

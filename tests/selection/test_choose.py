@@ -16,8 +16,7 @@ from dsopt import storage
 from dsopt.errors import InputError
 from dsopt.files import write_table
 from dsopt.registry import SELECTORS
-from dsopt.selection import Selection
-from dsopt.selection import choose as module
+from dsopt.selection import Selection, reading
 from dsopt.selection.balance import allocate, per_class
 from dsopt.selection.choose import CHOSEN, choose, resolve
 from dsopt.selection.contract import stream_of
@@ -104,7 +103,7 @@ def test_the_streamed_answer_is_that_of_the_selector_whatever_the_parts(
     inputs = (embeddings[order], labels[order], budget, torch.Generator().manual_seed(5))
     expected = per_class(selector, *inputs) if by_class else selector(*inputs)
 
-    monkeypatch.setattr(module, "BLOCK", 64 * SIZE)
+    monkeypatch.setattr(reading, "BLOCK", 64 * SIZE)
     parts = write(tmp_path, table(*data), [130, 130, 131, 400])
     for given, run_parts in ((parts, map), (parts[::-1], map), (parts, shuffled_elsewhere)):
         got = choose(given, name, {}, budget, by_class, 5, run_parts)
@@ -280,8 +279,8 @@ def test_a_budget_is_a_count_or_a_share() -> None:
 def test_memory_is_bounded_by_blocks_not_by_the_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, size = 20_000, 200  # 16 MB in one row group
     (part,) = write(tmp_path, table(torch.arange(rows), None, torch.randn(rows, size)))
-    monkeypatch.setattr(module, "BLOCK", 1000 * size)
-    monkeypatch.setattr(module, "READ_BYTES", 1 << 20)
+    monkeypatch.setattr(reading, "BLOCK", 1000 * size)
+    monkeypatch.setattr(reading, "READ_BYTES", 1 << 20)
     before = pa.total_allocated_bytes()
-    held = [pa.total_allocated_bytes() - before for _ in module._blocks(part)]
+    held = [pa.total_allocated_bytes() - before for _ in reading.blocks(part)]
     assert len(held) >= 20 and max(held) < rows * size * 4 / 2

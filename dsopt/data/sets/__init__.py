@@ -1,1 +1,1 @@
-"""What `data.name` can be: every module here registers functions (data configuration) -> Source."""
+"""The values of `data.name`: every module here registers functions (data configuration) -> Source."""

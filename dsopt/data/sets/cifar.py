@@ -14,8 +14,8 @@ from dsopt.errors import InputError
 from dsopt.files import read_bytes
 from dsopt.registry import DATASETS
 
-THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-FINE = """
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR100_CLASSES = """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
     caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant
     flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man
@@ -28,22 +28,22 @@ FINE = """
 
 @DATASETS.register
 def cifar10(data: DataConfig) -> Source:
-    """CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 photographs of 10 things, 32x32 colour."""
+    """CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 photographs of 10 classes, 32x32 color."""
     files = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
     archive = "cifar-10-python.tar.gz"
-    return find_known(Known("cifar10", "CIFAR10", "cifar-10-batches-py", files, read_batches, THINGS, archive), data)
+    return find_known(Known("cifar10", "CIFAR10", "cifar-10-batches-py", files, read_batches, CIFAR10_CLASSES, archive), data)
 
 
 @DATASETS.register
 def cifar100(data: DataConfig) -> Source:
-    """CIFAR-100 (Krizhevsky 2009) with its fine labels: 50,000 + 10,000 photographs of 100 things, 32x32 colour."""
-    classes, archive = tuple(FINE.split()), "cifar-100-python.tar.gz"
+    """CIFAR-100 (Krizhevsky 2009) with its fine labels: 50,000 + 10,000 photographs of 100 classes, 32x32 color."""
+    classes, archive = tuple(CIFAR100_CLASSES.split()), "cifar-100-python.tar.gz"
     return find_known(Known("cifar100", "CIFAR100", "cifar-100-python", ("train", "test"), read_batches, classes, archive), data)
 
 
 @functools.lru_cache(maxsize=1)
 def read_batches(uris: tuple[str, ...]) -> Arrays:
-    """The arrays of the "python version": files of which the last is the test batch, or the archive of them."""
+    """The arrays of the "python version" of CIFAR: its files, the test batch last, or the archive that contains them."""
     try:
         blobs = [read_bytes(uri) for uri in uris]
         if len(blobs) == 1:
@@ -74,16 +74,16 @@ def _members(archive: bytes) -> list[bytes]:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """A pickle can call anything; these files need NumPy arrays alone."""
+    """Allows NumPy arrays only: a pickle of unknown origin could run any code."""
 
     def find_class(self, module: str, name: str) -> Any:
         wanted = {"_reconstruct", "ndarray", "dtype", "_frombuffer"}
         if (module.partition(".")[0] == "numpy" and name in wanted) or (module, name) == ("_codecs", "encode"):
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        raise pickle.UnpicklingError(f"it contains {module}.{name}, which is not allowed")
 
 
 def _unpickled(blob: bytes) -> dict[str, Any]:
     if blob[:2] == b"\x1f\x8b":
-        blob = zlib.decompress(blob, wbits=31)  # 31: with gzip's header
+        blob = zlib.decompress(blob, wbits=31)  # 16 + 15: gzip header, largest window
     return _ArraysOnly(io.BytesIO(blob), encoding="latin1").load()

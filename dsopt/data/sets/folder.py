@@ -5,32 +5,32 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from dsopt.config import DataConfig
-from dsopt.data.source import Plan, Row, Shard, Source, decide_splits, digest, list_folder, named_split, needed_root
+from dsopt.data.source import Listing, Shard, Source, SourceRow, decide_splits, digest, list_folder, named_split, needed_root
 from dsopt.errors import InputError
 from dsopt.files import exists, is_remote, join, read_bytes
 from dsopt.registry import DATASETS
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-SHARD_FILES = 1024
-READ_AHEAD = 32  # files read at once: hides the latency of an object store
+SHARD_FILES = 1024  # fewer than SHARD_ROWS: every row is a file to open, on an object store a request
+READ_AHEAD = 32  # files read concurrently, which hides the latency of an object store
 
-Labelled = tuple[str, str | None]  # a file's name, its class
+LabelledFile = tuple[str, str | None]  # file name, class name
 
 
 @DATASETS.register
 def folder(data: DataConfig) -> Source:
-    """Image files in folders: train/<class>/* and test/<class>/*, or <class>/*; no class folders: no labels."""
+    """Image files in folders: train/<class>/* and test/<class>/*, or <class>/*; without class folders there are no labels."""
     root = needed_root(data)
     files = [file for file in list_folder(root) if file.name.lower().endswith(EXTENSIONS)]
     if not is_remote(root) and not exists(root):
         raise InputError(f"data.root={root}: there is no such folder.")
     if not files:
-        raise InputError(f"data.root={root}: no image files there; wanted <class>/*.png, or train/<class>/* and test/<class>/*.")
+        raise InputError(f"data.root={root}: no image files there; expected <class>/*.png, or train/<class>/* and test/<class>/*.")
     splits = _splits(root, [file.name for file in files])
-    return Source(digest(files), is_remote(root), functools.partial(_plan, root, splits))
+    return Source(digest(files), is_remote(root), functools.partial(_list_shards, root, splits))
 
 
-def _splits(root: str, names: list[str]) -> dict[str | None, list[Labelled]]:
+def _splits(root: str, names: list[str]) -> dict[str | None, list[LabelledFile]]:
     """The files of each split with their classes."""
     tops: dict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -42,7 +42,7 @@ def _splits(root: str, names: list[str]) -> dict[str | None, list[Labelled]]:
             raise InputError(f"data.root={root}: has train/ and test/, but also {', '.join(stray[:3])}; move it into one of them.")
         files = {use: [name for top in tops if uses.get(named[top]) == use for name in tops[top]] for use in ("train", "test")}
         return {use: _labelled(files[use], 1) for use in files}
-    alone = len(tops) == 1 and next(iter(named.values())) is not None  # e.g. only train/<class>/*: nothing to test on
+    alone = len(tops) == 1 and next(iter(named.values())) is not None  # e.g. only train/<class>/*: no test split
     return {None: _labelled(names, 1 if alone else 0)}
 
 
@@ -50,22 +50,22 @@ def _is_split(top: str) -> bool:
     return top.lower() in ("train", "training", "test", "testing", "val", "valid", "validation")
 
 
-def _labelled(names: list[str], depth: int) -> list[Labelled]:
-    """Files with the folder at `depth` as their class: the first of every class, the second of every class, and so on.
+def _labelled(names: list[str], depth: int) -> list[LabelledFile]:
+    """Files with the folder at `depth` as their class, classes interleaved: the first file of every class, then the second, ...
 
-    So the first rows of a split (`data.limit`) show all classes, and so does every shard.
+    So the first rows of a split (`data.limit`) contain all classes, and so does every shard.
     """
-    turns: dict[str | None, int] = defaultdict(int)
+    counts: dict[str | None, int] = defaultdict(int)
     ordered = []
     for name in sorted(names):
         parts = name.split("/")
         label = parts[depth] if len(parts) > depth + 1 else None
-        ordered.append((turns[label], label or "", name, label))
-        turns[label] += 1
+        ordered.append((counts[label], label or "", name, label))
+        counts[label] += 1
     return [(name, label) for _, _, name, label in sorted(ordered)]
 
 
-def _plan(root: str, splits: dict[str | None, list[Labelled]]) -> Plan:
+def _list_shards(root: str, splits: dict[str | None, list[LabelledFile]]) -> Listing:
     classes = sorted({label for files in splits.values() for _, label in files if label is not None})
     shards, first_id = [], 0
     for split, files in splits.items():
@@ -78,19 +78,19 @@ def _plan(root: str, splits: dict[str | None, list[Labelled]]) -> Plan:
 
 @dataclass(frozen=True)
 class FileRows:
-    """One row a file. A file that cannot be opened is a row without an image."""
+    """One row per file. A file that cannot be opened is a row without an image."""
 
     root: str
-    files: tuple[Labelled, ...]
+    files: tuple[LabelledFile, ...]
 
-    def __call__(self) -> Iterator[Row]:
+    def __call__(self) -> Iterator[SourceRow]:
         with ThreadPoolExecutor(READ_AHEAD) as pool:
             for start in range(0, len(self.files), READ_AHEAD):
                 yield from pool.map(self._row, self.files[start : start + READ_AHEAD])
 
-    def _row(self, file: Labelled) -> Row:
+    def _row(self, file: LabelledFile) -> SourceRow:
         name, label = file
         try:
-            return Row(read_bytes(join(self.root, name)), label, name)
+            return SourceRow(read_bytes(join(self.root, name)), label, name)
         except (FileNotFoundError, PermissionError):
-            return Row(None, label, name)
+            return SourceRow(None, label, name)

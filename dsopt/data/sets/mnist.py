@@ -17,15 +17,15 @@ GARMENTS = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Sh
 
 @DATASETS.register
 def mnist(data: DataConfig) -> Source:
-    """MNIST (LeCun et al. 1998): 60,000 + 10,000 handwritten digits, 28x28 grey."""
+    """MNIST (LeCun et al. 1998): 60,000 + 10,000 handwritten digits, 28x28 gray."""
     digits = tuple(str(digit) for digit in range(10))
     return find_known(Known("mnist", "MNIST", "MNIST/raw", FILES, read_idx_files, digits), data)
 
 
 @DATASETS.register
 def fashion_mnist(data: DataConfig) -> Source:
-    """Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747): 60,000 + 10,000 garments, 28x28 grey."""
-    debian = "/usr/share/datasets/fashion-mnist"  # package dataset-fashion-mnist
+    """Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747): 60,000 + 10,000 garments, 28x28 gray."""
+    debian = "/usr/share/datasets/fashion-mnist"  # from Debian's package dataset-fashion-mnist
     known = Known("fashion_mnist", "FashionMNIST", "FashionMNIST/raw", FILES, read_idx_files, GARMENTS, installed=debian)
     return find_known(known, data)
 
@@ -46,8 +46,8 @@ def _read_idx(uri: str) -> np.ndarray:
         data = read_bytes(uri)
         data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
         if data[:3] != b"\0\0\x08":
-            raise ValueError("it does not begin like one")
+            raise ValueError("its first bytes are not 0, 0, 8")
         shape = np.frombuffer(data, ">u4", count=data[3], offset=4)
         return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
     except (ValueError, EOFError, IndexError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{uri}: not a whole IDX file of bytes ({error}).") from None
+        raise InputError(f"{uri}: not a complete IDX file of bytes ({error}).") from None

@@ -14,10 +14,10 @@ from dsopt.config import DataConfig
 from dsopt.data.source import (
     SHARD_ROWS,
     File,
-    Plan,
-    Row,
+    Listing,
     Shard,
     Source,
+    SourceRow,
     decide_splits,
     digest,
     list_folder,
@@ -31,14 +31,14 @@ from dsopt.registry import DATASETS
 EXTENSIONS = (".parquet", ".pq")
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
-SHARDS_PER_GROUP = 16  # Parquet has no cheap way into the middle of a row group: a shard reads and drops what precedes it
+SHARDS_PER_GROUP = 16  # at most: Parquet cannot seek within a row group, so a shard reads and drops the rows before its own
 BATCH_ROWS = 256
-BUFFER_BYTES = 4 << 20  # read a row group in pieces instead of whole
+BUFFER_BYTES = 4 << 20  # a row group is read in buffers of this size, not at once: it may hold gigabytes of images
 
 
 @DATASETS.register
 def parquet(data: DataConfig, *, image_column: str | None = None, label_column: str | None = None) -> Source:
-    """Parquet as the Hugging Face hub stores it: a file, a folder or a glob, with columns image or img, and label."""
+    """Parquet files as on the Hugging Face hub: a file, a folder or a glob, with a column image or img, and a column label."""
     root = needed_root(data)
     base, files = parquet_files(root)
     if not files:
@@ -48,7 +48,7 @@ def parquet(data: DataConfig, *, image_column: str | None = None, label_column: 
 
 @retried
 def parquet_files(root: str) -> tuple[str, list[File]]:
-    """The Parquet files that a file name, folder or glob means, and the folder that their names are relative to."""
+    """The Parquet files of a file name, folder or glob, and before them the folder that their names are relative to."""
     system, path = filesystem(root)
     info = system.get_file_info(path)
     if info.type == pf.FileType.File:
@@ -62,7 +62,7 @@ def parquet_files(root: str) -> tuple[str, list[File]]:
 
 
 def _glob_pattern(glob: str) -> re.Pattern[str]:
-    """A glob as Python's glob module reads it: ** for any folders, * and ? within a name, [...] for one character."""
+    """A glob as in Python's glob module: ** matches any folders, * and ? within a name, [...] one character."""
     meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", glob)
     return re.compile("".join(meaning.get(p, p.replace("[!", "[^") if p.startswith("[") else re.escape(p)) for p in pieces))
@@ -76,19 +76,19 @@ def parquet_source(
     label_column: str | None = None,
     classes: Sequence[str] | None = None,
 ) -> Source:
-    """The source of Parquet files below `base`; `classes` names the labels where the set is known."""
+    """The source of Parquet files below `base`; `classes` are the names of the labels if the set is well known."""
     named = {file.name: named_split(file.name) for file in files}
     uses = decide_splits(set(named.values()))
     used = [file for file in files if named[file.name] in uses]
     used.sort(key=lambda file: uses[named[file.name]] == "test")
     splits = {file.name: uses[named[file.name]] for file in used}
-    plan = functools.partial(_plan, base, splits, image_column, label_column, classes)
-    return Source(digest(used), is_remote(base), plan)
+    list_shards = functools.partial(_list_shards, base, splits, image_column, label_column, classes)
+    return Source(digest(used), is_remote(base), list_shards)
 
 
 @dataclass(frozen=True)
 class _Footer:
-    """What a file's footer says: columns, rows of each row group, the kind of labels and their names."""
+    """A file's footer: its columns, the rows of each row group, the kind of labels and their names."""
 
     name: str
     image: str
@@ -98,13 +98,13 @@ class _Footer:
     groups: list[int]
 
 
-def _plan(
+def _list_shards(
     base: str,
     splits: dict[str, str | None],
     image_column: str | None,
     label_column: str | None,
     classes: Sequence[str] | None,
-) -> Plan:
+) -> Listing:
     with ThreadPoolExecutor(8) as pool:  # on an object store each footer costs a few round trips
         footers = list(pool.map(lambda name: _footer(base, name, image_column, label_column), splits))
     kinds = {footer.kind: footer.name for footer in footers if footer.kind}
@@ -140,7 +140,7 @@ def _footer(base: str, name: str, image_column: str | None, label_column: str | 
         raise unknown(f"{uri}: image column (options.image_column)", image_column or " or ".join(IMAGE_COLUMNS), schema.names)
     kind = schema.field(image).type
     if not _binary(kind) and not (pt.is_struct(kind) and kind.get_field_index("bytes") >= 0):
-        raise InputError(f"{uri}: column {image!r} is {kind}; wanted binary, or a struct with a field bytes.")
+        raise InputError(f"{uri}: column {image!r} is {kind}; expected binary, or a struct with a field bytes.")
     label = _column(schema, (label_column,) if label_column else LABEL_COLUMNS)
     if label is not None and pt.is_null(schema.field(label).type):
         label = None
@@ -162,11 +162,11 @@ def _label_kind(uri: str, field: pa.Field) -> str:
         return "number"
     if pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind):
         return "text"
-    raise InputError(f"{uri}: label column {field.name!r} is {field.type}; wanted whole numbers or text.")
+    raise InputError(f"{uri}: label column {field.name!r} is {field.type}; expected whole numbers or text.")
 
 
 def _label_names(schema: pa.Schema, label: str | None) -> list[str] | None:
-    """The class names that Hugging Face `datasets` notes in the schema."""
+    """The class names that Hugging Face `datasets` writes into the schema's metadata."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return features[label].get("names")
@@ -188,7 +188,7 @@ def _distinct(base: str, footers: list[_Footer]) -> list[str]:
 
 
 def _ranges(groups: list[int]) -> list[tuple[int, int]]:
-    """Row ranges of about SHARD_ROWS: small row groups are joined, large ones divided."""
+    """Row ranges [start, stop) of about SHARD_ROWS: small row groups are joined, large ones are divided."""
     ranges, start, stop = [], 0, 0
     for rows in groups:
         if stop > start and stop + rows - start > SHARD_ROWS:
@@ -213,7 +213,7 @@ class ParquetRows:
     start: int
     stop: int
 
-    def __call__(self) -> Iterator[Row]:
+    def __call__(self) -> Iterator[SourceRow]:
         columns = [self.image, self.label] if self.label else [self.image]
         system, path = filesystem(self.uri)
         with system.open_input_file(path) as handle:
@@ -228,7 +228,7 @@ class ParquetRows:
                     images = images.flatten()[images.type.get_field_index("bytes")]
                 labels = batch.column(self.label).to_pylist() if self.label else [None] * len(batch)
                 for image, label in zip(images.to_pylist(), labels, strict=True):
-                    yield Row(image, label, f"{self.name}#{row}")
+                    yield SourceRow(image, label, f"{self.name}#{row}")
                     row += 1
                 if row >= self.stop:
                     return

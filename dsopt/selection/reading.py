@@ -1,0 +1,63 @@
+"""Reading embeddings from Parquet in blocks of a few MB, however large a file or its row groups are."""
+
+import functools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dsopt import storage
+from dsopt.errors import InputError
+from dsopt.files import filesystem, retried
+
+BLOCK = 1 << 21  # embedding values decoded at a time: 8 MB of float32
+READ_BYTES = 1 << 24  # bytes fetched per request
+UNLABELLED = -1
+
+
+@retried
+def embedding_size(part: storage.Part) -> int:
+    """The number of elements of an embedding. Raises InputError if the file has no column `embedding`."""
+    system, path = filesystem(part.uri)
+    with system.open_input_file(path) as file:
+        schema = pq.read_schema(file)
+    if "embedding" not in schema.names:
+        raise InputError(f"{part.uri}: has no column `embedding`; the columns are {', '.join(schema.names)}.")
+    return schema.field("embedding").type.shape[0]
+
+
+def blocks(part: storage.Part) -> Iterator[tuple[Int[Tensor, " b"], Int[Tensor, " b"], Float[Tensor, "b d"]]]:
+    """Yield the ids, labels and embeddings of a part, block by block.
+
+    Raises:
+        InputError: an embedding is null or not finite.
+    """
+    size = embedding_size(part)
+    system, path = filesystem(part.uri)
+    # pre_buffer, pyarrow's default, would hold the bytes of a whole row group, which may be the whole file.
+    reader = functools.partial(pq.ParquetFile, buffer_size=READ_BYTES, pre_buffer=False)
+    with system.open_input_file(path) as file, reader(file) as parquet:
+        for batch in parquet.iter_batches(max(BLOCK // size, 1), columns=["id", "label", "embedding"]):
+            column = batch.column("embedding")
+            values = column.storage.flatten()
+            if column.null_count or values.null_count or not _finite(values.to_numpy()):
+                raise InputError(f"{part.uri}: an embedding is null or not finite; did its training diverge?")
+            embeddings = torch.from_dlpack(values).view(-1, size)
+            ids = torch.from_dlpack(batch.column("id"))
+            labels = torch.from_dlpack(batch.column("label").fill_null(UNLABELLED))
+            yield ids, labels, embeddings
+
+
+@retried
+def all_embeddings(parts: Sequence[storage.Part]) -> Float[Tensor, "n d"]:
+    """The embeddings of all parts, in order, in memory."""
+    return torch.cat([embeddings for part in parts for _, _, embeddings in blocks(part)])
+
+
+def _finite(values: Float[np.ndarray, " c"]) -> bool:
+    """Whether all values are finite. If their sum is finite they are, and a sum is faster than a test of each."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
