@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from dsopt.version import __version__
 
 if TYPE_CHECKING:
-    from dsopt.data.images import load_subset
+    from dsopt.data.subset import load_subset
     from dsopt.notebook.distill import distill
     from dsopt.notebook.sampler import sampler
     from dsopt.notebook.select import select
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "distill", "load_subset", "sampler", "select", "transforms"]
 
-_MODULES = {"load_subset": "dsopt.data.images"}  # the others are modules of dsopt.notebook of their own
+_MODULES = {"load_subset": "dsopt.data.subset"}  # the others are modules of dsopt.notebook of their own
 
 
 def __getattr__(name: str) -> Any:

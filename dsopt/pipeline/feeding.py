@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dsopt.augment.inputs import Inputs
 from dsopt.config import TrainConfig, plain
-from dsopt.data.background import Arriving
+from dsopt.data.background import BackgroundLoader
 from dsopt.data.batches import Batch
 from dsopt.data.holdout import divided
 from dsopt.data.images import Images, find, joined, load
@@ -79,7 +79,7 @@ class Feeder:
         self.arriving = None
         if "overlap" in needed:
             classes = self.table.manifest["num_classes"]
-            self.arriving = Arriving(self.table.uri, "train", self.subset, classes, worker.device, train.streamed)
+            self.arriving = BackgroundLoader(self.table.uri, "train", self.subset, classes, worker.device, train.streamed)
 
     def close(self) -> None:
         if self.arriving:

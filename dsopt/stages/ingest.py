@@ -32,7 +32,7 @@ def _found(plan: Plan) -> Stage:
 
 
 def _ingest(worker: Worker, stage: Stage, config: Config, source: Source) -> None:
-    shards, classes = source.plan()
+    shards, classes = source.list_shards()
     if not shards:
         raise InputError(f"data.root={config.data.root}: has no images.")
     data = dataclasses.replace(config.data, channels=config.data.channels or source_channels(shards))

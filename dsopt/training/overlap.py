@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dsopt.data.background import Arriving
+from dsopt.data.background import BackgroundLoader
 from dsopt.seeds import derive
 from dsopt.training.samplers.contract import Draw, Sampler
 from dsopt.training.samplers.shuffle import shuffle
@@ -18,13 +18,13 @@ GROWTHS = 20  # at most; each begins a new shuffle, and for millions of images t
 
 
 class Overlap:
-    """A sampler of an `Arriving` set: shuffles the subset together with what has come, and in the end the full set alone.
+    """A sampler of an `BackgroundLoader` set: shuffles the subset together with what has come, and in the end the full set alone.
 
     What was there in which step is its state: it is saved with the checkpoint, and a resumed run waits until it is there again.
     Workers (an initialised `torch.distributed`) go by what all of them have.
     """
 
-    def __init__(self, arriving: Arriving, batch_size: int, seed: int) -> None:
+    def __init__(self, arriving: BackgroundLoader, batch_size: int, seed: int) -> None:
         self.arriving, self.batch_size, self.seed = arriving, batch_size, seed
         self.device = arriving.labels.device
         self.growths = [(0, 0)]  # (from this step, of so many rows of the full set)
@@ -51,7 +51,7 @@ class Overlap:
             self.growths.append((step, there))
 
     def _shuffle(self, rows: int) -> tuple[Tensor, Sampler]:
-        """The rows of `Arriving` to draw from when so many of the full set are there, and their order."""
+        """The rows of `BackgroundLoader` to draw from when so many of the full set are there, and their order."""
         full = self.arriving.subset + torch.arange(rows)
         waiting = (self.arriving.row_of >= rows).nonzero().squeeze(1)  # those of the subset that have not come in the full set
         pool = full if rows == self.arriving.n else torch.cat([waiting, full])

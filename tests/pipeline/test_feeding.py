@@ -12,7 +12,7 @@ from dsopt.augment.inputs import make_inputs
 from dsopt.config import Config, load
 from dsopt.data import buffers
 from dsopt.data import images as reading
-from dsopt.data.background import Arriving
+from dsopt.data.background import BackgroundLoader
 from dsopt.errors import InputError
 from dsopt.files import write_table
 from dsopt.jobs.optimize import job as optimize
@@ -98,7 +98,7 @@ class Killed(Exception):
     pass
 
 
-class Arrived(Arriving):
+class Arrived(BackgroundLoader):
     """All there from the beginning: when parts come is a matter of speed."""
 
     def __init__(self, *given: Any) -> None:
@@ -122,7 +122,7 @@ OVERLAP = "train.phases=[{data: overlap, steps: 25}, {data: full, steps: 25, sam
 def test_an_interrupted_run_is_fed_as_an_undisturbed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(feeding, "Arriving", Arrived)
+    monkeypatch.setattr(feeding, "BackgroundLoader", Arrived)
     found = []
     for name, stops in (("undisturbed", False), ("interrupted", True)):
         config = small(str(tmp_path / name), *overrides)

@@ -11,7 +11,7 @@ from digits import CPU, digits
 from slow_reader import ROWS, digits_stage, shut
 from torch import Tensor
 
-from dsopt.data.background import Arriving
+from dsopt.data.background import BackgroundLoader
 from dsopt.data.images import Images
 from dsopt.errors import InputError
 from dsopt.training.overlap import GROWTHS, LOOK, Overlap
@@ -28,8 +28,8 @@ def subset() -> Images:
 
 
 @contextmanager
-def arriving(folder: Path) -> Iterator[Arriving]:
-    made = Arriving(digits_stage(folder, PARTS), "train", subset(), 10, CPU)
+def arriving(folder: Path) -> Iterator[BackgroundLoader]:
+    made = BackgroundLoader(digits_stage(folder, PARTS), "train", subset(), 10, CPU)
     try:
         yield made
     finally:
@@ -101,7 +101,7 @@ def test_a_resumed_run_waits_for_what_it_had_and_goes_on(tmp_path: Path, monkeyp
 class Asked:
     """Stands for `wait`: opens the gate for the first two parts only when it is asked for them."""
 
-    made: Arriving
+    made: BackgroundLoader
     rows: list[int] = field(default_factory=list)
     before: list[int] = field(default_factory=list)
 
@@ -112,7 +112,7 @@ class Asked:
             self.before.append(self.made.rows())
             images.decode.open(2)  # type: ignore[attr-defined]
         self.rows.append(rows)
-        Arriving.wait(self.made, rows)
+        BackgroundLoader.wait(self.made, rows)
 
 
 def test_an_error_of_the_reader_is_the_error_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -127,7 +127,7 @@ def test_an_error_of_the_reader_is_the_error_of_the_run(tmp_path: Path, monkeypa
 
 
 def test_many_small_parts_come_in_few_shuffles():
-    class Many(Arriving):
+    class Many(BackgroundLoader):
         def __init__(self) -> None:
             self.subset, self.n, self.labels, self.row_of, self.there = 2, 1000, torch.empty(0), torch.tensor([5, 900]), 0
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 from dsopt.augment.differentiable import differentiable
-from dsopt.data.background import Arriving
+from dsopt.data.background import BackgroundLoader
 from dsopt.learners.adversarial import AdversarialLearner, Weighted
 from dsopt.learners.autoencoder import AutoencoderLearner
 from dsopt.learners.classifier import Classifier
@@ -110,7 +110,7 @@ def hardest(rank: int, world: int, folder: Path) -> dict[str, Any]:
     return {"slices": slices, "losses": [value for *_, value in state.rows], "judge": float(weights.double().abs().sum())}
 
 
-class Coming(Arriving):
+class Coming(BackgroundLoader):
     """A set that comes faster in one process than in the other."""
 
     def __init__(self, faster: int) -> None:

@@ -104,7 +104,7 @@ def _pictures(measured: dict[str, Stage]) -> bytes:
     true = centre_crop(images, next(iter(colorizers.values())).size)
     rows = [("lightness", recoloured(true, grey)), ("true colours", true)]
     rows += [(name, recoloured(true, colours)) for name, colours in colorizers.items()]
-    return figures.chosen_grid([("", [(name, _pixels(some)) for name, some in rows])])
+    return figures.image_grid([("", [(name, _pixels(some)) for name, some in rows])])
 
 
 def _pixels(images: Tensor) -> np.ndarray:

@@ -39,7 +39,7 @@ def pictures(uri: str, title: str) -> Section:
     pixels = images.images.permute(0, 2, 3, 1).numpy()
     rows = [(name, pixels[(images.labels == label).numpy()][:SHOWN]) for label, name in enumerate(names)]
     told = f"{manifest.get('steps', 0):,} steps in {manifest['seconds']:.0f} s on {manifest.get('device', 'unknown hardware')}."
-    return Section(title, told, png=figures.chosen_grid([("", rows)]))
+    return Section(title, told, png=figures.image_grid([("", rows)]))
 
 
 def beside(evaluated: dict[str, Stage]) -> list[Section]:

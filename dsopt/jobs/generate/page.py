@@ -36,7 +36,7 @@ def _write(worker: Worker, stage: Stage, config: Config) -> None:
         )
     sections += [
         _made(model, samples),
-        Section("Over training", "From the same noise at every point.", png=figures.chosen_grid([("", _snapshots(model))])),
+        Section("Over training", "From the same noise at every point.", png=figures.image_grid([("", _snapshots(model))])),
         Section("Losses", "Means of every 20 steps, faint, and their moving average.", png=loss_panels(metrics)),
     ]
     html = pages.page(
@@ -51,7 +51,7 @@ def beside(measured: dict[str, Stage]) -> list[Section]:
     real = next(iter(measured.values())).inputs["features"].inputs["images"]
     rows = [("real", _first(Table(real.uri).parts("test")))]
     rows += [(name, _first(Table(made.inputs["samples"].uri).parts())) for name, made in measured.items()]
-    grids = [figures.chosen_grid([("", rows[start : start + ROWS])]) for start in range(0, len(rows), ROWS)]
+    grids = [figures.image_grid([("", rows[start : start + ROWS])]) for start in range(0, len(rows), ROWS)]
     return [Section("Generated images", "The first ones of each, none of them picked.", png=png) for png in grids]
 
 
@@ -71,8 +71,9 @@ def _how(measures: Stage) -> str:
     manifest = Table(measures.uri).manifest
     cas = " cas is the accuracy of a classifier trained on the generated images alone, beside one trained on all real ones."
     return (
-        f"{manifest['n_fake']:,} generated images against {manifest['n_real']:,} real ones of the split "
-        f"{manifest['reference']}, by the features of {manifest['extractor']}. Beside them what as many training images reach, and for gan_test the real ones."
+        f"{manifest['n_fake']:,} generated images against {manifest['n_real']:,} real ones of the split {manifest['reference']}, "
+        f"by the features of {manifest['extractor']}. The column of real images has what as many training images reach, and "
+        "gan_test of the real test images."
     ) + cas * ("cas" in measures.inputs)
 
 
@@ -81,13 +82,13 @@ def _made(model: Stage, samples: Stage) -> Section:
     real, made, conditional = load(table.uri, table.training()), load(samples.uri), Table(model.uri).manifest["conditional"]
     if not conditional:
         groups = [(title, [("", _pixels(some.images[: SHOWN**2]))]) for title, some in (("real", real), ("generated", made))]
-        return Section("Real and generated", "", png=figures.chosen_grid(groups))
+        return Section("Real and generated", "", png=figures.image_grid(groups))
     names = table.manifest["classes"] or [str(label) for label in range(table.manifest["num_classes"])]
     groups = [
         (title, [(name, _of(some, label)) for label, name in enumerate(names)])
         for title, some in (("real", real), ("generated", made))
     ]
-    return Section("Real and generated", "The first images of every class, none of them picked.", png=figures.chosen_grid(groups))
+    return Section("Real and generated", "The first images of every class, none of them picked.", png=figures.image_grid(groups))
 
 
 def _of(images: Images, label: int) -> np.ndarray:

@@ -105,7 +105,7 @@ def _pictures(config: Config, rows: Rows, images: Table) -> list[Section]:
     sections = []
     if grids:
         sections += [
-            Section("Chosen images", "The first of every class in order of rank.", png=figures.chosen_grid(grids)),
+            Section("Chosen images", "The first of every class in order of rank.", png=figures.image_grid(grids)),
             Section("Classes", "Images of each class in each subset.", png=figures.class_histogram(counts, classes)),
         ]
     maker = next((s.inputs["embeddings"].inputs["autoencoder"] for s in first.values() if "embeddings" in s.inputs), None)

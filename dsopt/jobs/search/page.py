@@ -238,18 +238,20 @@ def _search(config: Config, made: Made, found: Study | None) -> list[Section]:
         Section(
             "The search",
             "Held-out accuracy on the proxy of the children, in order, and the best so far.",
-            png=figures.progress(accuracies),
+            png=figures.search_progress(accuracies),
         ),
         Section("Finalists", f"Trained in full; mean over seeds on the held-out images. {beside}", html=_finalists(made)),
     ]
     rewards = table.manifest.get("rewards")
     if rewards:
         about = "Mean held-out accuracy, with the shared weights, of the children that the controller named."
-        sections.append(Section("The controller", about, png=figures.rewards([(float(step), value) for step, value in rewards])))
+        sections.append(
+            Section("The controller", about, png=figures.reward_curve([(float(step), value) for step, value in rewards]))
+        )
     space, child = space_of(config), Table(made.child.uri).manifest["child"]
     operations = list(space.values(space.decode(child)).values())
     if config.search.space.name == "cell201":
-        sections.append(Section("The cell", _collapse(operations), png=figures.cell(EDGES, operations)))
+        sections.append(Section("The cell", _collapse(operations), png=figures.cell_graph(EDGES, operations)))
     failed = [row for row in rows if row["accuracy"] is None]
     if failed:
         listed = [[row["child"], row["reason"]] for row in failed]

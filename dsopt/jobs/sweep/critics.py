@@ -11,7 +11,7 @@ from dsopt.jobs.sweep.kinds.contract import Planned
 from dsopt.learners.adversarial import Weighted, numbered
 from dsopt.pipeline import adversaries
 from dsopt.reporting import page as pages
-from dsopt.reporting.losses import Critic, critics_against
+from dsopt.reporting.losses import Critic, critic_estimates
 from dsopt.reporting.page import Section
 from dsopt.search.rank_quality import spearman
 from dsopt.storage import Table
@@ -44,7 +44,7 @@ def sections(done: Iterable[Planned], reached: Iterable[float], measure: str) ->
     )
     panels = {f"{name}: ρ {_shown(rhos[name])}": critics for name, critics in lines.items()}
     head = ["row", "steps", "n", "critic's distance", measure]
-    png = critics_against(panels, measure)
+    png = critic_estimates(panels, measure)
     return [Section("The critic's distance beside the images'", text, png=png, html=pages.table(head, _cells(lines)))]
 
 

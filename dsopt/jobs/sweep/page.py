@@ -16,7 +16,7 @@ from dsopt.progress import say
 from dsopt.reporting import figures
 from dsopt.reporting import lines as over_lines
 from dsopt.reporting import page as pages
-from dsopt.reporting.losses import sides_of_games
+from dsopt.reporting.losses import adversarial_losses
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import Measure, ResultRow, RunInfo, aligned, as_text, by_row, summarise
 from dsopt.storage import METRICS, Stage, Table, versions
@@ -129,7 +129,7 @@ def _charts(config: Config, metrics: pa.Table, runs: list[RunInfo], results: lis
     sections.append(Section(title, spread, png=figures.accuracy_bars(results)))
     if kind_of(config).adversarial:
         told = "Each on its own scale, of its first seed. Dark: of the discriminator, or the only one; orange: of the generator."
-        sections.append(Section("Losses", told, png=sides_of_games(metrics, runs)))
+        sections.append(Section("Losses", told, png=adversarial_losses(metrics, runs)))
     elif "loss" in metrics["name"].to_pylist():  # what is trained on distilled images leaves only what it reached
         sections += [
             Section("Loss against steps", "Training loss.", png=figures.loss_curves(metrics, runs, "step")),
