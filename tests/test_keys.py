@@ -31,7 +31,7 @@ def test_bounds() -> None:
         ("data.image_size=0", "data.image_size=0: must be at least 1 pixel."),
         ("data.channels=2", "data.channels=2: must be 1 or 3."),
         ("compare.splits=[0.5,2]", "compare.splits=[0.5, 2.0]: must be a list of values in (0, 1]."),
-        ("sweep.title=a/b", "sweep.title=a/b: must be letters, digits, _, - and .."),
+        ("sweep.title=a/b", "sweep.title=a/b: must be a word of letters, digits, _, - and .."),
     ],
 )
 def test_a_value_out_of_its_bound_is_told(override: str, told: str) -> None:
