@@ -1,7 +1,4 @@
-import math
-import re
 import shlex
-from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +10,7 @@ from dsopt import config as configuration
 from dsopt import registry
 from dsopt.config import Choice, Config, load
 from dsopt.config.checks import choices
-from dsopt.config.help import describe_keys
-from dsopt.config.keys import above, at_least, each, interval, one_of, walk
+from dsopt.config.keys import walk
 from dsopt.config.overrides import PRESETS
 from dsopt.errors import InputError
 from dsopt.registry import Registry
@@ -244,26 +240,6 @@ def test_every_choice_says_of_which_family() -> None:
     assert not any(item.value.options for item in walk(config) if isinstance(item.value, Choice))
 
 
-def test_every_default_is_within_its_bound() -> None:
-    bounds = [item for item in walk(Config()) if item.about.bound]
-    assert len(bounds) > 90
-    for item in bounds:
-        assert item.value is None or item.about.bound.holds(item.value), item.path
-
-
-def test_bounds() -> None:
-    assert [at_least(1).holds(value) for value in (0, 1, 5, math.inf, math.nan)] == [False, True, True, False, False]
-    assert [above(0).holds(value) for value in (0, 0.1, math.inf, math.nan)] == [False, True, False, False]
-    assert [interval("(0, 1]").holds(value) for value in (0, 0.5, 1, 1.1, math.nan)] == [False, True, True, False, False]
-    assert [interval("[0, 1)").holds(value) for value in (-1, 0, 0.5, 1)] == [False, True, True, False]
-    assert [each(at_least(2)).holds(values) for values in ([], [2, 3], [1, 3])] == [True, True, False]
-    assert [one_of(1, 3).holds(value) for value in (1, 2, 3)] == [True, False, True]
-    assert refused("data.image_size=0") == "data.image_size=0: must be at least 1 pixel."
-    assert refused("data.channels=2") == "data.channels=2: must be 1 or 3."
-    assert refused("compare.splits=[0.5,2]") == "compare.splits=[0.5, 2.0]: must be a list of values in (0, 1]."
-    assert refused("sweep.title=a/b") == "sweep.title=a/b: must be letters, digits, _, - and .."
-
-
 @pytest.mark.parametrize(
     "space",
     [
@@ -376,65 +352,8 @@ def test_configurations_share_nothing() -> None:
     assert load([]) == Config()
 
 
-def test_help_all_tells_all_keys_and_names() -> None:
-    text = configuration.describe()
-    for item in walk(Config()):
-        if item.path.endswith(".options"):
-            assert f"\n  {item.path}.KEY=VALUE " in text
-        elif not is_dataclass(item.value):
-            assert f"\n  {item.path}=" in text
-    for names in FAMILIES.values():
-        for name in names:
-            assert f"\n  {name} " in text
-    assert "options: size=3 kind=red" in text
-    assert "Does nothing." in text
-
-
-def test_every_key_and_section_says_what_it_is() -> None:
-    for item in walk(Config()):
-        named = item.path.endswith((".name", ".options")) and not item.about.says  # said where the choice is
-        assert item.about.says or named, item.path
-
-
-def test_help_on_a_section_a_key_and_a_family() -> None:
-    text = configuration.describe("compare")
-    assert text.startswith("compare: ") and len(text.splitlines()) == 5 and "compare.methods=[random,random_balanced]" in text
-    assert "(help=selectors)" in text
-    assert configuration.describe("train.split").startswith("  train.split=0.5 ")
-    assert "(in [0, 1])" in configuration.describe("train.split")
-    assert "(skip | fail)" in configuration.describe("data.on_error")
-    assert "train.schedule.options.KEY=VALUE" in configuration.describe("train.schedule")
-    text = configuration.describe("models")
-    assert "\n classifier\n" in text and "\n  lenet " in text and "options: size=3 kind=red" in text
-    with pytest.raises(InputError, match=r"help topic 'selecters' is not known\. Did you mean 'selectors'\?"):
-        configuration.describe("selecters")
-
-
-def test_help_on_presets(presets: Path) -> None:
-    (presets / "told.yaml").write_text("# Two lines\n# and one sentence. And another.\n- seed=3\n")
-    text = configuration.describe("presets", presets)
-    assert "\n  small" in text and re.search(r"\n  told +Two lines and one sentence\.$", text, re.MULTILINE)
-
-
-def test_help_on_some_keys_in_their_order() -> None:
-    lines = describe_keys(["select.budget", "select.name", "compare", "seed", "select.budget"]).splitlines()
-    assert lines[0].startswith("select: ") and "6 more: help=select" in lines[0]
-    assert [line.split("=")[0] for line in lines if line.startswith("  ")][:3] == [
-        "  select.budget",
-        "  select.name",
-        "  compare.seeds",
-    ]
-    assert sum("select.budget=" in line for line in lines) == 1 and "general" in lines
-    assert next(line for line in lines if line.startswith("compare")) == "compare: what the main job compares"
-
-
 def test_real_presets_and_names() -> None:
     """With the real families: the defaults and every preset that comes with the jobs."""
     load([])
     for preset in PRESETS.glob("*.yaml"):
         load([f"preset={preset.stem}"])
-    text = configuration.describe()
-    for family in (registry.DATASETS, registry.SELECTORS, registry.MODELS, registry.LOSSES):
-        for name in family.names():
-            assert f"\n  {name} " in text
-    assert "\n  demo " in configuration.describe("presets")

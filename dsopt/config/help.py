@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -127,7 +128,8 @@ def _family(name: str) -> str:
 def _presets(folder: Path) -> str:
     lines = ["presets: lists of overrides; preset=NAME, or preset=FILE.yaml for your own"]
     for path in sorted(folder.glob("*.yaml")):
-        comment = itertools.takewhile(lambda line: line.startswith("# "), path.read_text(errors="replace").splitlines())
+        text = path.read_text(errors="replace").splitlines()
+        comment = itertools.takewhile(lambda line: re.match("# \\S", line), text)  # not the commands, which are indented
         lines += _columns(path.stem, first_sentence(" ".join(line.removeprefix("# ") for line in comment)), 26)
     return "\n".join(lines)
 

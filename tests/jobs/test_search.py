@@ -370,7 +370,7 @@ def test_learned_rates_are_refused_unless_allowed(tmp_path: Path) -> None:
         (["search.strategy.name=evolutoin"], "Did you mean 'evolution'"),
         (["search.strategy.name=asha", "search.strategy.options.reduction=2", "search.strategy.options.rungs=9"], "not different"),
         (["search.children=0"], "at least 1"),
-        (["search.validation=1"], "between 0 and 1"),
+        (["search.validation=1"], "in (0, 1)"),
         (["search.known=1", "search.proxies=[{data: full, steps: 3}]"], "with 2 children or more"),
     ],
 )
