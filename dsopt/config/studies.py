@@ -18,9 +18,7 @@ class CompareConfig:
 
 @dataclass
 class SweepConfig:
-    of: Literal["train", "generate", "colorize", "distill"] = key(
-        "train", "what a trial makes: a classifier, a generator, a colorizer or a distilled set"
-    )
+    of: str = key("train", "what a trial makes: train (a classifier), generate, colorize or distill; see dsopt/jobs/sweep/kinds/")
     title: str = key(
         "sweep", "short name, for the folder and the page", matching(r"[\w.-]+", "a word of letters, digits, _, - and .")
     )
