@@ -42,7 +42,7 @@ def _default(kind: type[Config]) -> Config:
 def _leaves(config: Config, path: str) -> list[tuple[str, Any]]:
     """Every key at or below `path` with its value, options without those that the function has by default."""
     found, choices = [], {}
-    for key, value, about, _ in walk(config):
+    for key, value, about, _ in walk(config, within=path.partition(".")[0]):
         if isinstance(value, Choice):
             choices[f"{key}.options"] = (about.family, value)
         if _within(key, path) and not is_dataclass(value):

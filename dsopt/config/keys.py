@@ -104,9 +104,11 @@ class Item(NamedTuple):
     type: Any
 
 
-def walk(config: Any, prefix: str = "") -> Iterator[Item]:
-    """Every section and key of a configuration, each section before its keys."""
+def walk(config: Any, prefix: str = "", within: str | None = None) -> Iterator[Item]:
+    """Every section and key of a configuration, or of its section `within` alone, each section before its keys."""
     for item in dataclasses.fields(config):
+        if within is not None and item.name != within:
+            continue
         value, about = getattr(config, item.name), item.metadata.get("about", About())
         if isinstance(value, Choice) and not about.family:  # a section that is a choice says which at its `name`
             named = type(value).__dataclass_fields__["name"].metadata.get("about", About())
