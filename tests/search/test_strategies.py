@@ -6,7 +6,7 @@ import pytest
 
 from dsopt.errors import InputError
 from dsopt.registry import SPACES, STRATEGIES
-from dsopt.search.queue import Job, Queue
+from dsopt.search.queue import ChildRun, Queue
 from dsopt.search.spaces.contract import Space
 from dsopt.search.strategies.evolution import RegularisedEvolution
 
@@ -17,14 +17,16 @@ def space() -> Space:
     return SPACES.build("mini216")()
 
 
-def worth(job: Job) -> float:
+def worth(job: ChildRun) -> float:
     """The larger the places the better, and longer training tells a little more; one child in ten fails."""
     if sum(job.genotype) % 10 == 3:
         return float("nan")
     return sum(job.genotype) / 10 + 0.01 * (hash(job) % 7) / job.steps
 
 
-def search(name: str, *, seed: int = 0, ahead: int = 8, bundle: int = 4, workers: int = 1, children: int = CHILDREN) -> list[Job]:
+def search(
+    name: str, *, seed: int = 0, ahead: int = 8, bundle: int = 4, workers: int = 1, children: int = CHILDREN
+) -> list[ChildRun]:
     """All jobs of a search whose bundles end in an order that has nothing to do with that of their start."""
     strategy = STRATEGIES.build(name)(space(), random.Random(seed), children, STEPS)
     queue, running, timing = Queue(strategy, ahead, {}), [], random.Random(workers)
@@ -32,7 +34,7 @@ def search(name: str, *, seed: int = 0, ahead: int = 8, bundle: int = 4, workers
         while len(running) < workers and (jobs := queue.take(bundle)):
             running.append(jobs)
         if not running:
-            return queue.jobs()
+            return queue.runs()
         for job in running.pop(timing.randrange(len(running))):
             queue.put(job, worth(job))
 
@@ -56,7 +58,7 @@ def test_an_interrupted_search_goes_on_to_the_same_children(name: str) -> None:
         again += jobs
         for job in jobs:
             queue.put(job, worth(job))
-    assert queue.jobs() == whole and again == whole[23:]
+    assert queue.runs() == whole and again == whole[23:]
 
 
 @pytest.mark.parametrize("name", [name for name in STRATEGIES.names() if name != "asha"])
@@ -97,5 +99,5 @@ def test_halving_promotes_the_best_third() -> None:
     assert set(rungs[54]) < set(rungs[18]) < set(rungs[6]) < set(rungs[2])
     mean = {steps: sum(map(sum, names)) / len(names) for steps, names in rungs.items()}
     assert mean[2] < mean[6] < mean[18] < mean[54]
-    with pytest.raises(InputError, match="are not different"):
+    with pytest.raises(InputError, match="are not all different"):
         STRATEGIES.build("asha")(space(), random.Random(0), 10, 2)
