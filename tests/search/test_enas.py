@@ -1,4 +1,4 @@
-"""Shared weights and their controller: turns, what a step touches, and that the controller learns what pays."""
+"""Shared weights and their controller: the order of steps, which weights a step changes, and that the controller learns."""
 
 import copy
 

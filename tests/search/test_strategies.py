@@ -1,4 +1,4 @@
-"""Strategies on a made-up landscape: what they name, that they find it, and that nothing but the seed decides."""
+"""Strategies on a synthetic objective: which children they choose, that they find good ones, and that only the seed matters."""
 
 import random
 
@@ -18,7 +18,7 @@ def space() -> Space:
 
 
 def worth(job: ChildRun) -> float:
-    """The larger the places the better, and longer training tells a little more; one child in ten fails."""
+    """Larger indices are better, longer training is slightly better; one child in ten fails."""
     if sum(job.genotype) % 10 == 3:
         return float("nan")
     return sum(job.genotype) / 10 + 0.01 * (hash(job) % 7) / job.steps
@@ -27,7 +27,7 @@ def worth(job: ChildRun) -> float:
 def search(
     name: str, *, seed: int = 0, ahead: int = 8, bundle: int = 4, workers: int = 1, children: int = CHILDREN
 ) -> list[ChildRun]:
-    """All jobs of a search whose bundles end in an order that has nothing to do with that of their start."""
+    """All runs of a search whose bundles end in another order than they started."""
     strategy = STRATEGIES.build(name)(space(), random.Random(seed), children, STEPS)
     queue, running, timing = Queue(strategy, ahead, {}), [], random.Random(workers)
     while True:
