@@ -1,7 +1,7 @@
 """Files by URI, on local disk and on object stores, which have no rename and no locks.
 
-Every write is atomic: on S3 an object appears whole, on local disk a hidden temporary file is renamed. An object store that is
-away is waited for.
+Every write is atomic: on S3 an object appears only when it is complete; on local disk a hidden temporary file is renamed. Functions
+retry while an object store is unreachable.
 """
 
 import contextlib
@@ -21,11 +21,12 @@ import pyarrow.parquet as pq
 
 from dsopt.errors import InputError
 
-RETRY_SECONDS = 120.0  # how long an unreachable object store is waited for; outages of 40 s were seen in practice
+RETRY_SECONDS = 120.0  # how long calls are retried while an object store is unreachable; outages of 40 s occur in practice
 
 T = TypeVar("T")
 
-# The codes of pyarrow's S3 client for faults that no waiting mends; those not known to it come with their HTTP status.
+# Error codes of pyarrow's S3 client that are final, so a retry would not help. Codes that the client does not know have an HTTP
+# status instead: 3xx and 4xx are final, except 408 (request timeout) and 429 (too many requests).
 _FINAL_S3_ERRORS = re.compile(
     r"ACCESS_DENIED|NO_SUCH_BUCKET|NO_SUCH_KEY|SIGNATURE_DOES_NOT_MATCH|REQUEST_TIME_TOO_SKEWED|UNRECOGNIZED_CLIENT"
     r"|(INVALID|MISSING)_\w+|UNKNOWN \(HTTP status (3\d\d|4(?!08|29)\d\d)\)"
@@ -33,31 +34,37 @@ _FINAL_S3_ERRORS = re.compile(
 
 
 def is_remote(uri: str) -> bool:
+    """Whether a URI is on an object store."""
     return uri.startswith("s3://")
 
 
 def absolute(uri: str) -> str:
-    """The URI without a trailing slash; local paths made absolute, so that they mean the same in every process."""
+    """The URI without a trailing slash; local paths become absolute, so that they mean the same in every process.
+
+    Raises:
+        InputError: it is neither s3:// nor a local path, has no bucket, or contains credentials or settings.
+    """
     scheme = re.match(r"\w[\w+.-]*:/", uri)
     if not scheme or uri.startswith("file://"):
         return os.path.abspath(os.path.expanduser(uri.removeprefix("file://")))
     rest = uri[scheme.end() :].removeprefix("/")
     authority = rest.partition("/")[0]
     if "@" in authority or "?" in rest or (":" in authority and "@" in rest):  # a secret may contain a slash
-        raise InputError("storage URI: credentials and settings do not belong into it; use AWS_ACCESS_KEY_ID and the like.")
-    if not is_remote(uri):  # at once: pyarrow looks for credentials of others for minutes
-        raise InputError(f"{uri}: is neither s3:// nor a folder; right is s3://bucket/prefix or a folder.")
+        raise InputError("storage URI: must not contain credentials or settings; use AWS_ACCESS_KEY_ID and similar variables.")
+    if not is_remote(uri):  # checked here: for other schemes pyarrow would search for credentials for minutes
+        raise InputError(f"{uri}: is neither s3:// nor a folder; expected s3://bucket/prefix or a folder.")
     if not authority:
-        raise InputError(f"{uri}: there is no bucket; right is s3://bucket/prefix.")
+        raise InputError(f"{uri}: there is no bucket; expected s3://bucket/prefix.")
     return uri.rstrip("/")
 
 
 def join(uri: str, *names: str) -> str:
+    """The URI of a file below another URI."""
     return "/".join([uri.rstrip("/"), *names])
 
 
 def filesystem(uri: str) -> tuple[pf.FileSystem, str]:
-    """The pyarrow file system of a URI and the path in it. S3 takes endpoint, region and keys from the environment."""
+    """The pyarrow file system of a URI, and the path in it. S3 reads endpoint, region and keys from the environment."""
     uri = absolute(uri)
     if not is_remote(uri):
         return pf.LocalFileSystem(), uri
@@ -70,26 +77,27 @@ def _remote(bucket: str) -> pf.FileSystem:
     try:
         return pf.FileSystem.from_uri(f"s3://{bucket}")[0]
     except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, OSError) and _passing(error):  # it asks the store for the bucket's region
+        if isinstance(error, OSError) and _transient(error):  # from_uri asks the store for the bucket's region
             raise
         raise InputError(f"s3://{bucket}: {first_line(error)}") from None
 
 
 def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type if it has none."""
     return (str(error).split("\n")[0] or type(error).__name__).strip()
 
 
-def _passing(error: OSError) -> bool:
-    """Whether an error may go away by itself: the object store is unreachable, half up or overloaded."""
+def _transient(error: OSError) -> bool:
+    """Whether a retry may succeed: the object store is unreachable, still starting, or overloaded."""
     code = re.search(r"AWS Error (.*)", str(error))
     return code is not None and not _FINAL_S3_ERRORS.match(code[1])
 
 
 def retried(function: Callable[..., T], seconds: float | None = None) -> Callable[..., T]:
-    """Call again, with growing pauses, while an object store is away; any other error is raised at once.
+    """Retry a function, with growing pauses, while an object store is unreachable; other errors are raised at once.
 
     Args:
-        seconds: how long it is waited for, RETRY_SECONDS when not given; a call itself tries for some 6 s.
+        seconds: how long to retry, by default RETRY_SECONDS; one call by itself retries for about 6 s, in pyarrow.
     """
 
     @functools.wraps(function)
@@ -99,9 +107,9 @@ def retried(function: Callable[..., T], seconds: float | None = None) -> Callabl
             try:
                 return function(*args, **kwargs)
             except OSError as error:
-                if not _passing(error) or time.monotonic() + pause > deadline:
+                if not _transient(error) or time.monotonic() + pause > deadline:
                     raise
-                logging.getLogger(__name__).warning("storage is away, trying again: %s", first_line(error))
+                logging.getLogger(__name__).warning("storage is unreachable, retrying: %s", first_line(error))
             time.sleep(pause)
             pause = min(2 * pause, 8.0)
 
@@ -110,6 +118,7 @@ def retried(function: Callable[..., T], seconds: float | None = None) -> Callabl
 
 @retried
 def exists(uri: str) -> bool:
+    """Whether there is a file or folder."""
     return _exists_once(uri)
 
 
@@ -120,7 +129,7 @@ def _exists_once(uri: str) -> bool:
 
 @retried
 def stat(uri: str) -> tuple[int, int] | None:
-    """A file's bytes and time of change in nanoseconds; None if it is not there."""
+    """A file's size in bytes and modification time in nanoseconds; None if it does not exist."""
     system, path = filesystem(uri)
     info = system.get_file_info(path)
     return (info.size, info.mtime_ns or 0) if info.type == pf.FileType.File else None
@@ -128,7 +137,7 @@ def stat(uri: str) -> tuple[int, int] | None:
 
 @retried
 def missing(uris: list[str]) -> list[str]:
-    """Those of some files of one file system that are not there."""
+    """Those of the files that do not exist; all must be on the same file system."""
     if not uris:
         return []
     found = filesystem(uris[0])[0].get_file_info([filesystem(uri)[1] for uri in uris])
@@ -137,18 +146,19 @@ def missing(uris: list[str]) -> list[str]:
 
 @retried
 def read_bytes(uri: str) -> bytes:
-    """The whole of a small file. Raises FileNotFoundError."""
+    """The content of a small file. Raises FileNotFoundError."""
     system, path = filesystem(uri)
     while True:
-        with system.open_input_file(path) as file:  # one request for all; a stream asks for 256 KiB at a time
+        with system.open_input_file(path) as file:  # one request for the whole file; an input stream would read 256 KiB at a time
             data = file.read()
-        if system.get_file_info(path).size == len(data):  # else it was replaced after its size was asked for
+        # The size is asked for when the file is opened; if the file is replaced in between, the data may be cut off: read it again.
+        if system.get_file_info(path).size == len(data):
             return data
 
 
 @retried
 def write_bytes(uri: str, data: bytes | memoryview) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file atomically: it exists completely or not at all."""
     _write_once(uri, data)
 
 
@@ -165,7 +175,7 @@ def _write_once(uri: str, data: bytes | memoryview) -> None:
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # before the rename: else a crash of the machine could leave an empty file of that name
         os.replace(temporary, path)
     except BaseException:
         if os.path.exists(temporary):
@@ -175,7 +185,7 @@ def _write_once(uri: str, data: bytes | memoryview) -> None:
 
 @retried
 def delete(uri: str) -> None:
-    """Delete a file, if it is there."""
+    """Delete a file, if it exists."""
     system, path = filesystem(uri)
     with contextlib.suppress(FileNotFoundError):
         system.delete_file(path)
@@ -183,7 +193,7 @@ def delete(uri: str) -> None:
 
 @retried
 def list_files(uri: str) -> dict[str, int]:
-    """The files below a folder, relative to it, with their bytes; hidden ones left out; none if it is missing."""
+    """The files below a folder, relative to it, with their sizes in bytes; without hidden files; empty if it does not exist."""
     system, path = filesystem(uri)
     found = system.get_file_info(pf.FileSelector(path, recursive=True, allow_not_found=True))
     files = {info.path[len(path) :].lstrip("/"): info.size for info in found if info.type == pf.FileType.File}
@@ -192,14 +202,14 @@ def list_files(uri: str) -> dict[str, int]:
 
 @retried
 def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
-    """A Parquet file. Columns are read as they were written, tensors included."""
+    """Read a Parquet file; columns have the types with which they were written, tensors included."""
     system, path = filesystem(uri)
     with system.open_input_file(path) as file:
         return pq.read_table(file, columns=columns)
 
 
 def write_table(uri: str, table: pa.Table, *, compression: str = "zstd") -> int:
-    """Write a Parquet file whole or not at all; returns its bytes. The same table always gives the same file."""
+    """Write a Parquet file atomically; return its size in bytes. The same table always gives the same file."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression=compression)
     write_bytes(uri, sink.getbuffer())
@@ -208,33 +218,33 @@ def write_table(uri: str, table: pa.Table, *, compression: str = "zstd") -> int:
 
 @retried
 def row_count(uri: str) -> int:
-    """The rows of a Parquet file, from its footer."""
+    """The number of rows of a Parquet file, from its footer."""
     system, path = filesystem(uri)
     with system.open_input_file(path) as file:
         return pq.read_metadata(file).num_rows
 
 
 def check_readable(uri: str) -> None:
-    """Fail now, in one line, if an object store does not answer or refuses. What is not there yet is fine.
+    """Check that an object store answers and permits reading; the URI itself need not exist.
 
     Raises:
         InputError: a wrong address, wrong keys, or no permission.
     """
     try:
-        retried(_exists_once, seconds=5.0)(uri)  # a person waits
+        retried(_exists_once, seconds=5.0)(uri)  # not RETRY_SECONDS: a user waits for the answer
     except OSError as error:
         raise InputError(f"storage={uri}: cannot be read: {first_line(error)}") from None
 
 
 def check_writable(uri: str) -> None:
-    """Fail now, in one line, if nothing can be written below a URI.
+    """Check that files can be written below a URI.
 
     Raises:
-        InputError: no permission, no such bucket, a file where the folder should be, or a store that does not answer.
+        InputError: no permission, no such bucket, a file in place of the folder, or the store does not answer.
     """
     probe = join(uri, f".probe-{uuid.uuid4().hex}")
     try:
-        retried(_write_once, seconds=5.0)(probe, b"dsopt")  # a person waits: a wrong address is told soon
+        retried(_write_once, seconds=5.0)(probe, b"dsopt")  # not RETRY_SECONDS: a user waits for the answer
         delete(probe)
     except OSError as error:
         raise InputError(f"storage={uri}: cannot be written: {first_line(error)}") from None

@@ -76,7 +76,7 @@ def test_what_is_neither_s3_nor_a_folder_is_refused_at_once(uri: str, monkeypatc
     for function in (files.absolute, files.exists, files.check_readable):
         with pytest.raises(InputError) as error:
             function(uri)
-        assert one_line(error) == f"{uri}: is neither s3:// nor a folder; right is s3://bucket/prefix or a folder."
+        assert one_line(error) == f"{uri}: is neither s3:// nor a folder; expected s3://bucket/prefix or a folder."
 
 
 # --- reading and writing ---------------------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ FINAL = [
 
 
 @pytest.mark.parametrize("message", PASSING)
-def test_passing_faults_are_waited_for(message: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_unreachable_stores_are_retried(message: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     answers: list[Any] = [OSError(message), OSError(message), "done"]
@@ -331,7 +331,7 @@ def test_passing_faults_are_waited_for(message: str, monkeypatch: pytest.MonkeyP
     with caplog.at_level(logging.WARNING):
         assert files.retried(call)() == "done"
     assert pauses == [0.5, 1.0]
-    assert "storage is away" in caplog.text
+    assert "storage is unreachable" in caplog.text
 
 
 @pytest.mark.parametrize("message", FINAL)

@@ -1,26 +1,27 @@
-"""AugMix: a blend of an image with chains of operations on it."""
+"""AugMix: a blend of an image with chains of operations applied to it."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dsopt.augment import Draw
+from dsopt.augment import UniformDraw
 from dsopt.augment.operations import Reach, change, operations
 from dsopt.registry import AUGMENTATIONS
 
-LEVELS, DEPTH = 10, 3
+LEVELS, DEPTH = 10, 3  # levels of strength; the largest number of operations in a chain
 OPERATIONS = operations(Reach(shear=0.3, shift=1 / 3, degrees=30.0, enhance=0.9, bits=(4, 0)), "bilinear")
 
 
 @AUGMENTATIONS.register(bytes=False, unit=True)
-def augmix(images: Float[Tensor, "b c h w"], draw: Draw, *, severity: int = 3, width: int = 3) -> Float[Tensor, "b c h w"]:
+def augmix(images: Float[Tensor, "b c h w"], draw: UniformDraw, *, severity: int = 3, width: int = 3) -> Float[Tensor, "b c h w"]:
     """Blend an image with `width` chains of one to three operations each (Hendrycks et al. 2020, arXiv:1912.02781, algorithm 1).
 
-    Operations are at one of the first `severity` of ten levels; their set and how far they go are torchvision's, whose default also
-    has those on colours, which the authors left out because their benchmark has such corruptions. All weights are of their
-    distributions with alpha = 1. Without the loss between two blends.
+    Each operation has one of the first `severity` of ten levels. The operations and their ranges are torchvision's defaults. These
+    include operations on colors, which the authors left out because their benchmark has similar corruptions. All mixing weights are
+    from their distributions with alpha = 1. The paper's consistency loss between two blends is not used.
     """
-    own, weights = draw(), torch.stack([-torch.log1p(-draw()) for _ in range(width)])  # normalised, exponentials are Dirichlet(1)
+    # The original's weight is from Beta(1, 1), which is uniform; normalized exponential numbers are from Dirichlet(1).
+    own, weights = draw(), torch.stack([-torch.log1p(-draw()) for _ in range(width)])
     weights = (1 - own) * weights / weights.sum(0).clamp_min(1e-12)
     chain = torch.empty_like(images, memory_format=torch.channels_last)
     blend = (images * own[:, None, None, None]).contiguous(memory_format=torch.channels_last)

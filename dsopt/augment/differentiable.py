@@ -1,7 +1,8 @@
-"""DiffAugment: transforms of all that a discriminator sees, real and made, through which the generator's gradient passes.
+"""DiffAugment: differentiable augmentation of a discriminator's inputs, real and generated (Zhao et al. 2020, arXiv:2006.10738).
 
-With few training images a discriminator learns them by heart; so it never sees the same one twice, and the generator learns no
-transforms, as the real images have them too (Zhao et al. 2020, arXiv:2006.10738). Images are float in -1..1.
+With few training images, a discriminator memorizes them; augmented, it never sees the same image twice. The generator's gradient
+passes through the transforms. Since real images are transformed, too, the generator does not learn to imitate the transforms.
+Images are float in -1..1.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,16 +11,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dsopt.augment import Draw
+from dsopt.augment import UniformDraw
 from dsopt.registry import DIFFERENTIABLE
 
 
-def differentiable(names: Sequence[str], low: float = -1.0) -> Callable[[Tensor, Draw], Tensor]:
-    """(images from `low` to 1, draw) -> images: the named transforms, in order."""
+def differentiable(names: Sequence[str], low: float = -1.0) -> Callable[[Tensor, UniformDraw], Tensor]:
+    """The named transforms, applied in order, as one function of (images in `low`..1, draw)."""
     transforms = [DIFFERENTIABLE.build(name) for name in names]
     scale = 2 / (1 - low)
 
-    def augment(images: Tensor, draw: Draw) -> Tensor:
+    def augment(images: Tensor, draw: UniformDraw) -> Tensor:
         images = (images - 1) * scale + 1
         for transform in transforms:
             images = transform(images, draw)
@@ -29,19 +30,22 @@ def differentiable(names: Sequence[str], low: float = -1.0) -> Callable[[Tensor,
 
 
 @DIFFERENTIABLE.register
-def colour(images: Float[Tensor, "b c h w"], draw: Draw) -> Float[Tensor, "b c h w"]:
-    """Brightness by up to a quarter of the range, saturation by up to 2, contrast by 0.5 to 1.5 (arXiv:2006.10738, section 4)."""
+def colour(images: Float[Tensor, "b c h w"], draw: UniformDraw) -> Float[Tensor, "b c h w"]:
+    """Change brightness by +-0.5 (a quarter of the range), saturation by a factor of 0 to 2, contrast by 0.5 to 1.5.
+
+    Random per image (arXiv:2006.10738, section 4).
+    """
     brighter, saturation, contrast = (draw()[:, None, None, None] for _ in range(3))
     images = images + (brighter - 0.5)
-    grey = images.mean(1, keepdim=True)
-    images = grey + (images - grey) * (2 * saturation)
+    gray = images.mean(1, keepdim=True)
+    images = gray + (images - gray) * (2 * saturation)
     mean = images.mean((1, 2, 3), keepdim=True)
     return mean + (images - mean) * (0.5 + contrast)
 
 
 @DIFFERENTIABLE.register
-def translation(images: Float[Tensor, "b c h w"], draw: Draw, *, most: float = 0.125) -> Float[Tensor, "b c h w"]:
-    """Move by whole pixels, up to `most` of a side each way; what comes in is mid-grey (arXiv:2006.10738, section 4)."""
+def translation(images: Float[Tensor, "b c h w"], draw: UniformDraw, *, most: float = 0.125) -> Float[Tensor, "b c h w"]:
+    """Shift by whole pixels, up to `most` of a side in each direction, filled with mid-gray (arXiv:2006.10738, section 4)."""
     for axis in (2, 3):
         side = images.shape[axis]
         reach = int(side * most + 0.5)
@@ -58,14 +62,14 @@ def _moved(images: Float[Tensor, "b c h w"], shift: Int[Tensor, " b"], axis: int
 
 
 @DIFFERENTIABLE.register
-def cutout(images: Float[Tensor, "b c h w"], draw: Draw, *, share: float = 0.5) -> Float[Tensor, "b c h w"]:
-    """Make a square of `share` of a side mid-grey, its centre anywhere (arXiv:2006.10738, section 4)."""
+def cutout(images: Float[Tensor, "b c h w"], draw: UniformDraw, *, share: float = 0.5) -> Float[Tensor, "b c h w"]:
+    """Set a square at a random position to mid-gray; its side is `share` of the image's side (arXiv:2006.10738, section 4)."""
     hidden = torch.ones((), dtype=torch.bool, device=images.device)
     for axis in (2, 3):
         side = images.shape[axis]
         length = int(side * share + 0.5)
-        centre = (draw() * (side + 1 - length % 2)).long()[:, None]
-        place = torch.arange(side, device=images.device) - centre + length // 2
+        center = (draw() * (side + 1 - length % 2)).long()[:, None]
+        place = torch.arange(side, device=images.device) - center + length // 2
         within = (place >= 0) & (place < length)
         hidden = hidden & (within[:, None, :, None] if axis == 2 else within[:, None, None, :])
     return images * ~hidden

@@ -1,4 +1,4 @@
-"""From stored uint8 images to what a network takes: the transforms of training, and their fixed counterpart for tests."""
+"""From stored uint8 images to a network's inputs: random transforms in training, a fixed transform for evaluation."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dsopt.augment import Draw
-from dsopt.augment.geometry import centre_crop
+from dsopt.augment import UniformDraw
+from dsopt.augment.geometry import center_crop
 from dsopt.augment.light import standardise
 from dsopt.errors import InputError
 from dsopt.registry import AUGMENTATIONS, call
@@ -17,32 +17,32 @@ Standardise = Literal["deviation", "variance"]
 
 
 class Inputs(NamedTuple):
-    """How images become inputs: `train(images, draw)` and `test(images)`, both uint8 [b, c, h, w] -> float [b, c, s, s].
+    """The transforms from images to inputs: `train(images, draw)`, `test(images)`, both uint8 [b, c, h, w] -> float [b, c, s, s].
 
-    `mix(inputs, labels, draw)` -> inputs and probabilities [b, classes], where images are mixed with others in training.
+    `mix(inputs, labels, draw)` -> (inputs, probabilities [b, classes]) comes after `train`, for mixup and CutMix; else None.
     """
 
-    train: Callable[[Tensor, Draw], Tensor]
+    train: Callable[[Tensor, UniformDraw], Tensor]
     test: Callable[[Tensor], Tensor]
-    mix: Callable[[Tensor, Tensor, Draw], tuple[Tensor, Tensor]] | None = None
+    mix: Callable[[Tensor, Tensor, UniformDraw], tuple[Tensor, Tensor]] | None = None
 
 
 def mixes(name: str) -> bool:
-    """Whether a transform mixes images and their labels."""
+    """Whether a transform mixes images and their labels (mixup, CutMix)."""
     return getattr(AUGMENTATIONS.traits(call(name)[0]), "mixes", False)
 
 
 def make_inputs(augment: Sequence[str], size: int, by: Standardise | None, classes: int | None = None) -> Inputs:
-    """Inputs of `size` pixels in 0..1, standardised per image if `by` is given.
+    """The transforms to inputs of `size` x `size` pixels in 0..1, standardized per image if `by` is given.
 
-    Transforms that move pixels run on bytes, a quarter of the memory traffic; the others on floats in 0..1. Those that mix images
-    come last, on what is standardised already.
+    Transforms that only move pixels run on bytes, which is a quarter of the memory traffic; the others run on floats in 0..1.
+    Transforms that mix images come last, after standardization.
 
     Args:
-        classes: how many there are, for labels that are mixed.
+        classes: the number of classes, needed if labels are mixed.
 
     Raises:
-        InputError: a transform that mixes where there are no classes to mix.
+        InputError: a transform mixes labels, and `classes` is None.
     """
     mixing = [name for name in augment if mixes(name)]
     if mixing and classes is None:
@@ -50,16 +50,16 @@ def make_inputs(augment: Sequence[str], size: int, by: Standardise | None, class
     transforms = [(AUGMENTATIONS.traits(call(name)[0]).bytes, _build(name, size)) for name in augment if name not in mixing]
 
     def finish(images: Tensor) -> Tensor:
-        # Also where no transform cropped: the network's size is not negotiable.
-        images = _floats(centre_crop(images, size))
+        # Also if no transform cropped: the network takes this size only.
+        images = _floats(center_crop(images, size))
         return standardise(images, by) if by else images
 
-    def train(images: Tensor, draw: Draw) -> Tensor:
+    def train(images: Tensor, draw: UniformDraw) -> Tensor:
         for takes_bytes, transform in transforms:
             images = transform(images if takes_bytes else _floats(images), draw)
         return finish(images)
 
-    def mix(images: Tensor, labels: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+    def mix(images: Tensor, labels: Tensor, draw: UniformDraw) -> tuple[Tensor, Tensor]:
         assert classes is not None
         labels = labels if labels.is_floating_point() else F.one_hot(labels, classes).float()
         for name in mixing:

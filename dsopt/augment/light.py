@@ -1,4 +1,4 @@
-"""Brightness, contrast and standardisation, as in the classic CIFAR-10 pipeline that the selection paper builds on."""
+"""Brightness, contrast and standardization, as in the classic CIFAR-10 pipeline on which the selection paper builds."""
 
 from typing import Literal
 
@@ -6,25 +6,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dsopt.augment import Draw
+from dsopt.augment import UniformDraw
 from dsopt.registry import AUGMENTATIONS
 
 
 @AUGMENTATIONS.register(bytes=False)
-def brightness(images: Float[Tensor, "b c h w"], draw: Draw, *, most: float = 63 / 255) -> Float[Tensor, "b c h w"]:
-    """Add the same number in [-most, most] to all pixels of an image.
+def brightness(images: Float[Tensor, "b c h w"], draw: UniformDraw, *, most: float = 63 / 255) -> Float[Tensor, "b c h w"]:
+    """Add the same random number in [-most, most] to all pixels of an image.
 
-    Not clipped, as in the pipeline above; the standardisation that follows there takes a shift out again.
+    The result is not clipped, as in the CIFAR-10 pipeline. There, the standardization that follows removes this shift again.
     """
     return images + ((2 * draw() - 1) * most)[:, None, None, None]
 
 
 @AUGMENTATIONS.register(bytes=False)
-def contrast(images: Float[Tensor, "b c h w"], draw: Draw, *, low: float = 0.2, high: float = 1.8) -> Float[Tensor, "b c h w"]:
+def contrast(
+    images: Float[Tensor, "b c h w"], draw: UniformDraw, *, low: float = 0.2, high: float = 1.8
+) -> Float[Tensor, "b c h w"]:
     """Scale the distance of every pixel from the mean of its channel by a factor in [low, high]."""
     factor = (low + (high - low) * draw())[:, None, None, None]
     mean = images.mean((2, 3), keepdim=True)
-    # Written out for whole rows: numbers of single channels make inner loops of three pixels' colours (6 times as slow).
+    # Expanded to whole rows: with one number per channel, torch's inner loops have the length 3, which is 6 times as slow.
     rest = (mean * (1 - factor)).expand(-1, -1, 1, images.shape[3]).contiguous(memory_format=torch.channels_last)
     return (images * factor).add_(rest)
 
@@ -32,11 +34,11 @@ def contrast(images: Float[Tensor, "b c h w"], draw: Draw, *, low: float = 0.2, 
 def standardise(images: Float[Tensor, "b c h w"], by: Literal["deviation", "variance"] = "deviation") -> Float[Tensor, "b c h w"]:
     """Subtract an image's mean and divide by its standard deviation (selection paper, section 4.1.1).
 
-    Deviation: the paper's text says variance; the pipeline it builds on divides by the deviation, at least 1/sqrt(pixels),
-    and so do we. `by="variance"` is the text to the letter, with the square of that floor.
+    Deviation from the paper: its text says variance. The pipeline on which it builds divides by the standard deviation, or
+    1/sqrt(pixels) if that is larger, and so does `by="deviation"`. `by="variance"` follows the text, with the square of that bound.
     """
     size = images[0].numel()
     mean = images.mean((1, 2, 3), keepdim=True)
-    centred = images - mean
-    variance = centred.square().mean((1, 2, 3), keepdim=True).clamp_min(1 / size)
-    return centred / (variance if by == "variance" else variance.sqrt())
+    centered = images - mean
+    variance = centered.square().mean((1, 2, 3), keepdim=True).clamp_min(1 / size)
+    return centered / (variance if by == "variance" else variance.sqrt())

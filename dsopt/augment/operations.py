@@ -1,4 +1,4 @@
-"""The operations that augmentation policies draw from, each on many images at once with a strength for every one."""
+"""The operations of augmentation policies, each applied to many images at once, with a strength per image."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -7,42 +7,43 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dsopt.augment.affine import Interpolation, turned, warp
+from dsopt.augment.affine import Interpolation, rotation_maps, warp
 
-LUMA = (0.2989, 0.587, 0.114)
+LUMA = (0.2989, 0.587, 0.114)  # torchvision's weights of red, green and blue, from ITU-R BT.601
 
 Operation = Callable[[Tensor, Tensor], Tensor]  # images [b, c, h, w] in 0..1, strengths [b] in -1..1 -> images
 
 
 class Reach(NamedTuple):
-    """How far a policy goes at full strength: in pixels a pixel, shares of the side or pixels, degrees, and bits left."""
+    """The ranges of a policy's operations: their parameters at full strength."""
 
-    shear: float
-    shift: float
+    shear: float  # pixels per pixel
+    shift: float  # a share of the side if at most 1, else pixels
     degrees: float
-    enhance: float
-    bits: tuple[int, int]  # left of eight at no strength, and at full
+    enhance: float  # for brightness, color, contrast and sharpness: the factor is 1 +- enhance
+    bits: tuple[int, int]  # of 8, kept at zero and at full strength
 
 
 def operations(reach: Reach, interpolation: Interpolation) -> list[Operation]:
-    """The 13 operations besides doing nothing, as torchvision has them for AutoAugment's followers.
+    """The 13 operations of AutoAugment and its successors, without the identity, as in torchvision.
 
-    On images in 0..1 that are not rounded to bytes between two operations.
+    Images are in 0..1; unlike torchvision's, they are not rounded to bytes between two operations.
     """
 
     def maps(strength: Tensor, **entries: Tensor) -> Tensor:
-        made = torch.eye(2, 3, device=strength.device).expand(len(strength), 2, 3).clone()
+        """Identity matrices except for the given entries: `xy` is row x, column y; `x1` is the translation of x."""
+        matrices = torch.eye(2, 3, device=strength.device).expand(len(strength), 2, 3).clone()
         for name, values in entries.items():
-            made[:, "xy".index(name[0]), "xy1".index(name[1])] = values
-        return made
+            matrices[:, "xy".index(name[0]), "xy1".index(name[1])] = values
+        return matrices
 
     def shear_x(images: Tensor, strength: Tensor) -> Tensor:
-        slope = reach.shear * strength  # about the upper left corner
-        return warp(images, maps(strength, xy=slope, x1=slope * images.shape[2] / 2), interpolation)
+        shear = reach.shear * strength  # about the upper left corner
+        return warp(images, maps(strength, xy=shear, x1=shear * images.shape[2] / 2), interpolation)
 
     def shear_y(images: Tensor, strength: Tensor) -> Tensor:
-        slope = reach.shear * strength
-        return warp(images, maps(strength, yx=slope, y1=slope * images.shape[3] / 2), interpolation)
+        shear = reach.shear * strength
+        return warp(images, maps(strength, yx=shear, y1=shear * images.shape[3] / 2), interpolation)
 
     def shift_x(images: Tensor, strength: Tensor) -> Tensor:
         return warp(images, maps(strength, x1=-_pixels(reach.shift, images.shape[3], strength)), interpolation)
@@ -51,20 +52,20 @@ def operations(reach: Reach, interpolation: Interpolation) -> list[Operation]:
         return warp(images, maps(strength, y1=-_pixels(reach.shift, images.shape[2], strength)), interpolation)
 
     def rotation(images: Tensor, strength: Tensor) -> Tensor:
-        return warp(images, turned(-torch.deg2rad(reach.degrees * strength)), interpolation)
+        return warp(images, rotation_maps(-torch.deg2rad(reach.degrees * strength)), interpolation)
 
     def brightness(images: Tensor, strength: Tensor) -> Tensor:
         return (images * _wide(1 + reach.enhance * strength)).clamp_(0, 1)
 
-    def colour(images: Tensor, strength: Tensor) -> Tensor:
+    def color(images: Tensor, strength: Tensor) -> Tensor:
         planes = images.contiguous()
-        return _away_from(_grey(planes), planes, reach.enhance * strength)
+        return _away_from(_gray(planes), planes, reach.enhance * strength)
 
     def contrast(images: Tensor, strength: Tensor) -> Tensor:
-        return _away_from(_grey(images.mean((2, 3), keepdim=True)), images, reach.enhance * strength)
+        return _away_from(_gray(images.mean((2, 3), keepdim=True)), images, reach.enhance * strength)
 
     def sharpness(images: Tensor, strength: Tensor) -> Tensor:
-        """Away from the mean of a pixel and its eight neighbours, itself counting five times, as PIL's; border pixels stay."""
+        """Away from the mean over the 3x3 neighbourhood, where the pixel itself has weight 5, as in PIL; border pixels are kept."""
         part, found = _wide(reach.enhance * strength / 13), images.clamp(0, 1)
         rows = (images[:, :, :-2] + images[:, :, 1:-1]).add_(images[:, :, 2:])
         around = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:])
@@ -78,10 +79,10 @@ def operations(reach: Reach, interpolation: Interpolation) -> list[Operation]:
 
     def solarize(images: Tensor, strength: Tensor) -> Tensor:
         inverted = (images >= _wide(1 - strength.abs())).float()
-        return inverted.mul_(1 - 2 * images).add_(images)  # two thirds of the time of where()
+        return inverted.mul_(1 - 2 * images).add_(images)  # takes two thirds of the time of torch.where
 
     def autocontrast(images: Tensor, strength: Tensor) -> Tensor:
-        planes = images.contiguous()  # 6 times as fast
+        planes = images.contiguous()  # reductions over contiguous planes are 6 times as fast as over channels-last memory
         low, high = planes.amin((2, 3), keepdim=True), planes.amax((2, 3), keepdim=True)
         flat = low == high
         return (planes - low.masked_fill(flat, 0)).div_((high - low).masked_fill_(flat, 1))
@@ -89,21 +90,21 @@ def operations(reach: Reach, interpolation: Interpolation) -> list[Operation]:
     def equalize(images: Tensor, strength: Tensor) -> Tensor:
         planes = images.shape[0] * images.shape[1]
         values = (images.contiguous() * 255).round_().clamp_(0, 255).to(torch.int32).view(planes, -1)
-        values += torch.arange(0, 256 * planes, 256, dtype=torch.int32, device=images.device)[:, None]  # 256 for every plane
+        values += torch.arange(0, 256 * planes, 256, dtype=torch.int32, device=images.device)[:, None]  # 256 bins per plane
         table = _equal(values.view(-1).bincount(minlength=256 * planes).view(planes, 256).float())
         return table.view(-1).index_select(0, values.view(-1)).view(images.shape)
 
     geometric = [shear_x, shear_y, shift_x, shift_y, rotation]
-    return [*geometric, brightness, colour, contrast, sharpness, posterize, solarize, autocontrast, equalize]
+    return [*geometric, brightness, color, contrast, sharpness, posterize, solarize, autocontrast, equalize]
 
 
 def change(
     images: Float[Tensor, "b c h w"], some: Sequence[Operation], chosen: Int64[Tensor, " b"], strengths: Float[Tensor, " b"]
 ) -> Float[Tensor, "b c h w"]:
-    """Do to every image, in place, the operation that was chosen for it; those with a number beyond the last stay as they are.
+    """Apply to every image, in place, the operation chosen for it; images with the number `len(some)` are not changed.
 
-    Images are channels-last. Each operation takes its few out, whole, and lays them out as suits it while they are in the cache:
-    to sort all images by operation instead is 1.6 times as slow, for the new memory that it takes (see `blocks`).
+    Images are channels-last. Each operation gets a copy of its images, in the layout it needs, small enough for the CPU cache.
+    Sorting the whole batch by operation instead is 1.6 times as slow, because of the memory it allocates (see `blocks`).
     """
     rows = images.permute(0, 2, 3, 1)
     flat, counts = rows.view(len(images), images.shape[1:].numel()), chosen.bincount(minlength=len(some) + 1).tolist()
@@ -115,7 +116,7 @@ def change(
 
 
 def _pixels(reach: float, side: int, strength: Tensor) -> Tensor:
-    """A shift in whole pixels; a reach of at most 1 is a share of the side."""
+    """A shift in whole pixels; see `Reach.shift`."""
     return (strength * (reach * side if reach <= 1 else reach)).trunc()
 
 
@@ -124,11 +125,12 @@ def _wide(numbers: Float[Tensor, " b"]) -> Float[Tensor, "b 1 1 1"]:
 
 
 def _away_from(others: Tensor, images: Tensor, factor: Tensor) -> Tensor:
+    """Extrapolate from `others` through `images`: a factor of 0 gives the images, -1 the others."""
     factor = _wide(1 + factor)
     return (images * factor).add_(others * (1 - factor)).clamp_(0, 1)
 
 
-def _grey(images: Tensor) -> Tensor:
+def _gray(images: Tensor) -> Tensor:
     if images.shape[1] == 1:
         return images
     red, green, blue = images.split(1, 1)
@@ -136,11 +138,12 @@ def _grey(images: Tensor) -> Tensor:
 
 
 def _equal(counts: Float[Tensor, "n 256"]) -> Float[Tensor, "n 256"]:
-    """What becomes of every byte, in 0..1, where values occur so often: PIL's and torchvision's equalization.
+    """The lookup tables of histogram equalization, as in PIL and torchvision: for every byte, its new value in 0..1.
 
-    Their whole numbers as floats, which are exact for planes below 2**23 pixels, and faster.
+    Counts are floats instead of integers, which is faster, and exact for planes below 2**23 pixels.
     """
     below = counts.cumsum(1) - counts
-    step = (below * (below < counts.sum(1, keepdim=True))).amax(1, keepdim=True).div_(255).floor_()  # below the largest value
+    # The number of pixels below the largest value, over 255.
+    step = (below * (below < counts.sum(1, keepdim=True))).amax(1, keepdim=True).div_(255).floor_()
     spread = (below + (step / 2).floor_()).div_(step.clamp_min(1)).floor_().clamp_max_(255)
     return torch.where(step > 0, spread, torch.arange(256, device=counts.device)).div_(255)

@@ -1,1 +1,1 @@
-"""How good images are: what a classifier learns from them, how far their features are from those of real ones, how colourful."""
+"""The quality of generated, distilled and colorized images: distances of their features from real ones, scores, colors."""

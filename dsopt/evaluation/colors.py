@@ -1,4 +1,4 @@
-"""How near coloured pictures come to the true ones, and how colourful they are."""
+"""Errors of colorized images compared with the true ones, and colorfulness."""
 
 import torch
 import torch.nn.functional as F
@@ -8,44 +8,46 @@ from torch import Tensor
 from dsopt.data.colors import rgb_to_lab
 from dsopt.errors import InputError
 
-BLOCK = 256  # pictures compared at once
-_WINDOW, _SIGMA, _C1, _C2 = 11, 1.5, 0.01**2, 0.03**2  # of the similarity's paper, for values in 0..1
+BLOCK = 256  # images compared at a time
+_WINDOW, _SIGMA, _C1, _C2 = 11, 1.5, 0.01**2, 0.03**2  # of SSIM, from its paper, for values in 0..1
 
 
-def colors(true: UInt8[Tensor, "n 3 h w"], made: UInt8[Tensor, "n 3 h w"]) -> dict[str, float]:
-    """The means over all pictures of what is below, and how much more colourful the made ones are.
+def colors(true: UInt8[Tensor, "n 3 h w"], generated: UInt8[Tensor, "n 3 h w"]) -> dict[str, float]:
+    """The means of the measures below over all images, and by how much the generated images are more colorful.
 
     Raises:
-        InputError: pictures too small for the similarity's window of 11 pixels.
+        InputError: images are smaller than the 11 pixels of SSIM's window.
     """
     found: dict[str, list[Tensor]] = {}
-    for real, fake in zip(true.split(BLOCK), made.split(BLOCK), strict=True):
+    for real, fake in zip(true.split(BLOCK), generated.split(BLOCK), strict=True):
         a, b = real.float() / 255, fake.float() / 255
-        colourful = colourfulness(b)
-        values = {"ab_error": ab_error(a, b), "psnr": psnr(a, b), "ssim": ssim(a, b), "colourfulness": colourful}
-        for name, value in (values | {"colourfulness_gain": colourful - colourfulness(a)}).items():
+        colorful = colourfulness(b)
+        values = {"ab_error": ab_error(a, b), "psnr": psnr(a, b), "ssim": ssim(a, b), "colourfulness": colorful}
+        for name, value in (values | {"colourfulness_gain": colorful - colourfulness(a)}).items():
             found.setdefault(name, []).append(value.double())
     return {name: float(torch.cat(values).mean()) for name, values in found.items()}
 
 
-def ab_error(true: Float[Tensor, "b 3 h w"], made: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
-    """The mean absolute error of a and b of LAB, in LAB's units; pictures are sRGB in 0..1."""
-    return (rgb_to_lab(true)[:, 1:] - rgb_to_lab(made)[:, 1:]).abs().mean((1, 2, 3))
+def ab_error(true: Float[Tensor, "b 3 h w"], generated: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+    """The mean absolute error of a and b, in units of LAB; images are sRGB in 0..1."""
+    return (rgb_to_lab(true)[:, 1:] - rgb_to_lab(generated)[:, 1:]).abs().mean((1, 2, 3))
 
 
-def psnr(true: Float[Tensor, "b c h w"], made: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-    """10 log10(1 / mean squared error) in dB, for values in 0..1; at most 100, so that means stay finite."""
-    return -10 * (true - made).square().mean((1, 2, 3)).clamp_min(1e-10).log10()
+def psnr(true: Float[Tensor, "b c h w"], generated: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+    """The peak signal-to-noise ratio 10 log10(1 / mean squared error) in dB, for values in 0..1; at most 100, to stay finite."""
+    return -10 * (true - generated).square().mean((1, 2, 3)).clamp_min(1e-10).log10()
 
 
-def ssim(true: Float[Tensor, "b c h w"], made: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-    """The structural similarity of values in 0..1, as Wang et al. (2004, doi 10.1109/TIP.2003.819861): a Gaussian window of 11
-    pixels and deviation 1.5, wholly inside the picture; the mean over places and channels.
+def ssim(true: Float[Tensor, "b c h w"], generated: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+    """The structural similarity (SSIM) of values in 0..1 (Wang et al. 2004, doi:10.1109/TIP.2003.819861).
+
+    The window is a Gaussian of 11 pixels with standard deviation 1.5, entirely inside the image. The result is the mean over
+    positions and channels.
     """
     channels, side = true.shape[1], min(true.shape[2:])
     if side < _WINDOW:
-        raise InputError(f"structural similarity needs pictures of at least {_WINDOW} pixels a side; these have {side}.")
-    a, b = true.double(), made.double()
+        raise InputError(f"structural similarity needs images of at least {_WINDOW} pixels per side; these have {side}.")
+    a, b = true.double(), generated.double()
     at = torch.arange(_WINDOW, dtype=a.dtype, device=a.device) - _WINDOW // 2
     bell = (-at.square() / (2 * _SIGMA**2)).exp()
     window = torch.outer(bell, bell).div(bell.sum() ** 2).expand(channels, 1, -1, -1)
@@ -56,8 +58,9 @@ def ssim(true: Float[Tensor, "b c h w"], made: Float[Tensor, "b c h w"]) -> Floa
 
 
 def colourfulness(rgb: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
-    """How colourful pictures of sRGB in 0..1 are, on the scale of bytes: 0 grey, 59 quite, 109 extremely (Hasler and Süsstrunk
-    2003, doi 10.1117/12.477378).
+    """The colorfulness of sRGB images in 0..1 (Hasler and Süsstrunk 2003, doi:10.1117/12.477378).
+
+    It is on the scale of bytes: 0 is gray, 59 quite colorful, 109 extremely colorful.
     """
     red, green, blue = (255 * rgb).flatten(2).unbind(1)
     opponents = torch.stack([red - green, (red + green) / 2 - blue], 1)

@@ -1,4 +1,4 @@
-"""The kernel distance of two sets of features, without bias for sets of any size."""
+"""The kernel distance of two sets of features, an unbiased estimate for sets of any size."""
 
 import torch
 from jaxtyping import Float
@@ -8,13 +8,14 @@ from torch import Tensor
 def kernel_distance(
     a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], generator: torch.Generator, *, subsets: int = 100, size: int = 1000
 ) -> tuple[float, float]:
-    """The squared maximum mean discrepancy by (x.y / d + 1)^3: mean and deviation over pairs of subsets, in float64.
+    """The squared maximum mean discrepancy with the kernel (x.y / d + 1)^3: mean and standard deviation over subsets, in float64.
 
-    With features of Inception the KID (Bińkowski et al., arXiv 1801.01401), with the subsets, the estimator and the population's
-    deviation of torch-fidelity. It is about 0, also below it, for two sets of one distribution.
+    With Inception features this is the KID (Bińkowski et al. 2018, arXiv:1801.01401), with the subsets, the estimator and the
+    population standard deviation of torch-fidelity. For two sets of one distribution it is about 0, and may be negative.
 
     Args:
-        size: images of each subset, drawn without repetition; all of the smaller set where that has fewer.
+        subsets: the number of pairs of random subsets.
+        size: images per subset, drawn without replacement; at most as many as the smaller set has.
     """
     size = min(size, len(a), len(b))
     found = torch.stack([_mmd(_draw(a, size, generator), _draw(b, size, generator)) for _ in range(subsets)])
@@ -26,7 +27,7 @@ def _draw(features: Float[Tensor, "n d"], size: int, generator: torch.Generator)
 
 
 def _mmd(a: Float[Tensor, "s d"], b: Float[Tensor, "s d"]) -> Float[Tensor, ""]:
-    """The estimator without bias: an image is never compared with itself."""
+    """The unbiased estimator: an image is never compared with itself."""
     n, (aa, bb, ab) = len(a), (_kernel(a, a), _kernel(b, b), _kernel(a, b))
     return (aa.sum() - aa.trace() + bb.sum() - bb.trace()) / (n * (n - 1)) - 2 * ab.mean()
 

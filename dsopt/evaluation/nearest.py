@@ -1,10 +1,10 @@
-"""The nearest neighbours of rows among others, with memory bounded by blocks; and what they tell about copying."""
+"""Nearest neighbours of rows in another set, with memory bounded by blocks; and a test for memorized images."""
 
 import torch
 from jaxtyping import Float64, Num
 from torch import Tensor
 
-ROWS = 1024  # compared at once with as many others
+ROWS = 1024  # compared at a time with as many others: 8 MB of float64
 
 
 def nearest(some: Num[Tensor, "n d"], others: Num[Tensor, "m d"], k: int = 1) -> Float64[Tensor, "n k"]:
@@ -19,23 +19,25 @@ def nearest(some: Num[Tensor, "n d"], others: Num[Tensor, "m d"], k: int = 1) ->
 
 
 def distances(a: Num[Tensor, "n d"], b: Num[Tensor, "m d"]) -> Float64[Tensor, "n m"]:
-    """Euclidean distances of all pairs, on the device of `a`, in float64: those of bytes are exact, 0 for equal images."""
+    """Euclidean distances of all pairs, on the device of `a`, in float64: exact for bytes, so 0 for equal images."""
     return torch.cdist(a.double(), b.to(a.device, torch.float64), compute_mode="use_mm_for_euclid_dist")
 
 
-def memorised(made: Num[Tensor, "n d"], unseen: Num[Tensor, "m d"], known: Num[Tensor, "t d"]) -> dict[str, float]:
-    """Whether made images were copied: their distances to the nearest known ones, beside those of real images held out.
+def memorised(generated: Num[Tensor, "n d"], unseen: Num[Tensor, "m d"], known: Num[Tensor, "t d"]) -> dict[str, float]:
+    """Whether generated images are copies of training images, as in the data-copying test (Meehan et al. 2020, arXiv:2004.05675).
 
-    The comparison is that of the data-copying test (Meehan et al., arXiv 2004.05675).
+    Distances of generated images to their nearest training image are compared with those of held-out real images.
 
     Args:
-        known: all images that the generator has learned from.
+        unseen: real images that the generator was not trained on.
+        known: all images that the generator was trained on.
 
     Returns:
-        nearest_ratio: the median distance of made images over that of unseen ones. Far below 1, what was made was learned by
-            heart; 1 is right; far above 1, it is unlike all that is real.
-        copied: the share of made images nearer to a known image than all but 1 % of the unseen ones are. 0.01 is right.
+        nearest_ratio: the median distance of generated images over that of unseen images; expected 1. Far below 1, generated images
+            are memorized; far above 1, they are unlike all real images.
+        copied: the share of generated images that are nearer to a training image than 99 % of the unseen images are; expected 0.01.
     """
-    of_made, of_unseen = (nearest(x, known).squeeze(1) for x in (made, unseen))
+    of_generated, of_unseen = (nearest(x, known).squeeze(1) for x in (generated, unseen))
     limit = of_unseen.sort().values[len(unseen) // 100]
-    return {"nearest_ratio": float(of_made.median() / of_unseen.median()), "copied": float((of_made < limit).double().mean())}
+    ratio = float(of_generated.median() / of_unseen.median())
+    return {"nearest_ratio": ratio, "copied": float((of_generated < limit).double().mean())}

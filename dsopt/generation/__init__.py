@@ -1,1 +1,1 @@
-"""What trained generators are used for: images by class and seed, and search among the numbers that they are made from."""
+"""Images from trained networks: sampling by class and seed, interpolation of embeddings, and colorization of photographs."""

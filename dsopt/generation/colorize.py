@@ -1,4 +1,4 @@
-"""Photographs of any size coloured by a network that learned on small square ones."""
+"""Colorization of photographs of any size, by a network that was trained on small square images."""
 
 from collections.abc import Callable
 
@@ -9,27 +9,28 @@ from torch import Tensor
 
 from dsopt.data import colors
 
-Colours = Callable[[Float[Tensor, "1 1 h w"]], Float[Tensor, "1 2 h w"]]
-ROWS = 256  # of a photograph that are converted at once: a large one in floats, several times over, would fill the memory
-LONGEST = 8  # times its shorter side: longer ones are squeezed for the network
+PredictAb = Callable[[Float[Tensor, "1 1 h w"]], Float[Tensor, "1 2 h w"]]
+ROWS = 256  # of a photograph, converted at a time: several float copies of a large photograph would not fit in memory
+LONGEST = 8  # the largest ratio of longer to shorter side; longer photographs are squeezed for the network
 
 
-def colorized(pixels: UInt8[Tensor, "3 h w"], colours: Colours, side: int, multiple: int) -> UInt8[Tensor, "3 h w"]:
-    """The photograph with its own lightness, pixel by pixel, and the network's colours.
+def colorized(pixels: UInt8[Tensor, "3 h w"], predict: PredictAb, side: int, multiple: int) -> UInt8[Tensor, "3 h w"]:
+    """The photograph with its own lightness, at full resolution, and the network's colors.
 
-    The network sees it with its shorter side of the `side` pixels that it learned on, where things are as large as it knows them,
-    filled up at the edges to a `multiple`. Its colours are enlarged (bicubic): the eye sees details by their lightness.
+    The network's input is the lightness, resized so that its shorter side has `side` pixels, as in training, since objects then
+    have the size that the network knows; and padded to a multiple of `multiple`. The predicted colors are enlarged (bicubic), which
+    is enough: the eye sees details by lightness.
 
     Args:
-        colours: lightness in -1..1 -> a and b in -1..1, both on the device where the network is.
+        predict: lightness in -1..1 to a and b in -1..1; moves its input to the network's device.
     """
     lightness = _by_rows(_lightness, pixels[None])
     h, w = lightness.shape[2:]
     across, down = (min(round(side * length / min(h, w)), LONGEST * side) for length in (w, h))
     small = F.interpolate(lightness, (down, across), mode="bicubic", antialias=True).clamp(-1, 1)
-    filled = F.pad(small, (0, -across % multiple, 0, -down % multiple), mode="replicate")
+    padded = F.pad(small, (0, -across % multiple, 0, -down % multiple), mode="replicate")
     with torch.inference_mode():
-        ab = colours(filled)[:, :, :down, :across].float().cpu()
+        ab = predict(padded)[:, :, :down, :across].float().cpu()
     return _by_rows(_pixels, lightness, F.interpolate(ab, (h, w), mode="bicubic"))[0]
 
 

@@ -1,4 +1,4 @@
-"""New points of an embedding, between real ones."""
+"""New embeddings between real ones."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -10,15 +10,16 @@ from dsopt.selection.neighbours import nearest
 def interpolate(
     embeddings: Float[Tensor, "n d"], labels: Int64[Tensor, " n"], wanted: Int64[Tensor, " m"], seed: int, *, neighbours: int = 5
 ) -> tuple[Float[Tensor, "m d"], Int64[Tensor, "m 2"]]:
-    """Points on the line between a random one of a class and one of its nearest neighbours in that class (SMOTE, Chawla et al.
-    2002, arXiv:1106.1813, section 4.2; the selection paper's discussion proposes it for its embedding).
+    """Points on the line between a random embedding and one of its nearest neighbours of the same class (SMOTE).
+
+    SMOTE is by Chawla et al. (2002, arXiv:1106.1813, section 4.2); the selection paper's discussion proposes it for its embedding.
 
     Args:
-        wanted: the label of every point to make; each must be that of two points at least.
-        neighbours: among how many the other end is drawn.
+        wanted: the labels of the new points; each class must have at least two embeddings.
+        neighbours: the number of nearest neighbours from which the other end is drawn.
 
     Returns:
-        The points, and the indices of the two that each lies between.
+        The points, and for each the indices of the two embeddings between which it lies.
     """
     points, ends = embeddings.new_empty(len(wanted), embeddings.shape[1]), torch.empty(len(wanted), 2, dtype=torch.int64)
     random = torch.Generator().manual_seed(seed)

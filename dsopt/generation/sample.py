@@ -9,43 +9,43 @@ from torch import Tensor
 
 from dsopt.errors import JobError
 
-Noise = Callable[[int, torch.Generator], Float[Tensor, "b latent"]]  # (how many, generator) -> noise
-Make = Callable[[Tensor, Tensor | None], Tensor]  # (noise [b, latent], labels [b] or None) -> images [b, c, h, w]
+Noise = Callable[[int, torch.Generator], Float[Tensor, "b latent"]]  # (count, generator) -> noise
+Generate = Callable[[Tensor, Tensor | None], Tensor]  # (noise [b, latent], labels [b] or None) -> images [b, c, h, w]
 
-BATCH = 250  # images made at once; part of what a seed means
+BATCH = 250  # images generated at a time; with another number, the same seed would give other images
 
 
 def noise(kind: Literal["normal", "uniform"], latent: int) -> Noise:
-    """What images are made from: `latent` numbers each, from N(0, 1) or uniform in -1..1."""
+    """Samples latent vectors of dimension `latent`, from N(0, 1) or uniform in -1..1."""
     if kind == "normal":
         return lambda count, generator: torch.randn(count, latent, generator=generator)
     return lambda count, generator: 2 * torch.rand(count, latent, generator=generator) - 1
 
 
-def labels_in_turn(start: int, stop: int, classes: int) -> Int64[Tensor, " n"]:
-    """The labels of images `start` to `stop` of any number: each class in turn, so that every stretch is balanced."""
+def cyclic_labels(start: int, stop: int, classes: int) -> Int64[Tensor, " n"]:
+    """The labels of images `start` to `stop` (exclusive): 0, 1, ..., classes - 1, 0, ..., so that every range is balanced."""
     return torch.arange(start, stop) % classes
 
 
 @torch.inference_mode()
 def sample(
-    make: Make, draw: Noise, labels: Int64[Tensor, " n"], seed: int, *, low: float, device: torch.device
+    generate: Generate, draw: Noise, labels: Int64[Tensor, " n"], seed: int, *, low: float, device: torch.device
 ) -> UInt8[Tensor, "n c h w"]:
-    """One image for every label, the same for the same seed.
+    """Generate one image for every label, the same for the same seed.
 
     Args:
-        labels: -1 from a generator that takes none.
-        low: the value of black in the images that it makes; white is 1.
+        labels: all -1 for an unconditional generator.
+        low: the generator's value of black; white is 1.
 
     Raises:
-        JobError: the generator makes something else than numbers.
+        JobError: the generator's output is not finite.
     """
     random = torch.Generator().manual_seed(seed)
-    made = []
+    generated = []
     for some in labels.split(BATCH):
         condition = None if int(some[0]) < 0 else some.to(device)
-        images = make(draw(len(some), random).to(device), condition).float()
+        images = generate(draw(len(some), random).to(device), condition).float()
         if not images.isfinite().all():
-            raise JobError("the generator makes no images but infinite or undefined numbers: its training diverged.")
-        made.append(((images - low) / (1 - low) * 255).round().clamp(0, 255).to(torch.uint8).cpu())
-    return torch.cat(made)
+            raise JobError("the generator's images have infinite or undefined values: its training diverged.")
+        generated.append(((images - low) / (1 - low) * 255).round().clamp(0, 255).to(torch.uint8).cpu())
+    return torch.cat(generated)

@@ -1,1 +1,1 @@
-"""Search for networks: spaces of them, strategies that choose among them, and how far a cheap ranking of them can be trusted."""
+"""Architecture search: search spaces, search strategies, proxies for full training, and the quality of a proxy's ranking."""

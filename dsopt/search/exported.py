@@ -1,4 +1,4 @@
-"""A child in one file: what it is and its weights, from which it is built again without the search."""
+"""A child network in one file, with its weights and all that is needed to rebuild it without the search."""
 
 import io
 import pickle
@@ -12,47 +12,49 @@ from dsopt.files import first_line, read_bytes
 from dsopt.registry import SPACES
 
 
-class About(NamedTuple):
-    """What a child's network follows from, and how its images are prepared."""
+class ChildSpec(NamedTuple):
+    """The arguments from which a child's network is built, and how its images are standardized."""
 
     space: str
     options: dict[str, Any]
-    child: str  # as the space encodes it
+    child: str  # encoded by `Space.encode`
     channels: int
     classes: int
-    size: int  # pixels a side
+    size: int  # pixels per side
     standardise: str
 
 
-def network_of(about: About) -> nn.Module:
-    space = SPACES.build(about.space, about.options)()
-    return space.build(space.decode(about.child), about.channels, about.classes, about.size)
+def network_of(spec: ChildSpec) -> nn.Module:
+    """The child's network, with new weights."""
+    space = SPACES.build(spec.space, spec.options)()
+    return space.build(space.decode(spec.child), spec.channels, spec.classes, spec.size)
 
 
-def dump(about: About, network: nn.Module) -> bytes:
+def dump(spec: ChildSpec, network: nn.Module) -> bytes:
+    """The file of a child: `spec` and the network's weights."""
     buffer = io.BytesIO()
-    torch.save({"about": about._asdict(), "weights": network.state_dict()}, buffer)
+    torch.save({"about": spec._asdict(), "weights": network.state_dict()}, buffer)
     return buffer.getvalue()
 
 
-def restore(data: bytes) -> tuple[nn.Module, About]:
-    """A child from what `dump` made of it."""
+def restore(data: bytes) -> tuple[nn.Module, ChildSpec]:
+    """The network, in evaluation mode, and the spec of a child: the inverse of `dump`."""
     saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    about = About(**saved["about"])
-    network = network_of(about)
+    spec = ChildSpec(**saved["about"])
+    network = network_of(spec)
     network.load_state_dict(saved["weights"])
-    return network.eval(), about
+    return network.eval(), spec
 
 
-def load_child(uri: str) -> tuple[nn.Module, About]:
-    """The network of an exported file, ready for use: images of `about.size` pixels in 0..1, standardised each -> logits.
+def load_child(uri: str) -> tuple[nn.Module, ChildSpec]:
+    """The network of an exported file: images [b, c, size, size] in 0..1, each standardized as `spec` says, to logits.
 
     Raises:
-        InputError: there is no such file, or it is something else.
+        InputError: there is no such file, or it is not an exported child.
     """
     try:
         return restore(read_bytes(uri))
     except FileNotFoundError:
-        raise InputError(f"{uri}: there is no such file; right is the child.pt that a search exported.") from None
+        raise InputError(f"{uri}: there is no such file; expected the child.pt that a search exported.") from None
     except (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(f"{uri}: is not an exported child: {first_line(error)}") from None

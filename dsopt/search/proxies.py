@@ -1,4 +1,4 @@
-"""What children are trained on instead of all images for all steps: nothing but a table of images and a number of steps."""
+"""Proxies for the full training of a child: fewer or other images, and fewer steps."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -11,18 +11,18 @@ from dsopt.search.enas.controller import Controller
 
 @dataclass(frozen=True)
 class Proxy:
-    """A stand-in for full training.
+    """A cheap substitute for full training.
 
     Args:
-        data: "full", a selection method, or the folder of any images table: selected, distilled or generated.
-        options: of the selection method.
-        images: how many of it, a count or a share; all of a table if not given.
-        per_class: choose the same number from every class.
-        steps: of every child; those of full training if not given.
-        draws: independent subsets, each ranking all children.
-        shared: instead of own weights those that all children share, trained under this controller (ENAS).
-        bound_rates: what is done with learning rates that a distilled set brings, which belong to the network it was made with:
-            "use" trains with them, "ignore" with the optimiser of all children; nothing said, such a set is refused.
+        data: "full", a selection method, or the folder of an images table: selected, distilled or generated.
+        options: options of the selection method.
+        images: the number or share of images; None: all images of a table.
+        per_class: select the same number from every class.
+        steps: training steps per child; None: as many as full training.
+        draws: the number of independent subsets; each of them ranks all children.
+        shared: instead of weights of their own, children use shared weights, trained with this controller (ENAS).
+        bound_rates: how to treat learning rates that are part of a distilled set and were learned for another network: "use" trains
+            with them, "ignore" with the optimizer of all children. None: such a set is an error.
     """
 
     data: str
@@ -43,7 +43,7 @@ class Proxy:
         return "/" in self.data
 
     def title(self, steps: int) -> str:
-        """In one line, where full training takes so many steps."""
+        """A description in one line; `steps` are those of full training, which are not mentioned."""
         name = self.data.rstrip("/").rpartition("/")[2]
         parts = [name if self.images is None else f"{name} {self.images}", *(f"{k}={v}" for k, v in self.options.items())]
         parts += ["per_class"] if self.per_class else []
@@ -54,7 +54,7 @@ class Proxy:
 
 
 def parse(given: Mapping[str, Any], where: str) -> Proxy:
-    """The proxy that a configuration describes. Raises InputError, naming `where` it stands."""
+    """The proxy that a configuration describes. Raises InputError, which names the key `where` it is."""
     about, valid = f"{where}: {dict(given)}", [f.name for f in fields(Proxy)]
     for key in given:
         if key not in valid:
@@ -74,7 +74,7 @@ def parse(given: Mapping[str, Any], where: str) -> Proxy:
         (proxy.steps is None or (isinstance(proxy.steps, int) and proxy.steps >= 1), "steps: must be at least 1"),
         (isinstance(proxy.draws, int) and proxy.draws >= 1, "draws: must be at least 1"),
         (proxy.shared is None or proxy.shared in get_args(Controller), f"shared: must be one of {', '.join(get_args(Controller))}"),
-        (not (proxy.shared and proxy.steps), "steps: the shared weights' are search.shared.steps"),
+        (not (proxy.shared and proxy.steps), "steps: those of the shared weights are search.shared.steps"),
         (proxy.bound_rates in (None, "use", "ignore"), "bound_rates: must be use or ignore"),
         (not proxy.bound_rates or proxy.is_table, "bound_rates: is for the table of a distilled set"),
     ]

@@ -1,7 +1,7 @@
-"""How well a proxy's accuracies rank children, against the true ones: pure functions on two vectors.
+"""How well a proxy ranks children, compared with their true accuracies: pure functions of two vectors.
 
-A child that failed has nan: under the proxy it counts as the worst; without a truth it does not count (`comparable`). Among equals
-the one that was drawn first is picked first, which is chance, as children are drawn by chance.
+A child whose training failed has the accuracy nan. With a proxy it counts as the worst (`failed_last`); without a true accuracy it
+is left out (`comparable`). Ties are broken by order, which is random, since children are drawn at random.
 """
 
 import math
@@ -13,29 +13,29 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Vector = Float[Tensor, " n"]
-Measure = Callable[[Tensor, Tensor], float]  # (proxy [n], truth [n]) -> value
+RankMeasure = Callable[[Tensor, Tensor], float]  # (proxy [n], truth [n]) -> value
 
-SPARSE = 0.001  # accuracies that differ by less are one: NAS-Bench-201's sparse Kendall bins at 0.1 %
-DOUBTFUL = 0.5  # a seed ceiling below it: trainings of one child differ about as much as children do
-ENOUGH, LOST = 0.9, 0.005  # a proxy serves that has this share of the seed ceiling, and at most this regret@5
+SPARSE = 0.001  # smaller differences of accuracy count as ties: NAS-Bench-201's sparse Kendall tau has bins of 0.1 %
+LOW_CEILING = 0.5  # with a lower seed ceiling, accuracies vary about as much between seeds as between children
+MIN_CEILING_SHARE, MAX_REGRET = 0.9, 0.005  # a proxy is good enough with this share of the seed ceiling, and at most this regret@5
 
 
 def ranks(values: Vector) -> Vector:
-    """1 for the smallest; equals share the mean of their places."""
+    """Ranks from 1 for the smallest value; equal values share the mean of their ranks."""
     below = (values[:, None] > values).sum(1)
     equal = (values[:, None] == values).sum(1)
     return below + (equal + 1).double() / 2
 
 
 def spearman(proxy: Vector, truth: Vector) -> float:
-    """The correlation of ranks; 0 where one of the vectors is constant."""
+    """Spearman's rank correlation; 0 if a vector is constant."""
     a, b = (ranks(values) - (len(values) + 1) / 2 for values in (proxy, truth))
     scale = a.norm() * b.norm()
     return float(a @ b / scale) if scale > 0 else 0.0
 
 
 def kendall(proxy: Vector, truth: Vector) -> float:
-    """Kendall's tau-b: agreeing minus disagreeing pairs, ties taken out on both sides; 0 where one vector is constant."""
+    """Kendall's tau-b: concordant minus discordant pairs, normalized for ties in both vectors; 0 if a vector is constant."""
     a, b = (torch.sign(values[:, None] - values).double() for values in (proxy, truth))
     scale = a.norm() * b.norm()
     return float((a * b).sum() / scale) if scale > 0 else 0.0
@@ -47,12 +47,12 @@ def sparse_kendall(proxy: Vector, truth: Vector, *, bin: float = SPARSE) -> floa
 
 
 def best(values: Vector, count: int) -> Int[Tensor, " k"]:
-    """The places of the `count` largest, the first of equals first."""
+    """The indices of the `count` largest values; ties in order."""
     return values.argsort(descending=True, stable=True)[:count]
 
 
-def on_top(measure: Measure, share: float) -> Measure:
-    """A measure among the truly best `share` of the children, at least two."""
+def on_top(measure: RankMeasure, share: float) -> RankMeasure:
+    """A measure restricted to the `share` of the children with the highest true accuracies, at least two."""
 
     def on_the_best(proxy: Tensor, truth: Tensor) -> float:
         kept = best(truth, max(2, round(share * len(truth))))
@@ -61,18 +61,18 @@ def on_top(measure: Measure, share: float) -> Measure:
     return on_the_best
 
 
-def precision_at(k: int) -> Measure:
-    """Which share of the k picks is among the truly best k."""
+def precision_at(k: int) -> RankMeasure:
+    """The share of the proxy's best k children that are among the truly best k."""
 
     def precision(proxy: Tensor, truth: Tensor) -> float:
-        picked, right = best(proxy, k), best(truth, k)
-        return float(torch.isin(picked, right).double().mean())
+        picked, correct = best(proxy, k), best(truth, k)
+        return float(torch.isin(picked, correct).double().mean())
 
     return precision
 
 
-def regret_at(k: int) -> Measure:
-    """What the best of the k picks lacks to the truly best child, in the unit of the truth."""
+def regret_at(k: int) -> RankMeasure:
+    """The true accuracy of the truly best child minus the best true accuracy among the proxy's best k children."""
 
     def regret(proxy: Tensor, truth: Tensor) -> float:
         return float(truth.max() - truth[best(proxy, k)].max())
@@ -80,7 +80,7 @@ def regret_at(k: int) -> Measure:
     return regret
 
 
-MEASURES: dict[str, Measure] = {
+MEASURES: dict[str, RankMeasure] = {
     "spearman": spearman,
     "kendall": kendall,
     "kendall_sparse": sparse_kendall,
@@ -95,25 +95,33 @@ MEASURES: dict[str, Measure] = {
 
 
 def comparable(truth: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
-    """The children whose truth is known."""
+    """Whether the true accuracy of each child is known."""
     return truth.isfinite()
 
 
 def failed_last(proxy: Vector) -> Vector:
-    """Below all others instead of nan."""
+    """Replace nan by a value below all accuracies."""
     return torch.where(proxy.isfinite(), proxy, torch.full_like(proxy, -torch.inf)).nan_to_num(neginf=-1.0)
 
 
 class Estimate(NamedTuple):
+    """A value with its confidence interval."""
+
     value: float
     low: float
     high: float
 
 
 def estimate(
-    measure: Measure, proxies: Sequence[Tensor], truth: Vector, *, draws: int = 1000, seed: int = 0, level: float = 0.95
+    measure: RankMeasure, proxies: Sequence[Tensor], truth: Vector, *, draws: int = 1000, seed: int = 0, level: float = 0.95
 ) -> Estimate:
-    """A measure's mean over several draws of a proxy, with a percentile bootstrap interval over the children (Efron 1979)."""
+    """A measure's mean over the draws of a proxy, with a percentile bootstrap interval over the children (Efron 1979).
+
+    Args:
+        proxies: one vector per draw of the proxy.
+        draws: the number of bootstrap samples.
+        level: the coverage of the interval.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def mean(rows: Tensor) -> float:
@@ -125,10 +133,10 @@ def estimate(
     return Estimate(mean(torch.arange(n)), low, high)
 
 
-def seed_ceiling(accuracies: Float[Tensor, "n seeds"], measure: Measure = spearman) -> float:
-    """What a measure gives for one seed's truth against the mean of the others: no proxy can be expected to do better.
+def seed_ceiling(accuracies: Float[Tensor, "n seeds"], measure: RankMeasure = spearman) -> float:
+    """The mean of a measure between the true accuracies of one seed and the mean of the other seeds; nan with a single seed.
 
-    nan with a single seed.
+    It is an upper bound for proxies: none can be expected to predict the truth better than another seed does.
     """
     seeds = accuracies.shape[1]
     if seeds < 2:
@@ -138,11 +146,11 @@ def seed_ceiling(accuracies: Float[Tensor, "n seeds"], measure: Measure = spearm
 
 
 def chance_regret(truth: Vector, k: int) -> float:
-    """The expected regret of k children picked by chance, exactly: the best of them has rank r with a known probability."""
+    """The exact expected regret of k children picked at random: the best of them has rank r with a known probability."""
     ordered = truth.sort(descending=True).values
     n, left, expected = len(ordered), 1.0, 0.0
     for place, value in enumerate(ordered.tolist()):
-        hit = min(1.0, k / (n - place))  # that this one is picked if none of the better ones was
+        hit = min(1.0, k / (n - place))  # the probability that this child is picked, given that no better one was
         expected += left * hit * value
         left *= 1 - hit
         if left <= 0:
@@ -151,21 +159,22 @@ def chance_regret(truth: Vector, k: int) -> float:
 
 
 def halves(count: int, seed: int) -> Bool[Tensor, " n"]:
-    """Which of so many children are the dev half, by chance: proxies are chosen on it, and judged by the others."""
+    """A random half of `count` children, as a mask: proxies are chosen on this dev half and evaluated on the other."""
     dev = torch.zeros(count, dtype=torch.bool)
     dev[torch.randperm(count, generator=torch.Generator().manual_seed(seed))[: count // 2]] = True
     return dev
 
 
 def serves(spearman: float, regret: float, ceiling: float) -> bool:
-    """Whether a ranking is good enough: Spearman's correlation for the ceiling (nan: 1 is taken), and regret@5 in 0..1.
+    """Whether a proxy's ranking is good enough, by Spearman's correlation and regret@5 (in 0..1).
 
-    None is where the ceiling is not above 0: there the truth ranks nothing.
+    The correlation is compared with the seed ceiling (nan counts as 1). With a ceiling of 0 or below, no ranking is good enough:
+    the true accuracies themselves do not rank the children.
     """
-    wanted = ENOUGH * ceiling if math.isfinite(ceiling) else ENOUGH
-    return 0 < wanted <= spearman and regret <= LOST
+    wanted = MIN_CEILING_SHARE * ceiling if math.isfinite(ceiling) else MIN_CEILING_SHARE
+    return 0 < wanted <= spearman and regret <= MAX_REGRET
 
 
 def break_even(making: float, proxy_each: float, full_each: float) -> float:
-    """From how many children on a proxy costs less than full training; inf if never. All in device seconds."""
+    """The number of children from which on a proxy is cheaper than full training; inf if never. Costs are in device seconds."""
     return making / (full_each - proxy_each) if proxy_each < full_each else float("inf")

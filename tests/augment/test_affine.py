@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from dsopt.augment import draws
-from dsopt.augment.affine import rotate, turned, warp
+from dsopt.augment.affine import rotate, rotation_maps, warp
 from dsopt.augment.blocks import BLOCK
 from dsopt.augment.blur import blur
 from dsopt.augment.cutout import cutout
@@ -33,7 +33,7 @@ def test_rotate_is_torchvisions():
 
 def test_rotate_by_a_quarter_and_its_padding():
     images = pictures(2, 9, 9)
-    quarter = warp(images, turned(torch.tensor([math.pi / 2, -math.pi / 2])))
+    quarter = warp(images, rotation_maps(torch.tensor([math.pi / 2, -math.pi / 2])))
     torch.testing.assert_close(quarter[0], images[0].rot90(-1, (1, 2)), rtol=0, atol=1e-5)
     torch.testing.assert_close(quarter[1], images[1].rot90(1, (1, 2)), rtol=0, atol=1e-5)
     white = torch.ones(1, 1, 32, 32)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dsopt.augment import draws
-from dsopt.augment.geometry import centre_crop, crop, flip
+from dsopt.augment.geometry import center_crop, crop, flip
 
 CPU = torch.device("cpu")
 
@@ -82,4 +82,4 @@ def test_flip_takes_both_layouts_and_keeps_them(channels):
 @pytest.mark.parametrize("size, top, left", [(24, 4, 3), (31, 0, 0), (1, 15, 15)])
 def test_centre_crop(size, top, left):
     images = numbered(3, 2, 32, 31)
-    assert torch.equal(centre_crop(images, size), images[:, :, top : top + size, left : left + size])
+    assert torch.equal(center_crop(images, size), images[:, :, top : top + size, left : left + size])

@@ -8,13 +8,13 @@ from torchvision.transforms.v2 import functional as tv
 from dsopt.augment import draws
 from dsopt.augment.augmix import OPERATIONS, augmix
 from dsopt.augment.operations import change
-from dsopt.augment.randaugment import CAREFUL, WIDE, randaugment, trivialaugment_wide
+from dsopt.augment.randaugment import STANDARD, WIDE, randaugment, trivialaugment_wide
 
 CPU = torch.device("cpu")
 NAMES = ["ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast", "Sharpness"]
 NAMES += ["Posterize", "Solarize", "AutoContrast", "Equalize"]
 POLICIES = {
-    "randaugment": (CAREFUL, RandAugment(), 31),
+    "randaugment": (STANDARD, RandAugment(), 31),
     "trivialaugment_wide": (WIDE, TrivialAugmentWide(), 31),
     "augmix": (OPERATIONS, AugMix(), 10),
 }

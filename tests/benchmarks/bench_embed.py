@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from dsopt import config as configuration
-from dsopt.augment.geometry import centre_crop
+from dsopt.augment.geometry import center_crop
 from dsopt.data.images import decode
 from dsopt.files import read_table, write_table
 from dsopt.pipeline import outputs
@@ -75,7 +75,7 @@ def plainly(folder: Path, count: int) -> None:
         found = []
         with torch.inference_mode():
             for batch in images.images.split(128):
-                found.append(network.encode(centre_crop(batch, 24).float() / 255))
+                found.append(network.encode(center_crop(batch, 24).float() / 255))
         embeddings = torch.cat(found).numpy()
         tensor = pa.FixedShapeTensorArray.from_numpy_ndarray(embeddings)
         table = pa.table([images.ids.numpy(), images.labels.numpy(), tensor], schema=embeddings_schema(embeddings.shape[1]))

@@ -39,7 +39,7 @@ def timed(work: tune.Work, worker: Any, point: tune.Point, report: tune.Report) 
 
 
 class Noted:
-    """Hands on what a watch is told, and keeps when the worker was busy."""
+    """Forwards the events of trials to a listener, and records when the worker was busy."""
 
     def __init__(self, watch: tune.TrialListener) -> None:
         self.watch, self.busy = watch, dict[float, float]()
@@ -48,7 +48,7 @@ class Noted:
         return getattr(self.watch, name)
 
     def reported(self, point: tune.Point, numbers: tune.Numbers) -> None:
-        self.busy |= {numbers["busy"][0]: numbers["busy"][1]}  # what is told twice counts once
+        self.busy |= {numbers["busy"][0]: numbers["busy"][1]}  # an event that is reported twice counts once
         self.watch.reported(point, numbers)
 
 

@@ -1,4 +1,4 @@
-"""What every registered augmentation promises; a new one is tested by being there."""
+"""The contract of augmentations, tested for every registered one; new ones are found automatically."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What every search space promises; a new one is tested by being there."""
+"""The contract of search spaces, tested for every registered one; new ones are found automatically."""
 
 import random
 

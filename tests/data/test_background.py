@@ -1,4 +1,4 @@
-"""A set on its way: what is there when, and that it is what `load` gives."""
+"""Loading in the background: which rows are available when, and that they equal those of `load`."""
 
 import threading
 from collections.abc import Iterator
@@ -91,7 +91,7 @@ def test_what_ends_the_reading_is_told_to_whoever_asks(tmp_path: Path, monkeypat
                 ask()
     gate.error = None
     gate.open(2)
-    assert len(load(uri, "train").ids) == 2 * ROWS  # nothing half read was kept
+    assert len(load(uri, "train").ids) == 2 * ROWS  # the failed attempt was not cached
 
 
 def test_images_of_another_size_are_refused(tmp_path: Path):
@@ -109,6 +109,6 @@ def test_closing_ends_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     before = threading.active_count()
     with arriving(uri, subset) as made:
         assert threading.active_count() == before + 1
-        threading.Timer(0.05, gate.open).start()  # the part that it is at
+        threading.Timer(0.05, gate.open).start()  # lets the current part finish
     made._thread.join(5)
     assert not made._thread.is_alive() and gate.decoded == 1

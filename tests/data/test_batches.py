@@ -1,4 +1,4 @@
-"""Batches batches: the same for the same step, on any number of workers, and what they are made of."""
+"""Batches: the same for the same step, on any number of workers; their images, labels and weights."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from dsopt.training.samplers import Draw
 
 
 def plain(sampler, *, rank: int = 0, world: int = 1) -> Batches:
-    """Batches whose transform only says what it was given."""
+    """Batches whose transform encodes its arguments in the pixels."""
     images = (
         torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(10, 3, 4, 4).contiguous(memory_format=torch.channels_last)
     )

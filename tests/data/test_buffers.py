@@ -1,4 +1,4 @@
-"""Room on disk for images that do not fit in memory: filled once for all processes of a machine, and never half."""
+"""Buffers on disk for images that do not fit in memory: filled once for all processes of a machine, and never used half filled."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ SHAPE = (2, 3, 3, 1)
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where room is made in these tests."""
+    """The temporary folder in which these tests create buffers."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(buffers, "_used", [])
     return tmp_path
@@ -39,7 +39,7 @@ def on_disk(images: torch.Tensor) -> bool:
 
 
 def fresh() -> None:
-    """As another process would be, which has read nothing yet."""
+    """Clear the cache, to act as a new process."""
     reading._kept.cache_clear()
 
 

@@ -1,4 +1,4 @@
-"""LAB against scikit-image, back again, and gradients that stay finite."""
+"""LAB compared with scikit-image, the inverse, and finite gradients."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from dsopt.data.colors import join, lab_to_rgb, rgb_to_lab, split
 
 
 def every_colour(step: int = 15) -> torch.Tensor:
-    """A grid of all sRGB colours, with the corners, as two images."""
+    """A grid of sRGB colors, with the corners, as two images."""
     values = torch.arange(0, 256, step) / 255
     grid = torch.stack(torch.meshgrid(values, values, values, indexing="ij"))
     return grid.reshape(3, 2, -1, len(values)).transpose(0, 1).contiguous()

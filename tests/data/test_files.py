@@ -1,4 +1,4 @@
-"""`folder` and `parquet`: the layouts they understand, and broken rows among them."""
+"""The sources `folder` and `parquet`: supported layouts, and broken rows."""
 
 import dataclasses
 import io
@@ -35,7 +35,7 @@ def write(root: Path, **files: bytes) -> None:
 
 
 def ingested(listing: Listing, **changes: Any) -> tuple[dict[str, list[dict[str, Any]]], list[Broken]]:
-    """All rows of a source by split, and those left out."""
+    """All rows of a source by split, and the skipped rows."""
     shards, classes = listing
     data = DataConfig(**{"channels": 3, "test_fraction": 0.5, **changes})
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}

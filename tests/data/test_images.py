@@ -1,4 +1,4 @@
-"""The images table in memory, and the subset in the user's hands."""
+"""The images table in memory, and the subset as a torch data set."""
 
 import io
 import subprocess

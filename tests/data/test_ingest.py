@@ -1,4 +1,4 @@
-"""What becomes of one image, one label, one id."""
+"""Ingest of single images, labels and ids."""
 
 import io
 from typing import Any
@@ -80,7 +80,7 @@ def test_sixteen_bits_are_scaled_not_clipped(kind):
 
 def test_the_shorter_side_is_resized_and_the_centre_kept():
     wide = np.zeros((40, 120, 3), np.uint8)
-    wide[:, 40:80] = 255  # the centre square
+    wide[:, 40:80] = 255  # the central square
     assert stored(wide).min() > 200
     assert stored(np.ascontiguousarray(wide.transpose(1, 0, 2))).min() > 200
 

@@ -1,4 +1,4 @@
-"""Known sets, limits and splits: what is found where, and what is said when it is not."""
+"""Well-known sets, limits and splits: where they are found, and the errors if they are not."""
 
 import dataclasses
 import gzip
@@ -57,7 +57,7 @@ def write_mnist(folder: Path, pack=lambda data: data, suffix: str = "") -> np.nd
 
 
 def write_cifar10(folder: Path) -> np.ndarray:
-    """Write 2 images a batch; returns the training images [10, 32, 32, 3]."""
+    """Write 2 images per batch; returns the training images [10, 32, 32, 3]."""
     folder.mkdir(parents=True, exist_ok=True)
     images = np.random.default_rng(0).integers(0, 256, (12, 3, 32, 32), np.uint8)
     for i, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):

@@ -80,5 +80,5 @@ def test_grey_is_less_colourful_than_the_truth():
 
 
 def test_pictures_smaller_than_the_window_are_refused():
-    with pytest.raises(InputError, match="at least 11 pixels a side; these have 8"):
+    with pytest.raises(InputError, match="at least 11 pixels per side; these have 8"):
         ssim(torch.zeros(1, 3, 8, 20), torch.zeros(1, 3, 8, 20))

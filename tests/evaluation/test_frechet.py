@@ -6,7 +6,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from dsopt.evaluation.frechet import Moments, frechet, unlimited
+from dsopt.evaluation.frechet import Moments, frechet, frechet_unlimited
 
 
 def normal(n: int, d: int, seed: int, scale: float = 1.0, shift: float = 0.0) -> Tensor:
@@ -52,7 +52,7 @@ def test_extrapolation_takes_away_most_of_what_few_images_add():
     """Two sets of one distribution are at distance 0; that of 400 images with 64 features is far above it."""
     reference = Moments.of(normal(50_000, 64, 0))
     few = normal(400, 64, 1)
-    found = unlimited(reference, few, torch.Generator().manual_seed(0))
+    found = frechet_unlimited(reference, few, torch.Generator().manual_seed(0))
     assert frechet(reference, Moments.of(few)) > 2
     assert abs(found) < 0.5
-    assert found == unlimited(reference, few, torch.Generator().manual_seed(0))
+    assert found == frechet_unlimited(reference, few, torch.Generator().manual_seed(0))

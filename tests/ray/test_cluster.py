@@ -1,4 +1,4 @@
-"""On a running cluster of several nodes: jobs that are submitted to it, a node that is lost, and nodes that are yet to come."""
+"""A running cluster of several nodes: submitted jobs, a lost node, and nodes that are added later."""
 
 import contextlib
 import os
@@ -118,7 +118,7 @@ def test_submitted_job(cluster: Cluster, tmp_path: Path) -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_cluster_that_starts_from_nothing(tmp_path: Path) -> None:
-    """Two workers wait for CPUs, and say so; whoever does not want to wait interrupts them, and later they have what they need."""
+    """Two workers wait for CPUs and print that; the wait can be interrupted; and with new nodes they run."""
     arguments = [f"storage={tmp_path}", *SMALL, "train.split=0"]
     assert shell("ingest", *arguments, "cluster.workers=0").returncode == 0
     with head(0) as cluster:

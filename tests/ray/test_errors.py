@@ -1,4 +1,4 @@
-"""What goes wrong in a process of the cluster reaches the person as it does without Ray, and nothing waits for ever."""
+"""Errors in a process of the cluster are raised in the driver, as without Ray, and nothing waits for ever."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Everything from and to a real S3 server, through Ray, with the server away in between."""
+"""All stages through Ray with storage on a real S3 server, which is unreachable for a while."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""What each worker gets of a cluster, with one that is made up: no GPU is needed here, and no Ray."""
+"""Each worker's share of a cluster, with a fake Ray: needs no GPU and starts no Ray."""
 
 import contextlib
 import os
@@ -151,7 +151,7 @@ def test_a_worker_whose_torch_sees_no_gpu_says_so_and_is_not_tried_again(monkeyp
 def test_what_ray_train_is_asked_for(
     connected: Connect, monkeypatch: pytest.MonkeyPatch, ours: bool, workers: int, timeout: str | None
 ) -> None:
-    """As many workers as a Ray of our own has GPUs, or as many as are wanted and time for the cluster to start machines."""
+    """A Ray started here: as many workers as it has GPUs. A cluster: all workers, and a timeout long enough to add machines."""
     import ray.train.torch
     from ray.train.v2._internal.constants import WORKER_GROUP_START_TIMEOUT_S_ENV_VAR, get_env_vars_to_propagate
 

@@ -1,4 +1,4 @@
-"""On Ray: the tables are those of a run without it, whatever dies on the way."""
+"""Runs on Ray give the same tables as without it, whatever process dies in between."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Shared weights and their controller: turns, what a step touches, and that the controller learns what pays."""
+"""Shared weights and their controller: the order of steps, which weights a step changes, and that the controller learns."""
 
 import copy
 
@@ -26,15 +26,15 @@ def test_the_controller_starts_fair_and_learns_what_pays() -> None:
     torch.manual_seed(0)
     controller = Reinforce(SIZES, 0.0035, CPU)
     with torch.no_grad():
-        first = controller.name(2000).genotypes
+        first = controller.sample(2000).genotypes
     assert first.shape == (2000, 6)
     assert all(0.15 < float((first == place).double().mean()) < 0.25 for place in range(5))
     controller = Reinforce(SIZES, 0.02, CPU)
     for _ in range(80):
-        named = controller.name(10)
+        named = controller.sample(10)
         controller.learn(named, (named.genotypes == 3).float().mean(1))
     with torch.no_grad():
-        after = controller.name(2000)
+        after = controller.sample(2000)
     assert float((after.genotypes == 3).double().mean()) > 0.32  # its logits are bounded: at most 0.37
     assert after.log_probability.shape == after.entropy.shape == (2000,)
     assert bool((after.entropy < 6 * torch.log(torch.tensor(5.0))).all())
@@ -44,7 +44,7 @@ def test_the_probability_is_that_of_what_was_named() -> None:
     torch.manual_seed(1)
     controller = Reinforce([2, 2], 0.0035, CPU)
     with torch.no_grad():
-        named = controller.name(20000)
+        named = controller.sample(20000)
     for genotype in ([0, 0], [0, 1], [1, 0], [1, 1]):
         mine = (named.genotypes == torch.tensor(genotype)).all(1)
         assert abs(float(named.log_probability[mine][0].exp()) - float(mine.double().mean())) < 0.015

@@ -1,4 +1,4 @@
-"""Proxies by their titles, which are what a study's rows are called."""
+"""The titles of proxies, which are the names of the rows of a study."""
 
 from dsopt.search.proxies import parse
 

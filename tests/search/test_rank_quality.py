@@ -1,4 +1,4 @@
-"""Ranking quality against scipy, by hand, and by simulation."""
+"""Ranking quality compared with SciPy, with results by hand, and with simulations."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Strategies on a made-up landscape: what they name, that they find it, and that nothing but the seed decides."""
+"""Strategies on a synthetic objective: which children they choose, that they find good ones, and that only the seed matters."""
 
 import random
 
@@ -6,7 +6,7 @@ import pytest
 
 from dsopt.errors import InputError
 from dsopt.registry import SPACES, STRATEGIES
-from dsopt.search.queue import Job, Queue
+from dsopt.search.queue import ChildRun, Queue
 from dsopt.search.spaces.contract import Space
 from dsopt.search.strategies.evolution import RegularisedEvolution
 
@@ -17,22 +17,24 @@ def space() -> Space:
     return SPACES.build("mini216")()
 
 
-def worth(job: Job) -> float:
-    """The larger the places the better, and longer training tells a little more; one child in ten fails."""
+def worth(job: ChildRun) -> float:
+    """Larger indices are better, longer training is slightly better; one child in ten fails."""
     if sum(job.genotype) % 10 == 3:
         return float("nan")
     return sum(job.genotype) / 10 + 0.01 * (hash(job) % 7) / job.steps
 
 
-def search(name: str, *, seed: int = 0, ahead: int = 8, bundle: int = 4, workers: int = 1, children: int = CHILDREN) -> list[Job]:
-    """All jobs of a search whose bundles end in an order that has nothing to do with that of their start."""
+def search(
+    name: str, *, seed: int = 0, ahead: int = 8, bundle: int = 4, workers: int = 1, children: int = CHILDREN
+) -> list[ChildRun]:
+    """All runs of a search whose bundles end in another order than they started."""
     strategy = STRATEGIES.build(name)(space(), random.Random(seed), children, STEPS)
     queue, running, timing = Queue(strategy, ahead, {}), [], random.Random(workers)
     while True:
         while len(running) < workers and (jobs := queue.take(bundle)):
             running.append(jobs)
         if not running:
-            return queue.jobs()
+            return queue.runs()
         for job in running.pop(timing.randrange(len(running))):
             queue.put(job, worth(job))
 
@@ -56,7 +58,7 @@ def test_an_interrupted_search_goes_on_to_the_same_children(name: str) -> None:
         again += jobs
         for job in jobs:
             queue.put(job, worth(job))
-    assert queue.jobs() == whole and again == whole[23:]
+    assert queue.runs() == whole and again == whole[23:]
 
 
 @pytest.mark.parametrize("name", [name for name in STRATEGIES.names() if name != "asha"])
@@ -97,5 +99,5 @@ def test_halving_promotes_the_best_third() -> None:
     assert set(rungs[54]) < set(rungs[18]) < set(rungs[6]) < set(rungs[2])
     mean = {steps: sum(map(sum, names)) / len(names) for steps, names in rungs.items()}
     assert mean[2] < mean[6] < mean[18] < mean[54]
-    with pytest.raises(InputError, match="are not different"):
+    with pytest.raises(InputError, match="are not all different"):
         STRATEGIES.build("asha")(space(), random.Random(0), 10, 2)

@@ -1,4 +1,4 @@
-"""The methods that look at nothing but scores, against plain versions."""
+"""The methods that use scores only, compared with plain versions."""
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def test_ccs_shares_the_budget_equally_among_bins_without_the_hardest(cut: float
 
 
 def test_ccs_allocates_as_its_authors_do_but_for_the_remainder() -> None:
-    """Theirs: from the smallest bin on, each takes what it has or an equal part of what is left."""
+    """The authors' allocation: from the smallest bin on, each gets its size or an equal part of the remaining budget."""
     margins = torch.cat([torch.full((size,), float(value)) for value, size in [(0, 3), (20, 40), (50, 9), (99, 100)]])
     chosen = margins[run("ccs", margins[:, None], 62, cut=0.0)]
     assert [int((chosen == value).sum()) for value in (0, 20, 50, 99)] == [3, 25, 9, 25]
@@ -71,7 +71,7 @@ def test_ccs_chooses_by_chance_in_a_bin() -> None:
     counts = torch.zeros(30)
     for chosen in runs("ccs", same, 10, 300, cut=0.0):
         counts[chosen] += 1
-    assert (counts - 100).abs().max() < 45  # deviation 8
+    assert (counts - 100).abs().max() < 45  # standard deviation 8
 
 
 def test_ccs_says_the_bin_and_the_margin() -> None:

@@ -1,4 +1,4 @@
-"""From files to the chosen ids: streaming is in-memory, whatever the parts; errors say in one line what is wrong."""
+"""From files to the chosen ids: streaming gives the same as selection in memory, for any parts; errors are one clear line."""
 
 import pickle
 import random
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from dynamics_made_up import made_up, matrix
+from synthetic_dynamics import matrix, synthetic_scores
 
 from dsopt import storage
 from dsopt.errors import InputError
@@ -53,7 +53,7 @@ def data(request: pytest.FixtureRequest) -> tuple[torch.Tensor, torch.Tensor, to
 
 
 def shuffled_elsewhere(function: Callable[..., Any], parts: Sequence[storage.Part]) -> Iterable[Any]:
-    """As a cluster would: the function travels, all is done before any result is seen, results come in any order."""
+    """Like a cluster: the function is pickled, all parts are processed before the first result, results come in any order."""
     travelled = pickle.loads(pickle.dumps(function))
     results = [pickle.dumps(travelled(pickle.loads(pickle.dumps(part)))) for part in parts]
     random.Random(0).shuffle(results)
@@ -119,7 +119,7 @@ def test_the_answer_in_memory_is_that_of_the_selector_whatever_the_parts(
 ) -> None:
     ids, labels, embeddings = data
     traits, order = SELECTORS.traits(name), ids.argsort()
-    columns = made_up(traits.scores, ROWS, torch.Generator().manual_seed(4))
+    columns = synthetic_scores(traits.scores, ROWS, torch.Generator().manual_seed(4))
     scores = write_scores(tmp_path / "scores", ids, columns) if columns else []
     selector = SELECTORS.build(name)
     looked_at = embeddings[order] if traits.embeddings else torch.empty(ROWS, 0)
@@ -144,7 +144,7 @@ def test_two_rounds_choose_as_many_and_one_shard_is_one_round(
     name: str, by_class: bool, data: tuple[torch.Tensor, ...], tmp_path: Path
 ) -> None:
     ids, labels, _ = data
-    columns = made_up(SELECTORS.traits(name).scores, ROWS, torch.Generator().manual_seed(4))
+    columns = synthetic_scores(SELECTORS.traits(name).scores, ROWS, torch.Generator().manual_seed(4))
     scores = write_scores(tmp_path / "scores", ids, columns) if columns else []
     parts = write(tmp_path, table(*data), [130, 131, 250, 400])
 
@@ -161,7 +161,7 @@ def test_two_rounds_choose_as_many_and_one_shard_is_one_round(
         assert [taken.count(label) for label in (0, 1, 7)] == allocate(counts, 100)
     one = chosen()
     assert chosen(shard_rows=ROWS) == one
-    assert one != two  # for these data; else nothing was tested
+    assert one != two  # for these data; otherwise the test would show nothing
 
 
 def test_the_second_round_sees_what_the_first_chose_and_no_more(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""k-means against scikit-learn's, and what must hold of any clusters."""
+"""k-means compared with scikit-learn's, and properties of any clustering."""
 
 import pytest
 import torch

@@ -1,12 +1,12 @@
-"""What every registered selector must do; a new one is picked up by itself."""
+"""The contract of selectors, tested for every registered one; new ones are found automatically."""
 
 import pickle
 
 import pytest
 import torch
-from dynamics_made_up import made_up, matrix
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic_dynamics import matrix, synthetic_scores
 
 from dsopt.registry import SELECTORS
 from dsopt.selection import Selection
@@ -18,7 +18,7 @@ def run(name: str, rows: int, size: int, budget: int, seed: int = 0, data_seed: 
     source, traits = torch.Generator().manual_seed(data_seed), SELECTORS.traits(name)
     embeddings = torch.randn(rows, size, generator=source).relu()
     labels = torch.randint(3, (rows,), generator=source)
-    scores = matrix(made_up(traits.scores, rows, source))
+    scores = matrix(synthetic_scores(traits.scores, rows, source))
     generator = torch.Generator().manual_seed(seed)
     return SELECTORS.build(name)(embeddings if traits.embeddings else embeddings[:, :0], labels, budget, generator, *scores)
 
@@ -47,7 +47,7 @@ def test_depends_on_the_seed_if_and_only_if_it_says_so(name: str) -> None:
 
 @pytest.mark.parametrize("name", SELECTORS.names())
 def test_leaves_its_input_alone(name: str) -> None:
-    scores = matrix(made_up(SELECTORS.traits(name).scores, 40, torch.Generator().manual_seed(0)))
+    scores = matrix(synthetic_scores(SELECTORS.traits(name).scores, 40, torch.Generator().manual_seed(0)))
     inputs = torch.randn(40, 5), torch.arange(40) % 3, *scores
     before = [tensor.clone() for tensor in inputs]
     embeddings, labels, *scores = inputs

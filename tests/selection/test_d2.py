@@ -47,7 +47,7 @@ def test_equals_the_slow_version(rows: int, budget: int, neighbours: int, gamma:
 
 
 def test_spreads_over_the_data_instead_of_staying_where_it_is_hard() -> None:
-    """Six hard images side by side and 20 others apart: one of the six stands for all, where the score alone would take them."""
+    """Of six hard images close together and 20 others apart, only one of the six is taken; by the score alone, all would be."""
     table = torch.cat([0.01 * torch.randn(6, 2, generator=torch.Generator().manual_seed(0)), 9 * torch.arange(1, 41.0).view(20, 2)])
     scores = torch.cat([torch.full((6, 1), 1.0), torch.full((20, 1), 0.5)])
     chosen = d2(table, torch.zeros(26).long(), 6, torch.Generator(), scores, cut=0.0)

@@ -1,4 +1,4 @@
-"""Orthogonal matching pursuit with factored gradients against the same with gradients written out, and SciPy's nnls."""
+"""Orthogonal matching pursuit with factored gradients compared with explicit gradients, and with SciPy's nnls."""
 
 import numpy as np
 import pytest

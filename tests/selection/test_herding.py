@@ -1,4 +1,4 @@
-"""Herding against its definition, and what it is for: the mean."""
+"""Herding compared with its definition, and the mean of the subset."""
 
 import pytest
 import torch

@@ -58,7 +58,7 @@ def test_equals_the_plain_algorithm(kind: str, metric: str, pool: int, monkeypat
 
 
 def test_no_image_is_farther_than_the_next_score() -> None:
-    """So the cover is at most twice as wide as the best one: two of k + 1 rows so far apart share a centre of that."""
+    """So the radius is at most twice the optimal one: two of k + 1 rows this far apart share a center of the optimal cover."""
     table = torch.randn(2000, 12, generator=torch.Generator().manual_seed(2)).relu()
     chosen = kcenter(table, torch.zeros(2000).long(), 301, torch.Generator())
     assert (chosen.scores[2:] <= chosen.scores[1:-1]).all()

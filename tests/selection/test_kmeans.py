@@ -1,4 +1,4 @@
-"""The nearest to every centroid, against a plain version on the same clusters."""
+"""The nearest image to every centroid, compared with a plain version on the same clusters."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def test_takes_the_nearest_of_each_cluster_the_largest_first(budget: int) -> Non
 
 
 def test_every_group_that_is_there_is_represented() -> None:
-    """Far-apart groups of unequal size: the smallest has 1 of 111 rows, and chance would mostly miss it."""
+    """Groups far apart, of unequal size: the smallest has 1 of 111 rows, which random selection would mostly miss."""
     groups = torch.tensor([0] * 80 + [1] * 25 + [2] * 5 + [3])
     corners = 50 * torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     table = corners[groups] + torch.randn(111, 2, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""The greedy answer to Equation 3 against the plain algorithm, and its sum against the best and chance."""
+"""The greedy solution of Equation 3 compared with the plain algorithm; its sum, with the optimum and with random selection."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Nearest neighbours against sorting all distances; what faiss finds against the exact answer."""
+"""Nearest neighbours compared with sorting all distances, and faiss's compared with the exact ones."""
 
 import sys
 

@@ -35,7 +35,7 @@ def test_equals_the_slow_version(keep: str, rows: int, budget: int, clusters: in
 
 @pytest.mark.parametrize("keep", ["hard", "easy", "random"])
 def test_one_of_every_set_of_duplicates_stays(keep: str) -> None:
-    """In any length: the cosine counts. Zeros are unlike all, even each other."""
+    """Duplicates of any length are found, since the cosine counts. Rows of zeros are no duplicates, even of each other."""
     distinct = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
     table = torch.cat([distinct, 3 * distinct, distinct / 2])
     chosen = semantic_dedup(table, torch.zeros(90).long(), 30, torch.Generator().manual_seed(0), keep=keep)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ def choose(labels: torch.Tensor, budget: int, seed: int = 0) -> torch.Tensor:
 
 
 def of(counts: list[int]) -> torch.Tensor:
-    """Labels of classes with so many members, 3 apart, in a mixed order."""
+    """Labels 0, 3, 6, ... with the given class sizes, in random order."""
     labels = torch.cat([torch.full((count,), 3 * c) for c, count in enumerate(counts)])
     return labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))]
 

@@ -1,4 +1,4 @@
-"""Facility location and graph cut against plain greedy algorithms, and against apricot where it is installed."""
+"""Facility location and graph cut compared with plain greedy algorithms, and with apricot if it is installed."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ def similarities(embeddings: torch.Tensor) -> torch.Tensor:
 
 
 def adds(similar: torch.Tensor, chosen: list[int]) -> torch.Tensor:
-    """What every row would add to facility location's objective."""
+    """The gain of every row for facility location's objective."""
     represented = similar[:, chosen].amax(1) if chosen else torch.zeros(len(similar))
     return torch.maximum(similar, represented[:, None]).sum(0) - represented.sum()
 

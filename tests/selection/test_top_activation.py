@@ -1,4 +1,4 @@
-"""Equation 4 and the fill rule against a slow version that is obviously right."""
+"""Equation 4 and the fill rule compared with a slow, obviously correct version."""
 
 from typing import Any
 
@@ -202,7 +202,7 @@ def test_standardising_leaves_constant_elements_at_zero() -> None:
 
 
 def test_the_penalty_passes_over_an_image_that_many_elements_choose() -> None:
-    """Row 0 is the best of three elements, and row 1, 2, 3 nearly as good in one each: with the penalty it comes last."""
+    """Row 0 is the best of three elements, rows 1 to 3 are nearly as good in one element each: with the penalty, row 0 is last."""
     table = torch.tensor([[3.0, 3.0, 3.0], [2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 2.0]])
     assert chosen_by(table, 3)[0] == [0, 1, 2]
     assert chosen_by(table, 3, penalty=True)[0] == [1, 2, 3]

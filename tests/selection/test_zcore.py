@@ -1,4 +1,4 @@
-"""ZCore against a plain version that draws the same places, and its parts against obvious ones."""
+"""ZCore compared with a plain version that draws the same points, and its parts with obvious versions."""
 
 import math
 
@@ -20,7 +20,7 @@ def triangular(chance: float, low: float, peak: float, high: float) -> float:
 
 
 def slow(table: torch.Tensor, samples: int, neighbours: int, generator: torch.Generator) -> list[float]:
-    """One place after the other, all rows looked at."""
+    """One point after the other, with all rows compared."""
     rows, size = table.shape
     planes = math.ceil(samples * rows / SHARED)
     first = torch.randint(size, (planes,), generator=generator).sort().values
@@ -90,7 +90,7 @@ def test_places_are_triangularly_distributed() -> None:
 
 
 def test_prefers_images_that_stand_apart() -> None:
-    """Of a heap of 90 and 10 scattered ones, the scattered ones cover more and have no neighbours to pay for."""
+    """Of 90 rows close together and 10 scattered ones, the scattered ones cover more and have no redundant neighbours."""
     generator = torch.Generator().manual_seed(0)
     heap = 0.02 * torch.randn(90, 4, generator=generator)
     scattered = 4 * torch.randn(10, 4, generator=generator)

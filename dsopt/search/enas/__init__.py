@@ -1,1 +1,1 @@
-"""Efficient search by sharing weights (ENAS): one network with the weights of all children, and a controller that names them."""
+"""Search with weight sharing (ENAS): one network holds the weights of all children, and a controller samples children."""

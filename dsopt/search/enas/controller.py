@@ -1,4 +1,4 @@
-"""Who names children: an LSTM that learns from their accuracies, or chance."""
+"""Controllers, which sample children: an LSTM trained on their accuracies, or uniform sampling."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -11,14 +11,15 @@ from dsopt.learners.optim import minimise
 
 Controller = Literal["reinforce", "uniform"]
 
-HIDDEN, RANGE = 64, 0.1  # of the LSTM, and of its first weights
-FLATTEN = 1.10 / 2.5  # times tanh of a logit: no operation is ever much more likely than another
-ENTROPY = 1e-4  # its weight in the reward
-MEMORY = 0.99  # of the baseline
+# All constants are those of the authors' code.
+HIDDEN, RANGE = 64, 0.1  # units of the LSTM; initial weights are uniform in -RANGE..RANGE
+FLATTEN = 1.10 / 2.5  # logits become FLATTEN * tanh(logit), so that no operation is much more likely than another
+ENTROPY = 1e-4  # weight of the entropy in the reward
+DECAY = 0.99  # of the baseline's moving average
 
 
-class Named(NamedTuple):
-    """Children: places [n, fields], log-probability [n] and entropy [n] of the choices."""
+class SampledChildren(NamedTuple):
+    """Children with the log-probability and the entropy of their choices."""
 
     genotypes: Int64[Tensor, "n fields"]
     log_probability: Float[Tensor, " n"]
@@ -26,10 +27,9 @@ class Named(NamedTuple):
 
 
 class Policy(nn.Module):
-    """Names one field after another, each knowing those before it (ENAS, arXiv:1802.03268, section 2.1).
+    """Samples one field after another, each conditioned on those before it (ENAS, arXiv:1802.03268, section 2.1).
 
-    Sizes and constants are those of its authors' code; its first logits favour no operation, where that code's favour the separable
-    convolutions.
+    Deviation from the authors' code: the initial logits favor no operation; theirs favor separable convolutions.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
@@ -42,8 +42,8 @@ class Policy(nn.Module):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -RANGE, RANGE)
 
-    def forward(self, count: int) -> Named:
-        """So many children, drawn by torch's generator."""
+    def forward(self, count: int) -> SampledChildren:
+        """Sample `count` children with torch's global generator."""
         word, state = self.start.expand(count, -1), None
         places, chosen, entropies = [], [], []
         for embedding, head in zip(self.words, self.heads, strict=True):
@@ -54,13 +54,13 @@ class Policy(nn.Module):
             chosen.append(logs.gather(1, place).squeeze(1))
             entropies.append(-(logs.exp() * logs).sum(1))
             word = embedding(place.squeeze(1))
-        return Named(torch.cat(places, 1), torch.stack(chosen).sum(0), torch.stack(entropies).sum(0))
+        return SampledChildren(torch.cat(places, 1), torch.stack(chosen).sum(0), torch.stack(entropies).sum(0))
 
 
 class Reinforce:
-    """The policy with what trains it: REINFORCE with a moving baseline (arXiv:1802.03268, section 2.2).
+    """The policy and its training: REINFORCE with a moving-average baseline (arXiv:1802.03268, section 2.2).
 
-    The baseline starts at the first rewards, not at 0, and moves with the mean of an update.
+    The baseline starts at the mean of the first rewards, not at 0, and is updated with the mean reward of every update.
     """
 
     def __init__(self, sizes: Sequence[int], learning_rate: float, device: torch.device) -> None:
@@ -68,14 +68,15 @@ class Reinforce:
         self.adam = torch.optim.Adam(self.policy.parameters(), learning_rate, betas=(0.0, 0.999), eps=1e-3)
         self.baseline: float | None = None
 
-    def name(self, count: int) -> Named:
+    def sample(self, count: int) -> SampledChildren:
         return self.policy(count)
 
-    def learn(self, named: Named, accuracies: Float[Tensor, " n"]) -> None:
-        rewards = accuracies + ENTROPY * named.entropy.detach()
+    def learn(self, sampled: SampledChildren, accuracies: Float[Tensor, " n"]) -> None:
+        """One step of policy gradient with the accuracies of sampled children."""
+        rewards = accuracies + ENTROPY * sampled.entropy.detach()
         mean = float(rewards.mean())
-        self.baseline = mean if self.baseline is None else MEMORY * self.baseline + (1 - MEMORY) * mean
-        minimise((-(rewards - self.baseline) * named.log_probability).mean(), self.adam)
+        self.baseline = mean if self.baseline is None else DECAY * self.baseline + (1 - DECAY) * mean
+        minimise((-(rewards - self.baseline) * sampled.log_probability).mean(), self.adam)
 
     def state_dict(self) -> dict[str, Any]:
         return {"policy": self.policy.state_dict(), "adam": self.adam.state_dict(), "baseline": self.baseline}
@@ -87,17 +88,17 @@ class Reinforce:
 
 
 class Uniform:
-    """Random search with weight sharing (Li & Talwalkar 2019, arXiv:1902.07638): the control that learns nothing."""
+    """Random search with weight sharing (Li & Talwalkar 2019, arXiv:1902.07638): the baseline, which does not learn."""
 
     def __init__(self, sizes: Sequence[int], device: torch.device) -> None:
         self.sizes, self.device = list(sizes), device
 
-    def name(self, count: int) -> Named:
+    def sample(self, count: int) -> SampledChildren:
         places = torch.stack([torch.randint(size, (count,), device=self.device) for size in self.sizes], 1)
         zeros = torch.zeros(count, device=self.device)
-        return Named(places, zeros, zeros)
+        return SampledChildren(places, zeros, zeros)
 
-    def learn(self, named: Named, accuracies: Float[Tensor, " n"]) -> None: ...
+    def learn(self, sampled: SampledChildren, accuracies: Float[Tensor, " n"]) -> None: ...
     def state_dict(self) -> dict[str, Any]:
         return {}
 

@@ -1,1 +1,1 @@
-"""Search spaces, one function each: `(*, fields and their values) -> Space`."""
+"""Search spaces, one function per space: `(*, fields and their values) -> Space`."""

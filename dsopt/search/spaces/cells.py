@@ -1,4 +1,4 @@
-"""Spaces of cells."""
+"""Search spaces of cells."""
 
 from functools import partial
 from typing import Any

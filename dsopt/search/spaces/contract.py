@@ -1,4 +1,4 @@
-"""What a search space is: fields with values, and what network a choice of one value each is."""
+"""Search spaces: fields with their possible values, and the network of each combination of values."""
 
 import hashlib
 import itertools
@@ -13,11 +13,11 @@ from torch import nn
 
 from dsopt.errors import InputError, unknown
 
-Genotype = tuple[int, ...]  # the place of each field's value among its values
+Genotype = tuple[int, ...]  # for each field, the index of its value
 
 
-class Cost(NamedTuple):
-    """Of a network: learned numbers, and multiply-adds of convolutions and linear layers for one image."""
+class NetworkCost(NamedTuple):
+    """A network's number of parameters, and the multiply-adds of its convolutions and linear layers for one image."""
 
     parameters: int
     multiply_adds: int
@@ -25,12 +25,13 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True)
 class Space:
-    """A product of fields; two different genotypes are two different children.
+    """The Cartesian product of fields; different genotypes are different children.
 
     Args:
-        fields: their values by name.
-        network: (channels, classes, pixels a side, **{field: value}) -> images [b, c, s, s] to logits [b, classes].
-        shared: (channels, classes) -> one network with the weights of all children, and (it, genotype) makes it one of them.
+        fields: the possible values of each field, by name.
+        network: (channels, classes, pixels per side, **{field: value}) -> network from images [b, c, s, s] to logits [b, classes].
+        shared: a function (channels, classes) -> network with the weights of all children, and a function (network, genotype) that
+            turns it into one of them.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Space:
         return itertools.product(*map(range, self.sizes))
 
     def at(self, number: int) -> Genotype:
-        """The genotype that comes at this place when all are listed."""
+        """The genotype at position `number` of the list of all genotypes."""
         places = []
         for size in reversed(self.sizes):
             number, place = divmod(number, size)
@@ -65,7 +66,7 @@ class Space:
         return tuple(drawn.randrange(size) for size in self.sizes)
 
     def neighbours(self, genotype: Genotype) -> list[Genotype]:
-        """All that differ in one field."""
+        """All genotypes that differ in one field."""
         return [
             (*genotype[:field], place, *genotype[field + 1 :])
             for field, size in enumerate(self.sizes)
@@ -74,7 +75,7 @@ class Space:
         ]
 
     def mutate(self, genotype: Genotype, drawn: random.Random) -> Genotype:
-        """Another value in one field; every field that has one is equally likely."""
+        """Change the value of one random field; fields with a single value are left out."""
         field = drawn.choice([field for field, size in enumerate(self.sizes) if size > 1])
         place = (genotype[field] + drawn.randrange(1, self.sizes[field])) % self.sizes[field]
         return (*genotype[:field], place, *genotype[field + 1 :])
@@ -87,7 +88,7 @@ class Space:
         return " ".join(f"{field}={value}" for field, value in self.values(genotype).items())
 
     def decode(self, text: str) -> Genotype:
-        """The genotype of such a line. Raises InputError if it is none of this space."""
+        """The inverse of `encode`. Raises InputError if the line is not a child of this space."""
         given = {word.partition("=")[0]: word.partition("=")[2] for word in text.split()}
         if list(given) != list(self.fields):
             raise InputError(f"child {text!r}: is not of the space {self.name}; its fields are {', '.join(self.fields)}.")
@@ -100,17 +101,19 @@ class Space:
         return tuple(places)
 
     def hash(self, genotype: Genotype) -> str:
-        """The same for the same child in any process: of the space's name and the line."""
+        """A hash of the space's name and the encoded child, the same in any process."""
         return hashlib.sha256(f"{self.name} {self.encode(genotype)}".encode()).hexdigest()[:12]
 
     def build(self, genotype: Genotype, channels: int, classes: int, size: int) -> nn.Module:
-        """The network, its weights drawn by torch's generator."""
+        """The network, with weights drawn by torch's global generator."""
         return self.network(channels, classes, size, **self.values(genotype))
 
-    def cost(self, genotype: Genotype, channels: int, classes: int, size: int) -> Cost:
-        with torch.device("meta"):  # shapes only: nothing is computed
+    def cost(self, genotype: Genotype, channels: int, classes: int, size: int) -> NetworkCost:
+        with torch.device("meta"):  # tensors without data: only shapes are computed
             network = self.build(genotype, channels, classes, size).eval()
-            return Cost(sum(p.numel() for p in network.parameters()), _multiply_adds(network, torch.empty(1, channels, size, size)))
+            return NetworkCost(
+                sum(p.numel() for p in network.parameters()), _multiply_adds(network, torch.empty(1, channels, size, size))
+            )
 
 
 def _multiply_adds(network: nn.Module, images: torch.Tensor) -> int:

@@ -1,4 +1,4 @@
-"""Spaces of plain convolutional networks."""
+"""Search spaces of plain convolutional networks."""
 
 from dsopt.models.child_convnet import convnet
 from dsopt.registry import SPACES
@@ -14,7 +14,7 @@ def dc720(
     act: tuple[str, ...] = ("sigmoid", "relu", "leaky_relu"),
     pool: tuple[str, ...] = ("none", "max", "avg"),
 ) -> Space:
-    """The 720 ConvNets of the condensation papers (DC, arXiv:2006.05929, section 4.2), or fewer values of each field."""
+    """The 720 ConvNets of the dataset condensation papers (DC, arXiv:2006.05929, section 4.2); fields may have fewer values."""
     return Space("dc720", {"width": width, "depth": depth, "norm": norm, "act": act, "pool": pool}, convnet)
 
 

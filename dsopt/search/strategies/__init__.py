@@ -1,1 +1,1 @@
-"""Strategies: `(space, drawn, children, steps, *, options) -> Strategy`, registered with whether they learn from results."""
+"""Strategies: `(space, random generator, children, steps, *, options) -> Strategy`, registered with whether they use results."""

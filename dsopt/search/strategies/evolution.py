@@ -4,19 +4,19 @@ import random
 from collections import deque
 
 from dsopt.registry import STRATEGIES
-from dsopt.search.queue import Job
+from dsopt.search.queue import ChildRun
 from dsopt.search.spaces.contract import Genotype, Space
 
-TRIES = 50  # mutations of mutations until one is new
+TRIES = 50  # further mutations until a genotype is new
 
 
 def parent(alive: deque[tuple[Genotype, float]], sample: int, drawn: random.Random) -> Genotype:
-    """The best of `sample` children by chance."""
+    """Tournament selection: the best of `sample` random children."""
     return max(drawn.sample(list(alive), min(sample, len(alive))), key=lambda pair: pair[1])[0]
 
 
 def unseen(space: Space, genotype: Genotype, seen: set[Genotype], drawn: random.Random) -> Genotype | None:
-    """The genotype changed in one field, or in more while it is one that was seen; None if none was found."""
+    """Mutate one field, and further ones while the result was seen before; None if nothing new was found."""
     for _ in range(TRIES):
         genotype = space.mutate(genotype, drawn)
         if genotype not in seen:
@@ -26,7 +26,7 @@ def unseen(space: Space, genotype: Genotype, seen: set[Genotype], drawn: random.
 
 
 class RegularisedEvolution:
-    """A population in which the oldest dies, however good it is."""
+    """A population from which the oldest child is removed, however good it is."""
 
     def __init__(self, space: Space, drawn: random.Random, children: int, steps: int, population: int, sample: int) -> None:
         self.space, self.drawn, self.left, self.steps = space, drawn, min(children, len(space)), steps
@@ -34,7 +34,7 @@ class RegularisedEvolution:
         self.alive: deque[tuple[Genotype, float]] = deque(maxlen=population)
         self.seen: set[Genotype] = set()
 
-    def ask(self) -> Job | None:
+    def ask(self) -> ChildRun | None:
         if not self.left:
             return None
         if len(self.seen) < self.first or not self.alive:
@@ -49,18 +49,18 @@ class RegularisedEvolution:
             genotype = new
         self.left -= 1
         self.seen.add(genotype)
-        return Job(genotype, self.steps)
+        return ChildRun(genotype, self.steps)
 
-    def tell(self, job: Job, accuracy: float) -> None:
-        self.alive.append((job.genotype, accuracy))
+    def tell(self, run: ChildRun, accuracy: float) -> None:
+        self.alive.append((run.genotype, accuracy))
 
 
 @STRATEGIES.register(learns=True)
 def evolution(
     space: Space, drawn: random.Random, children: int, steps: int, *, population: int = 20, sample: int = 5
 ) -> RegularisedEvolution:
-    """Regularised evolution (Real et al. 2019, arXiv:1802.01548, algorithm 1), one field mutated, no child twice.
+    """Regularized evolution (Real et al. 2019, arXiv:1802.01548, algorithm 1), with one field mutated and no child twice.
 
-    Children age in the order in which they were named, where the paper's age as they finish: the search can be repeated.
+    A child's age counts from when it was chosen; in the paper, from when it finished, which depends on timing.
     """
     return RegularisedEvolution(space, drawn, children, steps, population, sample)

@@ -6,12 +6,12 @@ from typing import Any
 
 from dsopt.errors import InputError
 from dsopt.registry import STRATEGIES
-from dsopt.search.queue import Job
+from dsopt.search.queue import ChildRun
 from dsopt.search.spaces.contract import Genotype, Space
 
 
-class Study:
-    """An Optuna study whose parameters are the fields; a child that it names again is not counted again."""
+class OptunaStrategy:
+    """An Optuna study whose parameters are the fields of a space; a child that it suggests again is not counted again."""
 
     def __init__(self, study: Any, space: Space, children: int, steps: int) -> None:
         from optuna.distributions import CategoricalDistribution
@@ -20,9 +20,9 @@ class Study:
         self.fields = {name: CategoricalDistribution(list(range(len(values)))) for name, values in space.fields.items()}
         self.open: deque[Any] = deque()
         self.seen: set[Genotype] = set()
-        self.asked, self.most = 0, 10 * children  # it may come back to few children for ever
+        self.asked, self.most = 0, 10 * children  # a limit, since it may suggest the same few children for ever
 
-    def ask(self) -> Job | None:
+    def ask(self) -> ChildRun | None:
         if not self.left or self.asked >= self.most:
             return None
         trial = self.study.ask(self.fields)
@@ -31,9 +31,9 @@ class Study:
         genotype = tuple(trial.params[field] for field in self.fields)
         self.left -= genotype not in self.seen
         self.seen.add(genotype)
-        return Job(genotype, self.steps)
+        return ChildRun(genotype, self.steps)
 
-    def tell(self, job: Job, accuracy: float) -> None:
+    def tell(self, run: ChildRun, accuracy: float) -> None:
         from optuna.trial import TrialState
 
         trial = self.open.popleft()
@@ -42,12 +42,12 @@ class Study:
 
 
 @STRATEGIES.register(learns=True)
-def optuna(space: Space, drawn: random.Random, children: int, steps: int, *, startup: int = 10) -> Study:
-    """The tree-structured Parzen estimator of Optuna (Bergstra et al. 2011), after `startup` children by chance."""
+def optuna(space: Space, drawn: random.Random, children: int, steps: int, *, startup: int = 10) -> OptunaStrategy:
+    """Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), after `startup` random children."""
     try:
         import optuna
     except ImportError:
-        raise InputError("search.strategy=optuna: Optuna is not installed; right is pip install 'dsopt[optuna]'.") from None
+        raise InputError("search.strategy=optuna: Optuna is not installed; expected pip install 'dsopt[optuna]'.") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.TPESampler(seed=drawn.randrange(2**32), n_startup_trials=startup)
-    return Study(optuna.create_study(direction="maximize", sampler=sampler), space, children, steps)
+    return OptunaStrategy(optuna.create_study(direction="maximize", sampler=sampler), space, children, steps)

@@ -1,10 +1,10 @@
-"""Scores as a proxy run might leave them."""
+"""Random scores like those of a proxy run."""
 
 import torch
 
 
-def made_up(names: tuple[str, ...], rows: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """The columns named, by chance; `probability` has eight columns of its own, for labels up to 7."""
+def synthetic_scores(names: tuple[str, ...], rows: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Random values for the named columns; `probability` has eight values per row, for labels up to 7."""
 
     def uniform(high: float) -> torch.Tensor:
         return high * torch.rand(rows, generator=generator)
@@ -23,5 +23,5 @@ def made_up(names: tuple[str, ...], rows: int, generator: torch.Generator) -> di
 
 
 def matrix(columns: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """What a selector takes as its fifth argument: nothing, or the columns side by side."""
+    """A selector's fifth argument: the columns as one matrix; an empty tuple without columns."""
     return (torch.cat([column.view(len(column), -1) for column in columns.values()], 1),) if columns else ()
