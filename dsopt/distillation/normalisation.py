@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dsopt.augment.geometry import centre_crop
+from dsopt.augment.geometry import center_crop
 from dsopt.augment.inputs import Inputs, make_inputs
 from dsopt.errors import InputError
 from dsopt.registry import NORMALISATIONS
@@ -142,7 +142,7 @@ def inputs_of(normalisation: Normalisation, size: int) -> Inputs:
     cut = make_inputs([], normalisation.side or size, None).test
 
     def normalise(images: Tensor) -> Tensor:
-        return centre_crop(normalisation.of(cut(images)), size).contiguous()
+        return center_crop(normalisation.of(cut(images)), size).contiguous()
 
     return Inputs(lambda images, draw: normalise(images), normalise)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from dsopt.augment import Draw
+from dsopt.augment import UniformDraw
 from dsopt.learners.optim import minimise
 from dsopt.registry import AUGMENTATIONS, call
 
@@ -49,7 +49,7 @@ def loss_of(name: LossName, logits: Tensor, labels: Tensor) -> Tensor:
     return (logits - targets).square().sum(1).mean() / 2
 
 
-def augmented(images: Tensor, names: Sequence[str], draw: Draw) -> Tensor:
+def augmented(images: Tensor, names: Sequence[str], draw: UniformDraw) -> Tensor:
     """Images [b, c, h, w] after all transforms, in order; differentiable."""
     for name in names:
         images = AUGMENTATIONS.build(*call(name))(images, draw)

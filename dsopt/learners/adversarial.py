@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dsopt.augment import Draw, draws
+from dsopt.augment import UniformDraw, draws
 from dsopt.data.batches import Batch
 from dsopt.learners.average import Average
 from dsopt.learners.optim import step
@@ -79,7 +79,7 @@ class AdversarialLearner:
         eager_steps: int | None = None,
         clip: float | None = None,
         average: float = 0.999,
-        augment: Callable[[Tensor, Draw], Tensor] | None = None,
+        augment: Callable[[Tensor, UniformDraw], Tensor] | None = None,
         classifiers: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
         precision: Precision = "fp32",
         device: torch.device,

@@ -13,7 +13,7 @@ from dsopt.errors import InputError
 from dsopt.files import join, read_bytes, write_bytes
 from dsopt.pipeline.outputs import unique_name
 from dsopt.registry import MODELS
-from dsopt.search.exported import About, network_of
+from dsopt.search.exported import ChildSpec, network_of
 from dsopt.storage import Stage, Table
 
 MOST = 1.5  # times the size that a network takes: of a larger picture it would see a small part in the middle
@@ -53,7 +53,7 @@ def trained(table: Table, device: torch.device) -> nn.Module:
     """The network that a finished stage trained, in evaluation mode, from its folder alone. Raises InputError if there is none."""
     about = description_of(table)
     if "child" in about:  # of a search: built by its space
-        network = network_of(About(**{key: about[key] for key in About._fields}))
+        network = network_of(ChildSpec(**{key: about[key] for key in ChildSpec._fields}))
     else:
         network = MODELS.build(about["name"], about["options"])(*about["arguments"])
     network.load_state_dict(load_weights(table, about["weights"]))

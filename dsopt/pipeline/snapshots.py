@@ -7,7 +7,7 @@ import torch
 
 from dsopt.data.images import Images, encode
 from dsopt.files import list_files, write_table
-from dsopt.generation.sample import Make, Noise, labels_in_turn, sample
+from dsopt.generation.sample import Generate, Noise, cyclic_labels, sample
 from dsopt.storage import Stage
 from dsopt.training.loop import State
 
@@ -26,10 +26,10 @@ class Snapshots:
     """
 
     def __init__(
-        self, stage: Stage, make: Make, noise: Noise, low: float, classes: int, device: torch.device, watch: Callable[..., None]
+        self, stage: Stage, make: Generate, noise: Noise, low: float, classes: int, device: torch.device, watch: Callable[..., None]
     ) -> None:
         self.stage, self.make, self.noise, self.low, self.device, self.watch = stage, make, noise, low, device, watch
-        self.labels = labels_in_turn(0, SHOWN, classes) if classes else torch.full((SHOWN,), -1)
+        self.labels = cyclic_labels(0, SHOWN, classes) if classes else torch.full((SHOWN,), -1)
         self.seen = max((snapshot["number"] for snapshot in written(stage)), default=-1)
 
     def __call__(self, share: float, state: State) -> None:

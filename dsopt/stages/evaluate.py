@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
-from dsopt.augment.geometry import centre_crop
+from dsopt.augment.geometry import center_crop
 from dsopt.config import Choice, Config, differing, plain
 from dsopt.data.images import Images, decode, load
 from dsopt.distillation.normalisation import Normalisation, channels, inputs_of
@@ -194,7 +194,7 @@ def _on_few(of: _Setting) -> Learn:
         )
     hard = of.trial.recipe == "common" or of.trial.hard
     targets = (labels if soft is None or hard else soft).to(of.device)
-    given = centre_crop(images, of.size).to(of.device)
+    given = center_crop(images, of.size).to(of.device)
 
     def drawn(repeat: int) -> Tensor:
         real = of.real()

@@ -11,7 +11,7 @@ from dsopt.config import Config
 from dsopt.data.images import Images, encode, find
 from dsopt.errors import InputError
 from dsopt.generation.interpolate import interpolate
-from dsopt.generation.sample import labels_in_turn
+from dsopt.generation.sample import cyclic_labels
 from dsopt.pipeline.parts import item_by_item, write_part
 from dsopt.pipeline.plan import Plan
 from dsopt.seeds import derive
@@ -46,7 +46,7 @@ def _interpolate(worker: Worker, stage: Stage, config: Config, amount: int | flo
     table, embeddings = Table(stage.inputs["base"].uri), stage.inputs["embeddings"]
     ids, labels = _given(table)
     points = _points(embeddings, ids)
-    wanted = labels_in_turn(0, amount if isinstance(amount, int) else round(amount * len(ids)), table.manifest["num_classes"])
+    wanted = cyclic_labels(0, amount if isinstance(amount, int) else round(amount * len(ids)), table.manifest["num_classes"])
     found, ends = interpolate(points, labels, wanted, derive(seed, "interpolated"))
     network = autoencoder.trained(embeddings.inputs["autoencoder"], torch.device("cpu"))
     side = table.manifest["image_size"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dsopt.augment.geometry import centre_crop
+from dsopt.augment.geometry import center_crop
 from dsopt.config import Config, differing
 from dsopt.data import colors as lab
 from dsopt.data.batches import take
@@ -57,7 +57,7 @@ def _measure(worker: Worker, stage: Stage, config: Config) -> None:
     random = torch.Generator().manual_seed(derive(config.seed, "measure"))
     rows = torch.randperm(len(test.ids), generator=random)[: config.measure.samples]
     # On the part that is as large as what it learned on; the rest of its images it has never seen whole either.
-    true, labels = centre_crop(take(test.images, rows), colorizer.size), test.labels[rows]
+    true, labels = center_crop(take(test.images, rows), colorizer.size), test.labels[rows]
     judge = _Reference(stage, config, worker, true, labels)
     found = judge.measures(colorizer)
     found |= {f"{name}_grey": value for name, value in judge.measures(grey).items()}

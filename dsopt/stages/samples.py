@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dsopt.config import Config
 from dsopt.data.images import Images, encode
-from dsopt.generation.sample import labels_in_turn, sample
+from dsopt.generation.sample import cyclic_labels, sample
 from dsopt.pipeline.parts import item_by_item, write_part
 from dsopt.pipeline.plan import Plan
 from dsopt.seeds import derive
@@ -57,7 +57,7 @@ def _sample(worker: Worker, stage: Stage, config: Config, count: int | float, se
 
 def _labels(index: int, wanted: int, classes: int) -> tuple[int, Tensor]:
     start, stop = index * PART, min((index + 1) * PART, wanted)
-    return index, labels_in_turn(start, stop, classes) if classes else torch.full((stop - start,), -1)
+    return index, cyclic_labels(start, stop, classes) if classes else torch.full((stop - start,), -1)
 
 
 def _maker(worker: Worker, stage: Stage, seed: int) -> Callable[[tuple[int, Tensor]], Generated]:

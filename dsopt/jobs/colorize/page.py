@@ -7,7 +7,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from dsopt.augment.geometry import centre_crop
+from dsopt.augment.geometry import center_crop
 from dsopt.config import Config
 from dsopt.data.images import load
 from dsopt.files import write_bytes
@@ -101,7 +101,7 @@ def beside(measured: dict[str, Stage]) -> list[Section]:
 def _pictures(measured: dict[str, Stage]) -> bytes:
     colorizers = {name: Colorizer(made.inputs["colorizer"], torch.device("cpu")) for name, made in measured.items()}
     images = load(next(iter(measured.values())).inputs["images"].uri, "test").images[:SHOWN]
-    true = centre_crop(images, next(iter(colorizers.values())).size)
+    true = center_crop(images, next(iter(colorizers.values())).size)
     rows = [("lightness", recoloured(true, grey)), ("true colours", true)]
     rows += [(name, recoloured(true, colours)) for name, colours in colorizers.items()]
     return figures.image_grid([("", [(name, _pixels(some)) for name, some in rows])])

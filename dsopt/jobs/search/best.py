@@ -14,7 +14,7 @@ from dsopt.learners.classifier import Classifier
 from dsopt.pipeline import outputs
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.training import Run, finish, fit_run, shuffled
-from dsopt.search.exported import About, dump, network_of, restore
+from dsopt.search.exported import ChildSpec, dump, network_of, restore
 from dsopt.seeds import derive
 from dsopt.storage import Kind, Stage, Table
 from dsopt.training.loop import Phase
@@ -36,7 +36,7 @@ def _train(worker: Worker, stage: Stage, config: Config) -> None:
     facts, seed = table.manifest, derive(config.seed, stage.hash)
     space, child = config.search.space, ranked(stage.inputs["finalists"])[0]["child"]
     shape = (facts["channels"], facts["num_classes"], facts["image_size"])
-    about = About(space.name, dict(space.options), child, *shape, settings.standardise)
+    about = ChildSpec(space.name, dict(space.options), child, *shape, settings.standardise)
     inputs, images = make_inputs(settings.augment, about.size, settings.standardise), load(table.uri, "train")
     torch.manual_seed(derive(seed, "weights"))
     learner = classifier(network_of(about), settings, worker)

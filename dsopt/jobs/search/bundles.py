@@ -15,7 +15,7 @@ from dsopt.jobs.search.trials import Trials, commit, finalists, source, space_of
 from dsopt.pipeline.parts import Journal
 from dsopt.progress import Progress, say
 from dsopt.registry import STRATEGIES
-from dsopt.search.queue import Job, Queue
+from dsopt.search.queue import ChildRun, Queue
 from dsopt.seeds import derive
 from dsopt.storage import Stage, Table
 from dsopt.training.worker import Worker
@@ -63,7 +63,7 @@ class _Children:
 
     def commit(self) -> None:
         """Write the table. Raises JobError if there are children missing, or none but failed ones."""
-        jobs = self.queue.jobs()
+        jobs = self.queue.runs()
         lost = [job for job in jobs if job not in self.found]
         if lost:
             raise JobError(f"{self.stage.uri}: {len(lost)} children were lost ({self.lost}); the same command resumes.")
@@ -77,8 +77,8 @@ class _Children:
             raise JobError(f"{self.stage.uri}: every child failed, the first because: {rows[0]['reason']}")
         commit(self.stage, self.config, rows, {row["device"] for row in self.found.values()})
 
-    def _job(self, child: str, steps: int) -> Job:
-        return Job(self.space.decode(child), steps)
+    def _job(self, child: str, steps: int) -> ChildRun:
+        return ChildRun(self.space.decode(child), steps)
 
     def ask(self) -> dict[str, Any] | None:
         jobs = self.queue.take(self.bundle)

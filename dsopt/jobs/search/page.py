@@ -137,7 +137,7 @@ def _facts(config: Config, made: Made) -> dict[str, str]:
 
 def _note(found: Study) -> str:
     note = NOTE.format(n=len(found.truth), seeds=found.seeds, ceiling=_ceiling(found, "all"))
-    return note + (ALIKE if found.ceilings["all"] < rank_quality.DOUBTFUL else "")
+    return note + (ALIKE if found.ceilings["all"] < rank_quality.LOW_CEILING else "")
 
 
 def _cells(ranking: Ranking, found: Study) -> list[str]:
@@ -202,7 +202,12 @@ def _best(found: Study) -> str:
     served = found.chosen.serves(found.ceilings["dev"])
     about = found.chosen.title if served else f"none; the best correlated one is {found.chosen.title}"
     return BEST.format(
-        **{"enough": rank_quality.ENOUGH, "lost": 100 * rank_quality.LOST, "about": about, "held_out": found.held_out},
+        **{
+            "enough": rank_quality.MIN_CEILING_SHARE,
+            "lost": 100 * rank_quality.MAX_REGRET,
+            "about": about,
+            "held_out": found.held_out,
+        },
         **{"dev": _ceiling(found, "dev"), "other": _ceiling(found, "held_out")},
     )
 

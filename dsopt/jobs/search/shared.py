@@ -124,7 +124,7 @@ def named(learner: SharedWeights, given: Material, config: Config) -> list[tuple
     """
     settings, size = config.search.shared, config.search.train.batch_size
     with torch.no_grad():
-        drawn = [tuple(genotype) for genotype in learner.controller.name(settings.candidates).genotypes.tolist()]
+        drawn = [tuple(genotype) for genotype in learner.controller.sample(settings.candidates).genotypes.tolist()]
     candidates = list(dict.fromkeys(drawn))
     rough = judge(learner, given, candidates, settings.batches, size)
     order = sorted(range(len(candidates)), key=lambda i: -rough[i])
