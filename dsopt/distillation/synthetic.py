@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dsopt.distillation.contract import Problem, Synthetic
 from dsopt.errors import InputError
-from dsopt.learners.optim import step
+from dsopt.learners.optim import set_gradients, step
 from dsopt.learners.placement import average_gradients
 from dsopt.registry import SELECTORS
 from dsopt.seeds import derive
@@ -72,7 +72,6 @@ def descend(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor], world
     """One step on all parameters of an optimizer, in their order, with the workers' mean gradients; these."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     means = average_gradients(gradients, world)
-    for parameter, gradient in zip(parameters, means, strict=True):
-        parameter.grad = gradient
+    set_gradients(parameters, means)
     step(optimizer)
     return means

@@ -4,14 +4,24 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from dsopt.augment import Draw, draws
 from dsopt.data.batches import Batch
 from dsopt.learners.average import Average
-from dsopt.learners.optim import step
-from dsopt.learners.placement import Precision, alike, autocast, average_gradients, compute_dtype, pack, place, unpack
+from dsopt.learners.optim import set_gradients, step
+from dsopt.learners.placement import (
+    Precision,
+    alike,
+    autocast,
+    average_gradients,
+    compute_dtype,
+    local_part,
+    pack,
+    place,
+    rank,
+    unpack,
+)
 from dsopt.losses.adversarial import Adversarial, Judgement
 from dsopt.losses.terms import Context, Term
 from dsopt.seeds import derive
@@ -85,7 +95,7 @@ class AdversarialLearner:
         device: torch.device,
         world: int = 1,
     ) -> None:
-        self.device, self.dtype, self.world, self.rank = device, compute_dtype(precision, device), world, _rank(world)
+        self.device, self.dtype, self.world = device, compute_dtype(precision, device), world
         self.loss, self.terms, self.split, self.noise, self.clip, self.augment = loss, terms, split, noise, clip, augment
         self.discriminator_steps, self.eager_steps = discriminator_steps, eager_steps
         self.classifiers = classifiers or {}
@@ -125,12 +135,12 @@ class AdversarialLearner:
     def _discriminator_step(self, target: Tensor, condition: Any, random: torch.Generator, seed: int) -> dict[str, Tensor]:
         if self.discriminator is None or self.loss.discriminator is None:
             return {}
-        noise = self._drawn(len(target), lambda count: self.noise(count, random))
+        noise = self._noise(len(target), random)
         with torch.no_grad():
             fake = self._make(noise, condition)
         target, fake = self._augmented(target, seed, "real"), self._augmented(fake, seed, "fake")
         real_says, fake_says = self._judge(target, condition), self._judge(fake, condition)
-        u = self._drawn(len(target), lambda count: torch.rand(count, generator=random))
+        u = self._uniform(len(target), random)
         context = Context(target, fake, condition, self._judge, real_says, fake_says, u, self.classifiers, noise)
         loss = self.loss.discriminator(real_says, fake_says)
         numbers, total = self._with_terms("discriminator", loss, context)
@@ -144,12 +154,12 @@ class AdversarialLearner:
     def _generator_step(self, target: Tensor, condition: Any, random: torch.Generator, seed: int, due: bool) -> None:
         if self.discriminator is not None:
             self.discriminator.requires_grad_(False)
-        noise = self._drawn(len(target), lambda count: self.noise(count, random))
+        noise = self._noise(len(target), random)
         fake = self._make(noise, condition)
         judged = None
         if self.discriminator is not None:
             judged = self._judge(self._augmented(fake, seed, "generator"), condition)
-        u = self._drawn(len(target), lambda count: torch.rand(count, generator=random))
+        u = self._uniform(len(target), random)
         loss = self.loss.generator(judged) if self.loss.generator and judged else fake.new_zeros(())
 
         def judge(images: Tensor, condition: Any) -> Judgement:  # as the made ones are judged
@@ -177,10 +187,12 @@ class AdversarialLearner:
         with autocast(self.dtype, self.device):
             return self.generator(noise, condition).float()
 
-    def _drawn(self, count: int, draw: Callable[[int], Tensor | None]) -> Any:
-        """This worker's part of what is drawn for the whole batch, so that several workers take the step that one takes."""
-        values = draw(count * self.world)
-        return None if values is None else values[self.rank * count :][:count].to(self.device)
+    def _noise(self, count: int, random: torch.Generator) -> Tensor | None:
+        noise = self.noise(count * self.world, random)
+        return None if noise is None else local_part(noise, self.world).to(self.device)
+
+    def _uniform(self, count: int, random: torch.Generator) -> Tensor:
+        return local_part(torch.rand(count * self.world, generator=random), self.world).to(self.device)
 
     def _judge(self, images: Tensor, condition: Any) -> Judgement:
         assert self.discriminator is not None
@@ -191,7 +203,7 @@ class AdversarialLearner:
     def _augmented(self, images: Tensor, seed: int, which: str) -> Tensor:
         if self.augment is None:
             return images
-        whole, start = len(images) * self.world, len(images) * self.rank
+        whole, start = len(images) * self.world, len(images) * rank(self.world)
         return self.augment(images, draws(derive(seed, which), whole, start, start + len(images), self.device))
 
     def _descend(self, name: str, network: nn.Module, loss: Tensor) -> None:
@@ -200,8 +212,7 @@ class AdversarialLearner:
         if self.world > 1:
             trained = [p for p in network.parameters() if p.grad is not None]
             gradients = [p.grad for p in trained if p.grad is not None]
-            for parameter, mean in zip(trained, average_gradients(gradients, self.world), strict=True):
-                parameter.grad = mean
+            set_gradients(trained, average_gradients(gradients, self.world))
         step(self.optimizers[name])
 
     @torch.no_grad()
@@ -217,10 +228,6 @@ class AdversarialLearner:
         unpack(state, self.networks, self.optimizers)
         self.average.step, self.since = state["step"], state["since"]
         self.last = {name: value.to(self.device) for name, value in state["last"].items()}
-
-
-def _rank(world: int) -> int:
-    return dist.get_rank() if world > 1 else 0
 
 
 def _optimizer(name: str, network: nn.Module, rate: float, betas: tuple[float, float]) -> torch.optim.Optimizer:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
 from dsopt.learners.optim import minimise
-from dsopt.learners.placement import Precision, autocast, bare, compute_dtype, pack, place, unpack
+from dsopt.learners.placement import Precision, autocast, bare, compute_dtype, local_part, pack, place, unpack
 from dsopt.losses.reconstruction import Reconstruction
 
 
@@ -33,7 +33,7 @@ class AutoencoderLearner:
         device: torch.device,
         world: int = 1,
     ) -> None:
-        self.device, self.dtype, self.loss = device, compute_dtype(precision, device), loss
+        self.device, self.dtype, self.loss, self.world = device, compute_dtype(precision, device), loss, world
         self.networks: dict[str, nn.Module] = {"autoencoder": place(network, device, world)}
         sgd = torch.optim.SGD(network.parameters(), learning_rate, momentum=momentum, fused=True)
         self.optimizers: dict[str, torch.optim.Optimizer] = {"autoencoder": sgd}
@@ -55,8 +55,8 @@ class AutoencoderLearner:
     def _update_critic(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         assert self.loss.critic is not None
         critic = self.networks["critic"].requires_grad_(True)
-        u = torch.rand(len(output), generator=torch.Generator().manual_seed(batch.seed)).to(self.device)
-        loss = self.loss.critic(output, batch.images, critic, u)
+        u = torch.rand(len(output) * self.world, generator=torch.Generator().manual_seed(batch.seed))
+        loss = self.loss.critic(output, batch.images, critic, local_part(u, self.world).to(self.device))
         minimise(loss, self.optimizers["critic"])
         return {"critic_loss": loss.detach()}
 

@@ -5,6 +5,7 @@ trains 2 s of a processor, nearly as much as torch itself.
 """
 
 import inspect
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -29,3 +30,15 @@ def minimise(loss: Tensor, optimizer: Optimizer) -> None:
             parameter.grad = None
     loss.backward()
     step(optimizer)
+
+
+def set_gradients(parameters: Iterable[Tensor], gradients: Iterable[Tensor]) -> None:
+    """Give every parameter its gradient, in the memory layout of the parameter.
+
+    torch's fused optimizers pair a parameter with its gradient by position in memory. A contiguous gradient of a channels-last
+    weight would move the wrong elements on a CPU; CUDA refuses it.
+    """
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if parameter.grad is None:
+            parameter.grad = torch.empty_like(parameter)
+        parameter.grad.copy_(gradient)

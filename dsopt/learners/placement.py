@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -45,6 +46,17 @@ def alike(network: nn.Module, world: int) -> nn.Module:
     for value in network.state_dict().values() if world > 1 else ():
         dist.broadcast(value, 0)
     return network
+
+
+def rank(world: int) -> int:
+    """This worker's place among `world` workers."""
+    return dist.get_rank() if world > 1 else 0
+
+
+def local_part(values: Float[Tensor, "n *of"], world: int) -> Float[Tensor, "b *of"]:
+    """This worker's rows of what every worker has drawn for the whole batch: together they use the numbers that one would use."""
+    count = len(values) // world
+    return values[rank(world) * count :][:count]
 
 
 def average_gradients(gradients: Sequence[Tensor], world: int) -> list[Tensor]:

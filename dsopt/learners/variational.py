@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dsopt.data.batches import Batch
 from dsopt.learners.average import Average
 from dsopt.learners.optim import minimise
-from dsopt.learners.placement import Precision, autocast, bare, compute_dtype, pack, place, unpack
+from dsopt.learners.placement import Precision, autocast, bare, compute_dtype, local_part, pack, place, unpack
 from dsopt.seeds import derive
 
 
@@ -43,14 +43,13 @@ class VariationalLearner:
         device: torch.device,
         world: int = 1,
     ) -> None:
-        self.device, self.dtype = device, compute_dtype(precision, device)
+        self.device, self.dtype, self.world = device, compute_dtype(precision, device), world
         self.likelihood, self.split, self.beta = likelihood, split, beta
         autoencoder = place(Both(encoder, generator), device, world)
         self.autoencoder, self.average = autoencoder, Average(bare(autoencoder).generator, average)
         self.networks: dict[str, nn.Module] = {"autoencoder": autoencoder, "average": self.average.network}
         adam = torch.optim.Adam(autoencoder.parameters(), learning_rate, betas=betas, fused=True)
         self.optimizers: dict[str, torch.optim.Optimizer] = {"autoencoder": adam}
-        self.world, self.rank = world, torch.distributed.get_rank() if world > 1 else 0
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step on the batch; {"loss": before it, "reconstruction" and "divergence", its two parts, in nats an image}."""
@@ -64,10 +63,9 @@ class VariationalLearner:
         return {"loss": loss.detach(), "reconstruction": reconstruction.detach(), "divergence": apart.detach()}
 
     def _noise(self, seed: int, mean: Tensor) -> Tensor:
-        """This worker's part of what is drawn for the whole batch, so that several workers take the step that one takes."""
-        random, count = torch.Generator().manual_seed(derive(seed, "variational")), len(mean)
-        whole = torch.randn(count * self.world, mean.shape[1], generator=random)
-        return whole[self.rank * count :][:count].to(self.device)
+        random = torch.Generator().manual_seed(derive(seed, "variational"))
+        whole = torch.randn(len(mean) * self.world, mean.shape[1], generator=random)
+        return local_part(whole, self.world).to(self.device)
 
     @torch.no_grad()
     def make(self, noise: Tensor, condition: Any) -> Tensor:
