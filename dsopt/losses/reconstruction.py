@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from dsopt.losses.input_gradients import penalty
 from dsopt.registry import LOSSES
 
 
@@ -36,16 +35,7 @@ def wasserstein(*, weight: float = 0.01, gradient_penalty: float = 10.0) -> Reco
         return (output - target).square().mean() - weight * critic(output).mean()
 
     def critic_side(output: Tensor, target: Tensor, critic: nn.Module, u: Tensor) -> Tensor:
-        penalty = _gradient_penalty(critic, output, target, u)
-        return critic(output).mean() - critic(target).mean() + gradient_penalty * penalty
+        distance = critic(target).mean() - critic(output).mean()
+        return -distance + gradient_penalty * penalty(critic, target, output, u)
 
     return Reconstruction(autoencoder, critic_side)
-
-
-def _gradient_penalty(
-    critic: nn.Module, fake: Float[Tensor, "b c h w"], real: Float[Tensor, "b c h w"], u: Float[Tensor, " b"]
-) -> Float[Tensor, ""]:
-    """How far the critic's slope is from 1, at a random point between each pair (Gulrajani et al. 2017, eq. 3)."""
-    between = torch.lerp(fake.detach(), real.detach(), u[:, None, None, None]).requires_grad_()
-    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return (slope.flatten(1).norm(dim=1) - 1).square().mean()

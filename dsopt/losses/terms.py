@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dsopt.errors import InputError, unknown
 from dsopt.losses.adversarial import Judgement
+from dsopt.losses.input_gradients import loss_gradients, penalty, score_gradients
 from dsopt.losses.likelihood import gaussian
 from dsopt.registry import MODELS, TERMS, call
 
@@ -44,12 +45,7 @@ def gradient_penalty(*, target: float = 1.0) -> Term:
     al. 2017, arXiv:1704.00028, eq. 3). The authors' weight is 10; batch normalisation, where an image's score depends on the
     others, forbids it."""
 
-    def term(context: Context) -> Tensor:
-        u = context.u[:, None, None, None]
-        between = torch.lerp(context.fake.detach(), context.real.detach(), u).requires_grad_()
-        return (slopes(context, between).norm(dim=1) - target).square().mean()
-
-    return term
+    return lambda context: penalty(_score(context), context.real, context.fake, context.u, target)
 
 
 @TERMS.register(sides=["discriminator"], needs=["judge"])
@@ -57,16 +53,14 @@ def r1() -> Term:
     """Half the squared slope of the score at real images (Mescheder et al. 2018, arXiv:1801.04406, eq. 9); weights are 1 to 10."""
 
     def term(context: Context) -> Tensor:
-        return slopes(context, context.real.detach().requires_grad_()).square().sum(1).mean() / 2
+        real = context.real.detach().requires_grad_()
+        return score_gradients(_score(context), real).square().sum(1).mean() / 2
 
     return term
 
 
-def slopes(context: Context, images: Tensor) -> Float[Tensor, "b d"]:
-    """The gradient of every image's score, the mean over its patches, by the image's pixels; can itself be differentiated."""
-    score = context.judge(images, context.condition).score
-    (slope,) = torch.autograd.grad(score.reshape(len(images), -1).mean(1).sum(), images, create_graph=True)
-    return slope.flatten(1)
+def _score(context: Context) -> Callable[[Tensor], Tensor]:
+    return lambda images: context.judge(images, context.condition).score
 
 
 @TERMS.register(sides=["generator"], needs=["judge"])
@@ -169,7 +163,7 @@ def gradient_difference(*, network: str = "convnet") -> Term:
 
     def term(context: Context) -> Tensor:
         classify = _classifier(network, context)
-        made, real = (loss_slopes(classify, images, context.condition) for images in (context.fake, context.real))
+        made, real = (loss_gradients(classify, images, context.condition) for images in (context.fake, context.real))
         return (made - real).norm(dim=1).mean()
 
     return term
@@ -182,7 +176,7 @@ def gradient_magnitude(*, network: str = "convnet") -> Term:
     All else as of `gradient_difference`.
     """
     _check_classifier(network)
-    return lambda context: -loss_slopes(_classifier(network, context), context.fake, context.condition).norm(dim=1).mean()
+    return lambda context: -loss_gradients(_classifier(network, context), context.fake, context.condition).norm(dim=1).mean()
 
 
 def _check_classifier(text: str) -> None:
@@ -203,14 +197,6 @@ def _classifier(text: str, context: Context) -> Callable[[Tensor], Tensor]:
         return context.classifiers[name]
     network = MODELS.build(name, options)(context.real.shape[1], int(context.condition.max()) + 1).to(context.real.device)
     return nn.Sequential(nn.Upsample(size=MODELS.traits(name).input_size, mode="bilinear"), network).requires_grad_(False)
-
-
-def loss_slopes(classify: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Float[Tensor, "b d"]:
-    """The gradient of every image's cross-entropy by its pixels; can itself be differentiated where the images can."""
-    made = images.requires_grad
-    images = images if made else images.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(F.cross_entropy(classify(images), labels, reduction="sum"), images, create_graph=made)
-    return slope.flatten(1)
 
 
 def _features(judgement: Judgement | None) -> Tensor:

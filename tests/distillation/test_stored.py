@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from dsopt.distillation.contract import Generator, Problem, Stored
 from dsopt.distillation.halving import halving
-from dsopt.distillation.slopes import partners, slope_matching
+from dsopt.distillation.input_gradients import partners, slope_matching
 from dsopt.distillation.stored import begin
 from dsopt.errors import InputError
-from dsopt.losses.terms import loss_slopes
+from dsopt.losses.input_gradients import loss_gradients
 from dsopt.registry import DISTILLERS
 from dsopt.seeds import derive
 from dsopt.training.loop import _set_rate
@@ -151,7 +151,7 @@ def test_the_sign_of_beta() -> None:
 
         def size(found=found) -> float:
             torch.manual_seed(1)
-            return loss_slopes(found.problem.network(), found.stored.images(), found.labels).norm(dim=1).mean().item()
+            return loss_gradients(found.problem.network(), found.stored.images(), found.labels).norm(dim=1).mean().item()
 
         before = size()
         for step in range(10):

@@ -10,7 +10,7 @@ from dsopt.distillation.matching import Matching
 from dsopt.distillation.stored import begin
 from dsopt.distillation.synthetic import Init
 from dsopt.errors import InputError
-from dsopt.losses.terms import loss_slopes
+from dsopt.losses.input_gradients import loss_gradients
 
 
 def partners(labels: Int64[Tensor, " m"], real: Int64[Tensor, " b"]) -> Int64[Tensor, " m"]:
@@ -43,9 +43,9 @@ def slope_matching(
 
     def loss(images: Tensor, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
         network = problem.network()
-        slopes = loss_slopes(network, images, labels)
+        slopes = loss_gradients(network, images, labels)
         real = batch.images[partners(labels, batch.labels)]
-        difference = (slopes - loss_slopes(network, real, labels)).norm(dim=1).mean()
+        difference = (slopes - loss_gradients(network, real, labels)).norm(dim=1).mean()
         return {"loss": alpha * difference + beta * slopes.norm(dim=1).mean(), "difference": difference}
 
     return Matching(problem, begin(problem, init), lambda leaf: torch.optim.Adam(leaf, learning_rate), loss)
