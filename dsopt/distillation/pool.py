@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dsopt.distillation.contract import Problem
-from dsopt.learners.optim import minimise
+from dsopt.learners.optim import minimize
 from dsopt.seeds import derive
 
 
@@ -46,7 +46,7 @@ class Pool:
             self.optimizers[index] = self.optimizer(list(self.networks[index].parameters()))
             self.born += 1
             return
-        minimise(loss(self.networks[index]), self.optimizers[index])
+        minimize(loss(self.networks[index]), self.optimizers[index])
         self.ages[index] += 1
 
     def state_dict(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from dsopt.augment import Draw
-from dsopt.learners.optim import minimise
+from dsopt.learners.optim import minimize
 from dsopt.registry import AUGMENTATIONS, call
 
 LossName = Literal["cross_entropy", "squared_error"]
@@ -75,7 +75,7 @@ def train(network: nn.Sequential, images: Tensor, labels: Tensor, recipe: Recipe
     else:
         optimizer = torch.optim.SGD(parameters, recipe.learning_rate, momentum=recipe.momentum, fused=True)
     for _ in range(recipe.steps):
-        minimise(loss_of(recipe.loss, network(augmented(images, recipe.augment, draw)), labels), optimizer)
+        minimize(loss_of(recipe.loss, network(augmented(images, recipe.augment, draw)), labels), optimizer)
     return network
 
 

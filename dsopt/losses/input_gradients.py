@@ -34,7 +34,7 @@ def penalty(
 
 
 def loss_gradients(classify: Callable[[Tensor], Tensor], images: Float[Tensor, "b c h w"], labels: Tensor) -> Float[Tensor, "b d"]:
-    """The gradient of every image's cross-entropy with respect to its pixels; differentiable where the images require a gradient."""
+    """The gradient of every image's cross-entropy with respect to its pixels; itself differentiable if the images require it."""
     differentiable = images.requires_grad
     images = images if differentiable else images.detach().requires_grad_()
     loss = F.cross_entropy(classify(images), labels, reduction="sum")

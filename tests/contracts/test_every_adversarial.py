@@ -99,11 +99,11 @@ def assert_learns(given: AdversarialConfig, steps_taken: int = 3) -> list[dict[s
     assert begun + steps(resumed, 1, steps_taken) == expected
     assert all(torch.equal(value, after[key]) for key, value in weights(resumed).items())
     noise, labels = torch.randn(4, LATENT), torch.tensor([0, 1, 2, 0])
-    made = whole.make(noise, labels)
+    made = whole.generate(noise, labels)
     assert (
         made.shape == (4, 1, SIZE, SIZE) and float(made.min()) >= MODELS.traits(given.generator.name).low and float(made.max()) <= 1
     )
-    torch.testing.assert_close(resumed.make(noise, labels), made, rtol=0, atol=0)
+    torch.testing.assert_close(resumed.generate(noise, labels), made, rtol=0, atol=0)
     return expected
 
 

@@ -19,7 +19,7 @@ from torch.multiprocessing.spawn import spawn
 
 from dsopt.data.batches import Batch
 from dsopt.distillation.synthetic import descend
-from dsopt.learners.adversarial import AdversarialLearner, Weighted
+from dsopt.learners.adversarial import AdversarialLearner, WeightedTerm
 from dsopt.learners.autoencoder import AutoencoderLearner
 from dsopt.learners.classifier import Classifier
 from dsopt.learners.optim import set_gradients, step
@@ -68,7 +68,7 @@ def adversarial(world: int) -> AdversarialLearner:
         Generator(),
         dcgan_discriminator(3, SIZE, 10, width=4, norm="none"),
         hinge(),
-        [Weighted("gradient_penalty", 10.0, "discriminator", gradient_penalty())],
+        [WeightedTerm("gradient_penalty", 10.0, "discriminator", gradient_penalty())],
         split=lambda batch: (batch.images, None),
         noise=lambda count, random: torch.randn(count, LATENT, generator=random),
         world=world,

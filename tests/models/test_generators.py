@@ -70,7 +70,7 @@ def test_sizes(name, size, channels):
         assert found[0].shape == found[1].shape == (4, 6) and (found[1] > 0).all()
     else:
         assert found.score.shape == (4,) and len(found.features) == 4
-        assert (found.reproduction is not None) == MODELS.traits(name).energy
+        assert (found.reconstruction is not None) == MODELS.traits(name).energy
     first(found).square().sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters()) or MODELS.traits(name).kind == "encoder"
     assert network.conditional is False
@@ -89,7 +89,7 @@ def test_what_it_is_told_matters(name, condition):
     labels = torch.tensor([0, 1, 2, 0])
     found = network(given(name), labels)
     if condition == "auxiliary":
-        assert found.classes.shape == (4, 3)
+        assert found.class_logits.shape == (4, 3)
         return
     other = first(network(given(name), torch.tensor([0, 1, 0, 0])))
     changed = [not torch.equal(a, b) for a, b in zip(first(found), other, strict=True)]
@@ -129,10 +129,10 @@ def test_spectrally_normalised_layers_have_a_largest_singular_value_of_one(name)
     assert len(layers) > 3
 
 
-def test_the_energy_of_a_perfect_reproduction_is_none():
+def test_the_energy_of_a_perfect_reconstruction_is_none():
     judge, images = build("energy_discriminator"), given("energy_discriminator")
     found = judge(images, None)
-    torch.testing.assert_close(-found.score, (found.reproduction - images).square().mean((1, 2, 3)))
+    torch.testing.assert_close(-found.score, (found.reconstruction - images).square().mean((1, 2, 3)))
     assert found.features.shape == (4, judge.encoder(images)[0].numel())
 
 

@@ -51,5 +51,5 @@ def test_features_are_torch_fidelitys_of_pictures_as_they_are() -> None:
 def test_without_torch_fidelity_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
-    with pytest.raises(InputError, match=r"needs torch-fidelity; right is pip install 'dsopt\[fid\]'"):
+    with pytest.raises(InputError, match=r"needs torch-fidelity; install it with pip install 'dsopt\[fid\]'"):
         inception(b"", CPU)

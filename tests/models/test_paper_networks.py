@@ -28,8 +28,8 @@ def test_the_autoencoder_has_216_elements(channels):
     network, images = autoencoder(channels), torch.rand(5, channels, 24, 24)
     embeddings = network.encode(images)
     assert embeddings.shape == (5, 216) and (embeddings >= 0).all()  # ReLU: activations
-    reproductions = network(images)
-    assert reproductions.shape == images.shape
+    reconstructions = network(images)
+    assert reconstructions.shape == images.shape
     torch.nn.init.constant_(network.decoder[-2].bias, -0.3)  # type: ignore[arg-type]
     dark = network(images)
     assert (dark >= 0).all() and (dark == 0).any()

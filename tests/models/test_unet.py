@@ -34,7 +34,7 @@ def test_colours_of_every_size(size: int, upsample: str) -> None:
 def test_other_sizes_are_not_offered() -> None:
     for name in ("unet", "patch_discriminator"):
         sizes = MODELS.traits(name).sizes
-        assert all(map(sizes, SIZES)) and not any(map(sizes, (16, 28, 48, 512))) and "256" in sizes.says
+        assert all(map(sizes, SIZES)) and not any(map(sizes, (16, 28, 48, 512))) and "256" in sizes.description
 
 
 def test_a_trained_network_takes_any_multiple() -> None:

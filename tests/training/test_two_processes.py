@@ -18,10 +18,10 @@ from torch.multiprocessing.spawn import spawn
 
 from dsopt.augment.differentiable import differentiable
 from dsopt.data.background import Arriving
-from dsopt.learners.adversarial import AdversarialLearner, Weighted
+from dsopt.learners.adversarial import AdversarialLearner, WeightedTerm
 from dsopt.learners.autoencoder import AutoencoderLearner
 from dsopt.learners.classifier import Classifier
-from dsopt.learners.placement import bare
+from dsopt.learners.placement import unwrapped
 from dsopt.learners.variational import VariationalLearner
 from dsopt.losses.adversarial import hinge
 from dsopt.losses.likelihood import bernoulli
@@ -106,7 +106,7 @@ def hardest(rank: int, world: int, folder: Path) -> dict[str, Any]:
     source = replace(feed(100, 20, rank=rank, world=world), sampler=sampler, keep=sampler.keep)
     slices = [len(source(step).labels) for step in range(2)]
     state = fit(learner, [Phase(source, lambda p: 1.0, 6, memory=sampler)], report_every=1)
-    weights = nn.utils.parameters_to_vector(bare(made[0].networks["classifier"]).parameters())
+    weights = nn.utils.parameters_to_vector(unwrapped(made[0].networks["classifier"]).parameters())
     return {"slices": slices, "losses": [value for *_, value in state.rows], "judge": float(weights.double().abs().sum())}
 
 
@@ -167,7 +167,7 @@ def adversarial(rank: int, world: int, folder: Path) -> dict[str, Any]:
         generator,
         judge,
         hinge(),
-        [Weighted("gradient_penalty", 10.0, "discriminator", gradient_penalty())],
+        [WeightedTerm("gradient_penalty", 10.0, "discriminator", gradient_penalty())],
         split=lambda batch: (batch.images, batch.labels),
         noise=lambda count, random: torch.randn(count, 6, generator=random),
         augment=differentiable(["colour", "translation", "cutout"], low=0.0),
@@ -177,7 +177,7 @@ def adversarial(rank: int, world: int, folder: Path) -> dict[str, Any]:
     )
     source = feed(100, 16, augment=["crop"], standardised=False, rank=rank, world=world)
     state = fit(learner, [Phase(source, lambda p: 1.0, 6)], report_every=1)
-    images = learner.make(torch.ones(1, 6), torch.tensor([3]))
+    images = learner.generate(torch.ones(1, 6), torch.tensor([3]))
     return {"losses": [value for *_, value in state.rows], "image": float(images.double().sum())}
 
 
@@ -197,7 +197,7 @@ def variational(rank: int, world: int, folder: Path) -> dict[str, Any]:
     learner = VariationalLearner(*networks, bernoulli, split=lambda batch: (batch.images, batch.labels), device=CPU, world=world)
     source = feed(100, 16, augment=["crop"], standardised=False, rank=rank, world=world)
     state = fit(learner, [Phase(source, lambda p: 1.0, 6)], report_every=1)
-    images = learner.make(torch.ones(1, 6), torch.tensor([3]))
+    images = learner.generate(torch.ones(1, 6), torch.tensor([3]))
     return {"losses": [value for *_, value in state.rows], "image": float(images.double().sum())}
 
 
