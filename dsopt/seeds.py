@@ -12,7 +12,7 @@ def derive(*parts: int | str) -> int:
 
 
 def mix64(z: Any) -> Any:
-    """The finalizer of SplitMix64: neighbouring numbers become independent 64-bit ones (Steele et al. 2014, figure 17).
+    """The finalizer of SplitMix64: neighboring numbers become independent 64-bit ones (Steele et al. 2014, figure 17).
 
     doi:10.1145/2714064.2660195. For an int in 0 to 2^64 - 1, or an array of uint64.
     """

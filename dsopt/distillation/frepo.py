@@ -15,12 +15,12 @@ from dsopt.distillation.synthetic import Init, descend
 
 
 def ridge(
-    known: Float[Tensor, "m d"], targets: Float[Tensor, "m k"], asked: Float[Tensor, "b d"], strength: float
+    known: Float[Tensor, "m d"], targets: Float[Tensor, "m k"], queries: Float[Tensor, "b d"], strength: float
 ) -> Float[Tensor, "b k"]:
-    """Predictions for the rows `asked` by kernel ridge regression with a linear kernel on `known` (equation 5 of FRePo)."""
+    """Predictions for the rows `queries` by kernel ridge regression with a linear kernel on `known` (equation 5 of FRePo)."""
     kernel = known @ known.T
     kernel = kernel + strength * kernel.diagonal().mean() * torch.eye(len(known), dtype=known.dtype, device=known.device)
-    return asked @ known.T @ torch.linalg.solve(kernel, targets)
+    return queries @ known.T @ torch.linalg.solve(kernel, targets)
 
 
 def margin(targets: Float[Tensor, "m k"]) -> Tensor:

@@ -24,8 +24,8 @@ def loss(
     """Mean cross-entropy with the given weights instead of the network's own; targets are class indices [b] or vectors [b, k]."""
     own = dict(network.named_parameters())
     parts = weights.split([value.numel() for value in own.values()])
-    given = {name: part.view_as(value) for (name, value), part in zip(own.items(), parts, strict=True)}
-    return F.cross_entropy(functional_call(network, given, (images,)), targets)
+    named = {name: part.view_as(value) for (name, value), part in zip(own.items(), parts, strict=True)}
+    return F.cross_entropy(functional_call(network, named, (images,)), targets)
 
 
 def loss_in_parts(

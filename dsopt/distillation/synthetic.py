@@ -35,8 +35,8 @@ def select_real(problem: Problem, method: str, times: int = 1) -> Synthetic:
     Raises:
         InputError: a class has too few images.
     """
-    counts, wanted = problem.labels.bincount(minlength=problem.classes), times * problem.per_class
-    if int(counts.min()) < wanted:
+    counts, needed = problem.labels.bincount(minlength=problem.classes), times * problem.per_class
+    if int(counts.min()) < needed:
         label, count = int(counts.argmin()), int(counts.min())
         packed = f" with {times} images in each" if times > 1 else ""
         raise InputError(f"distill.per_class={problem.per_class}{packed}: class {label} has only {count} images.")
@@ -45,7 +45,7 @@ def select_real(problem: Problem, method: str, times: int = 1) -> Synthetic:
     pixels = problem.images.flatten(1).cpu()
     pixels = pixels.float() if SELECTORS.traits(method).embeddings else pixels[:, :0].float()
     selector = SELECTORS.build(method)
-    indices = per_class(selector, pixels, problem.labels.cpu(), wanted * problem.classes, generator).indices
+    indices = per_class(selector, pixels, problem.labels.cpu(), needed * problem.classes, generator).indices
     images = problem.inputs(problem.images[indices.to(problem.device)])
     return Synthetic(images.contiguous(), problem.labels[indices.to(problem.device)])
 

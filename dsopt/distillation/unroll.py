@@ -71,8 +71,8 @@ def differentiate(
 
     # Back through the steps, each of which adds its part to the gradients of the inputs.
     total = [torch.zeros_like(value) for value in inputs]
-    for before, given, after in _recomputed(step, states, inputs, start, stop, every) if every else _popped(taped):
-        gradients = torch.autograd.grad(after, [*before, *given], adjoint, materialize_grads=True)
+    for before, inputs_before, after in _recomputed(step, states, inputs, start, stop, every) if every else _popped(taped):
+        gradients = torch.autograd.grad(after, [*before, *inputs_before], adjoint, materialize_grads=True)
         adjoint = list(gradients[: len(before)])
         torch._foreach_add_(total, gradients[len(before) :])  # pyright: ignore[reportPrivateImportUsage]
     return Unrolled(loss, total)
@@ -99,5 +99,5 @@ def _recomputed(
 def _taped(step: InnerStep, state: State, inputs: Sequence[Tensor], t: int) -> TapedStep:
     """One step with its graph: the state and inputs before it, as leaves, and the state after it."""
     before = [value.detach().requires_grad_() for value in state]
-    given = [value.detach().requires_grad_() for value in inputs]
-    return before, given, step(before, given, t, True)
+    inputs_before = [value.detach().requires_grad_() for value in inputs]
+    return before, inputs_before, step(before, inputs_before, t, True)

@@ -67,8 +67,10 @@ def least_squares(*, fake: float = 0.0, real: float = 1.0, wanted: float = 1.0) 
 
 @ADVERSARIAL.register
 def hinge(*, margin: float = 1.0) -> AdversarialLoss:
-    """Hinge loss: scores beyond the margin have no gradient (SNGAN, Miyato et al. 2018, arXiv:1802.05957, eq. 16-17; the thesis's
-    eq. 4.2-4.3)."""
+    """Hinge loss: scores beyond the margin have no gradient (SNGAN, Miyato et al. 2018, arXiv:1802.05957, eq. 16-17).
+
+    The thesis's equations 4.2 and 4.3.
+    """
     return AdversarialLoss(
         lambda real, fake: F.relu(margin - real.score).mean() + F.relu(margin + fake.score).mean(),
         lambda fake: -fake.score.mean(),

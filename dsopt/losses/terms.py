@@ -41,10 +41,10 @@ Term = Callable[[Context], Tensor]
 
 @TERMS.register(sides=["discriminator"], needs=["discriminator"])
 def gradient_penalty(*, target: float = 1.0) -> Term:
-    """How far the norm of the score's gradient is from `target`, at a random point between each real and generated image (WGAN-GP,
-    Gulrajani et al. 2017, arXiv:1704.00028, eq. 3).
+    """The squared difference of the score's gradient norm from `target` (WGAN-GP, Gulrajani et al. 2017, arXiv:1704.00028, eq. 3).
 
-    The authors' weight is 10. Not valid with batch normalization, where an image's score depends on the other images.
+    It is taken at a random point between each real and generated image. The authors' weight is 10. Not valid with batch
+    normalization, where an image's score depends on the other images.
     """
     return lambda context: penalty(_score(context), context.real, context.fake, context.u, target)
 
@@ -69,10 +69,10 @@ def _score(context: Context) -> Callable[[Tensor], Tensor]:
 
 @TERMS.register(sides=["generator"], needs=["discriminator"])
 def pull_away() -> Term:
-    """The mean squared cosine between the features of different generated images, against mode collapse (EBGAN-PT, Zhao et al.
-    2017, arXiv:1609.03126, eq. 4).
+    """The mean squared cosine between features of different generated images (EBGAN-PT, Zhao et al. 2017, arXiv:1609.03126, eq. 4).
 
-    The square of the equation is kept; the colorization study's own code omits it. The authors' weight is 0.1.
+    It counters mode collapse. The square of the equation is kept; the colorization study's own code omits it. The authors' weight
+    is 0.1.
     """
 
     def term(context: Context) -> Tensor:
@@ -87,8 +87,10 @@ def pull_away() -> Term:
 
 @TERMS.register(sides=["generator"], needs=["discriminator"])
 def feature_matching() -> Term:
-    """The squared distance between the mean features of real and generated images (Salimans et al. 2016, arXiv:1606.03498, section
-    3.1), here averaged over features."""
+    """The mean squared difference between the mean features of real and generated images (Salimans et al. 2016, arXiv:1606.03498).
+
+    Section 3.1, which has the sum over features.
+    """
 
     def term(context: Context) -> Tensor:
         with torch.no_grad():
@@ -100,8 +102,10 @@ def feature_matching() -> Term:
 
 @TERMS.register(sides=["generator"], needs=[])
 def l1() -> Term:
-    """The mean absolute difference from the real image of the same condition (pix2pix, Isola et al. 2017, arXiv:1611.07004, eq. 3;
-    the colorization study, section 4). Their weight is 100."""
+    """The mean absolute difference from the real image of the same condition (pix2pix, Isola et al. 2017, arXiv:1611.07004, eq. 3).
+
+    Also in the colorization study, section 4. Their weight is 100.
+    """
     return lambda context: (context.fake - context.real).abs().mean()
 
 
@@ -116,8 +120,10 @@ def l2() -> Term:
 
 @TERMS.register(sides=["both"], needs=["discriminator", "labels"])
 def classification() -> Term:
-    """Cross-entropy of the discriminator's auxiliary classifier, on real and on generated images (AC-GAN, Odena et al. 2017,
-    arXiv:1610.09585, eq. 3). Requires a discriminator with condition=auxiliary."""
+    """Cross-entropy of an auxiliary classifier on real and generated images (AC-GAN, Odena et al. 2017, arXiv:1610.09585, eq. 3).
+
+    Requires a discriminator with condition=auxiliary.
+    """
 
     def term(context: Context) -> Tensor:
         outputs = [output for output in (context.real_output, context.fake_output) if output is not None]
@@ -129,8 +135,7 @@ def classification() -> Term:
 
 @TERMS.register(sides=["both"], needs=["discriminator"])
 def information(*, deviation: float = 1.0) -> Term:
-    """How badly the discriminator recovers the codes that an image was generated from (InfoGAN, Chen et al. 2016, arXiv:1606.03657,
-    eq. 5-6).
+    """The error of the discriminator's estimate of an image's codes (InfoGAN, Chen et al. 2016, arXiv:1606.03657, eq. 5-6).
 
     Up to the codes' entropy, which no network changes, it is the negative of a lower bound on the mutual information between codes
     and images, in nats. The authors' weight is 1.
@@ -163,12 +168,11 @@ def information(*, deviation: float = 1.0) -> Term:
 
 @TERMS.register(sides=["generator", "discriminator", "both"], needs=["labels"])
 def gradient_difference(*, network: str = "convnet") -> Term:
-    """The distance between the gradients of a classifier's loss at generated images and at real ones of their classes (thesis, eq.
-    4.4).
+    """The distance between a classifier's gradients at generated images and at real ones of their classes (thesis, equation 4.4).
 
-    `network` is a registered classifier, drawn anew at each step, such as `convnet(width=32)`, which sees images resized to its own
-    size; or `proxy` or `teacher`, trained on the real images before (the thesis's pre-trained R). The term is the mean of the norms
-    of single images; the thesis may have taken one norm of a batch.
+    Gradients are those of its loss with respect to an image. `network` is a registered classifier, drawn anew at each step, such as
+    `convnet(width=32)`, which sees images resized to its own size; or `proxy` or `teacher`, trained on the real images before (the
+    thesis's pre-trained R). The term is the mean of the norms of single images; the thesis may have taken one norm of a batch.
 
     The thesis adds it to the discriminator's loss (side: discriminator). No weight of the discriminator is in it, so there it
     changes only the reported loss: by construction the training is that of the baseline.
@@ -185,8 +189,7 @@ def gradient_difference(*, network: str = "convnet") -> Term:
 
 @TERMS.register(sides=["generator", "discriminator", "both"], needs=["labels"])
 def gradient_magnitude(*, network: str = "convnet") -> Term:
-    """The negative norm of the gradient of a classifier's loss at generated images, so that training on them is faster (thesis, eq.
-    4.5).
+    """The negative norm of a classifier's gradients at generated images, so that they train faster (thesis, equation 4.5).
 
     Everything else is as in `gradient_difference`.
     """

@@ -48,11 +48,11 @@ class DcganGenerator(nn.Module):
 def dcgan_generator(
     channels: int, size: int, classes: int, latent: int, *, condition: GeneratorCondition = "none", width: int = 64
 ) -> nn.Module:
-    """A linear layer, then 4x4 transposed convolutions of stride 2 that halve the width, all with batch normalization and ReLU
-    (DCGAN, Radford et al. 2016, arXiv:1511.06434, section 3).
+    """DCGAN's generator: a linear layer, then transposed convolutions (Radford et al. 2016, arXiv:1511.06434, section 3).
 
-    `width` is that of the last of them; a 3x3 convolution and tanh follow. For 32 pixels the widths are the usual 512 (at 4x4),
-    256, 128 and 64. Weights start from N(0, 0.02).
+    The convolutions are 4x4 with stride 2 and halve the width; all layers have batch normalization and ReLU. `width` is that of the
+    last of them; a 3x3 convolution and tanh follow. For 32 pixels the widths are the usual 512 (at 4x4), 256, 128 and 64. Weights
+    start from N(0, 0.02).
     """
     return small_normal(DcganGenerator(channels, size, classes, latent, condition, width))
 
@@ -92,9 +92,9 @@ def dcgan_discriminator(
     norm: Literal["batch", "spectral", "none"] = "batch",
     codes: int = 0,
 ) -> nn.Module:
-    """4x4 convolutions of stride 2 that double the width, leaky ReLU 0.2, and one linear layer (DCGAN, Radford et al. 2016,
-    arXiv:1511.06434, section 3); no batch normalization in the first.
+    """DCGAN's discriminator: strided convolutions and one linear layer (Radford et al. 2016, arXiv:1511.06434, section 3).
 
+    The convolutions are 4x4 with stride 2 and double the width, with leaky ReLU 0.2 and, except in the first, batch normalization.
     A gradient penalty requires norm=none or spectral; `codes` are for the term information. Weights start from N(0, 0.02).
     """
     network = small_normal(DcganDiscriminator(channels, size, classes, condition, width, norm, codes))

@@ -48,9 +48,9 @@ def energy_discriminator(
     width: int = 64,
     norm: Literal["batch", "none"] = "batch",
 ) -> nn.Module:
-    """An autoencoder of 4x4 convolutions of stride 2; the energy is the mean squared error of an image's reconstruction (EBGAN,
-    Zhao et al. 2017, arXiv:1609.03126, section 2.3; sizes as in the colorization study's code). Its features are the code.
+    """An autoencoder whose energy is its mean squared error on an image (EBGAN, Zhao et al. 2017, arXiv:1609.03126, section 2.3).
 
-    The study's code takes the root of half the sum over the batch, divided by its size: another scale, hence another margin.
+    It has 4x4 convolutions of stride 2, with sizes as in the colorization study's code. Its features are the code of the image. The
+    study's code takes the root of half the sum over the batch, divided by its size: another scale, hence another margin.
     """
     return small_normal(EnergyDiscriminator(channels, size, classes, condition == "concat", width, norm == "batch"))

@@ -46,8 +46,11 @@ class InfoganGenerator(nn.Module):
 def infogan_generator(
     channels: int, size: int, classes: int, latent: int, *, condition: Labels = "none", width: int = 64
 ) -> nn.Module:
-    """Two linear layers, then two 4x4 transposed convolutions of stride 2 (InfoGAN, Chen et al. 2016, arXiv:1606.03657, appendix
-    C.1). With condition=concat it is the generator of CDCGAN and the decoder of CDCVAE (augmentation paper, section 2.4)."""
+    """InfoGAN's generator: linear layers, then transposed convolutions (Chen et al. 2016, arXiv:1606.03657, appendix C.1).
+
+    Two of each; the convolutions are 4x4 with stride 2. With condition=concat it is the generator of CDCGAN and the decoder of
+    CDCVAE (augmentation paper, section 2.4).
+    """
     return small_normal(InfoganGenerator(channels, size, classes, latent, condition == "concat", width))
 
 
@@ -119,11 +122,10 @@ class InfoganEncoder(nn.Module):
 def infogan_encoder(
     channels: int, size: int, classes: int, latent: int, *, condition: Labels = "none", width: int = 64
 ) -> nn.Module:
-    """CDCVAE's encoder: the discriminator's body with a mean and a standard deviation for each dimension of the code (augmentation
-    paper, section 2.4.2).
+    """CDCVAE's encoder: the discriminator's body with two outputs a dimension of the code (augmentation paper, section 2.4.2).
 
-    In the text, softplus yields the variance. As in the code that the paper names, here it yields the standard deviation, at least
-    1e-6.
+    The outputs are its mean and standard deviation. In the text, softplus yields the variance. As in the code that the paper names,
+    here it yields the standard deviation, at least 1e-6.
     """
     body = InfoganBody(channels, size, classes, condition == "concat", width, norm=True)
     return small_normal(InfoganEncoder(body, 16 * width, latent))

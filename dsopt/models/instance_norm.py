@@ -48,8 +48,8 @@ class _Gradient(torch.autograd.Function):
     def forward(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, ...]:
         b, c, h, w = x.shape
         ctx.save_for_backward(g, x, weight, mean, scale)
-        given = (g.contiguous(), x.contiguous(), mean, scale, weight, b, c, h * w, c)
-        return torch.ops.aten.native_group_norm_backward(*given, [True, True, True])
+        arguments = (g.contiguous(), x.contiguous(), mean, scale, weight, b, c, h * w, c)
+        return torch.ops.aten.native_group_norm_backward(*arguments, [True, True, True])
 
     @staticmethod
     @once_differentiable

@@ -33,8 +33,10 @@ class MlpGenerator(nn.Module):
 def mlp_generator(
     channels: int, size: int, classes: int, latent: int, *, condition: Literal["none", "concat"] = "none", width: int = 1200
 ) -> nn.Module:
-    """Two hidden layers of `width` with ReLU, then a sigmoid (Goodfellow et al. 2014, arXiv:1406.2661; sizes as in the colorization
-    study's own code)."""
+    """Two hidden layers of `width` with ReLU, then a sigmoid (Goodfellow et al. 2014, arXiv:1406.2661).
+
+    Sizes are as in the colorization study's own code.
+    """
     return MlpGenerator(channels, size, classes, latent, condition == "concat", width)
 
 

@@ -57,7 +57,7 @@ def pretrained(
 
 
 def _last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
-    found = [(path, module) for path, module in network.named_modules() if isinstance(module, nn.Linear)]
-    if not found:
+    layers = [(path, module) for path, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not layers:
         raise InputError("embed.network: has no fully connected last layer that could be removed.")
-    return found[-1]
+    return layers[-1]

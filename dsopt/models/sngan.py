@@ -61,11 +61,10 @@ def sngan_generator(
     width: int = 64,
     upsample: Literal["nearest", "bilinear"] = "nearest",
 ) -> nn.Module:
-    """A linear layer and residual blocks that double the image (SNGAN, Miyato et al. 2018, arXiv:1802.05957, table 4; the thesis's
-    table C.3).
+    """SNGAN's generator: a linear layer and residual blocks that double the image (Miyato et al. 2018, arXiv:1802.05957, table 4).
 
-    The paper's width is 256; 64 needs a sixteenth of the work. The authors double by nearest neighbor; the library that the thesis
-    used does so bilinearly. There are as many blocks as the size has halvings: three for 32 pixels.
+    The thesis's table C.3. The paper's width is 256; 64 needs a sixteenth of the work. The authors double by nearest neighbor; the
+    library that the thesis used does so bilinearly. There are as many blocks as the size has halvings: three for 32 pixels.
     """
     return SnganGenerator(channels, size, classes, latent, condition == "batch_norm", width, upsample)
 
@@ -121,10 +120,10 @@ def sngan_discriminator(
     norm: Literal["spectral", "none"] = "spectral",
     codes: int = 0,
 ) -> nn.Module:
-    """Four residual blocks and the sum over space, every layer spectrally normalized (SNGAN, Miyato et al. 2018, arXiv:1802.05957,
-    table 4; the thesis's table C.2).
+    """SNGAN's discriminator: four residual blocks and the sum over space (Miyato et al. 2018, arXiv:1802.05957, table 4).
 
-    The paper's width is 128; 32 needs a sixteenth of the work. `codes` are for the term information.
+    The thesis's table C.2. All layers are spectrally normalized. The paper's width is 128; 32 needs a sixteenth of the work.
+    `codes` are for the term information.
     """
     network = SnganDiscriminator(channels, classes, condition, width, codes)
     return spectral(network) if norm == "spectral" else network

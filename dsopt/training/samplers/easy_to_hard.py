@@ -26,8 +26,10 @@ def easy_to_hard(
     start: float = 1 / 3,
     until: float = 0.8,
 ) -> Sampler:
-    """Shuffle only the easiest images: at first a fraction `start`, growing linearly to all of them at the fraction `until` of the
-    steps (Bengio et al. 2009, doi:10.1145/1553374.1553380; Wu et al. 2021, arXiv:2012.03107, section 2, linear pacing).
+    """Shuffle only the easiest images, at first few and later all (curriculum learning, Bengio et al. 2009).
+
+    doi:10.1145/1553374.1553380; Wu et al. 2021, arXiv:2012.03107, section 2, linear pacing: at first a fraction `start` of the
+    images, growing linearly to all of them at the fraction `until` of the steps.
 
     Training proceeds in rounds, each of which shows its images once. The fraction is that of the step in which the round begins.
     """

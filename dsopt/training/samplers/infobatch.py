@@ -14,8 +14,10 @@ from dsopt.training.samplers.contract import BatchIndices, LossAwareSampler, sam
 
 @sampler(steps=True)
 def infobatch(n: int, batch_size: int, seed: int, steps: int, *, r: float = 0.5, delta: float = 0.875) -> LossAwareSampler:
-    """Skip images below the mean loss with probability r, and give the remaining ones of them the weight 1 / (1 - r); skip none in
-    epochs that begin after the fraction delta of the steps (InfoBatch, Qin et al. 2024, arXiv:2303.04947, section 3).
+    """Skip images of low loss at random, and weight the others for them (InfoBatch, Qin et al. 2024, arXiv:2303.04947, section 3).
+
+    Images below the mean loss are skipped with probability r; those of them that remain have the weight 1 / (1 - r). Epochs that
+    begin after the fraction delta of the steps skip none.
 
     An image's loss is that of its last visit, so that the first epoch has all images. The budget is in steps: skipping images
     leads to more epochs, not to less time.

@@ -19,11 +19,11 @@ def loss_topk(
     keep: float = 0.5,
     width: int = 8,
 ) -> FilteringSampler:
-    """Choose batch_size / keep candidates, and train on the fraction `keep` of them with the highest losses in a small classifier,
-    which is trained alongside on the same images.
+    """Choose batch_size / keep candidates, and train on the fraction `keep` of them with the highest losses in a small classifier.
 
-    After Jordan's airbench96 (github.com/KellerJordan/cifar10-airbench), which trains its small network beforehand. Every worker
-    chooses within its own slice of the candidates. The small classifier keeps its initial learning rate.
+    The small classifier is trained alongside, on the same images. After Jordan's airbench96
+    (github.com/KellerJordan/cifar10-airbench), which trains its small network beforehand. Every worker chooses within its own slice
+    of the candidates. The small classifier keeps its initial learning rate.
     """
     if not 0 < keep <= 1:
         raise InputError(f"train.sampler: loss_topk: keep={keep}: must be above 0 and at most 1.")
