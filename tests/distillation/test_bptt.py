@@ -1,4 +1,4 @@
-"""Truncated back-propagation: its gradients, its optimisers, its clipping."""
+"""Truncated backpropagation: its gradients, its optimizers, its clipping."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from dsopt.errors import InputError
 
 
 @pytest.mark.parametrize("ours, theirs", [(sgd(0.1), torch.optim.SGD), (adam(0.1), torch.optim.Adam)])
-def test_optimisers_are_those_of_torch(ours, theirs):
+def test_optimizers_are_those_of_torch(ours, theirs):
     torch.manual_seed(0)
     weights = [torch.randn(3, 4), torch.randn(5)]
     parameters = [weight.clone().requires_grad_() for weight in weights]

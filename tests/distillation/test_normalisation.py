@@ -9,7 +9,7 @@ from dsopt.errors import InputError
 
 
 def smooth(count: int, channels: int = 3, side: int = 6) -> torch.Tensor:
-    """Random pictures whose neighbouring pixels are alike."""
+    """Random pictures whose neighboring pixels are similar."""
     coarse = torch.rand(count, channels, 3, 3, generator=torch.Generator().manual_seed(0))
     return (torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear") * 255).to(torch.uint8)
 

@@ -47,7 +47,7 @@ WAYS = [("pixels", {}), ("formations", {}), ("formations", {"factor": 4}), ("lat
 
 @pytest.mark.parametrize("init", ["noise", "random", "kmeans"])
 @pytest.mark.parametrize(("name", "options"), WAYS)
-def test_gradients_go_through_what_images_are_made_from(name: str, options: dict, init) -> None:
+def test_gradients_go_through_what_images_are_generated_from(name: str, options: dict, init) -> None:
     made = create_stored(painted(name, 2, **options), init)
     times = options.get("factor", 2) ** 2 if name == "formations" else 1
     images = made.images()
@@ -114,7 +114,7 @@ LEARNING = [name for name in DISTILLERS.names() if DISTILLERS.traits(name).learn
 
 @pytest.mark.parametrize(("name", "options"), WAYS[1:])
 @pytest.mark.parametrize("method", LEARNING)
-def test_every_method_learns_whatever_images_are_made_from(method: str, name: str, options: dict) -> None:
+def test_every_method_learns_whatever_images_are_generated_from(method: str, name: str, options: dict) -> None:
     torch.manual_seed(0)
     found = DISTILLERS.build(method, OPTIONS.get(method))(painted(name, **options))
     before, leaf = found.synthetic(), found.stored.leaf.clone()
@@ -132,7 +132,7 @@ def smooth() -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), nn.Linear(1024, 16), nn.Tanh(), nn.Linear(16, 10))
 
 
-def test_slopes_are_matched_with_real_images_of_the_class() -> None:
+def test_gradients_are_matched_with_real_images_of_the_class() -> None:
     given = batch()
     indices = partners(torch.tensor([3, 3, 0]), given.labels)
     assert given.labels[indices].tolist() == [3, 3, 0] and indices[0] != indices[1]

@@ -30,7 +30,7 @@ def alike(one: list[Tensor], other: list[Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("loss", [squared_error(), wasserstein()], ids=["squared_error", "wasserstein"])
-def test_it_learns_to_reproduce_digits(loss):
+def test_it_learns_to_reconstruct_digits(loss):
     made, source = learner(loss, 0.3), feed(1500, 64, augment=["crop"], standardised=False)
     before = made.evaluate(held_out(standardised=False))["squared_error"]
     metrics = [made.update(source(step)) for step in range(50)]

@@ -53,8 +53,8 @@ def test_hinge_wasserstein_and_energy_by_hand():
 
 
 @pytest.mark.parametrize("name", [name for name in ADVERSARIAL.names() if name != "none"])
-def test_a_discriminator_wants_real_above_made_and_a_generator_the_reverse(name):
-    """Following the slope of either side moves scores where that side wants them; patches count as images do."""
+def test_a_discriminator_wants_real_above_generated_and_a_generator_the_reverse(name):
+    """Following the gradient of either side moves scores where that side wants them; patches count as images do."""
     loss = ADVERSARIAL.build(name)()
     assert loss.discriminator and loss.generator
     real, fake = torch.full((4,), -0.2, requires_grad=True), torch.full((4,), -0.2, requires_grad=True)
@@ -66,7 +66,7 @@ def test_a_discriminator_wants_real_above_made_and_a_generator_the_reverse(name)
 
 
 class Linear(nn.Module):
-    """A judge whose score is <weights, image> + bias of the condition."""
+    """A discriminator whose score is <weights, image> + bias of the condition."""
 
     def __init__(self, weights: torch.Tensor) -> None:
         super().__init__()
@@ -78,30 +78,30 @@ class Linear(nn.Module):
 
 
 class Square(Linear):
-    """A judge whose score is |image|^2, so its slope is 2 * image."""
+    """A discriminator whose score is |image|^2, so its gradient is 2 * image."""
 
     def forward(self, images: torch.Tensor, condition: torch.Tensor | None) -> DiscriminatorOutput:
         return DiscriminatorOutput(images.flatten(1).square().sum(1))
 
 
-def context(judge: Callable, side: str = "discriminator", **more) -> Context:
+def context(discriminator: Callable, side: str = "discriminator", **more) -> Context:
     random = torch.Generator().manual_seed(0)
     real, fake = (torch.randn(5, 1, 4, 4, generator=random) for _ in range(2))
     fake = fake.requires_grad_() if side == "generator" else fake
-    seen = {"real": real, "fake": fake, "condition": None, "discriminator": judge}
-    outputs = {"real_output": None, "fake_output": judge(fake, None)}
+    seen = {"real": real, "fake": fake, "condition": None, "discriminator": discriminator}
+    outputs = {"real_output": None, "fake_output": discriminator(fake, None)}
     drawn = {"u": torch.rand(5, generator=random), "classifiers": {}, "noise": None}
     return Context(**(seen | outputs | drawn | more))
 
 
-def test_the_gradient_penalty_of_a_linear_judge_is_the_norm_of_its_weights_less_one_squared():
-    judge = Linear(torch.linspace(0.1, 1.0, 16))
-    norm = judge.weights.detach().norm()
-    found = terms.gradient_penalty()(context(judge))
+def test_the_gradient_penalty_of_a_linear_discriminator_is_the_norm_of_its_weights_less_one_squared():
+    discriminator = Linear(torch.linspace(0.1, 1.0, 16))
+    norm = discriminator.weights.detach().norm()
+    found = terms.gradient_penalty()(context(discriminator))
     torch.testing.assert_close(found, (norm - 1) ** 2)
-    (slope,) = torch.autograd.grad(found, judge.weights)
-    torch.testing.assert_close(slope, 2 * (norm - 1) * judge.weights / norm)
-    torch.testing.assert_close(terms.gradient_penalty(target=0.0)(context(judge)), norm.square())
+    (slope,) = torch.autograd.grad(found, discriminator.weights)
+    torch.testing.assert_close(slope, 2 * (norm - 1) * discriminator.weights / norm)
+    torch.testing.assert_close(terms.gradient_penalty(target=0.0)(context(discriminator)), norm.square())
 
 
 def test_the_gradient_penalty_looks_at_a_point_of_its_own_between_each_pair():
@@ -111,18 +111,18 @@ def test_the_gradient_penalty_looks_at_a_point_of_its_own_between_each_pair():
     torch.testing.assert_close(terms.gradient_penalty()(given), expected)
 
 
-def test_r1_is_half_the_squared_slope_at_real_images():
+def test_r1_is_half_the_squared_gradient_at_real_images():
     given = context(Square(torch.zeros(16)))
     torch.testing.assert_close(terms.r1()(given), (2 * given.real).flatten(1).square().sum(1).mean() / 2)
 
 
-def test_patches_are_averaged_before_a_slope_is_taken():
-    judge = Linear(torch.linspace(0.1, 1.0, 16))
+def test_patches_are_averaged_before_a_gradient_is_taken():
+    discriminator = Linear(torch.linspace(0.1, 1.0, 16))
 
     def patches(images: torch.Tensor, condition: None) -> DiscriminatorOutput:
-        return DiscriminatorOutput(judge(images, condition).score[:, None].expand(-1, 7))
+        return DiscriminatorOutput(discriminator(images, condition).score[:, None].expand(-1, 7))
 
-    torch.testing.assert_close(terms.gradient_penalty()(context(patches)), terms.gradient_penalty()(context(judge)))
+    torch.testing.assert_close(terms.gradient_penalty()(context(patches)), terms.gradient_penalty()(context(discriminator)))
 
 
 def test_pull_away_by_hand():
@@ -144,7 +144,7 @@ def test_differences_are_means_over_everything():
     torch.testing.assert_close(terms.l2()(given), F.mse_loss(given.fake, given.real))
 
 
-def test_classification_adds_real_and_made_images():
+def test_classification_adds_real_and_generated_images():
     labels, logits = torch.tensor([0, 2]), torch.tensor([[2.0, 0.0, 1.0], [0.0, 1.0, 3.0]])
     real, fake = DiscriminatorOutput(REAL, class_logits=logits), DiscriminatorOutput(FAKE, class_logits=2 * logits)
     given = context(Linear(torch.ones(16)), condition=labels, real_output=real, fake_output=fake)
@@ -153,7 +153,7 @@ def test_classification_adds_real_and_made_images():
     torch.testing.assert_close(terms.classification()(given._replace(real_output=None)), both - F.cross_entropy(logits, labels))
 
 
-def test_information_is_the_likelihood_of_class_and_codes_of_made_images_alone():
+def test_information_is_the_likelihood_of_class_and_codes_of_generated_images_alone():
     random = torch.Generator().manual_seed(0)
     noise, told = torch.randn(3, 6, generator=random), torch.randn(3, 2, generator=random)
     labels, logits = torch.tensor([0, 2, 1]), torch.randn(3, 4, generator=random)
@@ -195,8 +195,8 @@ def test_the_entropy_less_information_is_a_lower_bound_of_the_mutual_information
         assert bound(joint.log() + scale * torch.randn(3, 4, generator=random)) < mutual
 
 
-def test_slopes_of_a_classifier_are_those_of_its_images():
-    """Equal images have equal slopes; the magnitude is what differs when the real ones' slope is none."""
+def test_gradients_of_a_classifier_are_those_of_its_images():
+    """Equal images have equal gradients; the magnitude is what differs when the real ones' gradient is none."""
     given = context(Linear(torch.ones(16)), "generator", condition=torch.tensor([0, 1, 2, 1, 0]))
     alike = terms.gradient_difference()(given._replace(fake=given.real.clone().requires_grad_()))
     assert float(alike.detach()) == pytest.approx(0, abs=1e-6)
@@ -218,7 +218,7 @@ def labelled(side: str, **more) -> Context:
     return context(Linear(torch.ones(16)), side, condition=torch.tensor([0, 1, 2, 1, 0]), **more)
 
 
-def test_slopes_of_a_trained_classifier_are_of_that_very_one():
+def test_gradients_of_a_trained_classifier_are_of_that_very_one():
     torch.manual_seed(0)
     trained = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).requires_grad_(False)
     given = labelled("generator", classifiers={"proxy": trained})
@@ -232,7 +232,7 @@ def test_slopes_of_a_trained_classifier_are_of_that_very_one():
 
 
 @pytest.mark.parametrize("name", ["gradient_difference", "gradient_magnitude"])
-def test_slopes_are_the_same_number_on_both_sides_and_only_the_generators_can_be_followed(name):
+def test_gradients_are_the_same_number_on_both_sides_and_only_the_generators_can_be_followed(name):
     term = TERMS.build(name, {"network": "convnet(width=4, depth=1)"})()
     torch.manual_seed(0)
     of_generator = term(labelled("generator"))
