@@ -1,8 +1,26 @@
 """Seeds that follow from names and numbers alone, so that any batch can be made again without replaying those before it."""
 
 import hashlib
+from typing import Any
+
+_64_BITS = 2**64 - 1
 
 
 def derive(*parts: int | str) -> int:
     """A 63-bit seed from any names and numbers; the same in every process and on every machine."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+def mix64(z: Any) -> Any:
+    """The finalizer of SplitMix64: neighboring numbers become independent 64-bit ones (Steele et al. 2014, figure 17).
+
+    doi:10.1145/2714064.2660195. For an int in 0 to 2^64 - 1, or an array of uint64.
+    """
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & _64_BITS
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & _64_BITS
+    return z ^ z >> 31
+
+
+def splitmix64(index: int) -> int:
+    """The output number `index` (from 0) of SplitMix64 with seed 0, without those before it."""
+    return mix64((index + 1) * 0x9E3779B97F4A7C15 & _64_BITS)

@@ -15,7 +15,7 @@ from fruits import FRUITS
 @FRUITS.register
 def apple(data, labels, *, size: int = 3, kind: Literal["red", "green"] = "red", ripe: float | None = None,
           parts: list[str] = ["core"]) -> tuple:
-    \"\"\"Keeps the doctor away.
+    \"\"\"FilteringSampler the doctor away.
 
     More about it.
     \"\"\"
@@ -85,7 +85,7 @@ def test_a_changed_default_stays_with_its_caller(fruits: Registry) -> None:
 def test_traits_and_summary(fruits: Registry) -> None:
     assert fruits.traits("pear").streams is True
     assert vars(fruits.traits("apple")) == {}
-    assert fruits.summary("apple") == "Keeps the doctor away."
+    assert fruits.summary("apple") == "FilteringSampler the doctor away."
     assert fruits.summary("pear") == ""
 
 

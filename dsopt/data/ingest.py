@@ -12,6 +12,7 @@ from dsopt.config import DataConfig
 from dsopt.data.source import Shard
 from dsopt.errors import InputError
 from dsopt.files import first_line, retried
+from dsopt.seeds import splitmix64
 from dsopt.storage import IMAGES
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # not all of PIL's: for EPS, e.g., it starts Ghostscript
@@ -81,12 +82,8 @@ def source_channels(shards: Iterable[Shard]) -> int:
 
 
 def held_out(id: int, fraction: float) -> bool:
-    """Whether a row belongs to the test split; depends on its id alone (SplitMix64, Steele et al. 2014, fig. 17)."""
-    mask = 2**64 - 1
-    z = (id + 1) * 0x9E3779B97F4A7C15 & mask
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
-    z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
-    return (z ^ z >> 31) < fraction * 2**64
+    """Whether a row belongs to the test split: follows from its id alone."""
+    return splitmix64(id) < fraction * 2**64
 
 
 def _label(label: Any, numbers: dict[str, int] | None, labelled: bool) -> int | None:

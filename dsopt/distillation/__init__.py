@@ -1,1 +1,1 @@
-"""Condensing a data set into a few synthetic images: one method a file, all under the contract of `contract.py`."""
+"""Distilling a data set into a few synthetic images: one method a file, all under the contract of `contract.py`."""

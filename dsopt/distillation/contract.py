@@ -1,9 +1,11 @@
-"""What a distillation method is given and what it gives back.
+"""The inputs and results of a distillation method.
 
-A method is made by `(problem, *, options) -> Distiller`, entered with `@distiller(...)`, which says what callers must know before.
-A distiller is a learner of the training loop, whose `update` takes one batch of real images and makes one step on the synthetic
-ones. What it draws at random it takes from torch's global generator, which the loop seeds at every step, differently on every
-worker, or from `derive(batch.seed, ...)` where all workers must draw the same: so a resumed run goes on exactly.
+A method is built by `(problem, *, options) -> Distiller`, registered with `@distiller(...)`, whose arguments are the traits that
+callers need beforehand. A distiller is a learner of the training loop; its `update` takes one batch of real images and makes one
+step on the synthetic ones.
+
+Its random numbers come from torch's global generator, which the loop seeds at every step, differently on each worker; or from
+`derive(batch.seed, ...)`, where all workers must draw the same. So a resumed run repeats them exactly.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,12 +23,12 @@ from dsopt.registry import DISTILLERS
 
 
 def distiller(*, learns: bool = True, unrolls: bool = False, balanced: bool = False) -> Callable[..., Any]:
-    """Enter a function as a distillation method.
+    """Register a function as a distillation method.
 
     Args:
-        learns: makes steps; otherwise its images are final from the start.
-        unrolls: differentiates through steps of training, which a network with batch normalisation does not allow.
-        balanced: wants equally many images of every class in its batches.
+        learns: it makes steps; otherwise its images are final from the start.
+        unrolls: it differentiates through training steps, which excludes networks with batch normalization.
+        balanced: it requires equally many images of every class in its batches.
     """
     return DISTILLERS.register(learns=learns, unrolls=unrolls, balanced=balanced)
 
@@ -34,7 +36,7 @@ def distiller(*, learns: bool = True, unrolls: bool = False, balanced: bool = Fa
 class Synthetic(NamedTuple):
     """A synthetic set, in blocks of one image of every class: image i is of class `i % classes`.
 
-    Images are what a network takes, on the scale of normalised real ones. `soft` are learned labels; see the recipe.
+    Images are network inputs, on the scale of normalized real images. `soft` are learned labels; see `Recipe`.
     """
 
     images: Float[Tensor, "m c h w"]
@@ -44,57 +46,62 @@ class Synthetic(NamedTuple):
 
 @dataclass(frozen=True)
 class Stored:
-    """What a synthetic set is learned as.
+    """The parametrization of a synthetic set: the tensor that is learned, and how images are decoded from it.
 
     Args:
-        leaf: what is learned; requires a gradient.
-        labels: of the images made from it.
-        make: the leaf -> images on the scale of normalised real ones, with a graph.
-        settle: brings the leaf, in place, to where it may lie; called after every step.
+        leaf: the learned tensor; requires a gradient.
+        labels: of the decoded images.
+        decode: leaf -> images on the scale of normalized real images, differentiable.
+        project: moves the leaf, in place, back into its feasible set; called after every step.
     """
 
     leaf: Tensor
     labels: Int64[Tensor, " m"]
-    make: Callable[[Tensor], Tensor]
-    settle: Callable[[Tensor], None]
+    decode: Callable[[Tensor], Tensor]
+    project: Callable[[Tensor], None]
 
     def images(self) -> Float[Tensor, "m c h w"]:
-        """The images as they are, to be differentiated by themselves; see `pull`."""
+        """The current images, detached from the leaf, as a new leaf of the graph; see `leaf_gradient`."""
         with torch.no_grad():
-            made = self.make(self.leaf)
-        return made.detach().requires_grad_()
+            images = self.decode(self.leaf)
+        return images.detach().requires_grad_()
 
-    def pull(self, gradient: Float[Tensor, "m c h w"]) -> Tensor:
-        """The gradient of the leaf from that of the images: so no graph of a method goes through what makes them."""
-        return torch.autograd.grad(self.make(self.leaf), self.leaf, gradient)[0]
+    def leaf_gradient(self, of_images: Float[Tensor, "m c h w"]) -> Tensor:
+        """The gradient with respect to the leaf, given that with respect to the images.
 
-    def settled(self) -> None:
+        A method's own graph, of which it may keep many, thus never contains the decoder.
+        """
+        return torch.autograd.grad(self.decode(self.leaf), self.leaf, of_images)[0]
+
+    def project_leaf(self) -> None:
         with torch.no_grad():
-            self.settle(self.leaf)
+            self.project(self.leaf)
 
 
 class Generator(NamedTuple):
-    """A trained network that makes images of noise [b, d] and labels [b]; `inputs` makes them what a network takes."""
+    """A trained generator network: (noise [b, d], labels [b]) -> images."""
 
     network: nn.Module
     noise: Callable[[int, torch.Generator], Tensor]
-    length: float  # that noise has, root mean square
-    inputs: Callable[[Tensor], Tensor]
+    noise_norm: float  # root mean square of the Euclidean norm of its noise
+    inputs: Callable[[Tensor], Tensor]  # generated images -> network inputs
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is to be condensed, and for whom.
+    """The data to distil, and the networks that the result is for.
 
     Args:
-        images: all real images on the device, as bytes or numbers; `inputs` makes them what a network takes.
-        per_class: synthetic images of each class.
-        network: a fresh network on the device, drawn from torch's global generator.
-        augment: transforms that the synthetic images will be trained with.
-        steps: that there will be.
-        seed: of what is drawn once: the first images, fixed weights.
-        stored: name and options of what the synthetic images are made from; see `dsopt.distillation.stored`.
-        generator: for those that need one.
+        images: all real images on the device, as bytes or floats.
+        inputs: real images -> network inputs.
+        per_class: the number of synthetic images of each class.
+        network: builds a network with new weights on the device, from torch's global generator.
+        augment: transforms with which networks will be trained on the synthetic images.
+        seed: for everything that is drawn once: initial images, fixed weights.
+        world: the number of workers.
+        stored: name and options of the parametrization of the synthetic images; see `dsopt.distillation.stored`.
+        generator: for parametrizations that need one.
+        steps: the number of steps that there will be.
     """
 
     images: Tensor
@@ -124,7 +131,7 @@ class Distiller(Protocol):
     def synthetic(self) -> Synthetic: ...
     def recipe(self) -> Recipe: ...
     def weights(self) -> dict[str, Tensor]:
-        """The initial weights that belong to the images, by parameter; empty where these serve any."""
+        """The initial weights that the images require, by parameter; empty if the images are for any weights."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -132,22 +139,25 @@ class Distiller(Protocol):
 
 
 def check_repeatable(network: nn.Module, name: str) -> None:
-    """Refuse what is another network whenever a step is done again, or by another worker. Raises InputError."""
+    """Raises InputError for a network that gives other results when a step is recomputed, or on another worker."""
     for module in network.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
             raise InputError(
-                f"distill.network.name={name}: has dropout, which is drawn anew where a step is done again; take one without, such "
-                "as lenet, or distill.network.options.dropout=0 where there is that."
+                f"distill.network.name={name}: has dropout, which differs when a step is recomputed; expected a network without, "
+                "such as lenet, or distill.network.options.dropout=0 if it has that option."
             )
 
 
 def check_unrollable(network: nn.Module, name: str) -> None:
-    """Refuse what training cannot be differentiated through. Raises InputError."""
+    """Raises InputError for a network through whose training one cannot differentiate."""
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             raise InputError(
-                f"distill.network.name={name}: has batch normalisation, whose running statistics no unrolled step updates, so that "
-                "tests would use those of no network; take one without, such as convnet (instance normalisation) or lenet."
+                f"distill.network.name={name}: has batch normalization, whose running statistics unrolled steps do not update, so "
+                "that evaluation would use the initial ones; expected a network without it, such as convnet or lenet."
             )
         if isinstance(module, nn.ReLU) and module.inplace:
-            raise InputError(f"distill.network.name={name}: overwrites what second derivatives need; take convnet.")
+            raise InputError(
+                f"distill.network.name={name}: has in-place activations, which overwrite what second derivatives need; expected a "
+                "network without them, such as convnet or lenet."
+            )

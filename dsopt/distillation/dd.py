@@ -1,4 +1,4 @@
-"""Dataset distillation, the original."""
+"""The original dataset distillation."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from dsopt.data.batches import Batch
 from dsopt.distillation.contract import Problem, Stored, Synthetic, distiller
 from dsopt.distillation.functional import flat, loss, loss_in_parts
 from dsopt.distillation.recipe import Recipe
-from dsopt.distillation.stored import begin
+from dsopt.distillation.stored import create_stored
 from dsopt.distillation.synthetic import Clipping, Init, descend
 from dsopt.distillation.unroll import State, differentiate
 from dsopt.errors import InputError
@@ -21,7 +21,7 @@ from dsopt.seeds import derive
 
 
 class DatasetDistillation:
-    """Images, rates [epochs, blocks] (before softplus) and perhaps labels, learned through the steps they are for."""
+    """Images, learning rates [epochs, blocks] (before softplus) and optionally labels, learned through training on them."""
 
     def __init__(
         self,
@@ -35,36 +35,40 @@ class DatasetDistillation:
     ) -> None:
         self.problem, self.device, self.fixed = problem, problem.device, fixed
         self.stored, self.labels = stored, stored.labels
-        self.learned = {"rates": rates.requires_grad_()}  # beside the images
+        self.learned = {"rates": rates.requires_grad_()}  # besides the images
         if soft_labels:
             self.learned["soft"] = F.one_hot(stored.labels, problem.classes).float().requires_grad_()
         self.clipping = Clipping(clip, problem.device)
         self.networks: dict[str, Any] = {}
-        # The authors' settings; 0.5 instead of Adam's usual 0.9.
+        # The authors' betas: 0.5 instead of Adam's default of 0.9.
         adam = torch.optim.Adam([stored.leaf, *self.learned.values()], learning_rate, betas=(0.5, 0.999))
         self.optimizers: dict[str, torch.optim.Optimizer] = {"images": adam}
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         network = self.problem.network()
         start = {**dict(network.named_parameters()), **self.fixed}
-        found, gradients = self.gradients(network, [start[key].detach() for key, _ in network.named_parameters()], batch)
-        means = self.clipping(average_gradients([self.stored.pull(gradients[0]), *gradients[1:]], self.problem.world))
-        descend(self.optimizers["images"], means, 1)
-        self.stored.settled()
-        return {"loss": found}
+        loss, gradients = self.gradients(network, [start[key].detach() for key, _ in network.named_parameters()], batch)
+
+        gradients = [self.stored.leaf_gradient(gradients[0]), *gradients[1:]]
+        gradients = self.clipping(average_gradients(gradients, self.problem.world))
+        descend(self.optimizers["images"], gradients, 1)  # 1: they are averaged already
+        self.stored.project_leaf()
+        return {"loss": loss}
 
     def gradients(self, network: nn.Sequential, weights: State, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """The loss of real images after training from `weights`, and its gradients in the images and in what else is learned."""
+        """The loss on real images after training from `weights`, and its gradients with respect to the images and `learned`."""
         inputs = [self.stored.images(), *self.learned.values()]
         epochs, blocks = inputs[1].shape
 
-        def step(state: State, given: Any, t: int, differentiable: bool) -> State:
-            images, rates, *soft = given
+        def step(state: State, inputs: Any, t: int, differentiable: bool) -> State:
+            images, rates, *soft = inputs
+            targets = soft[0] if soft else self.labels
             w = state[0].requires_grad_()
-            block, targets, size = t % blocks, soft[0] if soft else self.labels, len(images) // blocks
-            mine = slice(block * size, (block + 1) * size)  # a chunk's gradient would be zeros for every other one, and all joined
-            x, y = images[mine], targets[mine]
-            (gradient,) = torch.autograd.grad(loss(network, w, x, y), w, create_graph=differentiable)
+
+            block, size = t % blocks, len(images) // blocks
+            # A slice, not `chunk`, whose gradient would join the zeros of all other blocks.
+            own = slice(block * size, (block + 1) * size)
+            (gradient,) = torch.autograd.grad(loss(network, w, images[own], targets[own]), w, create_graph=differentiable)
             return [w - F.softplus(rates[t // blocks, block]) * gradient]
 
         def outer(state: State) -> Iterator[Tensor]:
@@ -116,32 +120,39 @@ def dd(
 ) -> DatasetDistillation:
     """Learn images and rates such that a few steps of gradient descent on them train the network (the thesis's algorithm 2).
 
-    That is Wang et al. 2018 (arXiv:1811.10959). `per_step` images of every class make a step, in a fixed order, `epochs`
-    times, each with rates of their own. `fixed_layers`, counted from the input, always start from the same weights (the thesis's
-    section 3.2), which then lie beside the images; with all of them, the images serve one network only. `soft_labels` are
-    learned as vectors from one-hot ones (Sucholutsky & Schonlau 2019, arXiv:1910.02551). `clip` holds every gradient to so many
-    times its moving average, which the authors do not (0): then one batch can undo thousands, more likely the more steps there are.
+    That is Wang et al. 2018 (arXiv:1811.10959).
+
+    Args:
+        per_step: images of every class in a step; the steps are in a fixed order.
+        epochs: passes over the images, each with its own learning rates.
+        rate: initial learning rate of every step.
+        fixed_layers: so many layers, counted from the input, always start from the same weights (the thesis's section 3.2), which
+            are stored with the images. With all layers, the images are for one network only.
+        soft_labels: labels are learned as well, as vectors that start one-hot (Sucholutsky & Schonlau 2019, arXiv:1910.02551).
+        clip: every gradient is clipped to so many times its moving average; 0: no clipping, as the authors do. Without it, one
+            batch can undo thousands, which is the more likely the more steps there are.
 
     Raises:
-        InputError: the images of a class cannot be dealt out so, `clip` is below 1, the network has fewer layers, or there are
+        InputError: `per_step` does not divide the images of a class, `clip` is below 1, the network has fewer layers, or there are
             transforms.
     """
     if per_step < 1 or epochs < 1 or rate <= 0 or problem.per_class % per_step:
         raise InputError(
-            f"distill dd: options.per_step={per_step} must divide distill.per_class={problem.per_class}; epochs, rate be above 0."
+            f"distill dd: options.per_step={per_step} must divide distill.per_class={problem.per_class}; "
+            "epochs and rate must be above 0."
         )
     if clip and not clip >= 1:
         raise InputError(f"distill dd: options.clip={clip} must be 0 (never) or at least 1.")
     if problem.augment:
-        raise InputError(f"distill.augment=[{', '.join(problem.augment)}]: dd trains on its images as they are; right is [].")
+        raise InputError(f"distill.augment=[{', '.join(problem.augment)}]: dd trains on its images as they are; expected [].")
     raw = torch.tensor(rate, dtype=torch.float64).expm1().log().float()  # the inverse of softplus
     rates = raw.repeat(epochs, problem.per_class // per_step).to(problem.device)
     fixed = _fixed(problem, fixed_layers)
-    return DatasetDistillation(problem, begin(problem, init), rates, fixed, soft_labels, learning_rate, clip)
+    return DatasetDistillation(problem, create_stored(problem, init), rates, fixed, soft_labels, learning_rate, clip)
 
 
 def _fixed(problem: Problem, layers: int) -> dict[str, Float[Tensor, "..."]]:
-    """The weights of the first layers that have any, drawn once for all."""
+    """The weights of the first `layers` layers that have any, drawn once."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(problem.seed, "fixed weights"))
         network = problem.network()

@@ -10,28 +10,31 @@ from dsopt.data.batches import Batch
 from dsopt.distillation.contract import Problem, distiller
 from dsopt.distillation.matching import Matching
 from dsopt.distillation.recipe import augmented
-from dsopt.distillation.stored import begin
+from dsopt.distillation.stored import create_stored
 from dsopt.distillation.synthetic import Init
 from dsopt.seeds import derive
 
 
 def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """The mean of the features [b, d] of every class: [classes, d]; 0 where there is none."""
+    """The mean of the features [b, d] of every class: [classes, d]; 0 for classes without images."""
     sums = features.new_zeros(classes, features.shape[1]).index_add(0, labels, features)
     return sums / labels.bincount(minlength=classes).clamp_min(1)[:, None]
 
 
 def siamese(images: Tensor, names: Sequence[str], seed: int) -> Tensor:
-    """Images transformed all alike, so that real and synthetic ones can be compared (DSA, Zhao & Bilen 2021, arXiv:2102.08259)."""
+    """All images transformed with the same random parameters, so that real and synthetic ones are comparable.
+
+    DSA, Zhao & Bilen 2021, arXiv:2102.08259.
+    """
     one = draws(derive(seed, "siamese"), 1, 0, 1, images.device)
     return augmented(images, names, lambda: one().expand(len(images)))
 
 
 @distiller(balanced=True)
 def dm(problem: Problem, *, init: Init = "random", learning_rate: float = 1.0, momentum: float = 0.5) -> Matching:
-    """Match the mean features of every class under fresh random networks (DM, Zhao & Bilen 2023, arXiv:2110.04181, equation 5).
+    """Match the mean features of every class under new random networks (DM, Zhao & Bilen 2023, arXiv:2110.04181, equation 5).
 
-    The authors' steps: SGD of rate 1 and momentum 0.5 from real images; every worker draws a network of its own.
+    As the authors do: SGD with a rate of 1 and momentum 0.5, starting from real images. Every worker draws its own network.
     """
 
     def loss(images: Tensor, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -41,4 +44,6 @@ def dm(problem: Problem, *, init: Init = "random", learning_rate: float = 1.0, m
         synthetic = class_means(features(siamese(images, names, batch.seed)), labels, problem.classes)
         return {"loss": (real - synthetic).square().sum()}
 
-    return Matching(problem, begin(problem, init), lambda leaf: torch.optim.SGD(leaf, learning_rate, momentum=momentum), loss)
+    return Matching(
+        problem, create_stored(problem, init), lambda leaf: torch.optim.SGD(leaf, learning_rate, momentum=momentum), loss
+    )

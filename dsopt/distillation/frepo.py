@@ -9,33 +9,35 @@ from torch import Tensor, nn
 from dsopt.data.batches import Batch
 from dsopt.distillation.contract import Problem, Stored, Synthetic, distiller
 from dsopt.distillation.pool import Pool
-from dsopt.distillation.recipe import Recipe, centred, loss_of
-from dsopt.distillation.stored import begin
+from dsopt.distillation.recipe import Recipe, centered, loss_of
+from dsopt.distillation.stored import create_stored
 from dsopt.distillation.synthetic import Init, descend
 
 
 def ridge(
-    known: Float[Tensor, "m d"], targets: Float[Tensor, "m k"], asked: Float[Tensor, "b d"], strength: float
+    known: Float[Tensor, "m d"], targets: Float[Tensor, "m k"], queries: Float[Tensor, "b d"], strength: float
 ) -> Float[Tensor, "b k"]:
-    """Kernel ridge regression with a linear kernel: what rows with these targets say of others (equation 5 of FRePo)."""
+    """Predictions for the rows `queries` by kernel ridge regression with a linear kernel on `known` (equation 5 of FRePo)."""
     kernel = known @ known.T
     kernel = kernel + strength * kernel.diagonal().mean() * torch.eye(len(known), dtype=known.dtype, device=known.device)
-    return asked @ known.T @ torch.linalg.solve(kernel, targets)
+    return queries @ known.T @ torch.linalg.solve(kernel, targets)
 
 
 def margin(targets: Float[Tensor, "m k"]) -> Tensor:
-    """What labels lack of a clear winner: the least lead of the first over the second class, up to 1/k, negated."""
+    """The label margin loss: the negative lead of the largest over the second largest element, at most 1/k, averaged over rows."""
     first, second = targets.topk(2, dim=1).values.unbind(1)
     return -(first - second).clamp(max=1 / targets.shape[1]).mean()
 
 
 class FeatureRegression:
+    """Images and labels, learned by ridge regression on the features of a pool of networks."""
+
     def __init__(
         self, problem: Problem, stored: Stored, pool: Pool, strength: float, rates: tuple[float, float], steps: int
     ) -> None:
         self.problem, self.device, self.pool, self.strength = problem, problem.device, pool, strength
         self.stored, self.labels = stored, stored.labels
-        self.soft = centred(stored.labels, problem.classes).requires_grad_()
+        self.soft = centered(stored.labels, problem.classes).requires_grad_()
         self.trained_by = Recipe("adam", rates[1], steps=steps, loss="squared_error", augment=list(problem.augment))
         self.networks: dict[str, Any] = {}
         adam = torch.optim.Adam([stored.leaf, self.soft], rates[0])
@@ -47,10 +49,11 @@ class FeatureRegression:
         with torch.no_grad():
             real = features(batch.images)
         predictions = ridge(features(images), self.soft, real, self.strength)
-        loss = (predictions - centred(batch.labels, self.problem.classes)).square().sum(1).mean() / 2
-        gradient, of_labels = torch.autograd.grad(loss + margin(self.soft), [images, self.soft])
-        descend(self.optimizers["images"], [self.stored.pull(gradient), of_labels], self.problem.world)
-        self.stored.settled()
+        loss = (predictions - centered(batch.labels, self.problem.classes)).square().sum(1).mean() / 2
+
+        of_images, of_labels = torch.autograd.grad(loss + margin(self.soft), [images, self.soft])
+        descend(self.optimizers["images"], [self.stored.leaf_gradient(of_images), of_labels], self.problem.world)
+        self.stored.project_leaf()
         self.pool.train(index, self._regression)
         return {"loss": loss.detach()}
 
@@ -92,14 +95,15 @@ def frepo(
 ) -> FeatureRegression:
     """Learn images and labels whose ridge regression on the features of a pool of networks predicts real ones (FRePo).
 
-    Zhou et al. 2022 (arXiv:2206.00719, algorithm 1). Every step takes one network; then that network takes one step on the images,
-    and after `age` of these a fresh one follows it. `length` steps of Adam on the squared error train a network on the result.
-    The authors optimise by LAMB at 3e-4 for 500,000 steps; here it is Adam, at a higher rate for fewer steps. The label margin
-    is a mean over images, as in their code.
+    Zhou et al. 2022 (arXiv:2206.00719, algorithm 1). Every step uses one network of the pool, which then takes one training step on
+    the images; after `age` such steps a new network replaces it. The recipe for training on the result is `length` steps of Adam on
+    the squared error. The authors optimize with LAMB at 3e-4 for 500,000 steps; here it is Adam, at a higher rate for fewer steps.
+    The label margin is a mean over images, as in their code.
     """
 
     def adam(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, network_rate, fused=True)
 
-    made = Pool(problem, pool, age, adam)
-    return FeatureRegression(problem, begin(problem, init), made, strength, (learning_rate, network_rate), length)
+    networks = Pool(problem, pool, age, adam)
+    rates = (learning_rate, network_rate)
+    return FeatureRegression(problem, create_stored(problem, init), networks, strength, rates, length)

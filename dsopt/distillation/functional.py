@@ -1,4 +1,4 @@
-"""A network's loss as a function of its weights, for training that is differentiated through."""
+"""A network's loss as a function of its weights, for differentiating through training."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,30 +8,30 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-# Real images that a CPU differentiates at a time: memory is that of so many, and torch's modules (of LeNet) take 0.8 of the time of
-# 1,024 at once, whose outputs leave the caches. A GPU is left all at once, where fewer would mean more launches.
+# Real images that a CPU differentiates at a time. This bounds the memory; and as activations stay in the caches, LeNet takes 0.8 of
+# the time of 1,024 images at once. A GPU gets all images at once, as parts would need more kernel launches.
 PART = 256
 
 
 def flat(weights: Iterable[Tensor]) -> Float[Tensor, " p"]:
-    """Weights as one vector, in their order: an update of it, and what it is differentiated by, takes a call and not one each."""
+    """Weights as one vector, in their order, so that updating and differentiating them takes one call instead of one for each."""
     return torch.cat([weight.detach().flatten() for weight in weights])
 
 
 def loss(
     network: nn.Sequential, weights: Float[Tensor, " p"], images: Float[Tensor, "b c h w"], targets: Tensor
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy with these weights instead of the network's own; targets are numbers [b] or vectors [b, k]."""
+    """Mean cross-entropy with the given weights instead of the network's own; targets are class indices [b] or vectors [b, k]."""
     own = dict(network.named_parameters())
     parts = weights.split([value.numel() for value in own.values()])
-    given = {name: part.view_as(value) for (name, value), part in zip(own.items(), parts, strict=True)}
-    return F.cross_entropy(functional_call(network, given, (images,)), targets)
+    named = {name: part.view_as(value) for (name, value), part in zip(own.items(), parts, strict=True)}
+    return F.cross_entropy(functional_call(network, named, (images,)), targets)
 
 
 def loss_in_parts(
     network: nn.Sequential, weights: Float[Tensor, " p"], images: Float[Tensor, "b c h w"], targets: Tensor
 ) -> Iterator[Float[Tensor, ""]]:
-    """`loss` as a sum, each part with a graph of its own."""
+    """The terms of a sum that is equal to `loss`, each with its own graph."""
     size = PART if images.device.type == "cpu" else len(images)
     for x, y in zip(images.split(size), targets.split(size), strict=True):
         yield loss(network, weights, x, y) * (len(x) / len(images))

@@ -1,4 +1,4 @@
-"""Gradient matching: dataset condensation, and with transforms its siamese augmentation."""
+"""Gradient matching: dataset condensation (DC), and with transforms differentiable siamese augmentation (DSA)."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,14 +15,14 @@ from dsopt.distillation.dm import siamese
 from dsopt.distillation.matching import Matching
 from dsopt.distillation.pool import Pool
 from dsopt.distillation.recipe import augmented
-from dsopt.distillation.stored import begin
+from dsopt.distillation.stored import create_stored
 from dsopt.distillation.synthetic import Init
 from dsopt.errors import InputError
 from dsopt.seeds import derive
 
 
 def distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
-    """One minus the cosine between gradients of weights, summed over layers and their output units; biases do not count.
+    """One minus the cosine between gradients of weights, summed over layers and their output units, without biases.
 
     Zhao et al. 2021 (arXiv:2006.05929, equation 10 and appendix).
     """
@@ -31,29 +31,29 @@ def distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
 
 
 class GradientMatching(Matching):
-    """After every match, the network takes `inner` steps on the images."""
+    """Matching of gradients; after every step on the images, the network takes `inner` steps on them."""
 
     def __init__(self, problem: Problem, stored: Stored, pool: Pool, inner: int, learning_rate: float) -> None:
         super().__init__(problem, stored, lambda leaf: torch.optim.SGD(leaf, learning_rate, momentum=0.5), self._distance)
         self.pool, self.inner = pool, inner
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        told = super().update(batch)
+        metrics = super().update(batch)
         for turn in range(self.inner):
             self.pool.train(0, partial(self._loss, derive(batch.seed, "inner", turn)))
-        return told
+        return metrics
 
     def _distance(self, images: Tensor, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
         (network,) = self.pool.networks
         return {"loss": torch.stack([self._of_class(network, images, batch, c) for c in range(self.problem.classes)]).sum()}
 
     def _of_class(self, network: nn.Sequential, images: Tensor, batch: Batch, label: int) -> Tensor:
-        """The distance between the gradients that real and synthetic images of one class give."""
+        """The distance between the gradients on real and on synthetic images of one class."""
 
         def gradients(images: Tensor, labels: Tensor, create_graph: bool) -> tuple[Tensor, ...]:
-            mine = labels == label
-            logits = network(siamese(images[mine], self.problem.augment, batch.seed))
-            return torch.autograd.grad(F.cross_entropy(logits, labels[mine]), list(network.parameters()), create_graph=create_graph)
+            own = labels == label
+            logits = network(siamese(images[own], self.problem.augment, batch.seed))
+            return torch.autograd.grad(F.cross_entropy(logits, labels[own]), list(network.parameters()), create_graph=create_graph)
 
         real = gradients(batch.images, batch.labels, False)
         return distance(gradients(images, self.labels, True), real)
@@ -81,16 +81,17 @@ def gradient_matching(
     learning_rate: float = 0.1,
     network_rate: float = 0.01,
 ) -> GradientMatching:
-    """Match the gradients that real and synthetic images of every class give (DC, Zhao et al. 2021, arXiv:2006.05929, algorithm 1).
+    """Match the gradients on real and synthetic images of every class (DC, Zhao et al. 2021, arXiv:2006.05929, algorithm 1).
 
-    After every match, the network takes `inner` steps on the images; after `outer` matches a fresh one follows it. The authors'
-    (outer, inner) are (1, 1) at one image a class, (10, 50) at ten, (50, 10) at fifty. With `distill.augment` it is DSA (Zhao &
-    Bilen 2021, arXiv:2102.08259): real and synthetic images are transformed alike, and those that the network takes its steps on
-    each for itself. These steps have a momentum of 0.5, as in DC's code; DSA's has none. Workers share the network, not the real
-    images.
+    After every step on the images, the network takes `inner` steps on them; after `outer` such rounds a new network replaces it.
+    The authors' (outer, inner) are (1, 1) for one image a class, (10, 50) for ten, (50, 10) for fifty.
+
+    With `distill.augment` it is DSA (Zhao & Bilen 2021, arXiv:2102.08259): for matching, real and synthetic images are transformed
+    with the same parameters; for the network's steps, each image with its own. These steps have a momentum of 0.5 as in DC's code;
+    DSA's code has none. Workers share the network, but not the real images.
 
     Raises:
-        InputError: a network would never be replaced.
+        InputError: `outer` or `inner` is below 1.
     """
     if outer < 1 or inner < 1:
         raise InputError("distill gradient_matching: options.outer and options.inner must be at least 1.")
@@ -98,4 +99,6 @@ def gradient_matching(
     def sgd(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, network_rate, momentum=0.5)
 
-    return GradientMatching(problem, begin(problem, init), Pool(problem, 1, outer * inner - 1, sgd), inner, learning_rate)
+    # The call that replaces a network takes no step, hence the - 1.
+    pool = Pool(problem, 1, outer * inner - 1, sgd)
+    return GradientMatching(problem, create_stored(problem, init), pool, inner, learning_rate)

@@ -1,4 +1,4 @@
-"""Real images compressed into half as many, again and again."""
+"""Real images compressed into half as many, repeatedly."""
 
 from typing import Any
 
@@ -10,48 +10,49 @@ from dsopt.data.batches import Batch
 from dsopt.distillation.contract import Problem, Synthetic, distiller
 from dsopt.distillation.gradient_matching import distance
 from dsopt.distillation.recipe import Recipe
-from dsopt.distillation.synthetic import chosen, descend
+from dsopt.distillation.synthetic import descend, select_real
 from dsopt.errors import InputError
 from dsopt.seeds import derive
 
-BATCH = 64  # images that half as many stand for: the thesis's example
+BATCH = 64  # images that are compressed into half as many; the thesis's example
 
 
 class Halving:
-    """In round r of R, 2^(R - r - 1) times the wanted images learn the gradients of twice as many, those of the round before."""
+    """In round r of R, 2^(R - r - 1) times the final number of images learn the gradients of the images of the round before."""
 
     def __init__(self, problem: Problem, rounds: int, learning_rate: float) -> None:
         self.problem, self.device, self.rounds = problem, problem.device, rounds
         self.every = -(-problem.steps // rounds)
         self.networks: dict[str, Any] = {}
-        sgd = torch.optim.SGD([torch.zeros(0)], learning_rate, momentum=0.5)  # every round puts its images there
+        sgd = torch.optim.SGD([torch.zeros(0)], learning_rate, momentum=0.5)  # a placeholder: each round inserts its images
         self.optimizers: dict[str, torch.optim.Optimizer] = {"images": sgd}
         self.step = 0
-        self._begin(chosen(problem, "random", 2**rounds).images)
+        self._start_round(select_real(problem, "random", 2**rounds).images)
 
-    def _begin(self, target: Tensor) -> None:
-        """A round: blocks of one image of every class; the first half of them is where the smaller set starts."""
+    def _start_round(self, target: Tensor) -> None:
+        """Targets are in blocks of one image of every class; the smaller set starts from the first half of them."""
         self.target = target.detach()
         self.images = self.target[: len(target) // 2].clone().requires_grad_()
-        optimizer = self.optimizers["images"]  # the same one: the schedule's rates are in it
+        optimizer = self.optimizers["images"]  # the same object in all rounds, as the loop sets its learning rate
         optimizer.state.clear()
         optimizer.param_groups[0]["params"] = [self.images]
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         if self.step and self.step % self.every == 0:
-            self._begin(self.images)
+            self._start_round(self.images)
         network, half = self.problem.network(), len(self.images)
+
+        # One part of the images, and the two parts of the targets that it stands for: of the first half, and of the second.
         parts = max(1, round(len(self.target) / BATCH))
         part = derive(batch.seed, "part") % parts
-        mine = slice(half * part // parts, half * (part + 1) // parts)
-        # What these images stand for is of the same classes: images of the first half of the target, and of the second.
-        theirs, labels = torch.cat([self.target[:half][mine], self.target[half:][mine]]), self._labels(half)[mine]
+        own = slice(half * part // parts, half * (part + 1) // parts)
+        targets, labels = torch.cat([self.target[:half][own], self.target[half:][own]]), self._labels(half)[own]
         weights = list(network.parameters())
 
         def gradients(images: Tensor, labels: Tensor, create_graph: bool) -> tuple[Tensor, ...]:
             return torch.autograd.grad(F.cross_entropy(network(images), labels), weights, create_graph=create_graph)
 
-        loss = distance(gradients(self.images[mine], labels, True), gradients(theirs, labels.repeat(2), False))
+        loss = distance(gradients(self.images[own], labels, True), gradients(targets, labels.repeat(2), False))
         descend(self.optimizers["images"], torch.autograd.grad(loss, [self.images]), self.problem.world)
         self.step += 1
         return {"loss": loss.detach()}
@@ -73,7 +74,7 @@ class Halving:
         return {"step": self.step, "target": self.target, "images": self.images.detach(), "optimizer": optimizer}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._begin(state["target"].to(self.device))
+        self._start_round(state["target"].to(self.device))
         self.images.data.copy_(state["images"])
         self.step = state["step"]
         self.optimizers["images"].load_state_dict(state["optimizer"])
@@ -83,15 +84,15 @@ class Halving:
 def halving(problem: Problem, *, rounds: int = 2, learning_rate: float = 0.1) -> Halving:
     """Compress batches of 64 images into 32 that give a network the same gradients, and these again (the thesis's chapter 6).
 
-    It starts from 2^`rounds` times as many real images as are wanted; every round has an equal part of `distill.steps` and matches
-    the gradients of fresh networks by the distance of `gradient_matching`. Batches of 64 are the thesis's example; a set with fewer
-    images is one batch.
+    It starts from 2^`rounds` times the final number of images, all of them real. Every round has an equal part of `distill.steps`,
+    and matches the gradients of new networks with the distance of `gradient_matching`. Batches of 64 are the thesis's example; a
+    set with fewer images is one batch.
 
     Raises:
-        InputError: no rounds, fewer steps than rounds, a class with too few real images, or images that are not stored as pixels.
+        InputError: `rounds` is below 1 or above the steps, a class has too few real images, or images are not stored as pixels.
     """
     if not 1 <= rounds <= problem.steps:
         raise InputError(f"distill halving: options.rounds={rounds}: must be from 1 to distill.steps={problem.steps}.")
     if problem.stored[0] != "pixels":
-        raise InputError(f"distill.stored.name={problem.stored[0]}: halving compresses pixels; right is pixels.")
+        raise InputError(f"distill.stored.name={problem.stored[0]}: halving compresses pixels; expected pixels.")
     return Halving(problem, rounds, learning_rate)

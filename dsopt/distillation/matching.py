@@ -1,4 +1,4 @@
-"""Images that descend a loss of theirs, with whole-number labels and the common recipe."""
+"""Distillers that minimize a loss of the images, with class indices as labels and the default recipe."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,14 +11,14 @@ from dsopt.distillation.contract import Problem, Stored, Synthetic
 from dsopt.distillation.recipe import Recipe
 from dsopt.distillation.synthetic import descend
 
-Loss = Callable[[Tensor, Tensor, Batch], dict[str, Tensor]]  # (images, their labels, real images) -> "loss", and what else to tell
+Loss = Callable[[Tensor, Tensor, Batch], dict[str, Tensor]]  # (images, labels, real images) -> {"loss", and further metrics}
 
 
 class Matching:
-    """A distiller that is all in its loss and its optimiser.
+    """A distiller that is determined by its loss and its optimizer.
 
     Args:
-        optimizer: what is learned -> what moves it.
+        optimizer: learned tensors -> their optimizer.
     """
 
     def __init__(
@@ -31,11 +31,11 @@ class Matching:
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         images = self.stored.images()
-        told = self.loss(images, self.labels, batch)
-        (gradient,) = torch.autograd.grad(told["loss"], [images])
-        descend(self.optimizers["images"], [self.stored.pull(gradient)], self.problem.world)
-        self.stored.settled()
-        return {name: value.detach() for name, value in told.items()}
+        metrics = self.loss(images, self.labels, batch)
+        (gradient,) = torch.autograd.grad(metrics["loss"], [images])
+        descend(self.optimizers["images"], [self.stored.leaf_gradient(gradient)], self.problem.world)
+        self.stored.project_leaf()
+        return {name: value.detach() for name, value in metrics.items()}
 
     def synthetic(self) -> Synthetic:
         return Synthetic(self.stored.images().detach(), self.labels)

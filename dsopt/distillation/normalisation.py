@@ -1,4 +1,4 @@
-"""Real images before anything is distilled from them: on the scale of what a network takes, and the way back to pictures."""
+"""Normalization of real images to network inputs, and its inverse, from learned images to displayable ones."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,44 +12,45 @@ from dsopt.augment.inputs import Inputs, make_inputs
 from dsopt.errors import InputError
 from dsopt.registry import NORMALISATIONS
 
-AT_ONCE = 1000  # images
+AT_ONCE = 1000  # images in memory as floats
 
 
 @dataclass(frozen=True)
 class Channels:
-    """Mean and deviation of every channel of the training images, on the scale 0..1."""
+    """Mean and standard deviation of every channel of the training images, on the scale 0..1."""
 
     mean: list[float]
     deviation: list[float]
-    side = None  # images of any size
+    side = None  # for images of any size
 
-    def of(self, images: Float[Tensor, "b c s s"]) -> Float[Tensor, "b c s s"]:
-        """Of images in 0..1."""
+    def normalize(self, images: Float[Tensor, "b c s s"]) -> Float[Tensor, "b c s s"]:
+        """Images in 0..1 -> normalized images."""
         mean, deviation = self._like(images)
         return (images - mean) / deviation
 
-    def back(self, images: Float[Tensor, "b c s s"]) -> Float[Tensor, "b c s s"]:
-        """Images about in 0..1."""
+    def denormalize(self, images: Float[Tensor, "b c s s"]) -> Float[Tensor, "b c s s"]:
+        """Normalized images -> images in about 0..1."""
         mean, deviation = self._like(images)
         return images * deviation + mean
 
     def _like(self, images: Tensor) -> list[Tensor]:
         return [images.new_tensor(values)[:, None, None] for values in (self.mean, self.deviation)]
 
-    def about(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What it is made from, for a manifest: plain values, and tensors of too many numbers for one."""
+    def describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Its parameters: plain values for a manifest, and tensors that are too large for one. See `from_description`."""
         return {"name": "channels"} | asdict(self), {}
 
 
 @dataclass(frozen=True)
 class Whitening:
-    """Images less their mean and of length 1, whitened.
+    """ZCA whitening of standardized images: each minus its own mean, and scaled to unit norm.
 
     Args:
-        mean: of such images [d], which are flattened.
-        vectors: of their covariance, in columns [d, d].
-        values: by how much each direction is divided [d].
-        level, length: means of what images are rid of before, which pictures are given back.
+        mean: of the standardized training images, flattened [d].
+        vectors: eigenvectors of their covariance, in columns [d, d].
+        values: the divisor along each eigenvector [d].
+        level, length: averages of the images' own means and norms, which `denormalize` restores.
+        side: of the images, in pixels.
     """
 
     mean: Tensor
@@ -60,13 +61,13 @@ class Whitening:
     side: int
     _placed: dict[torch.device, list[Tensor]] = field(default_factory=dict, compare=False)  # moved once to each device
 
-    def of(self, images: Float[Tensor, "b c s s"]) -> Float[Tensor, "b c s s"]:
-        """Of images in 0..1, or on any other scale: their length is lost."""
+    def normalize(self, images: Float[Tensor, "b c s s"]) -> Float[Tensor, "b c s s"]:
+        """Images in 0..1, or on any other scale, as they are scaled to unit norm -> whitened images."""
         mean, vectors, values = self._on(images.device)
-        return ((_unit(images.flatten(1))[0] - mean) @ vectors / values @ vectors.T).view_as(images)
+        return ((_standardized(images.flatten(1))[0] - mean) @ vectors / values @ vectors.T).view_as(images)
 
-    def back(self, images: Float[Tensor, "b c s s"]) -> Float[Tensor, "b c s s"]:
-        """Images about in 0..1, of the usual mean and length."""
+    def denormalize(self, images: Float[Tensor, "b c s s"]) -> Float[Tensor, "b c s s"]:
+        """Whitened images -> images in about 0..1, with the average mean and norm."""
         mean, vectors, values = self._on(images.device)
         flat = images.flatten(1) @ vectors * values @ vectors.T + mean
         return (flat * self.length + self.level).view_as(images)
@@ -76,8 +77,8 @@ class Whitening:
             self._placed[device] = [tensor.to(device) for tensor in (self.mean, self.vectors, self.values)]
         return self._placed[device]
 
-    def about(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """As of `Channels`."""
+    def describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """As in `Channels`."""
         plain = {"name": "zca", "level": self.level, "length": self.length, "side": self.side}
         return plain, {"mean": self.mean, "vectors": self.vectors, "values": self.values}
 
@@ -87,7 +88,8 @@ Normalisation = Channels | Whitening
 
 @NORMALISATIONS.register
 def channels(images: UInt8[Tensor, "n c h w"], size: int) -> Channels:
-    """Every channel less its mean, divided by its deviation."""
+    """Every channel minus its mean, divided by its standard deviation."""
+    # Exact sums over bytes by their histogram, which also needs no copy of the images as floats.
     counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.transpose(0, 1)]).double()
     values = torch.arange(256).double() / 255
     mean = (counts @ values) / counts.sum(1)
@@ -97,21 +99,22 @@ def channels(images: UInt8[Tensor, "n c h w"], size: int) -> Channels:
 
 @NORMALISATIONS.register
 def zca(images: UInt8[Tensor, "n c h w"], size: int, *, regularise: float = 0.1) -> Whitening:
-    """Whitening of all pixels together (ZCA), of images less their mean and of length 1, as in KIP (Nguyen et al. 2021,
-    arXiv:2107.13034), FRePo and RaT-BPTT.
+    """ZCA whitening over all pixels, as in KIP (Nguyen et al. 2021, arXiv:2107.13034), FRePo and RaT-BPTT.
 
-    The mean of these images is taken off too, and to every direction's variance is added `regularise` times the mean variance. For
-    n images of d numbers it takes n d^2 operations, and the artefact d^2 numbers more: 38 MB for CIFAR-10.
+    Images are standardized first: each minus its own mean, and scaled to unit norm. Then the mean image is subtracted, and every
+    principal direction is divided by the square root of its variance plus `regularise` times the mean variance. For n images of d
+    numbers this takes n d^2 operations, and d^2 more numbers in the artifact: 38 MB for CIFAR-10.
 
     Raises:
         InputError: `regularise` is not above 0; directions without variance would be divided by 0.
     """
     if regularise <= 0:
-        raise InputError(f"distill.normalise: zca: options.regularise={regularise:g}: must be more than 0.")
+        raise InputError(f"distill.normalise: zca: options.regularise={regularise:g}: must be above 0.")
     cut = make_inputs([], size, None).test
     count, total, square, level, length = len(images), 0.0, 0.0, 0.0, 0.0
-    for some in images.split(AT_ONCE):
-        flat, means, norms = _unit(cut(some).flatten(1))
+    for part in images.split(AT_ONCE):
+        flat, means, norms = _standardized(cut(part).flatten(1))
+        # Sums in float64: in float32 the difference of large sums would lose the small variances.
         total, square = total + flat.sum(0, dtype=torch.float64), square + (flat.T @ flat).double()
         level, length = level + float(means.sum()), length + float(norms.sum())
     assert isinstance(total, Tensor) and isinstance(square, Tensor)
@@ -121,32 +124,32 @@ def zca(images: UInt8[Tensor, "n c h w"], size: int, *, regularise: float = 0.1)
     return Whitening(mean.float(), vectors, spread, level / count, length / count, size)
 
 
-def _unit(flat: Float[Tensor, "b d"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b 1"], Float[Tensor, "b 1"]]:
-    """Images less their mean and of length 1; the means, and the lengths that they had."""
+def _standardized(flat: Float[Tensor, "b d"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b 1"], Float[Tensor, "b 1"]]:
+    """Images minus their own means, scaled to unit norm; the means; and the norms before the scaling."""
     means = flat.mean(1, keepdim=True)
-    rest = flat - means
-    norms = rest.norm(dim=1, keepdim=True).clamp_min(1e-6)
-    return rest / norms, means, norms
+    centered = flat - means
+    norms = centered.norm(dim=1, keepdim=True).clamp_min(1e-6)  # of an image of one color the norm is 0
+    return centered / norms, means, norms
 
 
-def restored(plain: dict[str, Any], tensors: dict[str, Tensor]) -> Normalisation:
-    """The normalisation that was described `about`."""
-    about = {key: value for key, value in plain.items() if key != "name"}
+def from_description(plain: dict[str, Any], tensors: dict[str, Tensor]) -> Normalisation:
+    """The normalization from the results of its method `describe`."""
+    parameters = {key: value for key, value in plain.items() if key != "name"}
     if plain.get("name") != "zca":
-        return Channels(**about)
-    return Whitening(tensors["mean"], tensors["vectors"], tensors["values"], **about)
+        return Channels(**parameters)
+    return Whitening(tensors["mean"], tensors["vectors"], tensors["values"], **parameters)
 
 
-def inputs_of(normalisation: Normalisation, size: int) -> Inputs:
-    """From bytes [b, c, h, w] to the middle square of `size` pixels, normalised."""
+def normalized_inputs(normalisation: Normalisation, size: int) -> Inputs:
+    """Bytes [b, c, h, w] -> normalized images, cropped to the central square of `size` pixels."""
     cut = make_inputs([], normalisation.side or size, None).test
 
-    def normalise(images: Tensor) -> Tensor:
-        return center_crop(normalisation.of(cut(images)), size).contiguous()
+    def transform(images: Tensor) -> Tensor:
+        return center_crop(normalisation.normalize(cut(images)), size).contiguous()
 
-    return Inputs(lambda images, draw: normalise(images), normalise)
+    return Inputs(lambda images, draw: transform(images), transform)
 
 
-def pictures(normalisation: Normalisation, images: Float[Tensor, "b c s s"]) -> UInt8[Tensor, "b c s s"]:
-    """Normalised images for people: what lies outside of 0..1 is cut off."""
-    return (normalisation.back(images) * 255).round().clamp(0, 255).to(torch.uint8)
+def to_bytes(normalisation: Normalisation, images: Float[Tensor, "b c s s"]) -> UInt8[Tensor, "b c s s"]:
+    """Normalized images -> displayable images; values outside of 0..1 are clipped."""
+    return (normalisation.denormalize(images) * 255).round().clamp(0, 255).to(torch.uint8)

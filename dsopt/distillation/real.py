@@ -1,4 +1,4 @@
-"""Real images, chosen: what no synthetic set may be reported without."""
+"""Selected real images: the baselines of every synthetic set."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from torch import Tensor
 from dsopt.data.batches import Batch
 from dsopt.distillation.contract import Problem, Synthetic, distiller
 from dsopt.distillation.recipe import Recipe
-from dsopt.distillation.stored import begin
-from dsopt.distillation.synthetic import chosen
+from dsopt.distillation.stored import create_stored
+from dsopt.distillation.synthetic import select_real
 
 
-class Chosen:
-    """Final from the start; trained on as what is learned beside it."""
+class RealImages:
+    """A set that is final from the start, with the same recipe as learned sets."""
 
     def __init__(self, images: Synthetic, problem: Problem) -> None:
         self.images, self.device, self.augment = images, problem.device, list(problem.augment)
@@ -39,16 +39,16 @@ class Chosen:
 
 
 @distiller(learns=False)
-def random(problem: Problem) -> Chosen:
-    """Real images by chance, equally many of every class: the first baseline of any distillation.
+def random(problem: Problem) -> RealImages:
+    """Random real images, equally many of every class: the first baseline of any distillation.
 
-    Where images are made by a generator: by chance too, what it makes of noise, the control of every search among these.
+    If images are stored in a generator's latent space, random generated images instead: the baseline of a search in that space.
     """
-    made = begin(problem, "random")
-    return Chosen(Synthetic(made.images().detach(), made.labels), problem)
+    stored = create_stored(problem, "random")
+    return RealImages(Synthetic(stored.images().detach(), stored.labels), problem)
 
 
 @distiller(learns=False)
-def kmeans(problem: Problem) -> Chosen:
+def kmeans(problem: Problem) -> RealImages:
     """Real images nearest to the centroids of k-means in every class: hard to beat on other networks (arXiv:2207.09639)."""
-    return Chosen(chosen(problem, "kmeans"), problem)
+    return RealImages(select_real(problem, "kmeans"), problem)

@@ -1,4 +1,4 @@
-"""How a network is trained on a synthetic set: plain values that travel with it."""
+"""How a network is trained on a synthetic set: plain values that are stored with the set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from dsopt.augment import UniformDraw
-from dsopt.learners.optim import minimise
+from dsopt.learners.optim import minimize
 from dsopt.registry import AUGMENTATIONS, call
 
 LossName = Literal["cross_entropy", "squared_error"]
@@ -18,13 +18,14 @@ LossName = Literal["cross_entropy", "squared_error"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Training from initial weights to the last step, which is what is tested.
+    """Training from initial weights; the weights after the last step are evaluated.
 
     Args:
-        rates: instead of what sets the pace else: a rate of plain gradient descent for every epoch and block of images, in order.
-        loss: cross-entropy with the labels (numbers, or soft ones as they are), or the squared error to soft labels, else to
-            one-hot vectors less their mean.
-        augment: transforms of every batch, see `dsopt.augment`; only those that take numbers.
+        loss: cross-entropy with the labels (class indices, or soft labels as they are); or the squared error to soft labels, or
+            without these to centered one-hot vectors.
+        augment: transforms of every batch, see `dsopt.augment`; only those for floating-point images.
+        rates: plain gradient descent with a learning rate for every epoch and block of images, in order, instead of `optimizer`,
+            `learning_rate`, `momentum` and `steps`.
     """
 
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -36,28 +37,28 @@ class Recipe:
     rates: list[list[float]] | None = None
 
 
-def centred(labels: Int64[Tensor, " m"], classes: int) -> Float[Tensor, "m k"]:
-    """One-hot vectors less their mean, the targets of kernel regression (Zhou et al. 2022, arXiv:2206.00719, section 4)."""
+def centered(labels: Int64[Tensor, " m"], classes: int) -> Float[Tensor, "m k"]:
+    """One-hot vectors minus 1 / classes, the targets of kernel regression (Zhou et al. 2022, arXiv:2206.00719, section 4)."""
     return F.one_hot(labels, classes).float() - 1 / classes
 
 
 def loss_of(name: LossName, logits: Tensor, labels: Tensor) -> Tensor:
-    """The mean loss over a batch; labels are numbers [b] or vectors [b, classes]."""
+    """The mean loss over a batch; labels are class indices [b] or vectors [b, classes]."""
     if name == "cross_entropy":
         return F.cross_entropy(logits, labels)
-    targets = centred(labels, logits.shape[1]) if labels.ndim == 1 else labels
+    targets = centered(labels, logits.shape[1]) if labels.ndim == 1 else labels
     return (logits - targets).square().sum(1).mean() / 2
 
 
 def augmented(images: Tensor, names: Sequence[str], draw: UniformDraw) -> Tensor:
-    """Images [b, c, h, w] after all transforms, in order; differentiable."""
+    """Images [b, c, h, w] after all transforms, in this order; differentiable."""
     for name in names:
         images = AUGMENTATIONS.build(*call(name))(images, draw)
     return images
 
 
 def train(network: nn.Sequential, images: Tensor, labels: Tensor, recipe: Recipe, seed: int) -> nn.Sequential:
-    """Train a network in place on images [m, c, h, w] with their labels (numbers, or vectors [m, classes]) by a recipe."""
+    """Train a network in place on images [m, c, h, w] with labels (class indices [m], or vectors [m, classes]) by a recipe."""
     parameters = list(network.parameters())
     if recipe.rates is not None:
         for epoch in recipe.rates:
@@ -65,6 +66,7 @@ def train(network: nn.Sequential, images: Tensor, labels: Tensor, recipe: Recipe
                 gradients = torch.autograd.grad(loss_of(recipe.loss, network(x), y), parameters)
                 torch._foreach_add_([p.data for p in parameters], gradients, alpha=-rate)  # pyright: ignore[reportPrivateImportUsage]
         return network
+
     generator = torch.Generator().manual_seed(seed)
 
     def draw() -> Tensor:
@@ -75,12 +77,12 @@ def train(network: nn.Sequential, images: Tensor, labels: Tensor, recipe: Recipe
     else:
         optimizer = torch.optim.SGD(parameters, recipe.learning_rate, momentum=recipe.momentum, fused=True)
     for _ in range(recipe.steps):
-        minimise(loss_of(recipe.loss, network(augmented(images, recipe.augment, draw)), labels), optimizer)
+        minimize(loss_of(recipe.loss, network(augmented(images, recipe.augment, draw)), labels), optimizer)
     return network
 
 
 @torch.inference_mode()
 def accuracy(network: nn.Sequential, images: Tensor, labels: Tensor, size: int = 1000) -> float:
-    """The share of images [n, c, h, w] that a network classifies rightly."""
-    right = sum(int((network(x).argmax(1) == y).sum()) for x, y in zip(images.split(size), labels.split(size), strict=True))
-    return right / len(labels)
+    """The fraction of images [n, c, h, w] that a network classifies correctly."""
+    correct = sum(int((network(x).argmax(1) == y).sum()) for x, y in zip(images.split(size), labels.split(size), strict=True))
+    return correct / len(labels)

@@ -1,4 +1,4 @@
-"""What the images of a synthetic set are made from, and learned as: pixels, or what a trained generator makes images of."""
+"""Parametrizations of a synthetic set: its pixels, or inputs of (a part of) a trained generator."""
 
 import functools
 from collections.abc import Callable
@@ -9,34 +9,34 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dsopt.distillation.contract import Generator, Problem, Stored
-from dsopt.distillation.synthetic import Init, chosen, labels, noise_images
+from dsopt.distillation.synthetic import Init, labels, noise_images, select_real
 from dsopt.errors import InputError
 from dsopt.registry import STORED
 from dsopt.seeds import derive
 
 
 def stored(*, generated: bool = False) -> Callable[..., Any]:
-    """Enter a way of storing, `(problem, init, *, options) -> Stored`. `generated`: by a trained generator, told classes."""
+    """Register a parametrization, `(problem, init, *, options) -> Stored`. `generated`: it needs a class-conditional generator."""
     return STORED.register(generated=generated)
 
 
-def begin(problem: Problem, init: Init) -> Stored:
-    """The first images of a set, as the problem would have them stored."""
+def create_stored(problem: Problem, init: Init) -> Stored:
+    """The initial synthetic set, in the parametrization that the problem names."""
     name, options = problem.stored
     return STORED.build(name, options)(problem, init)
 
 
 @stored()
 def pixels(problem: Problem, init: Init) -> Stored:
-    """Every image by its own numbers."""
-    return _of(_pixels(problem, init), labels(problem), lambda images: images)
+    """Every image by its pixels."""
+    return _stored(_pixels(problem, init), labels(problem), lambda images: images)
 
 
 @stored()
 def formations(problem: Problem, init: Init, *, factor: int = 2) -> Stored:
-    """Each stored image is a square of `factor` x `factor` smaller ones, which are enlarged: as many numbers, more images.
+    """Each stored image is a grid of `factor` x `factor` smaller images, which are enlarged: the same storage for more images.
 
-    The uniform formation of IDC (Kim et al. 2022, arXiv:2205.14959); real images to start from are made smaller first.
+    The uniform multi-formation of IDC (Kim et al. 2022, arXiv:2205.14959). Real initial images are scaled down first.
 
     Raises:
         InputError: the side of the images is not a multiple of `factor`.
@@ -46,83 +46,91 @@ def formations(problem: Problem, init: Init, *, factor: int = 2) -> Stored:
         raise InputError(f"distill.stored: formations: options.factor={factor}: must be 2 or more and divide {side} pixels.")
     small = side // factor
 
-    def make(images: Tensor) -> Tensor:
+    def decode(images: Tensor) -> Tensor:
         rows = [row.split(small, 3) for row in images.split(small, 2)]
         parts = torch.cat([part for row in rows for part in row])
         return F.interpolate(parts, (side, side), mode="bilinear", align_corners=False)
 
     start = _pixels(problem, init)
     if init != "noise":
-        parts = F.interpolate(chosen(problem, init, factor**2).images, (small, small), mode="area").chunk(factor**2)
+        parts = F.interpolate(select_real(problem, init, factor**2).images, (small, small), mode="area").chunk(factor**2)
         start = torch.cat([torch.cat(parts[i : i + factor], 3) for i in range(0, factor**2, factor)], 2)
-    return _of(start, labels(problem).repeat(factor**2), make)
+    return _stored(start, labels(problem).repeat(factor**2), decode)
 
 
 @stored(generated=True)
 def latent(problem: Problem, init: Init, *, sphere: bool = False) -> Stored:
-    """What a generator makes of points of its latent space (the thesis's section 4.3), which start where its noise lies.
+    """Points of a generator's latent space (the thesis's section 4.3), which start as a sample of its noise.
 
     Args:
-        sphere: keep every point at the length that noise has (of normal noise, the square root of its dimension). Without it
-            descent goes where the generator never learned to make images, as the thesis supposes of its own.
+        sphere: keep every point at the norm of the noise (for normal noise, the square root of the latent dimension). Without it
+            the points leave the region for which the generator was trained, as the thesis suspects of its own.
     """
     generator, classes = _generator(problem), labels(problem)
     points = _noise(problem, generator)
 
-    def settle(points: Tensor) -> None:
+    def project(points: Tensor) -> None:
         if sphere:
-            points.mul_(generator.length / points.norm(dim=1, keepdim=True).clamp_min(1e-12))
+            points.mul_(generator.noise_norm / points.norm(dim=1, keepdim=True).clamp_min(1e-12))
 
-    settle(points)
-    return _of(points, classes, lambda points: generator.inputs(generator.network(points, classes)), settle)
+    project(points)
+    return _stored(points, classes, lambda points: generator.inputs(generator.network(points, classes)), project)
 
 
 @stored(generated=True)
 def layer(problem: Problem, init: Init, *, module: str) -> Stored:
-    """What the rest of a generator makes of the output of one of its modules, which starts as that of noise (GLaD, Cazenavette et
-    al. 2023, arXiv:2305.01649).
+    """Outputs of one of a generator's modules, which the later modules decode (GLaD, Cazenavette et al. 2023, arXiv:2305.01649).
+
+    They start as the outputs for a sample of noise.
 
     Args:
         module: its name in the network, such as `blocks.0` of `sngan_generator` or `dense` of `infogan_generator`.
 
     Raises:
-        InputError: the generator has no such module, or it makes no tensor.
+        InputError: the generator has no such module, or its output is not a tensor.
     """
     generator, classes = _generator(problem), labels(problem)
     noise = _noise(problem, generator)
 
-    def through(hooks: dict[str, Callable[[Any], Any]]) -> Tensor:
-        """Images, where the hook of a module sees, and may replace, what that made."""
-        network = generator.network
-        handles = [network.get_submodule(n).register_forward_hook(lambda _, given, made, h=h: h(made)) for n, h in hooks.items()]
+    def forward(hooks: dict[str, Callable[[Any], Any]]) -> Tensor:
+        """Generated images. The hook of a module receives its output, and replaces it unless it returns None."""
+        network, handles = generator.network, []
+        for name, hook in hooks.items():
+            module = network.get_submodule(name)
+            handles.append(module.register_forward_hook(lambda _, inputs, output, hook=hook: hook(output)))
         try:
             return network(noise, classes)
         finally:
             for handle in handles:
                 handle.remove()
 
-    found: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
     with torch.no_grad():
-        through({name: functools.partial(found.__setitem__, name) for name, _ in generator.network.named_modules() if name})
-    valid = [name for name, made in found.items() if isinstance(made, Tensor)]
+        forward({name: functools.partial(outputs.__setitem__, name) for name, _ in generator.network.named_modules() if name})
+    valid = [name for name, output in outputs.items() if isinstance(output, Tensor)]
     if module not in valid:
         raise InputError(f"distill.stored: layer: options.module={module}: valid: {', '.join(valid)}.")
-    return _of(found[module], classes, lambda outputs: generator.inputs(through({module: lambda _: outputs})))
+    return _stored(outputs[module], classes, lambda leaf: generator.inputs(forward({module: lambda _: leaf})))
 
 
-def _stay(leaf: Tensor) -> None: ...
+def _unconstrained(leaf: Tensor) -> None: ...
 
 
-def _of(start: Tensor, labels: Tensor, make: Callable[[Tensor], Tensor], settle: Callable[[Tensor], None] = _stay) -> Stored:
-    return Stored(start.detach().clone().requires_grad_(), labels, make, settle)
+def _stored(
+    start: Tensor,
+    labels: Tensor,
+    decode: Callable[[Tensor], Tensor],
+    project: Callable[[Tensor], None] = _unconstrained,
+) -> Stored:
+    return Stored(start.detach().clone().requires_grad_(), labels, decode, project)
 
 
 def _pixels(problem: Problem, init: Init) -> Tensor:
-    return noise_images(problem) if init == "noise" else chosen(problem, init).images
+    return noise_images(problem) if init == "noise" else select_real(problem, init).images
 
 
 def _generator(problem: Problem) -> Generator:
-    assert problem.generator is not None, "its stage makes one"
+    assert problem.generator is not None, "the stage provides one for parametrizations with `generated`"
     return problem.generator
 
 

@@ -1,4 +1,4 @@
-"""The first images of a synthetic set, and a step on it that all workers make together."""
+"""The initial images of a synthetic set, and an optimizer step on it that all workers take together."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -8,71 +8,72 @@ from torch import Tensor
 
 from dsopt.distillation.contract import Problem, Synthetic
 from dsopt.errors import InputError
-from dsopt.learners.optim import step
+from dsopt.learners.optim import set_gradients, step
 from dsopt.learners.placement import average_gradients
 from dsopt.registry import SELECTORS
 from dsopt.seeds import derive
 from dsopt.selection.balance import per_class
 
-Init = Literal["noise", "random", "kmeans"]  # the last two: real images, chosen so
+Init = Literal["noise", "random", "kmeans"]  # the last two: real images, selected by that method
 
 
 def labels(problem: Problem) -> Tensor:
-    """The classes of a synthetic set, one block after another: [per_class * classes]."""
+    """The labels of a synthetic set, in blocks of one of every class: [per_class * classes]."""
     return torch.arange(problem.classes, device=problem.device).repeat(problem.per_class)
 
 
 def noise_images(problem: Problem) -> Tensor:
-    """Standard normal noise, as large as what a network takes."""
+    """Standard normal noise of the shape of the network's inputs."""
     generator = torch.Generator().manual_seed(derive(problem.seed, "synthetic"))
     shape = problem.inputs(problem.images[:1]).shape[1:]
     return torch.randn(problem.per_class * problem.classes, *shape, generator=generator).to(problem.device)
 
 
-def chosen(problem: Problem, method: str, times: int = 1) -> Synthetic:
-    """Real images that a selection method takes of each class, looking at their pixels; `times` as many as synthetic ones.
+def select_real(problem: Problem, method: str, times: int = 1) -> Synthetic:
+    """Real images of each class, selected by a method on their pixels; `times` as many as there are synthetic images.
 
-    Raises InputError if there are too few.
+    Raises:
+        InputError: a class has too few images.
     """
-    counts, wanted = problem.labels.bincount(minlength=problem.classes), times * problem.per_class
-    if int(counts.min()) < wanted:
+    counts, needed = problem.labels.bincount(minlength=problem.classes), times * problem.per_class
+    if int(counts.min()) < needed:
         label, count = int(counts.argmin()), int(counts.min())
-        told = f" with {times} images in each" if times > 1 else ""
-        raise InputError(f"distill.per_class={problem.per_class}{told}: class {label} has only {count} images.")
+        packed = f" with {times} images in each" if times > 1 else ""
+        raise InputError(f"distill.per_class={problem.per_class}{packed}: class {label} has only {count} images.")
+
     generator = torch.Generator().manual_seed(derive(problem.seed, "synthetic"))
     pixels = problem.images.flatten(1).cpu()
     pixels = pixels.float() if SELECTORS.traits(method).embeddings else pixels[:, :0].float()
     selector = SELECTORS.build(method)
-    indices = per_class(selector, pixels, problem.labels.cpu(), wanted * problem.classes, generator).indices
+    indices = per_class(selector, pixels, problem.labels.cpu(), needed * problem.classes, generator).indices
     images = problem.inputs(problem.images[indices.to(problem.device)])
     return Synthetic(images.contiguous(), problem.labels[indices.to(problem.device)])
 
 
 class Clipping:
-    """Holds every gradient to `most` times the moving average of its own norm so far, as held; 0: leaves all as they are.
+    """Clips the norm of every gradient to `factor` times the moving average of its own clipped norms; a factor of 0 clips nothing.
 
-    Back through a training, one batch in thousands gives a gradient a hundred times as long as others. Adam, whose first average
-    forgets it in a few steps and whose second takes hundreds to notice it, then moves by up to 16 times its rate.
+    Differentiating through training, one batch in thousands has a gradient a hundred times as long as others. Adam then moves by up
+    to 16 times its learning rate: its first moment takes the gradient in at once, its second moment only over hundreds of steps.
     """
 
-    def __init__(self, most: float, device: torch.device) -> None:
-        self.most, self.norms = most, torch.zeros((), device=device)  # 0: no average yet
+    def __init__(self, factor: float, device: torch.device) -> None:
+        self.factor, self.norms = factor, torch.zeros((), device=device)  # norms: the moving averages; 0: none yet
 
     def __call__(self, gradients: Sequence[Tensor]) -> list[Tensor]:
-        if not self.most:
+        if not self.factor:
             return list(gradients)
         norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
-        held = torch.where(self.norms > 0, torch.minimum(norms, self.most * self.norms), norms)
-        self.norms = torch.where(self.norms > 0, self.norms.lerp(held, 0.1), held)
-        factors = held / norms.clamp_min(1e-30)
-        return [gradient * factor for gradient, factor in zip(gradients, factors, strict=True)]
+        clipped = torch.where(self.norms > 0, torch.minimum(norms, self.factor * self.norms), norms)
+        self.norms = torch.where(self.norms > 0, self.norms.lerp(clipped, 0.1), clipped)
+        scales = clipped / norms.clamp_min(1e-30)
+        return [gradient * scale for gradient, scale in zip(gradients, scales, strict=True)]
 
 
 def descend(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor], world: int) -> list[Tensor]:
-    """One step on all parameters of an optimizer, in their order, with the workers' mean gradients; these."""
+    """One step on all parameters of an optimizer, in their order, with the mean of the workers' gradients. Returns these means."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     means = average_gradients(gradients, world)
-    for parameter, gradient in zip(parameters, means, strict=True):
-        parameter.grad = gradient
+    set_gradients(parameters, means)
     step(optimizer)
     return means

@@ -1,8 +1,8 @@
-"""Gradients through many steps of training, one step's graph at a time.
+"""Gradients through many training steps, with the graph of one step at a time.
 
-Reverse-mode differentiation by hand: states of the inner training are kept, and the graphs of its steps either kept too or built
-again one by one, in reverse. Then memory grows with the number of steps only by the weights and what their optimiser keeps, or, if
-only some states are kept, with the square root of it.
+Reverse-mode differentiation with checkpointing, by hand. The states of the inner training are kept; the graphs of its steps are
+either kept as well, or rebuilt one by one in reverse. In the second case each step costs only the memory of the weights and their
+optimizer's state; and if only some states are kept, memory grows with the square root of the number of steps.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,20 +11,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-State = list[Tensor]  # weights, then what their optimiser keeps of them
-Taped = tuple[State, list[Tensor], State]  # a step with its graph: state and inputs before, as leaves, and the state after
-Step = Callable[[State, Sequence[Tensor], int, bool], State]  # (state, inputs, t, whether to differentiate it) -> next state
+State = list[Tensor]  # weights, then the state of their optimizer
+TapedStep = tuple[State, list[Tensor], State]  # a step with its graph: state and inputs before, as leaves, and the state after
+InnerStep = Callable[[State, Sequence[Tensor], int, bool], State]  # (state, inputs, t, build a graph?) -> next state
 
 
 class Unrolled(NamedTuple):
-    """The outer loss after the last step, and its gradients in the inputs."""
+    """The outer loss after the last step, and its gradients with respect to the inputs."""
 
     loss: Tensor
     gradients: list[Tensor]
 
 
-def advance(step: Step, state: State, inputs: Sequence[Tensor], start: int, stop: int) -> State:
-    """The state after the steps `start` to `stop`, without any graph."""
+def advance(step: InnerStep, state: State, inputs: Sequence[Tensor], start: int, stop: int) -> State:
+    """The state after the steps from `start` up to `stop`, without a graph."""
     inputs = [value.detach() for value in inputs]
     for t in range(start, stop):
         state = [value.detach() for value in step([value.detach() for value in state], inputs, t, False)]
@@ -32,7 +32,7 @@ def advance(step: Step, state: State, inputs: Sequence[Tensor], start: int, stop
 
 
 def differentiate(
-    step: Step,
+    step: InnerStep,
     state: State,
     inputs: Sequence[Tensor],
     start: int,
@@ -41,16 +41,17 @@ def differentiate(
     *,
     every: int = 0,
 ) -> Unrolled:
-    """d sum(outer(state after the steps)) / d inputs, back through the steps `start` to `stop` (truncated there).
+    """d sum(outer(state after the steps)) / d inputs, through the steps from `start` up to `stop`; truncated before `start`.
 
-    As the original distillation does (Wang et al. 2018, arXiv:1811.10959): exact, without one graph of everything.
+    As in the original dataset distillation (Wang et al. 2018, arXiv:1811.10959), it is exact, but never holds one graph of
+    everything.
 
     Args:
-        outer: the terms of a loss, each differentiated before the next is asked for: memory is that of one.
-        every: 0: the graphs of all steps are kept. 1: only all states, and every step is done twice. More: only one state of so
-            many, and most steps are done three times.
+        outer: the terms of the outer loss. Each is differentiated before the next is computed, so that memory is that of one.
+        every: 0 keeps the graphs of all steps. 1 keeps only the states, and computes every step twice. A larger value keeps one of
+            so many states, and computes most steps three times.
     """
-    taped: list[Taped] = []
+    taped: list[TapedStep] = []
     states: list[State] = []
     for t in range(start, stop):
         if every:
@@ -60,26 +61,33 @@ def differentiate(
         else:
             taped.append(_taped(step, state, inputs, t))
             state = [value.detach() for value in taped[-1][2]]
+
+    # The adjoint: the gradient of the outer loss with respect to the state.
     leaves = [value.detach().requires_grad_() for value in state]
     loss, adjoint = leaves[0].new_zeros(()), [torch.zeros_like(value) for value in leaves]
     for term in outer(leaves):
         torch._foreach_add_(adjoint, torch.autograd.grad(term, leaves, materialize_grads=True))  # pyright: ignore[reportPrivateImportUsage]
         loss += term.detach()
+
+    # Back through the steps, each of which adds its part to the gradients of the inputs.
     total = [torch.zeros_like(value) for value in inputs]
-    for before, given, after in _again(step, states, inputs, start, stop, every) if every else _popped(taped):
-        found = torch.autograd.grad(after, [*before, *given], adjoint, materialize_grads=True)
-        adjoint = list(found[: len(before)])
-        torch._foreach_add_(total, found[len(before) :])  # pyright: ignore[reportPrivateImportUsage]
+    for before, inputs_before, after in _recomputed(step, states, inputs, start, stop, every) if every else _popped(taped):
+        gradients = torch.autograd.grad(after, [*before, *inputs_before], adjoint, materialize_grads=True)
+        adjoint = list(gradients[: len(before)])
+        torch._foreach_add_(total, gradients[len(before) :])  # pyright: ignore[reportPrivateImportUsage]
     return Unrolled(loss, total)
 
 
-def _popped(taped: list[Taped]) -> Iterator[Taped]:
+def _popped(taped: list[TapedStep]) -> Iterator[TapedStep]:
+    """The last step first; each graph is freed once it is differentiated."""
     while taped:
         yield taped.pop()
 
 
-def _again(step: Step, states: list[State], inputs: Sequence[Tensor], start: int, stop: int, every: int) -> Iterator[Taped]:
-    """All steps with their graphs, the last one first, from the states that were kept."""
+def _recomputed(
+    step: InnerStep, states: list[State], inputs: Sequence[Tensor], start: int, stop: int, every: int
+) -> Iterator[TapedStep]:
+    """All steps with their graphs, the last one first, recomputed from the states that were kept."""
     for first in reversed(range(start, stop, every)):
         part = [states.pop()]
         for t in range(first, min(first + every, stop) - 1):
@@ -88,8 +96,8 @@ def _again(step: Step, states: list[State], inputs: Sequence[Tensor], start: int
             yield _taped(step, part.pop(), inputs, first + len(part))
 
 
-def _taped(step: Step, state: State, inputs: Sequence[Tensor], t: int) -> Taped:
-    """One step with its graph: what went in, as leaves, and what came out."""
+def _taped(step: InnerStep, state: State, inputs: Sequence[Tensor], t: int) -> TapedStep:
+    """One step with its graph: the state and inputs before it, as leaves, and the state after it."""
     before = [value.detach().requires_grad_() for value in state]
-    given = [value.detach().requires_grad_() for value in inputs]
-    return before, given, step(before, given, t, True)
+    inputs_before = [value.detach().requires_grad_() for value in inputs]
+    return before, inputs_before, step(before, inputs_before, t, True)

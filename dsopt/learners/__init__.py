@@ -1,1 +1,1 @@
-"""Learners: networks, their optimisers, and one `update(batch) -> metrics`. The loop drives them, with Ray or without."""
+"""Learners: networks, their optimizers, and one `update(batch) -> metrics`. The training loop drives them, with or without Ray."""

@@ -4,22 +4,32 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from dsopt.augment import UniformDraw, draws
 from dsopt.data.batches import Batch
 from dsopt.learners.average import Average
-from dsopt.learners.optim import step
-from dsopt.learners.placement import Precision, alike, autocast, average_gradients, compute_dtype, pack, place, unpack
-from dsopt.losses.adversarial import Adversarial, Judgement
+from dsopt.learners.optim import set_gradients, step
+from dsopt.learners.placement import (
+    Precision,
+    autocast,
+    average_gradients,
+    broadcast,
+    compute_dtype,
+    local_part,
+    pack,
+    place,
+    rank,
+    unpack,
+)
+from dsopt.losses.adversarial import AdversarialLoss, DiscriminatorOutput
 from dsopt.losses.terms import Context, Term
 from dsopt.seeds import derive
 
-EAGER_STEPS, EAGER_EVERY = 25, 500  # steps of the generator: as in the code of arXiv:1701.07875
+EAGER_STEPS, EAGER_EVERY = 25, 500  # in generator steps: as in the code of Arjovsky et al. 2017 (arXiv:1701.07875)
 
 
-class Weighted(NamedTuple):
+class WeightedTerm(NamedTuple):
     """A term as a configuration names it."""
 
     name: str
@@ -28,47 +38,50 @@ class Weighted(NamedTuple):
     term: Term
 
 
-def numbered(side: str, terms: Sequence[Weighted]) -> list[tuple[str, Weighted]]:
-    """The terms of a side, each with what its value is called there.
+def named_terms(side: str, terms: Sequence[WeightedTerm]) -> list[tuple[str, WeightedTerm]]:
+    """The terms of a side, each with the name of its metric.
 
-    That is the term's name, after the side's where terms of that name stand on the other side too, and before a number where there
-    are several on this one.
+    That is the term's own name; with the side as a prefix if the other side has a term of that name too; and with a number as a
+    suffix if this side has several.
     """
-    own, found = [term for term in terms if term.side in (side, "both")], []
+    own = [term for term in terms if term.side in (side, "both")]
+    named = []
     for index, term in enumerate(own):
-        alone = all(other.side == side for other in terms if other.name == term.name)
-        before, alike = (sum(other.name == term.name for other in some) for some in (own[: index + 1], own))
-        name = term.name if alone else f"{side}_{term.name}"
-        found.append((f"{name}_{before}" if alike > 1 else name, term))
-    return found
+        only_here = all(other.side == side for other in terms if other.name == term.name)
+        name = term.name if only_here else f"{side}_{term.name}"
+        if sum(other.name == term.name for other in own) > 1:
+            number = sum(other.name == term.name for other in own[: index + 1])
+            name = f"{name}_{number}"
+        named.append((name, term))
+    return named
 
 
 class AdversarialLearner:
-    """A step of the discriminator on every batch, and one of the generator after every few (Goodfellow et al. 2014,
-    arXiv:1406.2661, algorithm 1). `average.finished()` is the trained generator.
+    """A discriminator step on every batch, and a generator step after every few of them (Goodfellow et al. 2014, arXiv:1406.2661,
+    algorithm 1). `average.averaged_network()` is the trained generator.
 
-    The discriminator sees real and made images apart, each batch normalised by itself.
+    The discriminator sees real and generated images in separate passes, so that batch normalization never mixes them.
 
     Args:
         generator: (noise, condition) -> images.
-        discriminator: (images, condition) -> Judgement; None with a loss that has none.
-        split: batch -> (target images, condition), the condition of whatever kind both networks take, or None.
-        noise: (count, generator) -> noise; or None for a generator that takes none.
+        discriminator: (images, condition) -> DiscriminatorOutput; None with the loss that has none.
+        split: batch -> (target images, condition). The condition is whatever both networks take, or None.
+        noise: (count, random generator) -> noise, or None for a generator that takes none.
         learning_rates: of the generator and of the discriminator.
-        discriminator_steps: for one step of the generator.
+        discriminator_steps: for one generator step.
         eager_steps: the same for the generator's first 25 steps and every 500th after (Arjovsky et al. 2017, arXiv:1701.07875).
-        clip: the discriminator's weights are kept within +-clip (ditto, algorithm 1).
-        average: decay of the averaged weights that images are made with.
-        augment: (images, draw) -> images, differentiable, done alike to all that the discriminator sees.
-        classifiers: trained ones that terms look at, by name: images as the generator makes them -> logits.
+        clip: the discriminator's weights are clipped to [-clip, clip] (same paper, algorithm 1).
+        average: decay of the moving average of the generator's weights, with which images are generated.
+        augment: (images, draw) -> images, differentiable; applied to everything that the discriminator sees.
+        classifiers: trained ones that terms use, by name: images on the generator's scale -> logits.
     """
 
     def __init__(
         self,
         generator: nn.Module,
         discriminator: nn.Module | None,
-        loss: Adversarial,
-        terms: Sequence[Weighted],
+        loss: AdversarialLoss,
+        terms: Sequence[WeightedTerm],
         *,
         split: Callable[[Batch], tuple[Tensor, Any]],
         noise: Callable[[int, torch.Generator], Tensor | None],
@@ -85,113 +98,123 @@ class AdversarialLearner:
         device: torch.device,
         world: int = 1,
     ) -> None:
-        self.device, self.dtype, self.world, self.rank = device, compute_dtype(precision, device), world, _rank(world)
+        self.device, self.dtype, self.world = device, compute_dtype(precision, device), world
         self.loss, self.terms, self.split, self.noise, self.clip, self.augment = loss, terms, split, noise, clip, augment
         self.discriminator_steps, self.eager_steps = discriminator_steps, eager_steps
         self.classifiers = classifiers or {}
-        # Not in DistributedDataParallel: a step judges two or three times, and the wrapper would overwrite the first's statistics.
-        self.generator = alike(place(generator, device), world)
+        # Not in DistributedDataParallel: a step runs the discriminator two or three times, and the wrapper would broadcast its
+        # buffers before each, over the batch statistics of the passes before.
+        self.generator = broadcast(place(generator, device), world)
         self.average = Average(self.generator, average)
         self.networks: dict[str, nn.Module] = {"generator": self.generator, "average": self.average.network}
-        made = {"generator": _optimizer(optimizer, self.generator, learning_rates[0], betas)}
-        self.discriminator = None if discriminator is None else alike(place(discriminator, device), world)
+        self.optimizers = {"generator": _optimizer(optimizer, self.generator, learning_rates[0], betas)}
+        self.discriminator = None if discriminator is None else broadcast(place(discriminator, device), world)
         if self.discriminator is not None:
             self.networks["discriminator"] = self.discriminator
-            made["discriminator"] = _optimizer(optimizer, self.discriminator, learning_rates[1], betas)
-        self.optimizers: dict[str, torch.optim.Optimizer] = made
-        self.since = 0  # steps of the discriminator since the generator's last
-        self.last: dict[str, Tensor] = {}  # numbers of the generator's last step
+            self.optimizers["discriminator"] = _optimizer(optimizer, self.discriminator, learning_rates[1], betas)
+
+        self.since = 0  # discriminator steps since the last generator step
+        self.last: dict[str, Tensor] = {}  # metrics of the last generator step
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        """A step of the discriminator on the batch and, where it is due, one of the generator.
+        """A discriminator step on the batch and, when it is due, a generator step.
 
-        {"loss": the discriminator's before it, "generator_loss": of the generator's last step (before its first: as it would be),
-        and one value a term, without its weight}. Without a discriminator both losses are the generator's.
+        Returns {"loss": the discriminator's, before its step; "generator_loss": that of the last generator step, and before the
+        first step its current value; and the value of every term, without its weight}. Without a discriminator both losses are the
+        generator's.
         """
         target, condition = self.split(batch)
         random = torch.Generator().manual_seed(derive(batch.seed, "adversarial"))
-        found = self._discriminator_step(target, condition, random, batch.seed)
+
+        metrics = self._discriminator_step(target, condition, random, batch.seed)
         self.since += 1
-        due = self.discriminator is None or self.since >= self._steps_wanted()
+        due = self.discriminator is None or self.since >= self._discriminator_steps()
         if due or not self.last:
             self._generator_step(target, condition, random, batch.seed, due)
-        return {"loss": self.last["generator_loss"], **self.last, **found}
+        return {"loss": self.last["generator_loss"], **self.last, **metrics}
 
-    def _steps_wanted(self) -> int:
-        made = self.average.step
-        eager = self.eager_steps is not None and (made < EAGER_STEPS or made % EAGER_EVERY == 0)
-        return self.eager_steps if eager and self.eager_steps is not None else self.discriminator_steps
+    def _discriminator_steps(self) -> int:
+        """How many there are before the next generator step."""
+        generator_steps = self.average.step
+        if self.eager_steps is not None and (generator_steps < EAGER_STEPS or generator_steps % EAGER_EVERY == 0):
+            return self.eager_steps
+        return self.discriminator_steps
 
     def _discriminator_step(self, target: Tensor, condition: Any, random: torch.Generator, seed: int) -> dict[str, Tensor]:
         if self.discriminator is None or self.loss.discriminator is None:
             return {}
-        noise = self._drawn(len(target), lambda count: self.noise(count, random))
+        noise = self._noise(len(target), random)
         with torch.no_grad():
-            fake = self._make(noise, condition)
+            fake = self._generate(noise, condition)
         target, fake = self._augmented(target, seed, "real"), self._augmented(fake, seed, "fake")
-        real_says, fake_says = self._judge(target, condition), self._judge(fake, condition)
-        u = self._drawn(len(target), lambda count: torch.rand(count, generator=random))
-        context = Context(target, fake, condition, self._judge, real_says, fake_says, u, self.classifiers, noise)
-        loss = self.loss.discriminator(real_says, fake_says)
-        numbers, total = self._with_terms("discriminator", loss, context)
+        on_real, on_fake = self._discriminate(target, condition), self._discriminate(fake, condition)
+        u = self._uniform(len(target), random)
+
+        context = Context(target, fake, condition, self._discriminate, on_real, on_fake, u, self.classifiers, noise)
+        values, total = self._add_terms("discriminator", self.loss.discriminator(on_real, on_fake), context)
         self._descend("discriminator", self.discriminator, total)
+
         if self.clip is not None:
             with torch.no_grad():
                 for parameter in self.discriminator.parameters():
                     parameter.clamp_(-self.clip, self.clip)
-        return {"loss": total.detach(), **numbers}
+        return {"loss": total.detach(), **values}
 
     def _generator_step(self, target: Tensor, condition: Any, random: torch.Generator, seed: int, due: bool) -> None:
-        if self.discriminator is not None:
-            self.discriminator.requires_grad_(False)
-        noise = self._drawn(len(target), lambda count: self.noise(count, random))
-        fake = self._make(noise, condition)
-        judged = None
-        if self.discriminator is not None:
-            judged = self._judge(self._augmented(fake, seed, "generator"), condition)
-        u = self._drawn(len(target), lambda count: torch.rand(count, generator=random))
-        loss = self.loss.generator(judged) if self.loss.generator and judged else fake.new_zeros(())
+        def discriminate(images: Tensor, condition: Any) -> DiscriminatorOutput:
+            """With the same transforms for all images, so that terms can compare real with generated ones."""
+            return self._discriminate(self._augmented(images, seed, "generator"), condition)
 
-        def judge(images: Tensor, condition: Any) -> Judgement:  # as the made ones are judged
-            return self._judge(self._augmented(images, seed, "generator"), condition)
+        if self.discriminator is not None:
+            self.discriminator.requires_grad_(False)  # saves the gradients of its weights
 
-        context = Context(target, fake, condition, judge, None, judged, u, self.classifiers, noise)
-        numbers, total = self._with_terms("generator", loss, context)
-        self.last = {"generator_loss": total.detach(), **numbers}
+        noise = self._noise(len(target), random)
+        fake = self._generate(noise, condition)
+        output = None if self.discriminator is None else discriminate(fake, condition)
+        u = self._uniform(len(target), random)
+        loss = self.loss.generator(output) if self.loss.generator and output else fake.new_zeros(())
+
+        context = Context(target, fake, condition, discriminate, None, output, u, self.classifiers, noise)
+        values, total = self._add_terms("generator", loss, context)
+        self.last = {"generator_loss": total.detach(), **values}
         if due:
             self._descend("generator", self.generator, total)
-            self.average.follow()
+            self.average.update()
             self.since = 0
         if self.discriminator is not None:
             self.discriminator.requires_grad_(True)
 
-    def _with_terms(self, side: str, loss: Tensor, context: Context) -> tuple[dict[str, Tensor], Tensor]:
-        numbers = {}
-        for name, term in numbered(side, self.terms):
+    def _add_terms(self, side: str, loss: Tensor, context: Context) -> tuple[dict[str, Tensor], Tensor]:
+        """The values of a side's terms, by name, and the loss with these, weighted, added."""
+        values = {}
+        for name, term in named_terms(side, self.terms):
             value = term.term(context)
             loss = loss + term.weight * value
-            numbers[name] = value.detach()
-        return numbers, loss
+            values[name] = value.detach()
+        return values, loss
 
-    def _make(self, noise: Tensor | None, condition: Any) -> Tensor:
+    def _generate(self, noise: Tensor | None, condition: Any) -> Tensor:
         with autocast(self.dtype, self.device):
             return self.generator(noise, condition).float()
 
-    def _drawn(self, count: int, draw: Callable[[int], Tensor | None]) -> Any:
-        """This worker's part of what is drawn for the whole batch, so that several workers take the step that one takes."""
-        values = draw(count * self.world)
-        return None if values is None else values[self.rank * count :][:count].to(self.device)
+    def _noise(self, count: int, random: torch.Generator) -> Tensor | None:
+        noise = self.noise(count * self.world, random)
+        return None if noise is None else local_part(noise, self.world).to(self.device)
 
-    def _judge(self, images: Tensor, condition: Any) -> Judgement:
+    def _uniform(self, count: int, random: torch.Generator) -> Tensor:
+        return local_part(torch.rand(count * self.world, generator=random), self.world).to(self.device)
+
+    def _discriminate(self, images: Tensor, condition: Any) -> DiscriminatorOutput:
         assert self.discriminator is not None
         with autocast(self.dtype, self.device):
-            found: Judgement = self.discriminator(images, condition)
-        return Judgement(*(None if part is None else part.float() for part in found))  # type: ignore[arg-type]
+            output: DiscriminatorOutput = self.discriminator(images, condition)
+        # Losses are computed in float32, whatever the networks compute in.
+        return DiscriminatorOutput(*(None if part is None else part.float() for part in output))  # type: ignore[arg-type]
 
     def _augmented(self, images: Tensor, seed: int, which: str) -> Tensor:
         if self.augment is None:
             return images
-        whole, start = len(images) * self.world, len(images) * self.rank
+        whole, start = len(images) * self.world, len(images) * rank(self.world)
         return self.augment(images, draws(derive(seed, which), whole, start, start + len(images), self.device))
 
     def _descend(self, name: str, network: nn.Module, loss: Tensor) -> None:
@@ -200,15 +223,14 @@ class AdversarialLearner:
         if self.world > 1:
             trained = [p for p in network.parameters() if p.grad is not None]
             gradients = [p.grad for p in trained if p.grad is not None]
-            for parameter, mean in zip(trained, average_gradients(gradients, self.world), strict=True):
-                parameter.grad = mean
+            set_gradients(trained, average_gradients(gradients, self.world))
         step(self.optimizers[name])
 
     @torch.no_grad()
-    def make(self, noise: Tensor | None, condition: Any) -> Tensor:
-        """Images by the averaged weights."""
+    def generate(self, noise: Tensor | None, condition: Any) -> Tensor:
+        """Images generated with the averaged weights."""
         with autocast(self.dtype, self.device):
-            return self.average.finished()(noise, condition).float()
+            return self.average.averaged_network()(noise, condition).float()
 
     def state_dict(self) -> dict[str, Any]:
         return pack(self.networks, self.optimizers, step=self.average.step, since=self.since, last=self.last)
@@ -217,10 +239,6 @@ class AdversarialLearner:
         unpack(state, self.networks, self.optimizers)
         self.average.step, self.since = state["step"], state["since"]
         self.last = {name: value.to(self.device) for name, value in state["last"].items()}
-
-
-def _rank(world: int) -> int:
-    return dist.get_rank() if world > 1 else 0
 
 
 def _optimizer(name: str, network: nn.Module, rate: float, betas: tuple[float, float]) -> torch.optim.Optimizer:

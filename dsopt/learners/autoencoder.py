@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
-from dsopt.learners.optim import minimise
-from dsopt.learners.placement import Precision, autocast, bare, compute_dtype, pack, place, unpack
-from dsopt.losses.reconstruction import Reconstruction
+from dsopt.learners.optim import minimize
+from dsopt.learners.placement import Precision, autocast, compute_dtype, local_part, pack, place, unpack, unwrapped
+from dsopt.losses.reconstruction import ReconstructionLoss
 
 
 class AutoencoderLearner:
-    """SGD on a reconstruction loss (selection paper, section 4.2); where the loss has a critic, it takes a step first.
+    """SGD on a reconstruction loss (selection paper, section 4.2); if the loss has a critic, the critic takes its step first.
 
     Args:
         network: images in 0..1 -> images.
@@ -24,7 +24,7 @@ class AutoencoderLearner:
     def __init__(
         self,
         network: nn.Module,
-        loss: Reconstruction,
+        loss: ReconstructionLoss,
         critic: nn.Module | None,
         *,
         learning_rate: float,
@@ -33,7 +33,7 @@ class AutoencoderLearner:
         device: torch.device,
         world: int = 1,
     ) -> None:
-        self.device, self.dtype, self.loss = device, compute_dtype(precision, device), loss
+        self.device, self.dtype, self.loss, self.world = device, compute_dtype(precision, device), loss, world
         self.networks: dict[str, nn.Module] = {"autoencoder": place(network, device, world)}
         sgd = torch.optim.SGD(network.parameters(), learning_rate, momentum=momentum, fused=True)
         self.optimizers: dict[str, torch.optim.Optimizer] = {"autoencoder": sgd}
@@ -42,28 +42,30 @@ class AutoencoderLearner:
             self.optimizers["critic"] = torch.optim.Adam(critic.parameters(), 1e-4, betas=(0.0, 0.9))
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        """One step on the batch; {"loss": reconstruction loss before it} and, with a critic, {"critic_loss"}."""
+        """One step on the batch. Returns {"loss": the reconstruction loss before it} and, with a critic, {"critic_loss"}."""
         with autocast(self.dtype, self.device):
             output = self.networks["autoencoder"](batch.images)
         output = output.float()
+
         metrics = self._update_critic(output.detach(), batch) if "critic" in self.networks else {}
-        critic = bare(self.networks["critic"]).requires_grad_(False) if "critic" in self.networks else None
+        # DistributedDataParallel would wait for gradients of the critic, which this loss does not compute.
+        critic = unwrapped(self.networks["critic"]).requires_grad_(False) if "critic" in self.networks else None
         loss = self.loss.autoencoder(output, batch.images, critic)
-        minimise(loss, self.optimizers["autoencoder"])
+        minimize(loss, self.optimizers["autoencoder"])
         return {"loss": loss.detach(), **metrics}
 
     def _update_critic(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         assert self.loss.critic is not None
         critic = self.networks["critic"].requires_grad_(True)
-        u = torch.rand(len(output), generator=torch.Generator().manual_seed(batch.seed)).to(self.device)
-        loss = self.loss.critic(output, batch.images, critic, u)
-        minimise(loss, self.optimizers["critic"])
+        u = torch.rand(len(output) * self.world, generator=torch.Generator().manual_seed(batch.seed))
+        loss = self.loss.critic(output, batch.images, critic, local_part(u, self.world).to(self.device))
+        minimize(loss, self.optimizers["critic"])
         return {"critic_loss": loss.detach()}
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """{"squared_error"}: the mean over all elements."""
-        network = bare(self.networks["autoencoder"]).eval()
+        """{"squared_error": the mean over all elements}."""
+        network = unwrapped(self.networks["autoencoder"]).eval()
         error, count = 0.0, 0
         for batch in batches:
             with autocast(self.dtype, self.device):

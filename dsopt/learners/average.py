@@ -1,4 +1,4 @@
-"""The average of a network's weights over its training."""
+"""The moving average of a network's weights over its training."""
 
 import copy
 from typing import Any
@@ -8,12 +8,14 @@ from torch import nn
 
 
 class Average:
-    """The exponential moving average of a network's weights: classifiers are tested with it (selection paper, section 4.1.3), and
-    a generator makes better images with it than with its last weights (Yazici et al. 2019, arXiv:1806.04498).
+    """The exponential moving average of a network's weights.
+
+    Classifiers are tested with it (selection paper, section 4.1.3), and a generator's images are better with it than with its last
+    weights (Yazici et al. 2019, arXiv:1806.04498).
 
     Args:
-        decay: how much of the average stays at each step; 0: the last weights. As in the pipeline the selection paper builds on,
-            it starts shorter: min(decay, (1 + step) / (10 + step)).
+        decay: the share of the average that stays at each step; 0: the last weights. Early steps use min(decay, (1 + step) / (10 +
+            step)), as TensorFlow's moving average does in the code that the selection paper builds on.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -22,15 +24,15 @@ class Average:
         self._weights = [p.detach() for p in network.parameters()]
         self._averaged = [p.detach() for p in self.network.parameters()]
 
-    def follow(self) -> None:
-        """Take a step of the trained network into the average."""
+    def update(self) -> None:
+        """Take the trained network's current weights into the average."""
         self.step += 1
         decay = min(self.decay, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self._averaged, self._weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     @torch.no_grad()
-    def finished(self) -> Any:
-        """The averaged network with the batch statistics of the trained one, ready for use."""
+    def averaged_network(self) -> Any:
+        """The network with the averaged weights and the current batch statistics of the trained one, in evaluation mode."""
         for mine, trained in zip(self.network.buffers(), self.trained.buffers(), strict=True):
             mine.copy_(trained)
         return self.network

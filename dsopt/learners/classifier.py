@@ -10,23 +10,24 @@ from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
 from dsopt.learners.average import Average
-from dsopt.learners.optim import minimise
-from dsopt.learners.placement import Precision, autocast, bare, compute_dtype, pack, place, unpack
+from dsopt.learners.optim import minimize
+from dsopt.learners.placement import Precision, autocast, compute_dtype, pack, place, unpack, unwrapped
 
 
 def mean_cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
-    """The mean over the batch, each image with its weight; labels are numbers or probabilities."""
+    """The mean cross-entropy over the batch, each image with its weight; labels are class indices or probabilities."""
     if batch.weights is None:
         return F.cross_entropy(logits, batch.labels)
+    # Divided by the number of images and not by the sum of the weights, as in the code of InfoBatch (arXiv:2303.04947).
     return (F.cross_entropy(logits, batch.labels, reduction="none") * batch.weights).mean()
 
 
 class Classifier:
-    """SGD on the cross-entropy; tests use an average of the weights (selection paper, sections 4.1.1 and 4.1.3).
+    """SGD on the cross-entropy, evaluated with a moving average of the weights (selection paper, sections 4.1.1 and 4.1.3).
 
     Args:
         network: images [b, c, h, w] -> logits [b, classes].
-        weight_decay: of fully connected layers only.
+        weight_decay: of the weights of fully connected layers only.
         average: decay of the moving average of the weights.
     """
 
@@ -44,8 +45,9 @@ class Classifier:
     ) -> None:
         self.device, self.dtype = device, compute_dtype(precision, device)
         trained = place(network, device, world)
-        self.average = Average(bare(trained), average)
+        self.average = Average(unwrapped(trained), average)
         self.networks: dict[str, nn.Module] = {"classifier": trained, "average": self.average.network}
+
         dense = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
         rest = [p for p in network.parameters() if all(p is not weight for weight in dense)]
         groups = [{"params": dense, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
@@ -53,35 +55,35 @@ class Classifier:
         self.optimizers: dict[str, torch.optim.Optimizer] = {"classifier": sgd}
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        """One step on the batch; {"loss": cross-entropy before it}."""
+        """One step on the batch. Returns {"loss": the cross-entropy before it}."""
         with autocast(self.dtype, self.device):
             logits = self.networks["classifier"](batch.images)
         loss = mean_cross_entropy(logits.float(), batch)
-        minimise(loss, self.optimizers["classifier"])
-        self.average.follow()
+        minimize(loss, self.optimizers["classifier"])
+        self.average.update()
         if batch.observe:
             batch.observe(logits.detach())
         return {"loss": loss.detach()}
 
     @torch.no_grad()
     def losses(self, batch: Batch) -> Float[Tensor, " b"]:
-        """The cross-entropy of every image of a batch, before any step on it."""
+        """The cross-entropy of every image of a batch, without a step on it."""
         with autocast(self.dtype, self.device):
-            logits = bare(self.networks["classifier"])(batch.images)
+            logits = unwrapped(self.networks["classifier"])(batch.images)
         return F.cross_entropy(logits.float(), batch.labels, reduction="none")
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """{"accuracy", "loss"} of the averaged weights, with the batch statistics of the trained ones."""
-        network = self.average.finished()
-        right, loss, count = 0.0, 0.0, 0
+        """{"accuracy", "loss"} with the averaged weights and the batch statistics of the trained ones."""
+        network = self.average.averaged_network()
+        correct, loss, count = 0.0, 0.0, 0
         for batch in batches:
             with autocast(self.dtype, self.device):
                 logits = network(batch.images)
-            right += float((logits.argmax(1) == batch.labels).sum())
+            correct += float((logits.argmax(1) == batch.labels).sum())
             loss += float(F.cross_entropy(logits.float(), batch.labels, reduction="sum"))
             count += len(batch.labels)
-        return {"accuracy": right / count, "loss": loss / count}
+        return {"accuracy": correct / count, "loss": loss / count}
 
     def state_dict(self) -> dict[str, Any]:
         return pack(self.networks, self.optimizers, step=self.average.step)

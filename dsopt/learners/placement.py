@@ -1,10 +1,11 @@
-"""What learners share: precision, distribution over workers, and their state as one dictionary."""
+"""What all learners need: numeric precision, distribution over workers, and their state as one dictionary."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -13,13 +14,14 @@ Precision = Literal["auto", "bf16", "fp32"]
 
 
 def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """bf16 where asked for or, with "auto", where the hardware multiplies in it; fp32 otherwise."""
+    """bfloat16 if requested or, with "auto", if the hardware has fast bfloat16 arithmetic; float32 otherwise."""
     if precision != "auto":
         return torch.bfloat16 if precision == "bf16" else torch.float32
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    cpu = torch.cpu
-    fast = any(getattr(cpu, probe, bool)() for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    # Private probes of torch: where a version lacks one, `bool` stands in, which returns False.
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    fast = any(getattr(torch.cpu, probe, bool)() for probe in probes)
     return torch.bfloat16 if fast else torch.float32
 
 
@@ -28,27 +30,41 @@ def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:
 
 
 def place(network: nn.Module, device: torch.device, world: int = 1) -> nn.Module:
-    """A network on its device in channels-last layout; with several workers, its gradients averaged over them."""
+    """The network on its device, channels-last; with several workers, wrapped so that gradients are averaged over them."""
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if world == 1:
         return network
     return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
 
 
-def bare(network: nn.Module) -> Any:
-    """The network itself, inside or outside of its distribution."""
+def unwrapped(network: nn.Module) -> Any:
+    """The network itself, without DistributedDataParallel."""
     return network.module if isinstance(network, DistributedDataParallel) else network
 
 
-def alike(network: nn.Module, world: int) -> nn.Module:
-    """The network with the first worker's weights and statistics, on every worker."""
+def broadcast(network: nn.Module, world: int) -> nn.Module:
+    """The network with the first worker's weights and batch statistics, on every worker."""
     for value in network.state_dict().values() if world > 1 else ():
         dist.broadcast(value, 0)
     return network
 
 
+def rank(world: int) -> int:
+    """The number of this worker among `world` workers."""
+    return dist.get_rank() if world > 1 else 0
+
+
+def local_part(values: Float[Tensor, "n *of"], world: int) -> Float[Tensor, "b *of"]:
+    """This worker's rows of random values that all workers draw identically for the whole batch.
+
+    So several workers use the values that a single one would use, and take the same step.
+    """
+    count = len(values) // world
+    return values[rank(world) * count :][:count]
+
+
 def average_gradients(gradients: Sequence[Tensor], world: int) -> list[Tensor]:
-    """Gradients averaged over workers, in one message."""
+    """Gradients averaged over the workers, in one message; contiguous, whatever the layout of the originals."""
     if world == 1:
         return list(gradients)
     flat = torch.cat([gradient.flatten() for gradient in gradients])
@@ -58,16 +74,17 @@ def average_gradients(gradients: Sequence[Tensor], world: int) -> list[Tensor]:
 
 
 def pack(networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer], **more: Any) -> dict[str, Any]:
-    """The whole state of a learner; networks without the wrapper of their distribution."""
+    """The whole state of a learner; networks without DistributedDataParallel, so that any number of workers can load it."""
     return {
-        "networks": {name: bare(network).state_dict() for name, network in networks.items()},
+        "networks": {name: unwrapped(network).state_dict() for name, network in networks.items()},
         "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
         **more,
     }
 
 
 def unpack(state: Mapping[str, Any], networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]) -> None:
+    """Restore what `pack` returned."""
     for name, network in networks.items():
-        bare(network).load_state_dict(state["networks"][name])
+        unwrapped(network).load_state_dict(state["networks"][name])
     for name, optimizer in optimizers.items():
         optimizer.load_state_dict(state["optimizers"][name])

@@ -1,4 +1,4 @@
-"""Training a variational autoencoder, whose decoder is a generator."""
+"""Training a variational autoencoder; its decoder is a generator."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,23 +9,23 @@ from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
 from dsopt.learners.average import Average
-from dsopt.learners.optim import minimise
-from dsopt.learners.placement import Precision, autocast, bare, compute_dtype, pack, place, unpack
+from dsopt.learners.optim import minimize
+from dsopt.learners.placement import Precision, autocast, compute_dtype, local_part, pack, place, unpack, unwrapped
 from dsopt.seeds import derive
 
 
 class VariationalLearner:
-    """Adam on the negative evidence bound (Kingma & Welling 2014, arXiv:1312.6114, eq. 10; augmentation paper, eq. 5).
+    """Adam on the negative evidence lower bound (Kingma & Welling 2014, arXiv:1312.6114, eq. 10; augmentation paper, eq. 5).
 
-    `average.finished()` is the trained generator.
+    `average.averaged_network()` is the trained generator.
 
     Args:
-        encoder: (images, condition) -> (mean, deviation) of the code.
+        encoder: (images, condition) -> (mean, standard deviation) of the code.
         generator: (code, condition) -> images.
-        likelihood: (made, real) -> negative logarithm, from `dsopt.losses.likelihood`.
-        split: batch -> (images, condition), as of the adversarial learner.
-        beta: weight of the divergence (Higgins et al. 2017); 1 is the bound.
-        average: decay of the averaged weights that images are made with.
+        likelihood: (generated, real) -> negative log-likelihood, from `dsopt.losses.likelihood`.
+        split: batch -> (images, condition), as in the adversarial learner.
+        beta: weight of the divergence (beta-VAE, Higgins et al. 2017); 1 gives the bound.
+        average: decay of the moving average of the decoder's weights, with which images are generated.
     """
 
     def __init__(
@@ -43,37 +43,36 @@ class VariationalLearner:
         device: torch.device,
         world: int = 1,
     ) -> None:
-        self.device, self.dtype = device, compute_dtype(precision, device)
+        self.device, self.dtype, self.world = device, compute_dtype(precision, device), world
         self.likelihood, self.split, self.beta = likelihood, split, beta
-        autoencoder = place(Both(encoder, generator), device, world)
-        self.autoencoder, self.average = autoencoder, Average(bare(autoencoder).generator, average)
+        autoencoder = place(EncoderDecoder(encoder, generator), device, world)
+        self.autoencoder, self.average = autoencoder, Average(unwrapped(autoencoder).generator, average)
         self.networks: dict[str, nn.Module] = {"autoencoder": autoencoder, "average": self.average.network}
         adam = torch.optim.Adam(autoencoder.parameters(), learning_rate, betas=betas, fused=True)
         self.optimizers: dict[str, torch.optim.Optimizer] = {"autoencoder": adam}
-        self.world, self.rank = world, torch.distributed.get_rank() if world > 1 else 0
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        """One step on the batch; {"loss": before it, "reconstruction" and "divergence", its two parts, in nats an image}."""
+        """One step on the batch. Returns {"loss": before it; its parts "reconstruction" and "divergence", in nats an image}."""
         images, condition = self.split(batch)
         with autocast(self.dtype, self.device):
-            made, mean, deviation = self.autoencoder(images, condition, lambda mean: self._noise(batch.seed, mean))
-        reconstruction, apart = self.likelihood(made.float(), images), divergence(mean, deviation)
-        loss = reconstruction + self.beta * apart
-        minimise(loss, self.optimizers["autoencoder"])
-        self.average.follow()
-        return {"loss": loss.detach(), "reconstruction": reconstruction.detach(), "divergence": apart.detach()}
+            generated, mean, deviation = self.autoencoder(images, condition, lambda mean: self._noise(batch.seed, mean))
+
+        reconstruction, kl = self.likelihood(generated.float(), images), divergence(mean, deviation)
+        loss = reconstruction + self.beta * kl
+        minimize(loss, self.optimizers["autoencoder"])
+        self.average.update()
+        return {"loss": loss.detach(), "reconstruction": reconstruction.detach(), "divergence": kl.detach()}
 
     def _noise(self, seed: int, mean: Tensor) -> Tensor:
-        """This worker's part of what is drawn for the whole batch, so that several workers take the step that one takes."""
-        random, count = torch.Generator().manual_seed(derive(seed, "variational")), len(mean)
-        whole = torch.randn(count * self.world, mean.shape[1], generator=random)
-        return whole[self.rank * count :][:count].to(self.device)
+        random = torch.Generator().manual_seed(derive(seed, "variational"))
+        whole = torch.randn(len(mean) * self.world, mean.shape[1], generator=random)
+        return local_part(whole, self.world).to(self.device)
 
     @torch.no_grad()
-    def make(self, noise: Tensor, condition: Any) -> Tensor:
-        """Images by the decoder's averaged weights."""
+    def generate(self, noise: Tensor, condition: Any) -> Tensor:
+        """Images generated with the decoder's averaged weights."""
         with autocast(self.dtype, self.device):
-            return self.average.finished()(noise, condition).float()
+            return self.average.averaged_network()(noise, condition).float()
 
     def state_dict(self) -> dict[str, Any]:
         return pack(self.networks, self.optimizers, step=self.average.step)
@@ -83,8 +82,11 @@ class VariationalLearner:
         self.average.step = state["step"]
 
 
-class Both(nn.Module):
-    """(images, condition, mean -> noise) -> (made, mean, deviation): one pass through code and images."""
+class EncoderDecoder(nn.Module):
+    """(images, condition, mean -> noise) -> (generated images, mean, standard deviation).
+
+    One module, as DistributedDataParallel needs a single forward pass.
+    """
 
     def __init__(self, encoder: nn.Module, generator: nn.Module) -> None:
         super().__init__()
@@ -96,5 +98,6 @@ class Both(nn.Module):
 
 
 def divergence(mean: Float[Tensor, "b d"], deviation: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
-    """Of a code's normal distribution from N(0, 1), summed over its numbers, the mean over the batch (arXiv:1312.6114, eq. 10)."""
+    """The Kullback-Leibler divergence of a code's normal distribution from N(0, 1), summed over its dimensions, averaged over the
+    batch (arXiv:1312.6114, eq. 10)."""
     return (mean.square() + deviation.square() - 1 - 2 * deviation.log()).sum() / (2 * len(mean))

@@ -1,34 +1,34 @@
-"""How far an autoencoder's reproduction is from its input."""
+"""Reconstruction losses: how far an autoencoder's output is from its input."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from dsopt.losses.input_gradients import penalty
 from dsopt.registry import LOSSES
 
 
-class Reconstruction(NamedTuple):
-    """Both sides of a reconstruction loss; `critic` is None where none is trained."""
+class ReconstructionLoss(NamedTuple):
+    """Both sides of a reconstruction loss; `critic` is None if the loss trains none."""
 
     autoencoder: Callable[[Tensor, Tensor, nn.Module | None], Tensor]  # (output, target, critic) -> scalar
     critic: Callable[[Tensor, Tensor, nn.Module, Tensor], Tensor] | None = None  # (output, target, critic, u [b]) -> scalar
 
 
 @LOSSES.register
-def squared_error() -> Reconstruction:
+def squared_error() -> ReconstructionLoss:
     """The mean squared difference over all elements (selection paper, equation 2)."""
-    return Reconstruction(lambda output, target, critic: (output - target).square().mean())
+    return ReconstructionLoss(lambda output, target, critic: (output - target).square().mean())
 
 
 @LOSSES.register
-def wasserstein(*, weight: float = 0.01, gradient_penalty: float = 10.0) -> Reconstruction:
-    """Squared error plus `weight` times the Wasserstein distance between inputs and reproductions, measured by a critic.
+def wasserstein(*, weight: float = 0.01, gradient_penalty: float = 10.0) -> ReconstructionLoss:
+    """Squared error plus `weight` times the Wasserstein distance between inputs and reconstructions, estimated by a critic.
 
     The selection paper (section 4.2) names the distance of Arjovsky et al. 2017 (arXiv:1701.07875) and Gulrajani et al. 2017
-    (arXiv:1704.00028, eq. 3). It compares distributions, not an image with its own reproduction: the squared error stays.
+    (arXiv:1704.00028, eq. 3). The distance compares two distributions, not an image with its own reconstruction, so the squared
+    error stays.
     """
 
     def autoencoder(output: Tensor, target: Tensor, critic: nn.Module | None) -> Tensor:
@@ -36,16 +36,7 @@ def wasserstein(*, weight: float = 0.01, gradient_penalty: float = 10.0) -> Reco
         return (output - target).square().mean() - weight * critic(output).mean()
 
     def critic_side(output: Tensor, target: Tensor, critic: nn.Module, u: Tensor) -> Tensor:
-        penalty = _gradient_penalty(critic, output, target, u)
-        return critic(output).mean() - critic(target).mean() + gradient_penalty * penalty
+        distance = critic(target).mean() - critic(output).mean()
+        return -distance + gradient_penalty * penalty(critic, target, output, u)
 
-    return Reconstruction(autoencoder, critic_side)
-
-
-def _gradient_penalty(
-    critic: nn.Module, fake: Float[Tensor, "b c h w"], real: Float[Tensor, "b c h w"], u: Float[Tensor, " b"]
-) -> Float[Tensor, ""]:
-    """How far the critic's slope is from 1, at a random point between each pair (Gulrajani et al. 2017, eq. 3)."""
-    between = torch.lerp(fake.detach(), real.detach(), u[:, None, None, None]).requires_grad_()
-    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    return ReconstructionLoss(autoencoder, critic_side)

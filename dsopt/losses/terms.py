@@ -1,8 +1,8 @@
-"""What is added to an adversarial loss: penalties of the discriminator, and more wishes of the generator.
+"""Terms that are added to an adversarial loss: penalties on the discriminator, and further objectives of the generator.
 
-A term is `(context) -> scalar`; its weight stands in the configuration. It is registered with the `sides` it can be added to
-("discriminator", "generator", "both"), the first of them unless the configuration says another, and with what it `needs`: a
-"judge", "labels". All are means over the batch and over pixels, so that weights do not depend on sizes.
+A term is `(context) -> scalar`; its weight is in the configuration. It is registered with the `sides` it can be added to
+("discriminator", "generator", "both"), the first of which is the default, and with what it `needs`: "discriminator", "labels". All
+terms are means over the batch and over pixels, so that their weights do not depend on sizes.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,92 +14,98 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dsopt.errors import InputError, unknown
-from dsopt.losses.adversarial import Judgement
+from dsopt.losses.adversarial import DiscriminatorOutput
+from dsopt.losses.input_gradients import loss_gradients, penalty, score_gradients
 from dsopt.losses.likelihood import gaussian
 from dsopt.registry import MODELS, TERMS, call
 
-TRAINED = ("proxy", "teacher")  # classifiers that a job trains on the real images
+TRAINED_CLASSIFIERS = ("proxy", "teacher")  # a job trains them on the real images
 
 
 class Context(NamedTuple):
-    """What a term can look at, in a step of either side."""
+    """What a term may use, in a step of either side."""
 
-    real: Tensor  # the images of the batch [b, c, h, w]; in a step of the discriminator as it saw them
-    fake: Tensor  # those made for the same conditions; has no graph in a step of the discriminator
-    condition: Any  # what both networks were given: labels, an image, or None
-    judge: Callable[[Tensor, Any], Judgement]  # the discriminator
-    judged_real: Judgement | None  # None in a step of the generator
-    judged_fake: Judgement | None  # None without a discriminator
+    real: Tensor  # the images of the batch [b, c, h, w]; in a discriminator step as the discriminator sees them
+    fake: Tensor  # generated images for the same conditions; detached in a discriminator step
+    condition: Any  # what both networks are conditioned on: labels, an image, or None
+    discriminator: Callable[[Tensor, Any], DiscriminatorOutput]
+    real_output: DiscriminatorOutput | None  # of the discriminator on `real`; None in a generator step
+    fake_output: DiscriminatorOutput | None  # on `fake`; None without a discriminator
     u: Float[Tensor, " b"]  # uniform numbers drawn for this step
-    classifiers: Mapping[str, Callable[[Tensor], Tensor]]  # of `TRAINED` those that terms name: images -> logits [b, classes]
-    noise: Tensor | None  # [b, latent], what the made images were made from
+    classifiers: Mapping[str, Callable[[Tensor], Tensor]]  # those of TRAINED_CLASSIFIERS that terms name: images -> logits
+    noise: Tensor | None  # [b, latent], what `fake` was generated from
 
 
 Term = Callable[[Context], Tensor]
 
 
-@TERMS.register(sides=["discriminator"], needs=["judge"])
+@TERMS.register(sides=["discriminator"], needs=["discriminator"])
 def gradient_penalty(*, target: float = 1.0) -> Term:
-    """How far the slope of the score is from `target`, at a random point between each real and made image (WGAN-GP, Gulrajani et
-    al. 2017, arXiv:1704.00028, eq. 3). The authors' weight is 10; batch normalisation, where an image's score depends on the
-    others, forbids it."""
+    """The squared difference of the score's gradient norm from `target` (WGAN-GP, Gulrajani et al. 2017, arXiv:1704.00028, eq. 3).
 
-    def term(context: Context) -> Tensor:
-        u = context.u[:, None, None, None]
-        between = torch.lerp(context.fake.detach(), context.real.detach(), u).requires_grad_()
-        return (slopes(context, between).norm(dim=1) - target).square().mean()
-
-    return term
+    It is taken at a random point between each real and generated image. The authors' weight is 10. Not valid with batch
+    normalization, where an image's score depends on the other images.
+    """
+    return lambda context: penalty(_score(context), context.real, context.fake, context.u, target)
 
 
-@TERMS.register(sides=["discriminator"], needs=["judge"])
+@TERMS.register(sides=["discriminator"], needs=["discriminator"])
 def r1() -> Term:
-    """Half the squared slope of the score at real images (Mescheder et al. 2018, arXiv:1801.04406, eq. 9); weights are 1 to 10."""
+    """Half the squared norm of the score's gradient at real images (Mescheder et al. 2018, arXiv:1801.04406, eq. 9).
+
+    Usual weights are 1 to 10.
+    """
 
     def term(context: Context) -> Tensor:
-        return slopes(context, context.real.detach().requires_grad_()).square().sum(1).mean() / 2
+        real = context.real.detach().requires_grad_()
+        return score_gradients(_score(context), real).square().sum(1).mean() / 2
 
     return term
 
 
-def slopes(context: Context, images: Tensor) -> Float[Tensor, "b d"]:
-    """The gradient of every image's score, the mean over its patches, by the image's pixels; can itself be differentiated."""
-    score = context.judge(images, context.condition).score
-    (slope,) = torch.autograd.grad(score.reshape(len(images), -1).mean(1).sum(), images, create_graph=True)
-    return slope.flatten(1)
+def _score(context: Context) -> Callable[[Tensor], Tensor]:
+    return lambda images: context.discriminator(images, context.condition).score
 
 
-@TERMS.register(sides=["generator"], needs=["judge"])
+@TERMS.register(sides=["generator"], needs=["discriminator"])
 def pull_away() -> Term:
-    """The mean squared cosine between the features of different made images, so that they differ (EBGAN-PT, Zhao et al. 2017,
-    arXiv:1609.03126, eq. 4). With the square of the equation, which the colorization study's own code lacks; its weight is 0.1."""
+    """The mean squared cosine between features of different generated images (EBGAN-PT, Zhao et al. 2017, arXiv:1609.03126, eq. 4).
+
+    It counters mode collapse. The square of the equation is kept; the colorization study's own code omits it. The authors' weight
+    is 0.1.
+    """
 
     def term(context: Context) -> Tensor:
-        directions = F.normalize(_features(context.judged_fake).flatten(1), dim=1)
+        directions = F.normalize(_features(context.fake_output).flatten(1), dim=1)
         count = len(directions)
         cosines = directions @ directions.T
-        return (cosines.square().sum() - cosines.diagonal().square().sum()) / (count * max(1, count - 1))
+        other_pairs = cosines.square().sum() - cosines.diagonal().square().sum()
+        return other_pairs / (count * max(1, count - 1))
 
     return term
 
 
-@TERMS.register(sides=["generator"], needs=["judge"])
+@TERMS.register(sides=["generator"], needs=["discriminator"])
 def feature_matching() -> Term:
-    """The squared distance between the mean features of real and made images (Salimans et al. 2016, arXiv:1606.03498, section 3.1),
-    here the mean over features."""
+    """The mean squared difference between the mean features of real and generated images (Salimans et al. 2016, arXiv:1606.03498).
+
+    Section 3.1, which has the sum over features.
+    """
 
     def term(context: Context) -> Tensor:
         with torch.no_grad():
-            real = _features(context.judge(context.real, context.condition)).mean(0)
-        return (_features(context.judged_fake).mean(0) - real).square().mean()
+            real = _features(context.discriminator(context.real, context.condition)).mean(0)
+        return (_features(context.fake_output).mean(0) - real).square().mean()
 
     return term
 
 
 @TERMS.register(sides=["generator"], needs=[])
 def l1() -> Term:
-    """The mean absolute difference from the real image of the same condition (pix2pix, Isola et al. 2017, arXiv:1611.07004, eq. 3;
-    the colorization study, section 4). Their weight is 100."""
+    """The mean absolute difference from the real image of the same condition (pix2pix, Isola et al. 2017, arXiv:1611.07004, eq. 3).
+
+    Also in the colorization study, section 4. Their weight is 100.
+    """
     return lambda context: (context.fake - context.real).abs().mean()
 
 
@@ -112,107 +118,111 @@ def l2() -> Term:
     return lambda context: (context.fake - context.real).square().mean()
 
 
-@TERMS.register(sides=["both"], needs=["judge", "labels"])
+@TERMS.register(sides=["both"], needs=["discriminator", "labels"])
 def classification() -> Term:
-    """Cross-entropy of the classes that the discriminator tells, of real and of made images (AC-GAN, Odena et al. 2017,
-    arXiv:1610.09585, eq. 3). For a discriminator with condition=auxiliary."""
+    """Cross-entropy of an auxiliary classifier on real and generated images (AC-GAN, Odena et al. 2017, arXiv:1610.09585, eq. 3).
+
+    Requires a discriminator with condition=auxiliary.
+    """
 
     def term(context: Context) -> Tensor:
-        told = [judgement.classes for judgement in (context.judged_real, context.judged_fake) if judgement is not None]
-        return torch.stack([F.cross_entropy(logits, context.condition) for logits in told if logits is not None]).sum()
+        outputs = [output for output in (context.real_output, context.fake_output) if output is not None]
+        logits = [output.class_logits for output in outputs if output.class_logits is not None]
+        return torch.stack([F.cross_entropy(each, context.condition) for each in logits]).sum()
 
     return term
 
 
-@TERMS.register(sides=["both"], needs=["judge"])
+@TERMS.register(sides=["both"], needs=["discriminator"])
 def information(*, deviation: float = 1.0) -> Term:
-    """How badly the discriminator tells what an image was made from: but for the codes' entropy, which no network changes, the
-    negative of a lower bound of the mutual information of codes and images, in nats (InfoGAN, Chen et al. 2016, arXiv:1606.03657,
-    eq. 5-6). The authors' weight is 1.
+    """The error of the discriminator's estimate of an image's codes (InfoGAN, Chen et al. 2016, arXiv:1606.03657, eq. 5-6).
 
-    Codes are the class, for a discriminator with condition=auxiliary, by cross-entropy; and the first numbers of the noise, as many
-    as its option `codes`, as normal around what it tells, with one `deviation` (1 in the authors' code for MNIST, where the paper's
-    appendix lets the network tell it) and without the constant. Unlike the paper's, classes are the data set's own and not drawn:
-    made images keep labels. Unlike `classification`, only made images count.
+    Up to the codes' entropy, which no network changes, it is the negative of a lower bound on the mutual information between codes
+    and images, in nats. The authors' weight is 1.
+
+    Codes are the class, for a discriminator with condition=auxiliary, with a cross-entropy; and the first values of the noise, as
+    many as its option `codes`, with a normal likelihood around its estimate, without the constant. `deviation` is the standard
+    deviation of that normal: 1 in the authors' code for MNIST, where the paper's appendix lets the network estimate it. Unlike the
+    paper's, classes are those of the data set and are not drawn, so that generated images keep their labels. Unlike in
+    `classification`, only generated images count.
 
     Raises:
-        InputError: a deviation that is not above 0.
+        InputError: `deviation` is not above 0.
     """
     if not deviation > 0:
         raise InputError(f"deviation={deviation}: must be above 0.")
 
     def term(context: Context) -> Tensor:
-        told, found = context.judged_fake, []
-        assert told is not None
-        if told.classes is not None:
-            found.append(F.cross_entropy(told.classes, context.condition))
-        if told.codes is not None:
+        output, losses = context.fake_output, []
+        assert output is not None
+        if output.class_logits is not None:
+            losses.append(F.cross_entropy(output.class_logits, context.condition))
+        if output.codes is not None:
             assert context.noise is not None
-            found.append(gaussian(told.codes, context.noise[:, : told.codes.shape[1]], deviation=deviation))
-        return torch.stack(found).sum()
+            codes = context.noise[:, : output.codes.shape[1]]
+            losses.append(gaussian(output.codes, codes, deviation=deviation))
+        return torch.stack(losses).sum()
 
     return term
 
 
 @TERMS.register(sides=["generator", "discriminator", "both"], needs=["labels"])
 def gradient_difference(*, network: str = "convnet") -> Term:
-    """How far the slope of a classifier's loss at made images is from that at real ones of their classes (thesis, eq. 4.4).
+    """The distance between a classifier's gradients at generated images and at real ones of their classes (thesis, equation 4.4).
 
-    `network` is a registered classifier, drawn anew at each step, such as `convnet(width=32)`, which sees images resized to its own
-    size; or `proxy` or `teacher`, trained on the real images before (the thesis's pre-trained R). A mean of the norms of single
-    images, where the thesis may have taken one norm of a batch.
+    Gradients are those of its loss with respect to an image. `network` is a registered classifier, drawn anew at each step, such as
+    `convnet(width=32)`, which sees images resized to its own size; or `proxy` or `teacher`, trained on the real images before (the
+    thesis's pre-trained R). The term is the mean of the norms of single images; the thesis may have taken one norm of a batch.
 
     The thesis adds it to the discriminator's loss (side: discriminator). No weight of the discriminator is in it, so there it
-    changes nothing but the number that the loss shows: by construction the training is that of the baseline.
+    changes only the reported loss: by construction the training is that of the baseline.
     """
     _check_classifier(network)
 
     def term(context: Context) -> Tensor:
         classify = _classifier(network, context)
-        made, real = (loss_slopes(classify, images, context.condition) for images in (context.fake, context.real))
-        return (made - real).norm(dim=1).mean()
+        fake, real = (loss_gradients(classify, images, context.condition) for images in (context.fake, context.real))
+        return (fake - real).norm(dim=1).mean()
 
     return term
 
 
 @TERMS.register(sides=["generator", "discriminator", "both"], needs=["labels"])
 def gradient_magnitude(*, network: str = "convnet") -> Term:
-    """The negative of the slope of a classifier's loss at made images, so that they teach faster (thesis, eq. 4.5).
+    """The negative norm of a classifier's gradients at generated images, so that they train faster (thesis, equation 4.5).
 
-    All else as of `gradient_difference`.
+    Everything else is as in `gradient_difference`.
     """
     _check_classifier(network)
-    return lambda context: -loss_slopes(_classifier(network, context), context.fake, context.condition).norm(dim=1).mean()
+
+    def term(context: Context) -> Tensor:
+        return -loss_gradients(_classifier(network, context), context.fake, context.condition).norm(dim=1).mean()
+
+    return term
 
 
 def _check_classifier(text: str) -> None:
     name, options = call(text)
     valid = [model for model in MODELS.names() if MODELS.traits(model).kind == "classifier" and MODELS.traits(model).input_size]
-    if name not in (*TRAINED, *valid):
-        raise unknown("classifier", name, [*TRAINED, *valid])
-    if name in TRAINED and options:
+    if name not in (*TRAINED_CLASSIFIERS, *valid):
+        raise unknown("classifier", name, [*TRAINED_CLASSIFIERS, *valid])
+    if name in TRAINED_CLASSIFIERS and options:
         raise InputError(f"classifier {text}: its options are the keys of {name}, such as {name}.options.width.")
-    if name not in TRAINED:
+    if name not in TRAINED_CLASSIFIERS:
         MODELS.options(name, options)
 
 
 def _classifier(text: str, context: Context) -> Callable[[Tensor], Tensor]:
-    """The trained classifier of that name, or one with new weights and with no more classes than the batch has."""
+    """The trained classifier of that name, or one with fresh weights and no more classes than the batch has."""
     name, options = call(text)
-    if name in TRAINED:
+    if name in TRAINED_CLASSIFIERS:
         return context.classifiers[name]
-    network = MODELS.build(name, options)(context.real.shape[1], int(context.condition.max()) + 1).to(context.real.device)
-    return nn.Sequential(nn.Upsample(size=MODELS.traits(name).input_size, mode="bilinear"), network).requires_grad_(False)
+    channels, classes = context.real.shape[1], int(context.condition.max()) + 1
+    network = MODELS.build(name, options)(channels, classes).to(context.real.device)
+    resize = nn.Upsample(size=MODELS.traits(name).input_size, mode="bilinear")
+    return nn.Sequential(resize, network).requires_grad_(False)
 
 
-def loss_slopes(classify: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Float[Tensor, "b d"]:
-    """The gradient of every image's cross-entropy by its pixels; can itself be differentiated where the images can."""
-    made = images.requires_grad
-    images = images if made else images.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(F.cross_entropy(classify(images), labels, reduction="sum"), images, create_graph=made)
-    return slope.flatten(1)
-
-
-def _features(judgement: Judgement | None) -> Tensor:
-    assert judgement is not None and judgement.features is not None, "the discriminator tells no features"
-    return judgement.features
+def _features(output: DiscriminatorOutput | None) -> Tensor:
+    assert output is not None and output.features is not None, "the discriminator has no features"
+    return output.features

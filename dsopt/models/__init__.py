@@ -1,7 +1,15 @@
-"""Networks. Each is a function in one file: `(channels[, classes], *, options) -> nn.Module`, registered with what it is
-(`kind`: classifier, autoencoder or critic) and the side of the square images it takes (`input_size`, in pixels).
+"""Networks. Each is one function, `(channels[, classes], *, options) -> nn.Module`, registered with these traits:
 
-Those of several sizes (`input_size=None`, `sizes(side)` says which) are `(channels, size, ...)`: kind "generator" is
-(noise, labels) -> images, with `low`, the value of black in them; "discriminator" (images, labels) -> Judgement, with `energy` if
-it is an autoencoder, and `low` if it takes no other images; "encoder" (images, labels) -> (mean, deviation); "colorizer"
-(noise, lightness) -> colours. Each has an attribute `conditional`: whether it looks at the labels."""
+- `kind`: classifier, autoencoder or critic, and those below.
+- `input_size`: the side of the square images that it takes, in pixels.
+
+Networks for several sizes have `input_size=None` and `sizes` (is a side valid?), and are `(channels, size, ...)`. Their kinds:
+
+- "generator": (noise, labels) -> images. `low` is the value of black in these.
+- "discriminator": (images, labels) -> DiscriminatorOutput. `energy`: it is an autoencoder. `low`: the only value of black that it
+  takes, or None for any.
+- "encoder": (images, labels) -> (mean, standard deviation) of the code.
+- "colorizer": (noise, lightness) -> colors.
+
+Each of these has an attribute `conditional`: whether it uses the labels, or what the trait `conditioned_on` names instead.
+"""

@@ -1,4 +1,4 @@
-"""Networks of equal cells whose edges carry one operation each (NAS-Bench-201), alone or with all operations sharing weights."""
+"""Networks of identical cells with one operation on each edge (NAS-Bench-201): stand-alone, or one supernet for all of them."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,7 @@ class Zero(nn.Module):
     """No connection."""
 
     def forward(self, images: Tensor) -> Tensor:
-        return images * 0  # zeros would lose the graph of a cell all of whose edges are none
+        return images * 0  # stays in the graph, so that a cell whose edges are all "none" can be differentiated
 
 
 def relu_conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
@@ -21,19 +21,19 @@ def relu_conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1) -> n
 
 
 def operation(name: str, width: int) -> nn.Module:
-    """One operation [b, width, s, s] -> the same shape (arXiv:2001.00326, section 2.1)."""
-    made: dict[str, Callable[[], nn.Module]] = {
+    """One operation, [b, width, s, s] -> the same shape (arXiv:2001.00326, section 2.1)."""
+    makers: dict[str, Callable[[], nn.Module]] = {
         "none": Zero,
         "skip": nn.Identity,
         "conv1x1": lambda: relu_conv_norm(width, width, 1),
         "conv3x3": lambda: relu_conv_norm(width, width, 3),
         "avgpool3x3": lambda: nn.AvgPool2d(3, 1, 1, count_include_pad=False),
     }
-    return made[name]()
+    return makers[name]()
 
 
 class AnyOperation(nn.Module):
-    """All operations of an edge, of which one is active."""
+    """All candidate operations of an edge, of which one is active."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ def cell_network(
     Images [b, channels, s, s] -> logits [b, classes].
 
     Args:
-        edge: (its number in EDGES, the width there) -> its module.
+        edge: (index in EDGES, width of the stage) -> the module of that edge.
     """
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)]
     for stage in range(3):
@@ -96,12 +96,12 @@ def child_network(channels: int, classes: int, operations: Sequence[str], *, wid
 
 
 def shared_network(channels: int, classes: int, *, width: int, cells: int) -> nn.Sequential:
-    """One network with the weights of all children (ENAS, arXiv:1802.03268); `activate` says which of them it is."""
+    """The supernet: one network with the shared weights of all children (ENAS, arXiv:1802.03268); `activate` selects a child."""
     return cell_network(channels, classes, lambda number, here: AnyOperation(here), width=width, cells=cells)
 
 
 def activate(network: nn.Module, genotype: Sequence[int]) -> None:
-    """Make a shared network the child with these operations, given by their places in OPERATIONS."""
+    """Select the child of a supernet that has these operations, given as indices into OPERATIONS."""
     for cell in network.modules():
         if isinstance(cell, Cell):
             for edge, chosen in zip(cell.edges, genotype, strict=True):

@@ -1,4 +1,4 @@
-"""The ConvNets among which the condensation papers search."""
+"""The ConvNets of the architecture search in the dataset condensation papers."""
 
 import functools
 
@@ -10,10 +10,13 @@ GROUPS = 4
 
 
 def convnet(channels: int, classes: int, size: int, *, width: int, depth: int, norm: str, act: str, pool: str) -> nn.Sequential:
-    """`depth` blocks of 3x3 convolution, normalisation, activation, pooling, then a linear layer (arXiv:2006.05929, section 4.2).
+    """`depth` blocks of 3x3 convolution, normalization, activation, pooling, then a linear layer (arXiv:2006.05929, section 4.2).
 
-    Options are as in its code: leaky ReLU has slope 0.01, groups are 4, pooling halves, and images of 28 pixels grow to 32 first.
-    Images [b, channels, size, size] -> logits [b, classes]. Raises InputError for images too small to be halved so often.
+    Images [b, channels, size, size] -> logits [b, classes]. As in the authors' code, leaky ReLU has a slope of 0.01, group
+    normalization has 4 groups, pooling halves the side, and images of 28 pixels are padded to 32 by the first convolution.
+
+    Raises:
+        InputError: the images are too small to be halved `depth` times.
     """
     side, layers, inputs = (32 if size == 28 else size), [], channels
     if pool != "none" and side >> depth == 0:

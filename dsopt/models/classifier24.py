@@ -7,10 +7,10 @@ from dsopt.registry import MODELS
 
 @MODELS.register(kind="classifier", input_size=24)
 def classifier24(channels: int, classes: int, *, width: int = 64, dropout: float = 0.0) -> nn.Sequential:
-    """Two blocks of 5x5 convolution, batch normalisation and 3x3 pooling, then 384-192-classes (selection paper, figure 1).
+    """Two blocks of 5x5 convolution, batch normalization and 3x3 pooling, then 384-192-classes (selection paper, figure 1).
 
-    The figure's sizes are lost; these are those of the TensorFlow CIFAR-10 network that the paper's inputs, regularisation
-    and tests come from, with batch normalisation (which the text names) where that network normalises local responses.
+    The figure's sizes are not known. These are those of the TensorFlow CIFAR-10 network, from which the paper has its inputs,
+    regularization and tests, with batch normalization (which the text names) in place of local response normalization.
     """
 
     def block(inputs: int) -> list[nn.Module]:
@@ -18,7 +18,7 @@ def classifier24(channels: int, classes: int, *, width: int = 64, dropout: float
             nn.Conv2d(inputs, width, 5, padding=2, bias=False),
             nn.BatchNorm2d(width),
             nn.MaxPool2d(3, stride=2, padding=1),
-            nn.ReLU(inplace=True),  # after the pooling: the same values for a quarter of the work
+            nn.ReLU(inplace=True),  # it commutes with max pooling; here it has a quarter of the work
         ]
 
     return nn.Sequential(

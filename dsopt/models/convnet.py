@@ -1,4 +1,4 @@
-"""ConvNet, the network that distillation methods are compared on."""
+"""ConvNet, the standard network for comparing distillation methods."""
 
 from torch import nn
 
@@ -8,10 +8,10 @@ from dsopt.registry import MODELS
 
 @MODELS.register(kind="classifier", input_size=32)
 def convnet(channels: int, classes: int, *, width: int = 128, depth: int = 3) -> nn.Sequential:
-    """`depth` blocks of 3x3 convolution, instance normalisation, ReLU and 2x2 average pooling, then one linear layer.
+    """`depth` blocks of 3x3 convolution, instance normalization, ReLU and 2x2 average pooling, then one linear layer.
 
     The network of dataset condensation (Zhao et al. 2021, arXiv:2006.05929, section 3): 320,010 parameters for three channels and
-    ten classes. Instance normalisation looks at one image alone, so that the network can be unrolled.
+    ten classes. Instance normalization depends on one image alone, so that training this network can be unrolled.
     """
 
     def block(inputs: int) -> list[nn.Module]:

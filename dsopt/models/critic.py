@@ -1,4 +1,4 @@
-"""Critics: networks that score how real an image looks."""
+"""The critic of the Wasserstein reconstruction loss."""
 
 from torch import nn
 
@@ -7,8 +7,10 @@ from dsopt.registry import MODELS
 
 @MODELS.register(kind="critic", input_size=24)
 def critic(channels: int, *, width: int = 64) -> nn.Sequential:
-    """Three 5x5 convolutions of stride 2 and one number, without batch normalisation, which a gradient penalty forbids
-    (Gulrajani et al. 2017, arXiv:1704.00028, section 4)."""
+    """Three 5x5 convolutions of stride 2 and a linear score [b, 1].
+
+    Without batch normalization, with which a gradient penalty is not valid (Gulrajani et al. 2017, arXiv:1704.00028, section 4).
+    """
     return nn.Sequential(
         nn.Conv2d(channels, width, 5, stride=2, padding=2),
         nn.LeakyReLU(0.2),

@@ -1,17 +1,17 @@
-"""DCGAN: a generator and a discriminator of strided convolutions, for images of any size that halves twice."""
+"""DCGAN: a generator and a discriminator of strided convolutions, for images of any size that can be halved twice."""
 
 import itertools
 from typing import Literal
 
 from torch import Tensor, nn
 
-from dsopt.losses.adversarial import Judgement
+from dsopt.losses.adversarial import DiscriminatorOutput
 from dsopt.models.conditions import (
     HALVED_TWICE,
     DiscriminatorCondition,
     GeneratorCondition,
+    GeneratorNorm,
     Head,
-    Normalise,
     halvings,
     with_labels,
     with_planes,
@@ -26,9 +26,10 @@ class DcganGenerator(nn.Module):
         super().__init__()
         self.side, levels = halvings(size)
         self.classes, self.condition, self.conditional = classes, condition, condition != "none"
-        widths, own = [width << level for level in reversed(range(levels + 1))], classes if condition == "batch_norm" else None
+        widths = [width << level for level in reversed(range(levels + 1))]
+        norm_classes = classes if condition == "batch_norm" else None
         self.first = nn.Linear(latent + classes * (condition == "concat"), widths[0] * self.side**2, bias=False)
-        self.norms = nn.ModuleList(Normalise(here, own) for here in widths)
+        self.norms = nn.ModuleList(GeneratorNorm(maps, norm_classes) for maps in widths)
         pairs = itertools.pairwise(widths)
         self.ups = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=False) for a, b in pairs)
         self.last = nn.Conv2d(width, channels, 3, padding=1)
@@ -47,11 +48,11 @@ class DcganGenerator(nn.Module):
 def dcgan_generator(
     channels: int, size: int, classes: int, latent: int, *, condition: GeneratorCondition = "none", width: int = 64
 ) -> nn.Module:
-    """A linear layer, then 4x4 transposed convolutions of stride 2 that halve the width, all with batch normalisation and ReLU
-    (DCGAN, Radford et al. 2016, arXiv:1511.06434, section 3).
+    """DCGAN's generator: a linear layer, then transposed convolutions (Radford et al. 2016, arXiv:1511.06434, section 3).
 
-    `width` is that of the last of them, which a 3x3 convolution and tanh follow: 32 pixels give the usual 4x4x512, 256, 128, 64,
-    channels. Weights start from N(0, 0.02).
+    The convolutions are 4x4 with stride 2 and halve the width; all layers have batch normalization and ReLU. `width` is that of the
+    last of them; a 3x3 convolution and tanh follow. For 32 pixels the widths are the usual 512 (at 4x4), 256, 128 and 64. Weights
+    start from N(0, 0.02).
     """
     return small_normal(DcganGenerator(channels, size, classes, latent, condition, width))
 
@@ -73,7 +74,7 @@ class DcganDiscriminator(nn.Module):
         self.body = nn.Sequential(*layers, nn.Flatten())
         self.head = Head(inputs * side**2, classes, condition, codes)
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
+    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
         if self.condition == "concat":
             assert labels is not None
             images = with_planes(images, labels, self.classes)
@@ -91,10 +92,10 @@ def dcgan_discriminator(
     norm: Literal["batch", "spectral", "none"] = "batch",
     codes: int = 0,
 ) -> nn.Module:
-    """4x4 convolutions of stride 2 that double the width, leaky ReLU 0.2, and one linear layer (DCGAN, Radford et al. 2016,
-    arXiv:1511.06434, section 3); no batch normalisation in the first.
+    """DCGAN's discriminator: strided convolutions and one linear layer (Radford et al. 2016, arXiv:1511.06434, section 3).
 
-    A gradient penalty needs norm=none or spectral; `codes` are for the term information. Weights start from N(0, 0.02).
+    The convolutions are 4x4 with stride 2 and double the width, with leaky ReLU 0.2 and, except in the first, batch normalization.
+    A gradient penalty requires norm=none or spectral; `codes` are for the term information. Weights start from N(0, 0.02).
     """
     network = small_normal(DcganDiscriminator(channels, size, classes, condition, width, norm, codes))
     return spectral(network) if norm == "spectral" else network

@@ -1,11 +1,11 @@
-"""EBGAN's discriminator: an autoencoder that reproduces real images and no others."""
+"""EBGAN's discriminator: an autoencoder whose reconstruction error is the energy of an image."""
 
 import itertools
 from typing import Literal
 
 from torch import Tensor, nn
 
-from dsopt.losses.adversarial import Judgement
+from dsopt.losses.adversarial import DiscriminatorOutput
 from dsopt.models.conditions import HALVED_TWICE, halvings, with_planes
 from dsopt.models.initial import small_normal
 from dsopt.registry import MODELS
@@ -27,15 +27,15 @@ class EnergyDiscriminator(nn.Module):
         up += [nn.LeakyReLU(0.2), nn.ConvTranspose2d(width, channels, 4, stride=2, padding=1), nn.Tanh()]
         self.encoder, self.decoder = nn.Sequential(*down), nn.Sequential(*up)
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
-        given = images
+    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
+        inputs = images
         if self.conditional:
             assert labels is not None
-            given = with_planes(images, labels, self.classes)
-        code = self.encoder(given)
-        reproduction = self.decoder(code)
-        energy = (reproduction - images).float().square().flatten(1).mean(1)
-        return Judgement(-energy, reproduction, code.flatten(1))
+            inputs = with_planes(images, labels, self.classes)
+        code = self.encoder(inputs)
+        reconstruction = self.decoder(code)
+        energy = (reconstruction - images).float().square().flatten(1).mean(1)
+        return DiscriminatorOutput(-energy, reconstruction, code.flatten(1))
 
 
 @MODELS.register(kind="discriminator", input_size=None, low=-1.0, sizes=HALVED_TWICE, energy=True)
@@ -48,9 +48,9 @@ def energy_discriminator(
     width: int = 64,
     norm: Literal["batch", "none"] = "batch",
 ) -> nn.Module:
-    """An autoencoder of 4x4 convolutions of stride 2 whose energy is the mean squared error of an image's reproduction (EBGAN, Zhao
-    et al. 2017, arXiv:1609.03126, section 2.3; sizes as in the colorization study's code). Its features are the code.
+    """An autoencoder whose energy is its mean squared error on an image (EBGAN, Zhao et al. 2017, arXiv:1609.03126, section 2.3).
 
-    The study's code takes the root of half the sum over the batch, divided by its size: another scale, so another margin.
+    It has 4x4 convolutions of stride 2, with sizes as in the colorization study's code. Its features are the code of the image. The
+    study's code takes the root of half the sum over the batch, divided by its size: another scale, hence another margin.
     """
     return small_normal(EnergyDiscriminator(channels, size, classes, condition == "concat", width, norm == "batch"))

@@ -1,4 +1,4 @@
-"""InfoGAN's networks, which the augmentation paper's CDCGAN and CDCVAE are made of."""
+"""InfoGAN's networks, of which the augmentation paper's CDCGAN and CDCVAE consist."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsopt.losses.adversarial import Judgement
+from dsopt.losses.adversarial import DiscriminatorOutput
 from dsopt.models.conditions import HALVED_TWICE, DiscriminatorCondition, Head, with_labels, with_planes
 from dsopt.models.initial import small_normal
 from dsopt.registry import MODELS
@@ -46,13 +46,16 @@ class InfoganGenerator(nn.Module):
 def infogan_generator(
     channels: int, size: int, classes: int, latent: int, *, condition: Labels = "none", width: int = 64
 ) -> nn.Module:
-    """Two linear layers, then two 4x4 transposed convolutions of stride 2 (InfoGAN, Chen et al. 2016, arXiv:1606.03657, appendix
-    C.1); with the label behind the noise the generator of CDCGAN and decoder of CDCVAE (augmentation paper, section 2.4)."""
+    """InfoGAN's generator: linear layers, then transposed convolutions (Chen et al. 2016, arXiv:1606.03657, appendix C.1).
+
+    Two of each; the convolutions are 4x4 with stride 2. With condition=concat it is the generator of CDCGAN and the decoder of
+    CDCVAE (augmentation paper, section 2.4).
+    """
     return small_normal(InfoganGenerator(channels, size, classes, latent, condition == "concat", width))
 
 
 class InfoganBody(nn.Module):
-    """Images, with the labels as planes or without -> 16 * width features."""
+    """(images, labels or None) -> features [b, 16 * width]; with `planes`, the labels are further channels of the images."""
 
     def __init__(self, channels: int, size: int, classes: int, planes: bool, width: int, norm: bool) -> None:
         super().__init__()
@@ -81,7 +84,7 @@ class InfoganDiscriminator(nn.Module):
         super().__init__()
         self.body, self.head, self.conditional = body, head, conditional
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
+    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
         return self.head(self.body(images, labels), labels)
 
 
@@ -98,8 +101,8 @@ def infogan_discriminator(
 ) -> nn.Module:
     """Two 4x4 convolutions of stride 2 and two linear layers (InfoGAN, Chen et al. 2016, arXiv:1606.03657, appendix C.1).
 
-    With condition=auxiliary and `codes` (see the term information) it tells class and codes by one linear layer, as the paper's
-    section 5 says; its appendix has a hidden one of 128 before that.
+    With condition=auxiliary and `codes` (see the term information) class and codes have one linear layer each, as in the paper's
+    section 5; its appendix has a hidden layer of 128 before them.
     """
     body = InfoganBody(channels, size, classes, condition == "concat", width, norm == "batch")
     return small_normal(InfoganDiscriminator(body, Head(16 * width, classes, condition, codes), condition != "none"))
@@ -112,14 +115,17 @@ class InfoganEncoder(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         mean, deviation = self.head(self.body(images, labels)).chunk(2, dim=1)
-        return mean, 1e-6 + F.softplus(deviation.to(torch.float32))
+        return mean, 1e-6 + F.softplus(deviation.to(torch.float32))  # bfloat16 would lose the 1e-6
 
 
 @MODELS.register(kind="encoder", input_size=None, low=0.0, sizes=HALVED_TWICE)
 def infogan_encoder(
     channels: int, size: int, classes: int, latent: int, *, condition: Labels = "none", width: int = 64
 ) -> nn.Module:
-    """CDCVAE's encoder: the discriminator with a mean and a deviation for each number of the code (augmentation paper, section
-    2.4.2). The text's softplus gives the variance; as in the code it names, ours gives the deviation, and at least 1e-6."""
+    """CDCVAE's encoder: the discriminator's body with two outputs a dimension of the code (augmentation paper, section 2.4.2).
+
+    The outputs are its mean and standard deviation. In the text, softplus yields the variance. As in the code that the paper names,
+    here it yields the standard deviation, at least 1e-6.
+    """
     body = InfoganBody(channels, size, classes, condition == "concat", width, norm=True)
     return small_normal(InfoganEncoder(body, 16 * width, latent))

@@ -1,4 +1,4 @@
-"""LeNet, the network of most small distillations."""
+"""LeNet, the network of most small-scale distillation experiments."""
 
 from typing import Literal
 
@@ -13,8 +13,8 @@ from dsopt.registry import MODELS
 def lenet(channels: int, classes: int, *, pooling: Literal["max", "average"] = "max") -> nn.Sequential:
     """LeNet with ReLU: 5x5 convolutions of 6 and 16 channels, then 120-84-classes (LeCun et al. 1998).
 
-    As in the dataset distillation of Wang et al. 2018 (arXiv:1811.10959), Xavier initialisation included: 61,706 parameters for one
-    channel and ten classes. It has no normalisation, so it can be unrolled.
+    As in the dataset distillation of Wang et al. 2018 (arXiv:1811.10959), with Xavier initialization: 61,706 parameters for one
+    channel and ten classes. It has no batch normalization, so that its training can be unrolled.
     """
     pool = nn.MaxPool2d if pooling == "max" else nn.AvgPool2d
     return xavier(

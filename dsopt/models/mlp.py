@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from dsopt.losses.adversarial import Judgement
+from dsopt.losses.adversarial import DiscriminatorOutput
 from dsopt.models.conditions import ANY, DiscriminatorCondition, Head, with_labels
 from dsopt.registry import MODELS
 
@@ -33,8 +33,10 @@ class MlpGenerator(nn.Module):
 def mlp_generator(
     channels: int, size: int, classes: int, latent: int, *, condition: Literal["none", "concat"] = "none", width: int = 1200
 ) -> nn.Module:
-    """Two hidden layers of `width` with ReLU, then a sigmoid (Goodfellow et al. 2014, arXiv:1406.2661; the sizes are those of the
-    colorization study's own code)."""
+    """Two hidden layers of `width` with ReLU, then a sigmoid (Goodfellow et al. 2014, arXiv:1406.2661).
+
+    Sizes are as in the colorization study's own code.
+    """
     return MlpGenerator(channels, size, classes, latent, condition == "concat", width)
 
 
@@ -48,7 +50,7 @@ class MlpDiscriminator(nn.Module):
         layers = [nn.Linear(pixels, widths[0]), nn.LeakyReLU(0.2), nn.Linear(widths[0], widths[1]), nn.LeakyReLU(0.2)]
         self.body, self.head = nn.Sequential(*layers), Head(widths[1], classes, condition, codes)
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
+    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
         pixels = images.flatten(1)
         if self.condition == "concat":
             assert labels is not None
@@ -60,6 +62,8 @@ class MlpDiscriminator(nn.Module):
 def mlp_discriminator(
     channels: int, size: int, classes: int, *, condition: DiscriminatorCondition = "none", width: int = 1200, codes: int = 0
 ) -> nn.Module:
-    """Hidden layers of `width` and a fifth of it with leaky ReLU 0.2 (1200 and 240 in the colorization study's code; Goodfellow et
-    al. 2014, arXiv:1406.2661, had maxout). `codes` are for the term information."""
+    """Hidden layers of `width` and `width` / 5 with leaky ReLU 0.2: 1200 and 240, as in the colorization study's code.
+
+    Goodfellow et al. 2014 (arXiv:1406.2661) had maxout units. `codes` are for the term information.
+    """
     return MlpDiscriminator(channels, size, classes, condition, [width, width // 5], codes)

@@ -1,4 +1,4 @@
-"""The discriminator of a colorizer: it sees the lightness beside the colours and judges overlapping patches of the image."""
+"""The discriminator of a colorizer: it sees lightness and colors, and scores overlapping patches of the image."""
 
 import itertools
 from typing import Literal
@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dsopt.losses.adversarial import Judgement
+from dsopt.losses.adversarial import DiscriminatorOutput
 from dsopt.models.initial import small_normal
 from dsopt.models.spectral import spectral
 from dsopt.models.unet import SIZES
@@ -17,7 +17,8 @@ Norm = Literal["batch", "spectral", "none"]
 
 
 class Patch(nn.Module):
-    """Every number of the last map judges the patch that it sees (Isola et al. 2017, arXiv:1611.07004, section 3.2.2)."""
+    """Every element of the last feature map scores the patch in its receptive field (Isola et al. 2017, arXiv:1611.07004, section
+    3.2.2)."""
 
     conditional = True  # on the lightness
 
@@ -32,12 +33,12 @@ class Patch(nn.Module):
         self.body = nn.Sequential(*modules)
         self.score = nn.Conv2d(widths[-1], 1, 4, padding=1)
 
-    def forward(self, images: Float[Tensor, "b c h w"], lightness: Float[Tensor, "b 1 h w"]) -> Judgement:
+    def forward(self, images: Float[Tensor, "b c h w"], lightness: Float[Tensor, "b 1 h w"]) -> DiscriminatorOutput:
         features = self.body(torch.cat([lightness, images], 1))
-        return Judgement(self.score(features).flatten(1), features=features.flatten(1))
+        return DiscriminatorOutput(self.score(features).flatten(1), features=features.flatten(1))
 
 
-@MODELS.register(kind="discriminator", input_size=None, low=-1.0, sizes=SIZES, energy=False, told="lightness")
+@MODELS.register(kind="discriminator", input_size=None, low=-1.0, sizes=SIZES, energy=False, conditioned_on="lightness")
 def patch_discriminator(
     channels: int,
     size: int,
@@ -49,8 +50,8 @@ def patch_discriminator(
 ) -> nn.Module:
     """The discriminator of pix2pix (Isola et al. 2017, arXiv:1611.07004, appendix 6.1.2), for 32 to 256 pixels.
 
-    A patch has 16, 34 or 70 pixels after 1, 2 or 3 `halvings`; not given: 34 for images of 32, 70 for larger ones. A gradient
-    penalty needs norm=none or spectral.
+    The side of a patch is 16, 34 or 70 pixels with 1, 2 or 3 `halvings`; the default is 34 for images of 32 pixels, and 70 for
+    larger ones. A gradient penalty requires norm=none or spectral.
     """
     network = small_normal(Patch(channels, width, halvings or (2 if size == 32 else 3), norm))
     return spectral(network) if norm == "spectral" else network

@@ -1,8 +1,9 @@
-/* A convolution (no padding, steps of 1), ReLU and 2x2 max pooling in one, and what its derivatives of any order are made of.
+/* A fused convolution (no padding, stride 1), ReLU and 2x2 max pooling, and the kernels that its derivatives of any order consist of.
 
-   Compiled for K, the side of a kernel, CI and CO channels in and out, and the type REAL. Images lie as (n, h, w, channel): a row of a
-   kernel is a row of an image. Of a window only its largest output goes on, if it is above 0: `where` has its place (0 to 3), or
-   NONE. All but the first pass are taken at these outputs alone, a quarter of all or less. */
+   Compiled for K (side of the kernel), CI and CO (input and output channels) and REAL (the number type). Images are channels-last,
+   (n, h, w, channel), so that a row of the kernel is contiguous in a row of an image. Only the largest output of each window is
+   kept, if it is above 0: `where` holds its place (0 to 3), or NONE. The derivatives are computed at these outputs alone: at most a
+   quarter of all. */
 
 #include <string.h>
 
@@ -12,7 +13,7 @@
 
 typedef REAL lanes __attribute__((vector_size(8 * sizeof(REAL)), aligned(4)));
 
-/* w is (ky, kx, ci, co) and bias (co), with zeros up to a multiple of eight channels. */
+/* w is (ky, kx, ci, co) and bias (co), zero-padded to a multiple of eight output channels. */
 void forward(const REAL *restrict x, const lanes *restrict w, const lanes *restrict bias, REAL *restrict y, unsigned char *restrict where,
              long n, long height, long width)
 {
@@ -21,7 +22,7 @@ void forward(const REAL *restrict x, const lanes *restrict w, const lanes *restr
         for (long i = 0; i < high; i++)
             for (long j = 0; j < wide; j++) {
                 const REAL *at = x + (a * height + 2 * i) * row + 2 * j * CI;
-                union { lanes blocks[BLOCKS]; REAL each[8 * BLOCKS]; } z[4], best, place; /* place is REAL to be compared lane by lane */
+                union { lanes blocks[BLOCKS]; REAL each[8 * BLOCKS]; } z[4], best, place; /* place is REAL so that comparisons vectorize */
                 for (int b = 0; b < BLOCKS; b++) z[0].blocks[b] = z[1].blocks[b] = z[2].blocks[b] = z[3].blocks[b] = bias[b];
                 for (int ky = 0; ky < K; ky++)
                     for (int e = 0; e < ROW; e++) {
@@ -37,7 +38,7 @@ void forward(const REAL *restrict x, const lanes *restrict w, const lanes *restr
                 for (int c = 0; c < 8 * BLOCKS; c++) {
                     best.each[c] = z[0].each[c], place.each[c] = 0;
                     for (int p = 1; p < 4; p++) {
-                        const int above = !(z[p].each[c] <= best.each[c]) & (best.each[c] == best.each[c]); /* NaN goes on */
+                        const int above = !(z[p].each[c] <= best.each[c]) & (best.each[c] == best.each[c]); /* NaN propagates */
                         best.each[c] = above ? z[p].each[c] : best.each[c];
                         place.each[c] = above ? p : place.each[c];
                     }
@@ -48,7 +49,7 @@ void forward(const REAL *restrict x, const lanes *restrict w, const lanes *restr
             }
 }
 
-/* For every output c of every window that has one: `from` is where its part of the image begins. */
+/* A loop over the kept outputs c of all windows; `from` is the offset of the output's patch in the images. */
 #define AT_OUTPUTS(g, ...)                                                                          \
     const long row = width * CI, high = (height - K + 1) / 2, wide = (width - K + 1) / 2;           \
     for (long a = 0; a < n; a++)                                                                    \
@@ -61,7 +62,7 @@ void forward(const REAL *restrict x, const lanes *restrict w, const lanes *restr
                     __VA_ARGS__                                                                     \
                 }
 
-/* From here on w is (c, ky, kx, ci). */
+/* From here on, w is laid out as (c, ky, kx, ci). */
 void outputs(const REAL *restrict x, const REAL *restrict w, const REAL *restrict bias, REAL *restrict y, const unsigned char *restrict where,
              long n, long height, long width)
 {

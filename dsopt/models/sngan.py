@@ -1,12 +1,12 @@
-"""SNGAN's residual networks, conditional by projection and class-wise batch normalisation: the thesis's GAN."""
+"""SNGAN's residual networks, class-conditional by projection and by batch normalization: the thesis's GAN."""
 
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsopt.losses.adversarial import Judgement
-from dsopt.models.conditions import HALVED_TWICE, Head, Normalise, halvings
+from dsopt.losses.adversarial import DiscriminatorOutput
+from dsopt.models.conditions import HALVED_TWICE, GeneratorNorm, Head, halvings
 from dsopt.models.spectral import spectral
 from dsopt.registry import MODELS
 
@@ -17,16 +17,17 @@ class Up(nn.Module):
     def __init__(self, width: int, classes: int | None, upsample: str) -> None:
         super().__init__()
         self.upsample = upsample
-        self.norms = nn.ModuleList(Normalise(width, classes) for _ in range(2))
+        self.norms = nn.ModuleList(GeneratorNorm(width, classes) for _ in range(2))
         self.convolutions = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
         self.shortcut = nn.Conv2d(width, width, 1)
         _xavier(*self.convolutions, gain=2**0.5)
         _xavier(self.shortcut)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        made = self.convolutions[0](self._double(self.norms[0](images, labels).relu()))
-        made = self.convolutions[1](self.norms[1](made, labels).relu())
-        return made + self._double(self.shortcut(images))  # a 1x1 convolution before the doubling: a quarter of the work
+        residual = self.convolutions[0](self._double(self.norms[0](images, labels).relu()))
+        residual = self.convolutions[1](self.norms[1](residual, labels).relu())
+        # A 1x1 convolution commutes with the doubling; before it, it has a quarter of the work.
+        return residual + self._double(self.shortcut(images))
 
     def _double(self, images: Tensor) -> Tensor:
         return F.interpolate(images, scale_factor=2, mode=self.upsample)
@@ -60,11 +61,10 @@ def sngan_generator(
     width: int = 64,
     upsample: Literal["nearest", "bilinear"] = "nearest",
 ) -> nn.Module:
-    """A linear layer and residual blocks that double the image (SNGAN, Miyato et al. 2018, arXiv:1802.05957, table 4; the thesis's
-    table C.3).
+    """SNGAN's generator: a linear layer and residual blocks that double the image (Miyato et al. 2018, arXiv:1802.05957, table 4).
 
-    The paper's width is 256; 64 is a sixteenth of the work. The authors double by nearest neighbours, the library that the thesis
-    used bilinearly. Other sizes than 32 have as many blocks as they halve.
+    The thesis's table C.3. The paper's width is 256; 64 needs a sixteenth of the work. The authors double by nearest neighbor; the
+    library that the thesis used does so bilinearly. There are as many blocks as the size has halvings: three for 32 pixels.
     """
     return SnganGenerator(channels, size, classes, latent, condition == "batch_norm", width, upsample)
 
@@ -82,11 +82,12 @@ class Down(nn.Module):
             _xavier(self.shortcut)
 
     def forward(self, images: Tensor) -> Tensor:
-        made = self.convolutions[0](images if self.first else images.relu())
-        made = self.convolutions[1](made.relu())
+        residual = self.convolutions[0](images if self.first else images.relu())
+        residual = self.convolutions[1](residual.relu())
         if self.shortcut is None:
-            return made + images
-        return F.avg_pool2d(made, 2) + self.shortcut(F.avg_pool2d(images, 2))  # halved first: a quarter of the work
+            return residual + images
+        # A 1x1 convolution commutes with average pooling; after it, it has a quarter of the work.
+        return F.avg_pool2d(residual, 2) + self.shortcut(F.avg_pool2d(images, 2))
 
 
 class SnganDiscriminator(nn.Module):
@@ -104,7 +105,7 @@ class SnganDiscriminator(nn.Module):
         self.head = Head(width, classes, condition, codes)
         _xavier(*(module for module in self.head.children()))
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> Judgement:
+    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
         return self.head(self.blocks(images).relu().sum((2, 3)), labels)
 
 
@@ -119,10 +120,9 @@ def sngan_discriminator(
     norm: Literal["spectral", "none"] = "spectral",
     codes: int = 0,
 ) -> nn.Module:
-    """Four residual blocks and the sum over space, every layer spectrally normalised (SNGAN, Miyato et al. 2018, arXiv:1802.05957,
-    table 4; the thesis's table C.2).
+    """SNGAN's discriminator: four residual blocks and the sum over space (Miyato et al. 2018, arXiv:1802.05957, table 4).
 
-    The paper's width is 128; 32 is a sixteenth of the work. Shortcuts are convolved after the halving, which gives the same values.
+    The thesis's table C.2. All layers are spectrally normalized. The paper's width is 128; 32 needs a sixteenth of the work.
     `codes` are for the term information.
     """
     network = SnganDiscriminator(channels, classes, condition, width, codes)

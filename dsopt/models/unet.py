@@ -1,4 +1,4 @@
-"""The colorizer: a U-Net from an image's lightness to its colours."""
+"""The colorizer: a U-Net from an image's lightness to its colors."""
 
 from typing import Literal
 
@@ -16,10 +16,10 @@ Upsample = Literal["nearest", "transposed"]
 
 
 class UNet(nn.Module):
-    """Lightness in -1..1 -> the channels a and b in -1..1, from any images whose sides are multiples of `multiple`.
+    """Lightness in -1..1 -> the channels a and b in -1..1, for images whose sides are multiples of `multiple`.
 
     Args:
-        widths: maps after each halving of the image, outermost first.
+        widths: feature maps after each halving of the image, outermost first.
         dropped: how many of the innermost doublings have dropout.
     """
 
@@ -30,17 +30,17 @@ class UNet(nn.Module):
         last = len(widths) - 1
         self.multiple = 2 ** len(widths)
         inputs = [1, *widths[:-1]]
-        # No normalisation outermost, nor innermost: there is a single pixel there, whose statistics over a batch of one are none.
+        # No normalization outermost, as in pix2pix; nor innermost, where a single pixel has no variance in a batch of one.
         self.down = nn.ModuleList(_down(inputs[i], widths[i], first=i == 0, norm=0 < i < last) for i in range(last + 1))
         doublings = []
         for i in reversed(range(last + 1)):
-            given = widths[i] * (1 if i == last else 2)  # beside what comes from within, the skip from the other side
-            made = widths[i - 1] if i else channels
-            doublings.append(_up(given, made, upsample, norm=i > 0, dropout=dropout if last - i < dropped else 0.0))
+            maps_in = widths[i] * (1 if i == last else 2)  # all but the innermost also get the skip connection
+            maps_out = widths[i - 1] if i else channels
+            doublings.append(_up(maps_in, maps_out, upsample, norm=i > 0, dropout=dropout if last - i < dropped else 0.0))
         self.up = nn.ModuleList(doublings)
 
     def forward(self, noise: Tensor | None, lightness: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b c h w"]:
-        """The colours of each image. `noise` is not looked at: what is random here is the dropout of training."""
+        """The colors of each image. `noise` is not used: only dropout makes the output random, in training."""
         x, skips = lightness, []
         for down in self.down:
             x = down(x)
@@ -54,10 +54,10 @@ class UNet(nn.Module):
 
 
 class NearestConv(nn.Conv2d):
-    """Nearest-neighbour doubling and a 3x3 convolution, [b, c, h, w] -> [b, k, 2h, 2w], with 4/9 of the multiplications.
+    """Nearest-neighbor doubling and a 3x3 convolution, [b, c, h, w] -> [b, k, 2h, 2w], with 4/9 of the multiplications.
 
-    Of the 3x3 pixels that the kernel meets, those that doubling made equal share the sum of their weights: together a transposed
-    4x4 convolution of stride 2. Forward and backward at 32 pixels take half the time on a CPU.
+    Doubling makes some of the 3x3 pixels under the kernel equal; the weights of equal pixels can be summed first. The result is a
+    transposed 4x4 convolution of stride 2. On a CPU, forward and backward at 32 pixels take half the time.
     """
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
@@ -84,7 +84,7 @@ def _up(inputs: int, outputs: int, upsample: Upsample, norm: bool, dropout: floa
     return nn.Sequential(*modules, *([nn.Dropout(dropout)] if dropout else []))
 
 
-@MODELS.register(kind="colorizer", input_size=None, low=-1.0, sizes=SIZES, told="lightness")
+@MODELS.register(kind="colorizer", input_size=None, low=-1.0, sizes=SIZES, conditioned_on="lightness")
 def unet(
     channels: int,
     size: int,
@@ -97,8 +97,8 @@ def unet(
     """The encoder and decoder of pix2pix with skips (Isola et al. 2017, arXiv:1611.07004, appendix 6.1), for 32 to 256 pixels.
 
     4x4 convolutions of stride 2 halve the image down to one pixel, with 1, 2, 4, 8, 8, ... times `width` maps. As in the
-    colorization study's code, doubling is nearest-neighbour and a 3x3 convolution (`transposed` is pix2pix's own), and dropout is
-    in the innermost doubling alone (3 in pix2pix). Unlike in that code, the last layer has its skip.
+    colorization study's code, doubling is nearest-neighbor and a 3x3 convolution (`transposed` is pix2pix's own), and only the
+    innermost doubling has dropout (`dropped=1`; 3 in pix2pix). Unlike in that code, the last layer has its skip connection.
     """
     widths = [width * min(2**i, 8) for i in range(size.bit_length() - 1)]
     return small_normal(UNet(channels, widths, upsample, dropped, dropout))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dsopt.data.batches import Batches
 from dsopt.distillation import recipe
 from dsopt.distillation.contract import Problem, check_repeatable, check_unrollable
-from dsopt.distillation.normalisation import inputs_of, pictures
+from dsopt.distillation.normalisation import normalized_inputs, to_bytes
 from dsopt.distillation.recipe import Recipe
 from dsopt.errors import InputError, unknown
 from dsopt.notebook.arrays import integers, tensor
@@ -88,7 +88,7 @@ def distill(
         raise InputError("distill: labels: expected every class from 0 to the last, and no image without.")
     make, size = _network(network, real, len(counts))
     normalisation = NORMALISATIONS.build(*call(normalise))(real.cpu(), size) if real.dtype == torch.uint8 else None
-    inputs = inputs_of(normalisation, size).test if normalisation else Tensor.float
+    inputs = normalized_inputs(normalisation, size).test if normalisation else Tensor.float
     problem = Problem(real, classes_of, inputs, len(counts), per_class, make, list(augment), seed, real.device, steps=steps)
     with _seeded(derive(seed, "distill"), real.device):
         untrained, called = make(), network if isinstance(network, str) else "yours"
@@ -105,7 +105,7 @@ def distill(
             )
             fit(found, [Phase(batches, SCHEDULES.build("cosine"), steps)], name=f"distill {name}")
     made = found.synthetic()
-    shown = pictures(normalisation, made.images) if normalisation else None
+    shown = to_bytes(normalisation, made.images) if normalisation else None
     return Distilled(made.images, made.labels, made.soft, shown, found.recipe(), found.weights(), inputs, make)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from dsopt.errors import InputError
 from dsopt.notebook.arrays import Scores, columns
 from dsopt.registry import SAMPLERS
-from dsopt.training.samplers.contract import Judge, Keeps, Learns, Sampler
+from dsopt.training.samplers.contract import FilteringSampler, LossAwareSampler, Sampler, SmallClassifier
 
 
 def sampler(
@@ -17,9 +17,9 @@ def sampler(
     *,
     steps: int | None = None,
     scores: Scores | None = None,
-    judge: Callable[[int], Judge] | None = None,
+    judge: Callable[[int], SmallClassifier] | None = None,
     **options: Any,
-) -> Sampler | Learns | Keeps:
+) -> Sampler | LossAwareSampler | FilteringSampler:
     """Which of n images each step sees: step -> (indices int64 [b], weights of their losses float [b] or None).
 
     A sampler with `observe` wants to be told (indices, losses) of every batch; one with `keep` chooses among candidates: see

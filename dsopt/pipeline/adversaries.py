@@ -10,20 +10,20 @@ from dsopt.augment.differentiable import differentiable
 from dsopt.config import AdversarialConfig, Choice, GenerateConfig
 from dsopt.data.batches import Batch
 from dsopt.errors import InputError, unknown
-from dsopt.learners.adversarial import AdversarialLearner, Weighted
+from dsopt.learners.adversarial import AdversarialLearner, WeightedTerm
 from dsopt.learners.variational import VariationalLearner
-from dsopt.losses.terms import TRAINED
+from dsopt.losses.terms import TRAINED_CLASSIFIERS
 from dsopt.registry import ADVERSARIAL, LIKELIHOODS, MODELS, TERMS
 from dsopt.training.worker import Worker
 
 
-def terms(section: str, settings: AdversarialConfig) -> list[Weighted]:
+def terms(section: str, settings: AdversarialConfig) -> list[WeightedTerm]:
     """The terms of a checked configuration. Raises InputError, naming the key, for a side that one has not."""
     found = []
     for term in settings.terms:
         try:
             made = TERMS.build(term["name"], term.get("options"))()
-            found.append(Weighted(term["name"], float(term.get("weight", 1.0)), _side(term), made))
+            found.append(WeightedTerm(term["name"], float(term.get("weight", 1.0)), _side(term), made))
         except InputError as error:
             raise InputError(f"{section}.terms: {term}: {error}") from None
     return found
@@ -49,7 +49,7 @@ def loss_in_words(loss: str, terms: Sequence[dict[str, Any]]) -> str:
 def trained_classifiers(settings: AdversarialConfig) -> list[Literal["proxy", "teacher"]]:
     """Those that the terms of a checked configuration name."""
     named = {TERMS.options(term["name"], term.get("options")).get("network") for term in settings.terms}
-    return [name for name in TRAINED if name in named]
+    return [name for name in TRAINED_CLASSIFIERS if name in named]
 
 
 def network(choice: Choice, *arguments: int) -> nn.Module:

@@ -20,7 +20,7 @@ from dsopt.pipeline.training import Feed, batches, learner_of, on_device
 from dsopt.registry import MODELS, SAMPLERS
 from dsopt.seeds import derive
 from dsopt.storage import Stage, Table
-from dsopt.training.loop import Memory
+from dsopt.training.loop import Stateful
 from dsopt.training.overlap import Overlap
 from dsopt.training.samplers.contract import Sampler, Score
 from dsopt.training.worker import Worker
@@ -129,7 +129,7 @@ class Feeder:
             labels = images.labels if images.soft is None else images.soft
             return batches(draw, images.images, labels, self.inputs, seed, self.worker)
 
-        memory = draw if isinstance(draw, Memory) else None
+        memory = draw if isinstance(draw, Stateful) else None
         return Feed((lambda step: source()(step)) if late else source(), memory)
 
     def _whole(self) -> Images:

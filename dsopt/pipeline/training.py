@@ -23,9 +23,9 @@ from dsopt.progress import Progress, say
 from dsopt.registry import MODELS
 from dsopt.seeds import derive
 from dsopt.storage import Stage, Table
-from dsopt.training.loop import Learner, Memory, Phase, State, fit
+from dsopt.training.loop import Learner, Phase, State, Stateful, fit
 from dsopt.training.samplers import Sampler
-from dsopt.training.samplers.contract import Keeps, Learns
+from dsopt.training.samplers.contract import FilteringSampler, LossAwareSampler
 from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import Worker
 
@@ -93,7 +93,7 @@ class Feed(NamedTuple):
     """What feeds a phase, and what of it must survive an interruption."""
 
     source: Callable[[int], Batch]
-    memory: Memory | None = None
+    memory: Stateful | None = None
 
 
 Observe = Callable[[Tensor, Tensor, Tensor], None]  # indices [b], labels, logits [b, classes]
@@ -132,7 +132,7 @@ def batches(
         assert inputs.mix is not None
         return inputs.mix(part, labels, draws(derive(step_seed, "mix"), total, start, stop, worker.device))
 
-    if inputs.mix and isinstance(draw, Learns):
+    if inputs.mix and isinstance(draw, LossAwareSampler):
         raise InputError(
             "train.augment: mixed images have no loss of their own, which train.sampler goes by; leave out one of them."
         )
@@ -144,13 +144,13 @@ def batches(
         transform,
         worker.rank,
         worker.world,
-        partial(_tell_losses, draw) if isinstance(draw, Learns) else observe,
-        draw.keep if isinstance(draw, Keeps) else None,
+        partial(_tell_losses, draw) if isinstance(draw, LossAwareSampler) else observe,
+        draw.keep if isinstance(draw, FilteringSampler) else None,
         mix if inputs.mix else None,
     )
 
 
-def _tell_losses(sampler: Learns, indices: Tensor, labels: Tensor, logits: Tensor) -> None:
+def _tell_losses(sampler: LossAwareSampler, indices: Tensor, labels: Tensor, logits: Tensor) -> None:
     sampler.observe(indices, F.cross_entropy(logits.float(), labels, reduction="none"))
 
 

@@ -30,7 +30,7 @@ def selector(
         embeddings: it looks at the embeddings; otherwise it is given some of shape (n, 0).
         labels: it cannot do without labels; otherwise they may be missing (-1).
         seeded: its answer depends on the generator.
-        scores: the columns of the scores table that it needs (`dsopt.learners.dynamics`), in this order.
+        scores: the columns of the scores table that it needs (`dsopt.training.dynamics`), in this order.
         stream: its options -> the `Stream` that computes the same answer block by block, or None if they allow for none.
     """
     return SELECTORS.register(embeddings=embeddings, labels=labels, seeded=seeded, scores=tuple(scores), stream=stream)

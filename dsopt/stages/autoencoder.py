@@ -9,7 +9,7 @@ from dsopt.config import Config, differing
 from dsopt.data.batches import in_order
 from dsopt.data.images import load
 from dsopt.learners.autoencoder import AutoencoderLearner
-from dsopt.learners.placement import bare
+from dsopt.learners.placement import unwrapped
 from dsopt.models.autoencoder import Autoencoder
 from dsopt.pipeline import networks
 from dsopt.pipeline.plan import Plan
@@ -64,7 +64,7 @@ def train(worker: Worker, stage: Stage, config: Config) -> None:
     held_out = load(table.uri, "test") if table.rows("test") else images
     tests = learner.evaluate(in_order(held_out.images, held_out.labels, 1000, inputs.test, worker.device))
     about = networks.described(settings, channels, inputs={"augment": [], "size": size, "standardise": None})
-    finish(run, worker, state, tests, bare(learner.networks["autoencoder"]), about)
+    finish(run, worker, state, tests, unwrapped(learner.networks["autoencoder"]), about)
 
 
 def trained(stage: Stage, device: torch.device) -> Autoencoder:

@@ -130,7 +130,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
         job = Run(stage, title, seed, settings.batch_size)
         state = fit_run(job, learner, planned, config, worker, judge if judged_by else None, settings.validate_every)
     if worker.leads:
-        finish(job, worker, state, judge(), learner.average.finished(), about, split, phases=budget)
+        finish(job, worker, state, judge(), learner.average.averaged_network(), about, split, phases=budget)
 
 
 def _in_steps(phase: dict[str, Any], feeder: Feeder, batch_size: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dsopt.config import Choice, Config, differing, plain
 from dsopt.data.holdout import divided
 from dsopt.data.images import Images, encode, load
 from dsopt.distillation.contract import Distiller, Generator, Problem, Synthetic, check_repeatable, check_unrollable
-from dsopt.distillation.normalisation import Normalisation, inputs_of, pictures, restored
+from dsopt.distillation.normalisation import Normalisation, from_description, normalized_inputs, to_bytes
 from dsopt.errors import InputError, JobError
 from dsopt.files import delete
 from dsopt.pipeline import networks, outputs
@@ -93,7 +93,7 @@ def real_images(table: Table, validation: float, held: bool = False) -> Images:
 def normalisation_of(table: Table) -> Normalisation | None:
     """The one that a set was made with; None where it says nothing of it."""
     plain = table.manifest.get("normalisation")
-    return restored(plain, weights_of(table, "whitening")) if plain else None
+    return from_description(plain, weights_of(table, "whitening")) if plain else None
 
 
 def weights_of(table: Table, key: str) -> dict[str, torch.Tensor]:
@@ -111,7 +111,7 @@ def _train(worker: Worker, stage: Stage, config: Config) -> None:
     images = real_images(table, settings.validation)
     size = networks.input_size(settings.network.name, table.manifest["image_size"])
     normalisation = NORMALISATIONS.build(settings.normalise.name, settings.normalise.options)(images.images, size)
-    inputs = inputs_of(normalisation, size)
+    inputs = normalized_inputs(normalisation, size)
     found, problem = _problem(images, inputs, table, stage, config, worker)
     traits = DISTILLERS.traits(settings.name)
     if traits.balanced and settings.batch_size // problem.classes < worker.world:
@@ -190,7 +190,7 @@ def _write(
     synthetic = found.synthetic()
     rows = as_table(synthetic, normalisation, config.distill.name)
     weights = {name: value.cpu() for name, value in found.weights().items()}
-    plainly, tensors = normalisation.about()
+    plainly, tensors = normalisation.describe()
     notes = {"weights": networks.save_weights(stage, weights, "weights")} if weights else {}
     notes |= {"whitening": networks.save_weights(stage, tensors, "whitening")} if tensors else {}
     notes |= {"validation": config.distill.validation} if config.distill.validation else {}
@@ -220,13 +220,13 @@ def _write(
 
 
 def as_table(synthetic: Synthetic, normalisation: Normalisation, method: str) -> pa.Table:
-    """The images table of a synthetic set: pictures for everyone, and beside them `pixels`, the exact numbers.
+    """The images table of a synthetic set: 8-bit pictures for everyone, and beside them `pixels`, the exact numbers.
 
     Distilled images are not pictures: their numbers leave the range of bytes, and rounding them costs accuracy.
     """
     images = synthetic.images.cpu()
     count = len(images)
-    rows = encode(Images(torch.arange(count), pictures(normalisation, images), synthetic.labels, synthetic.soft), [method] * count)
+    rows = encode(Images(torch.arange(count), to_bytes(normalisation, images), synthetic.labels, synthetic.soft), [method] * count)
     flat = pa.array(np.ascontiguousarray(images.float().flatten().numpy()))
     table = rows.append_column("pixels", pa.FixedSizeListArray.from_arrays(flat, images[0].numel()))
     return table.cast(with_image_feature(table.schema))

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from dsopt.augment.geometry import center_crop
 from dsopt.config import Choice, Config, differing, plain
 from dsopt.data.images import Images, decode, load
-from dsopt.distillation.normalisation import Normalisation, channels, inputs_of
+from dsopt.distillation.normalisation import Normalisation, channels, normalized_inputs
 from dsopt.distillation.recipe import Recipe, accuracy, augmented, loss_of, train
 from dsopt.errors import InputError
-from dsopt.learners.optim import minimise
+from dsopt.learners.optim import minimize
 from dsopt.pipeline import networks, outputs
 from dsopt.pipeline.plan import Plan
 from dsopt.progress import Progress
@@ -119,7 +119,7 @@ def read_set(uri: str, normalisation: Normalisation, pictures: bool) -> tuple[Te
     rows = table.read(table.training())
     decoded = decode(rows)
     if pictures:
-        images = inputs_of(normalisation, min(decoded.images.shape[-2:])).test(decoded.images)
+        images = normalized_inputs(normalisation, min(decoded.images.shape[-2:])).test(decoded.images)
     else:
         values = rows["pixels"].combine_chunks().flatten().to_numpy().astype(np.float32)
         images = torch.from_numpy(values).view(-1, *table.manifest["shape"])
@@ -140,7 +140,7 @@ class _Setting:
     device: torch.device
 
     def inputs(self, images: Tensor) -> Tensor:
-        return inputs_of(self.normalisation, self.size).test(images)
+        return normalized_inputs(self.normalisation, self.size).test(images)
 
     def real(self) -> Images:
         """The images that any may be trained on."""
@@ -220,7 +220,7 @@ def _on_all(of: _Setting) -> Learn:
         for number in range(of.recipe.steps):
             some = batches(number).indices.to(of.device)
             x = augmented(of.inputs(pixels[some]), of.recipe.augment, lambda: torch.rand(batch, generator=generator).to(of.device))
-            minimise(loss_of(of.recipe.loss, network(x), labels[some]), optimizer)
+            minimize(loss_of(of.recipe.loss, network(x), labels[some]), optimizer)
 
     return learn
 

@@ -16,7 +16,7 @@ from dsopt.generation.sample import noise
 from dsopt.learners.adversarial import AdversarialLearner
 from dsopt.learners.placement import autocast, compute_dtype
 from dsopt.learners.variational import VariationalLearner
-from dsopt.losses.terms import TRAINED
+from dsopt.losses.terms import TRAINED_CLASSIFIERS
 from dsopt.pipeline import adversaries, networks
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.snapshots import Snapshots, written
@@ -120,7 +120,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
     run = Run(stage, f"generator {settings.generator.name}", seed, settings.batch_size)
     snapshots = Snapshots(
         stage,
-        learner.make,
+        learner.generate,
         noise(settings.noise, settings.latent),
         low(config),
         classes=table.manifest["num_classes"] if conditional else 0,
@@ -133,7 +133,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
     if worker.leads:
         facts = {"noise": settings.noise, "latent": settings.latent, "precision": settings.precision}
         about = networks.described(settings.generator, *shape, settings.latent, **facts)
-        finish(run, worker, state, {}, learner.average.finished(), about, conditional=conditional, snapshots=written(stage))
+        finish(run, worker, state, {}, learner.average.averaged_network(), about, conditional=conditional, snapshots=written(stage))
 
 
 def _learner(
@@ -154,7 +154,7 @@ def _learner(
 
 def _classifiers(stage: Stage, black: float, device: torch.device) -> dict[str, Callable[[Tensor], Tensor]]:
     """The trained classifiers among a generator's inputs: images in its range -> logits."""
-    judges = {role: proxy.Judge(made, device) for role, made in stage.inputs.items() if role in TRAINED}
+    judges = {role: proxy.Judge(made, device) for role, made in stage.inputs.items() if role in TRAINED_CLASSIFIERS}
 
     def logits_of(judge: proxy.Judge) -> Callable[[Tensor], Tensor]:
         return lambda images: judge.logits((images - black) / (1 - black))

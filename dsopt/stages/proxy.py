@@ -71,7 +71,7 @@ def _train(worker: Worker, stage: Stage, config: Config, role: Role) -> None:
     if stage.done():  # another driver was first
         delete(stage.path("checkpoint.pt"))
         return
-    network = learner.average.finished()
+    network = learner.average.averaged_network()
     columns = dynamics.scores() | _after_training(network, images, inputs, settings, worker)
     correct = (columns["probability"].argmax(1) == images.labels).float().mean()
     scores = pa.table({"id": pa.array(images.ids.numpy()), "label": pa.array(images.labels.numpy())} | _arrow(columns))

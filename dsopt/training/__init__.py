@@ -1,1 +1,1 @@
-"""The only training loop, and what feeds it."""
+"""The training loop, the only one, with its schedules and samplers."""

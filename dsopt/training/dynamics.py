@@ -1,8 +1,8 @@
-"""What a training run tells about every image as it goes by: no forward pass is made for it.
+"""Training dynamics: scores of every image from the predictions of a training run, without forward passes of their own.
 
-An image is looked at whenever it is in a batch, as the batch shows it (augmented), just before the step that learns from it. The
-papers measure so (Toneva et al. 2019 and Pleiss et al. 2020), or in passes of their own after early epochs (Paul et al. 2021, whose
-EL2N is also averaged over ten runs): those cost more than they tell in a short run.
+An image is observed whenever it is in a batch, as it is there (augmented), just before the step on it, as in Toneva et al. 2019
+and Pleiss et al. 2020. Paul et al. 2021 make separate passes after early epochs, and average EL2N over ten runs; in a
+short run such passes would cost more than the scores are worth.
 """
 
 import math
@@ -13,19 +13,19 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-WINDOW = 10  # visits; the J of DUAL (Cho et al. 2025, arXiv:2502.06905, section 3.1)
+WINDOW = 10  # in visits; J in DUAL (Cho et al. 2025, arXiv:2502.06905, section 3.1)
 
 
 class Dynamics:
-    """The course of every image's prediction over a run of at most `visits` looks at each of `n` images.
+    """A record of the predictions for each of `n` images, over a run that visits each of them at most `visits` times.
 
-    Memory: 4 bytes an image and visit, and 20 an image.
+    Memory: 4 bytes for each image and visit, and 20 bytes more for each image.
     """
 
     def __init__(self, n: int, visits: int) -> None:
         self.state: dict[str, Tensor] = {
             "visits": torch.zeros(n, dtype=torch.int64),
-            "probability": torch.zeros(visits, n),  # of the image's class, at every visit
+            "probability": torch.zeros(visits, n),  # of the image's class, at each visit
             "el2n": torch.zeros(n),
             "margin": torch.zeros(n),
             "loss": torch.zeros(n),
@@ -35,27 +35,29 @@ class Dynamics:
         }
 
     def __call__(self, indices: Int64[Tensor, " b"], labels: Int64[Tensor, " b"], logits: Float[Tensor, "b k"]) -> None:
-        """Take in a batch; an image that is twice in it counts once."""
+        """Record the logits of a batch; an image that is twice in it counts once."""
         logits, labels = logits.float().cpu(), labels.cpu()
         probabilities = logits.softmax(1)
-        mine = labels[:, None]
-        target = probabilities.gather(1, mine).squeeze(1)
-        others = logits.scatter(1, mine, -math.inf).amax(1)
-        errors = probabilities.scatter_add(1, mine, torch.full_like(mine, -1, dtype=torch.float32))
+        columns = labels[:, None]
+        target = probabilities.gather(1, columns).squeeze(1)
+        best_other = logits.scatter(1, columns, -math.inf).amax(1)
+        errors = probabilities.scatter_add(1, columns, torch.full_like(columns, -1, dtype=torch.float32))
+
         s = self.state
-        right = logits.argmax(1) == labels
-        s["forgotten"][indices] += s["right"][indices] & ~right
-        s["right"][indices] = right
-        s["learnt"][indices] |= right
+        correct = logits.argmax(1) == labels
+        s["forgotten"][indices] += s["right"][indices] & ~correct
+        s["right"][indices] = correct
+        s["learnt"][indices] |= correct
+
         visit = s["visits"][indices].clamp(max=len(s["probability"]) - 1)
         s["probability"][visit, indices] = target
         s["visits"][indices] += 1
         s["el2n"][indices] += errors.norm(dim=1)
-        s["margin"][indices] += logits.gather(1, mine).squeeze(1) - others
+        s["margin"][indices] += logits.gather(1, columns).squeeze(1) - best_other
         s["loss"][indices] += -target.clamp(min=1e-12).log()
 
     def scores(self) -> dict[str, Float[Tensor, " n"]]:
-        """One number an image under every name of `SCORES`. All images must have been visited."""
+        """One value for each image, by the names of `SCORES` that need only the dynamics. All images must have been visited."""
         s = self.state
         visits = s["visits"].float()
         seen = torch.arange(len(s["probability"]))[:, None] < s["visits"]
@@ -76,19 +78,19 @@ class Dynamics:
 
 
 SCORES = {
-    "el2n": "mean over visits of the length of probabilities minus truth (Paul et al. 2021, arXiv:2107.07075)",
-    "forgetting": "how often a right answer became a wrong one; never right: the visits (Toneva et al. 2019, arXiv:1812.05159)",
-    "aum": "mean over visits of the logit of the class minus the best other (Pleiss et al. 2020, arXiv:2001.10528)",
+    "el2n": "mean over visits of the norm of probabilities minus one-hot label (Paul et al. 2021, arXiv:2107.07075)",
+    "forgetting": "how often a correct prediction became wrong; never correct: the visits (Toneva et al. 2019, arXiv:1812.05159)",
+    "aum": "mean over visits of the logit of the class minus the largest other (Pleiss et al. 2020, arXiv:2001.10528)",
     "loss": "mean over visits of the cross-entropy",
     "mean_probability": "mean over visits of the probability of the class",
-    "dual": "mean over windows of visits of deviation times one minus mean of that probability (Cho et al. 2025, arXiv:2502.06905)",
-    "grand": "length of the last layer's gradient after the run (Paul et al. 2021: the whole gradient, early in it)",
-    "probability": "of every class after the run; a list",
+    "dual": "mean over windows of visits of that probability's std times one minus its mean (Cho et al. 2025, arXiv:2502.06905)",
+    "grand": "norm of the last layer's gradient after the run (Paul et al. 2021: of the whole gradient, early in the run)",
+    "probability": "probability of every class after the run; a list",
 }
 
 
 def _dual(probability: Float[Tensor, "v n"], seen: Tensor) -> Float[Tensor, " n"]:
-    """Equation 4 of DUAL, on windows of up to WINDOW visits, as many as every image has; nought if that is one."""
+    """Equation 4 of DUAL, over windows of WINDOW visits, or of the fewest that any image has; zero if that is a single one."""
     window = min(WINDOW, int(seen.sum(0).min()))
     total, count = torch.zeros(probability.shape[1]), torch.zeros(probability.shape[1])
     for start in range(len(probability) - window + 1 if window > 1 else 0):

@@ -1,4 +1,4 @@
-"""The training loop of every learner, with or without Ray."""
+"""The training loop of all learners, with or without Ray."""
 
 import io
 import math
@@ -20,7 +20,7 @@ from dsopt.training.worker import keep_freed_memory
 
 @runtime_checkable
 class Learner(Protocol):
-    """Networks with their optimisers. `networks` are placed by the learner; the loop sets rates, steps and saves."""
+    """Networks with their optimizers. The learner places its networks; the loop sets learning rates, steps and saves."""
 
     networks: dict[str, Any]
     optimizers: dict[str, torch.optim.Optimizer]
@@ -32,8 +32,8 @@ class Learner(Protocol):
 
 
 @runtime_checkable
-class Memory(Protocol):
-    """Something with a state of tensors and plain values."""
+class Stateful(Protocol):
+    """An object whose state consists of tensors and plain values."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
@@ -41,24 +41,24 @@ class Memory(Protocol):
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a training run. Its budget is `steps` or `seconds`, whichever is given.
+    """A part of a training run. Its budget is either `steps` or `seconds`.
 
     Args:
         source: step within the phase -> batch.
         rate: progress of the phase in 0..1 -> factor on the learning rate.
-        memory: what of its feeding must survive an interruption.
+        memory: the part of the batch source whose state is saved with the checkpoint.
     """
 
     source: Callable[[int], Batch]
     rate: Callable[[float], float]
     steps: int | None = None
     seconds: float | None = None
-    memory: Memory | None = None
+    memory: Stateful | None = None
 
 
 @dataclass
 class State:
-    """Where a run stands. `rows` are the numbers found so far: (step, seconds, split, name, value)."""
+    """The progress of a run. `rows` are the metrics so far: (step, seconds, split, name, value)."""
 
     phase: int = 0
     step: int = 0  # within the phase
@@ -70,7 +70,7 @@ class State:
 
 @runtime_checkable
 class Checkpoint(Protocol):
-    """Where a run's state is kept, told by `str`. `load` gives None if there is none yet."""
+    """Storage for a run's state. `load` returns None if there is none yet; `str` names the place in messages."""
 
     def load(self) -> bytes | None: ...
     def save(self, data: bytes) -> None: ...
@@ -91,18 +91,19 @@ def fit(
 ) -> State:
     """Train through all phases, from the last checkpoint if there is one.
 
-    A resumed run takes the same steps on the same batches as an undisturbed one. With several workers (an initialised
-    `torch.distributed`), all see rank 0's checkpoint and only it saves.
+    A resumed run takes the same steps on the same batches as an uninterrupted one. With several workers (an initialized
+    `torch.distributed`), all load rank 0's checkpoint, and only rank 0 saves.
 
     Args:
-        report: called every `report_every` steps, after a validation and at the end of a phase, with means since the last call in
-            `state.rows`.
-        validate: called on rank 0 every `validate_every` steps (0: never), but not after the last; its numbers are rows of split
-            "validation".
+        report: called every `report_every` steps, after a validation and at the end of a phase. `state.rows` then has the means
+            since the last call.
         resumed: called once, before the first step, if there was a checkpoint.
+        validate: called on rank 0 every `validate_every` steps (0: never), but not after the last step; its results are rows of
+            split "validation".
+        name: of the run, in messages.
 
     Raises:
-        JobError: the loss is no longer a finite number.
+        JobError: a metric is no longer finite.
     """
     keep_freed_memory()
     state = resume(learner, phases, checkpoint)
@@ -116,22 +117,23 @@ def fit(
             if not ended:
                 _set_rate(learner, phase.rate(_progress(phase, state)))
                 batch = phase.source(state.step)
-                # What a network draws (dropout) follows from the batch, or a resumed run would draw something else.
+                # The network's own random numbers (dropout) depend on the batch alone, so that a resumed run draws the same.
                 _seed(derive(batch.seed, rank), learner.device)
                 for key, value in learner.update(batch).items():
                     sums[key] = sums[key] + value if key in sums else value
                 state.step, state.total, since = state.step + 1, state.total + 1, since + 1
                 ended = phase.steps is not None and state.step >= phase.steps
             clock = _count(state, clock)
-            judged = validate_every > 0 and state.total % validate_every == 0 and not (ended and index == len(phases) - 1)
-            if since and (ended or judged or state.total % report_every == 0):
+            last = ended and index == len(phases) - 1
+            validating = validate_every > 0 and state.total % validate_every == 0 and not last
+            if since and (ended or validating or state.total % report_every == 0):
                 means = _means(sums, since, world)
                 _count(state, clock)
                 state.rows += [(state.total, state.seconds, "train", key, value) for key, value in means.items()]
                 if not all(map(math.isfinite, means.values())):
                     raise JobError(f"{name}: diverged at step {state.total} (loss is not finite); lower the learning rate.")
                 sums, since = {}, 0
-                if validate and judged and rank == 0:
+                if validate and validating and rank == 0:
                     state.rows += [(state.total, state.seconds, "validation", key, value) for key, value in validate().items()]
                 report(state)
                 if checkpoint and rank == 0 and not ended and time.monotonic() - saved > checkpoint_seconds:
@@ -143,9 +145,10 @@ def fit(
 
 
 def _seed(seed: int, device: torch.device) -> None:
-    """`torch.manual_seed` for the devices in use.
+    """`torch.manual_seed` for the devices in use only.
 
-    That one seeds all kinds of devices, and notes for each that is not there who asked: a third of a small network's step.
+    torch's own seeds every kind of device, and records a stack trace for each that is not initialized, which takes a third of the
+    time of a small network's step.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
@@ -153,14 +156,14 @@ def _seed(seed: int, device: torch.device) -> None:
 
 
 def _count(state: State, since: float) -> float:
-    """Add the time that went by to what the run and its phase have taken; the time now."""
+    """Add the time since `since` to the run and its phase. Returns the current time."""
     now = time.perf_counter()
     state.seconds, state.phase_seconds = state.seconds + now - since, state.phase_seconds + now - since
     return now
 
 
 def _means(sums: dict[str, Tensor], count: int, world: int) -> dict[str, float]:
-    """Means over steps and workers; waits for the device. All workers see the same, so all see a divergence."""
+    """Means over steps and workers; waits for the device. They are equal on all workers, so that all notice a divergence."""
     values = torch.stack([value.float() for value in sums.values()]) / count
     if world > 1:
         dist.all_reduce(values)
@@ -174,7 +177,7 @@ def _ended(phase: Phase, state: State, world: int, device: torch.device) -> bool
     assert phase.seconds is not None
     if world == 1:
         return state.phase_seconds >= phase.seconds
-    # One clock for all workers, or they would learn at different rates, take different numbers of steps, and wait for ever.
+    # One clock for all workers. Otherwise their learning rates and numbers of steps would differ, and they would deadlock.
     seconds = torch.tensor([state.phase_seconds], dtype=torch.float64, device=device)
     dist.broadcast(seconds, 0)
     state.phase_seconds = float(seconds)
@@ -203,10 +206,10 @@ def _dump(learner: Learner, phases: Sequence[Phase], state: State) -> bytes:
 
 
 def resume(learner: Learner, phases: Sequence[Phase], checkpoint: Checkpoint | None) -> State:
-    """Bring a learner, and what feeds it, to where its checkpoint was made; all workers take part. Without one: a fresh state.
+    """Restore a learner and its batch sources from the checkpoint, on all workers. Without a checkpoint: a new state.
 
     Raises:
-        InputError: the checkpoint is not one of such a run.
+        InputError: the checkpoint does not fit this run.
     """
     if checkpoint is None:
         return State()
@@ -219,7 +222,7 @@ def resume(learner: Learner, phases: Sequence[Phase], checkpoint: Checkpoint | N
     if data is None:
         return State()
     try:
-        saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)  # networks and optimisers fetch theirs
+        saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)  # loading copies to the devices
         learner.load_state_dict(saved["learner"])
         for phase, memory in zip(phases, saved["memories"], strict=True):
             if phase.memory:
@@ -229,5 +232,5 @@ def resume(learner: Learner, phases: Sequence[Phase], checkpoint: Checkpoint | N
         raise
     except (KeyError, ValueError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(
-            f"{checkpoint}: does not fit this run: damaged, or of another version of dsopt; delete it to begin anew."
+            f"{checkpoint}: does not fit this run: it is damaged, or of another version of dsopt; delete it to start again."
         ) from error

@@ -1,4 +1,4 @@
-"""Training on a subset while the full set is still on its way, and on what has come of it as it comes."""
+"""Training on a subset while the full set is still loading, and on the loaded part of it as it grows."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -10,51 +10,54 @@ from torch import Tensor
 
 from dsopt.data.background import BackgroundLoader
 from dsopt.seeds import derive
-from dsopt.training.samplers.contract import Draw, Sampler
+from dsopt.training.samplers.contract import BatchIndices, Sampler
 from dsopt.training.samplers.shuffle import shuffle
 
-LOOK = 10  # steps between two looks at what has come
-GROWTHS = 20  # at most; each begins a new shuffle, and for millions of images that takes a while
+CHECK_EVERY = 10  # steps between two checks of how many rows have arrived
+MAX_GROWTHS = 20  # each starts a new shuffle, which is slow for millions of images
 
 
 class Overlap:
-    """A sampler of an `BackgroundLoader` set: shuffles the subset together with what has come, and in the end the full set alone.
+    """A sampler of a set that a `BackgroundLoader` reads: the subset and the rows that have arrived, and finally the full set.
 
-    What was there in which step is its state: it is saved with the checkpoint, and a resumed run waits until it is there again.
-    Workers (an initialised `torch.distributed`) go by what all of them have.
+    Its state is which rows had arrived at which step. It is saved with the checkpoint; a resumed run waits until these rows have
+    arrived again. Workers (an initialized `torch.distributed`) use the rows that all of them have.
     """
 
     def __init__(self, arriving: BackgroundLoader, batch_size: int, seed: int) -> None:
         self.arriving, self.batch_size, self.seed = arriving, batch_size, seed
         self.device = arriving.labels.device
-        self.growths = [(0, 0)]  # (from this step, of so many rows of the full set)
+        self.growths = [(0, 0)]  # (first step, rows of the full set in use from then on)
         self.looked = -1
         self._shuffled = lru_cache(maxsize=2)(self._shuffle)
 
-    def __call__(self, step: int) -> Draw:
-        if step % LOOK == 0 and step > self.looked and self.growths[-1][1] < self.arriving.n:
-            self._look(step)
+    def __call__(self, step: int) -> BatchIndices:
+        if step % CHECK_EVERY == 0 and step > self.looked and self.growths[-1][1] < self.arriving.n:
+            self._check(step)
         since, rows = next(growth for growth in reversed(self.growths) if growth[0] <= step)
         self.arriving.wait(rows)
         pool, order = self._shuffled(rows)
-        return Draw(pool[order(step - since).indices])
+        return BatchIndices(pool[order(step - since).indices])
 
-    def _look(self, step: int) -> None:
+    def _check(self, step: int) -> None:
+        """Take newly arrived rows into use, if they are enough."""
         self.looked = step
-        there = self.arriving.rows()
+        arrived = self.arriving.rows()
         if dist.is_initialized() and dist.get_world_size() > 1:
-            fewest = torch.tensor([there], device=self.device)
+            fewest = torch.tensor([arrived], device=self.device)
             dist.all_reduce(fewest, dist.ReduceOp.MIN)
-            there = int(fewest)
-        new = there - self.growths[-1][1]
-        if new and (there == self.arriving.n or new * GROWTHS >= self.arriving.n):
-            self.growths.append((step, there))
+            arrived = int(fewest)
+
+        new = arrived - self.growths[-1][1]
+        if new and (arrived == self.arriving.n or new * MAX_GROWTHS >= self.arriving.n):
+            self.growths.append((step, arrived))
 
     def _shuffle(self, rows: int) -> tuple[Tensor, Sampler]:
-        """The rows of `BackgroundLoader` to draw from when so many of the full set are there, and their order."""
+        """The rows of `BackgroundLoader` to draw from while `rows` of the full set are in use, and a sampler of these."""
         full = self.arriving.subset + torch.arange(rows)
-        waiting = (self.arriving.row_of >= rows).nonzero().squeeze(1)  # those of the subset that have not come in the full set
-        pool = full if rows == self.arriving.n else torch.cat([waiting, full])
+        # Images of the subset that have not arrived as part of the full set; the others would be drawn twice.
+        only_in_subset = (self.arriving.row_of >= rows).nonzero().squeeze(1)
+        pool = full if rows == self.arriving.n else torch.cat([only_in_subset, full])
         return pool, shuffle(len(pool), self.batch_size, derive(self.seed, rows))
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where a piece of work runs: which of how many workers, on what device, with how many threads."""
+"""Where code runs: which of how many workers, on which device, with how many threads."""
 
 import ctypes
 import platform
@@ -23,7 +23,7 @@ class Worker:
     """One of `world` processes.
 
     Args:
-        watch: told the share of a training run's budget that is spent, and the loop's state, as it goes; may raise to end the run.
+        watch: called during training with the fraction of the budget that is spent and the loop's state; may raise to end the run.
     """
 
     rank: int = 0
@@ -33,13 +33,13 @@ class Worker:
 
     @property
     def leads(self) -> bool:
-        """Whether this worker is the one that reports and writes."""
+        """Whether this worker reports and writes: one of them does."""
         return self.rank == 0
 
     def map(self, step: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> Tensor:
-        """`step` of all images, `batch_size` of them at once; on a CPU as many smaller batches as there are threads, each on one.
+        """`step` of all images, in batches of `batch_size`; on a CPU every thread has smaller batches of its own.
 
-        Threads that share a batch wait for each other after every layer, and whenever another process has one of their cores.
+        Threads that share a batch wait for each other after every layer, and whenever another process occupies one of their cores.
         """
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
         batches = images.split(max(1, batch_size // threads))
@@ -47,19 +47,19 @@ class Worker:
             return torch.cat([step(batch) for batch in batches])
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             done = torch.cat(list(pool.map(step, batches)))
-        torch.set_num_threads(threads)  # for threads that start later; this one's number has not changed
+        torch.set_num_threads(threads)  # the pool's initializer set the default to 1 for threads that start later
         return done
 
     def device_seconds(self) -> float:
-        """A clock of the device's work: its differences are what something cost.
+        """A clock of the device's work; differences between two readings are the cost of what ran between them.
 
-        Of a CPU the processor time of this process, over its threads: what else runs there makes nothing dearer (24 short
-        trainings on two busy cores: 6.5 s, where 11.6 went by). Of a GPU the time that goes by.
+        For a CPU it is the processor time of this process divided by its threads, which other processes do not change: 24 short
+        trainings on two busy cores cost 6.5 s, and took 11.6 s. For a GPU it is wall-clock time.
         """
         return time.process_time() / torch.get_num_threads() if self.device.type == "cpu" else time.perf_counter()
 
     def describe(self) -> str:
-        """The hardware, for whoever reads the figures."""
+        """The hardware, for reports."""
         if self.device.type == "cuda":
             return f"{self.world} x {torch.cuda.get_device_name(self.device)}"
         return f"{self.world} x {torch.get_num_threads()} threads of {_processor()}"
@@ -74,26 +74,28 @@ def _processor() -> str:
 
 
 def this_process(gpu: bool | None = None, threads: int | None = None) -> Worker:
-    """A worker of its own: on the GPU if there is one and it is not declined, with `threads` CPU threads.
+    """A single worker: on the GPU if there is one, unless `gpu` is False; with `threads` CPU threads.
 
     Raises:
-        InputError: a GPU is wanted, and torch sees none.
+        InputError: `gpu` is True, and torch sees no GPU.
     """
     if gpu and not torch.cuda.is_available():
-        raise InputError("cluster.gpu=true: torch sees no GPU here; right is cluster.gpu=false, or a torch that fits its driver.")
+        raise InputError(
+            "cluster.gpu=true: torch sees no GPU here; expected cluster.gpu=false, or a torch that fits the GPU's driver."
+        )
     if threads:
         torch.set_num_threads(threads)
     return Worker(device=torch.device("cuda" if gpu is not False and torch.cuda.is_available() else "cpu"))
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep up to 1 GiB of freed memory for the next step, where it is glibc; elsewhere do nothing.
+    """Make glibc keep up to 1 GiB of freed memory for the next step; does nothing with other C libraries.
 
-    By default it gives every step's activations back to the system, which then clears their pages again: for the paper's
-    classifier 5,600 page faults and a tenth of the time of a step.
+    By default glibc returns every step's activations to the system, which zeroes their pages when they are allocated again: for the
+    paper's classifier that is 5,600 page faults and a tenth of the time of a step.
     """
     if sys.platform == "linux":
-        trim_threshold, mmap_threshold = -1, -3  # malloc.h
+        trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
         mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda name, value: 0)
         mallopt(trim_threshold, 2**30)
-        mallopt(mmap_threshold, 2**25)  # bytes; the most that every version takes
+        mallopt(mmap_threshold, 2**25)  # 32 MiB, the most that all versions of glibc accept

@@ -99,11 +99,11 @@ def assert_learns(given: AdversarialConfig, steps_taken: int = 3) -> list[dict[s
     assert begun + steps(resumed, 1, steps_taken) == expected
     assert all(torch.equal(value, after[key]) for key, value in weights(resumed).items())
     noise, labels = torch.randn(4, LATENT), torch.tensor([0, 1, 2, 0])
-    made = whole.make(noise, labels)
+    made = whole.generate(noise, labels)
     assert (
         made.shape == (4, 1, SIZE, SIZE) and float(made.min()) >= MODELS.traits(given.generator.name).low and float(made.max()) <= 1
     )
-    torch.testing.assert_close(resumed.make(noise, labels), made, rtol=0, atol=0)
+    torch.testing.assert_close(resumed.generate(noise, labels), made, rtol=0, atol=0)
     return expected
 
 
@@ -125,12 +125,12 @@ def test_a_loss_with_a_discriminator(loss, judge):
 
 
 @pytest.mark.parametrize("generator, condition", CONDITIONS)
-def test_a_generator_that_is_told_the_class(generator, condition):
+def test_a_generator_that_is_class_conditional(generator, condition):
     assert_learns(settings(generator, "dcgan_discriminator", told=(condition, "projection")))
 
 
 @pytest.mark.parametrize("judge", DISCRIMINATORS)
-def test_a_discriminator_that_is_told_the_class(judge):
+def test_a_discriminator_that_is_class_conditional(judge):
     told = "projection" if "projection" in str(MODELS.function(judge).__annotations__["condition"]) else "concat"
     loss = "energy" if MODELS.traits(judge).energy else "hinge"
     assert_learns(settings("dcgan_generator", judge, loss, ("batch_norm", told)))
@@ -181,7 +181,7 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor], network:
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
-def test_a_slope_on_the_discriminators_side_changes_nothing_but_the_number_of_its_loss(name):
+def test_a_gradient_on_the_discriminators_side_changes_nothing_but_the_number_of_its_loss(name):
     term = {"name": name, "weight": 3.0, "side": "discriminator", "options": {"network": "convnet(width=4)"}}
     plain, without = trained_with()
     moved, found = trained_with(term)
@@ -200,7 +200,7 @@ def test_two_terms_of_one_name_on_two_sides_have_a_number_each():
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
-def test_a_slope_on_both_sides_trains_as_one_on_the_generators_side(name):
+def test_a_gradient_on_both_sides_trains_as_one_on_the_generators_side(name):
     """By a trained classifier, as a fresh one would be another for each side."""
     term = {"name": name, "options": {"network": "proxy"}}
     plain, _ = trained_with()
@@ -211,7 +211,7 @@ def test_a_slope_on_both_sides_trains_as_one_on_the_generators_side(name):
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
-def test_a_generator_learns_from_a_slope_alone(name):
+def test_a_generator_learns_from_a_gradient_alone(name):
     term = {"name": name, "options": {"network": "convnet(width=4)"}}
     assert_learns(settings("dcgan_generator", "dcgan_discriminator", "none", ("concat", "none"), terms=[term]))
 

@@ -51,3 +51,24 @@ def test_a_model_gives_the_same_in_channels_last(name):
     expected = network(images)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     torch.testing.assert_close(network(images.contiguous(memory_format=torch.channels_last)), expected, rtol=1e-3, atol=1e-5)
+
+
+ARGUMENTS = {
+    "classifier": (3, 10),
+    "autoencoder": (3,),
+    "critic": (3,),
+    "generator": (3, 32, 10, 16),
+    "encoder": (3, 32, 10, 16),
+    "discriminator": (3, 32, 10),
+    "colorizer": (3, 32),
+}
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_weights_share_no_memory(name):
+    """Or they could not be stored as safetensors, which holds no views of one tensor twice."""
+    norms = str(MODELS.function(name).__annotations__.get("norm"))
+    build = MODELS.build(name, {"norm": "spectral"} if "spectral" in norms else {})
+    network = build(*ARGUMENTS[MODELS.traits(name).kind]).to(memory_format=torch.channels_last)
+    tensors = [value for value in network.state_dict().values() if value.numel()]
+    assert len({value.untyped_storage().data_ptr() for value in tensors}) == len(tensors)

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from dsopt.data.batches import Batch
 from dsopt.registry import SAMPLERS
-from dsopt.training.loop import Memory
-from dsopt.training.samplers.contract import Draw, Keeps, Learns, Sampler, Score
+from dsopt.training.loop import Stateful
+from dsopt.training.samplers.contract import BatchIndices, FilteringSampler, LossAwareSampler, Sampler, Score
 
 NAMES = SAMPLERS.names()
 STEPS = 30
 
 
-class Judge:
-    """Finds other images hard after every step."""
+class Pretended:
+    """A small classifier whose losses differ after every step."""
 
     def __init__(self, width: int) -> None:
         self.steps = 0
@@ -42,24 +42,24 @@ def make(name: str, n: int, batch_size: int, seed: int = 0) -> Sampler:
     traits, generator = SAMPLERS.traits(name), torch.Generator().manual_seed(n)
     more: list[Any] = [STEPS] if traits.steps else []
     more += [{score: torch.rand(n, generator=generator) + 0.01 for score in get_args(Score)}] if traits.scores else []
-    more += [Judge] if traits.judge else []
+    more += [Pretended] if traits.small_classifier else []
     return SAMPLERS.build(name)(n, batch_size, seed, *more)
 
 
-def take_step(sampler: Sampler, step: int) -> Draw:
+def take_step(sampler: Sampler, step: int) -> BatchIndices:
     """What is trained on in a step; a sampler that learns is told losses, the higher the higher the index."""
     draw = sampler(step)
-    if isinstance(sampler, Keeps):
+    if isinstance(sampler, FilteringSampler):
         kept = sampler.keep(Batch(draw.indices[:, None, None, None].float(), draw.indices, step))
         assert torch.equal(kept.images.flatten().long(), kept.labels) and kept.weights is None
         assert torch.isin(kept.labels, draw.indices).all()
-        return Draw(kept.labels)
-    if isinstance(sampler, Learns):
+        return BatchIndices(kept.labels)
+    if isinstance(sampler, LossAwareSampler):
         sampler.observe(draw.indices, draw.indices / 10 + 1 / (step + 1))
     return draw
 
 
-def alike(one: Draw, other: Draw) -> bool:
+def alike(one: BatchIndices, other: BatchIndices) -> bool:
     weights = one.weights is other.weights is None or torch.equal(one.weights, other.weights)  # type: ignore[arg-type]
     return torch.equal(one.indices, other.indices) and weights
 
@@ -104,11 +104,11 @@ def test_a_sampler_goes_on_from_its_state(name, at):
     whole, resumed = make(name, 20, 8), make(name, 20, 8)
     for step in range(at):
         take_step(whole, step)
-    if isinstance(whole, Memory):  # as a checkpoint keeps it
+    if isinstance(whole, Stateful):  # as a checkpoint keeps it
         buffer = io.BytesIO()
         torch.save(whole.state_dict(), buffer)
         buffer.seek(0)
-        assert isinstance(resumed, Memory)
+        assert isinstance(resumed, Stateful)
         resumed.load_state_dict(torch.load(buffer, weights_only=True))
     for step in range(at, at + 8):
         assert alike(take_step(whole, step), take_step(resumed, step))

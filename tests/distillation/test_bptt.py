@@ -1,4 +1,4 @@
-"""Truncated back-propagation: its gradients, its optimisers, its clipping."""
+"""Truncated backpropagation: its gradients, its optimizers, its clipping."""
 
 from dataclasses import replace
 
@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from small import batch, doubles, problem, tiny  # noqa: F401
 from torch.func import functional_call
 
-from dsopt.distillation.bptt import Window, adapted, anywhere, bptt
+from dsopt.distillation.bptt import Window, adaptive_window, bptt, random_window
 from dsopt.distillation.inner import adam, sgd
 from dsopt.errors import InputError
 
 
 @pytest.mark.parametrize("ours, theirs", [(sgd(0.1), torch.optim.SGD), (adam(0.1), torch.optim.Adam)])
-def test_optimisers_are_those_of_torch(ours, theirs):
+def test_optimizers_are_those_of_torch(ours, theirs):
     torch.manual_seed(0)
     weights = [torch.randn(3, 4), torch.randn(5)]
     parameters = [weight.clone().requires_grad_() for weight in weights]
@@ -93,27 +93,27 @@ def test_adaptive_windows():
     """Where gradients are long at first, anywhere then, and late in the end."""
     norms = torch.tensor([1.0, 1.0, 30.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
     for seed in range(20):
-        assert adapted(norms, 4, 2, 0, seed) == Window(2, 5)  # the largest change but one, of ten: 4 - 2 + 4 * 8 / 10
-        assert adapted(norms, 4, 2, 2, seed) == Window(6, 2)  # 10 - 2 - 2
-    assert {adapted(norms, 4, 2, 1, seed) for seed in range(99)} == {anywhere(10, 6, seed) for seed in range(99)}
-    assert {anywhere(10, 6, seed).begin for seed in range(99)} == set(range(5))
+        assert adaptive_window(norms, 4, 2, 0, seed) == Window(2, 5)  # the largest change but one, of ten: 4 - 2 + 4 * 8 / 10
+        assert adaptive_window(norms, 4, 2, 2, seed) == Window(6, 2)  # 10 - 2 - 2
+    assert {adaptive_window(norms, 4, 2, 1, seed) for seed in range(99)} == {random_window(10, 6, seed) for seed in range(99)}
+    assert {random_window(10, 6, seed).start for seed in range(99)} == set(range(5))
     steep = torch.arange(10.0) ** 2
     for third in range(3):
         for seed in range(20):
-            window = adapted(steep, 4, 2, third, seed)
-            assert window.begin >= 0 and 2 <= window.size <= 6 and window.begin + window.size <= 10
+            window = adaptive_window(steep, 4, 2, third, seed)
+            assert window.start >= 0 and 2 <= window.size <= 6 and window.start + window.size <= 10
 
 
 def test_adaptive_windows_go_by_the_inner_training():
     torch.manual_seed(0)
     found, network, real = bptt(problem(steps=9), length=8, window=4, adaptive=True, spread=2, inner="sgd"), tiny(), batch()
-    lengths = found.lengths(network, real)
+    lengths = found.gradient_norms(network, real)
     logits = network(found.synthetic().images)
     first = torch.autograd.grad(F.cross_entropy(logits, found.labels), list(network.parameters()))
     torch.testing.assert_close(lengths[0], torch.cat([g.flatten() for g in first]).norm())
     assert len(lengths) == 8 and (lengths > 0).all()
     asked = []
-    found.place = lambda lengths, taken, seed: asked.append(taken) or Window(0, 1)
+    found.choose_window = lambda norms, taken, seed: asked.append(taken) or Window(0, 1)
     for step in range(3):
         found.update(batch(step))
     assert asked == [0, 1, 2] and found.state_dict()["taken"] == 3

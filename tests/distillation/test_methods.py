@@ -11,7 +11,7 @@ from dsopt.distillation.frepo import frepo, margin, ridge
 from dsopt.distillation.gradient_matching import distance, gradient_matching
 from dsopt.distillation.pool import Pool
 from dsopt.distillation.real import kmeans, random
-from dsopt.distillation.recipe import Recipe, centred, train
+from dsopt.distillation.recipe import Recipe, centered, train
 
 
 def test_means_of_classes():
@@ -53,7 +53,7 @@ def test_ridge_regression_is_that_of_the_textbook():
 
 
 def test_the_margin_of_labels():
-    assert float(margin(centred(torch.tensor([1, 3]), 10))) == -torch.tensor(0.1).item()
+    assert float(margin(centered(torch.tensor([1, 3]), 10))) == -torch.tensor(0.1).item()
     torch.testing.assert_close(margin(torch.tensor([[0.0, 0.04, 0.0, 0.0]])), torch.tensor(-0.04))
 
 

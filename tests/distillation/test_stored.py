@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from dsopt.distillation.contract import Generator, Problem, Stored
 from dsopt.distillation.halving import halving
-from dsopt.distillation.slopes import partners, slope_matching
-from dsopt.distillation.stored import begin
+from dsopt.distillation.input_gradients import partners, slope_matching
+from dsopt.distillation.stored import create_stored
 from dsopt.errors import InputError
-from dsopt.losses.terms import loss_slopes
+from dsopt.losses.input_gradients import loss_gradients
 from dsopt.registry import DISTILLERS
 from dsopt.seeds import derive
 from dsopt.training.loop import _set_rate
@@ -47,8 +47,8 @@ WAYS = [("pixels", {}), ("formations", {}), ("formations", {"factor": 4}), ("lat
 
 @pytest.mark.parametrize("init", ["noise", "random", "kmeans"])
 @pytest.mark.parametrize(("name", "options"), WAYS)
-def test_gradients_go_through_what_images_are_made_from(name: str, options: dict, init) -> None:
-    made = begin(painted(name, 2, **options), init)
+def test_gradients_go_through_what_images_are_generated_from(name: str, options: dict, init) -> None:
+    made = create_stored(painted(name, 2, **options), init)
     times = options.get("factor", 2) ** 2 if name == "formations" else 1
     images = made.images()
     assert images.shape == (20 * times, 1, 32, 32) and images.is_leaf and made.labels.tolist() == 2 * times * list(range(10))
@@ -56,13 +56,13 @@ def test_gradients_go_through_what_images_are_made_from(name: str, options: dict
     (gradient,) = torch.autograd.grad((images * target).sum(), images)
     direction = torch.randn_like(made.leaf)
     direction /= direction.norm()
-    sides = [(made.make(made.leaf.detach() + sign * 0.01 * direction) * target).sum() for sign in (1, -1)]
-    torch.testing.assert_close((sides[0] - sides[1]) / 0.02, (made.pull(gradient) * direction).sum(), rtol=0.02, atol=0.02)
+    sides = [(made.decode(made.leaf.detach() + sign * 0.01 * direction) * target).sum() for sign in (1, -1)]
+    torch.testing.assert_close((sides[0] - sides[1]) / 0.02, (made.leaf_gradient(gradient) * direction).sum(), rtol=0.02, atol=0.02)
 
 
 def test_a_formation_holds_real_images_in_its_corners() -> None:
     given = painted("formations", 1)
-    made = begin(given, "random")
+    made = create_stored(given, "random")
     assert made.leaf.shape == (10, 1, 32, 32)
     corner = F.interpolate(made.leaf.detach()[:, :, :16, 16:], (32, 32), mode="bilinear", align_corners=False)
     assert torch.equal(made.images()[10:20].detach(), corner)
@@ -75,35 +75,37 @@ def test_a_formation_holds_real_images_in_its_corners() -> None:
 def test_a_set_may_start_from_what_a_baseline_is(method) -> None:
     given = problem(2)
     baseline = DISTILLERS.build(method)(given).synthetic()
-    made = begin(given, method)
+    made = create_stored(given, method)
     assert torch.equal(made.images().detach(), baseline.images) and torch.equal(made.labels, baseline.labels)
 
 
 def test_points_stay_on_the_sphere_where_they_are_told_to() -> None:
     for sphere in (True, False):
-        made = begin(painted("latent", sphere=sphere), "noise")
+        made = create_stored(painted("latent", sphere=sphere), "noise")
         made.leaf.data.add_(3)
-        made.settled()
+        made.project_leaf()
         kept = torch.allclose(made.leaf.norm(dim=1), torch.full((10,), LATENT**0.5))
         assert kept == sphere
 
 
 def test_a_layer_starts_with_the_images_of_noise() -> None:
-    assert torch.allclose(begin(painted("layer", module="first"), "noise").images(), begin(painted("latent"), "noise").images())
+    assert torch.allclose(
+        create_stored(painted("layer", module="first"), "noise").images(), create_stored(painted("latent"), "noise").images()
+    )
     with pytest.raises(InputError, match=r"options.module=third: valid: first, second\.$"):
-        begin(painted("layer", module="third"), "noise")
+        create_stored(painted("layer", module="third"), "noise")
     given = painted("layer", module="unused")
     assert given.generator is not None
     given.generator.network.add_module("unused", nn.ModuleList([nn.Linear(1, 1)]))
     with pytest.raises(InputError, match=r"options.module=unused: valid: first, second\.$"):
-        begin(given, "noise")
+        create_stored(given, "noise")
 
 
 def test_formations_must_fit() -> None:
     with pytest.raises(InputError, match=r"options\.factor=3: must be 2 or more and divide 32 pixels"):
-        begin(painted("formations", factor=3), "noise")
+        create_stored(painted("formations", factor=3), "noise")
     with pytest.raises(InputError, match="with 4 images in each: class"):
-        begin(painted("formations", 20), "random")
+        create_stored(painted("formations", 20), "random")
 
 
 OPTIONS = {"bptt": {"length": 6, "window": 3}}
@@ -112,7 +114,7 @@ LEARNING = [name for name in DISTILLERS.names() if DISTILLERS.traits(name).learn
 
 @pytest.mark.parametrize(("name", "options"), WAYS[1:])
 @pytest.mark.parametrize("method", LEARNING)
-def test_every_method_learns_whatever_images_are_made_from(method: str, name: str, options: dict) -> None:
+def test_every_method_learns_whatever_images_are_generated_from(method: str, name: str, options: dict) -> None:
     torch.manual_seed(0)
     found = DISTILLERS.build(method, OPTIONS.get(method))(painted(name, **options))
     before, leaf = found.synthetic(), found.stored.leaf.clone()
@@ -123,14 +125,14 @@ def test_every_method_learns_whatever_images_are_made_from(method: str, name: st
     after = found.synthetic()
     assert not torch.equal(leaf, found.stored.leaf) and not torch.equal(before.images, after.images)
     assert torch.equal(after.labels, before.labels) and len(after.labels) == len(after.images)
-    assert torch.equal(after.images, found.stored.make(found.stored.leaf).detach())
+    assert torch.equal(after.images, found.stored.decode(found.stored.leaf).detach())
 
 
 def smooth() -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), nn.Linear(1024, 16), nn.Tanh(), nn.Linear(16, 10))
 
 
-def test_slopes_are_matched_with_real_images_of_the_class() -> None:
+def test_gradients_are_matched_with_real_images_of_the_class() -> None:
     given = batch()
     indices = partners(torch.tensor([3, 3, 0]), given.labels)
     assert given.labels[indices].tolist() == [3, 3, 0] and indices[0] != indices[1]
@@ -151,7 +153,7 @@ def test_the_sign_of_beta() -> None:
 
         def size(found=found) -> float:
             torch.manual_seed(1)
-            return loss_slopes(found.problem.network(), found.stored.images(), found.labels).norm(dim=1).mean().item()
+            return loss_gradients(found.problem.network(), found.stored.images(), found.labels).norm(dim=1).mean().item()
 
         before = size()
         for step in range(10):
@@ -169,7 +171,7 @@ def test_images_are_halved_round_by_round() -> None:
         sizes.append((len(found.target), len(found.synthetic().images)))
     assert sizes == [(160, 80)] * 2 + [(80, 40)] * 2 + [(40, 20)] * 2
     assert found.synthetic().labels.tolist() == 2 * list(range(10))
-    for wrong, told in ((problem(steps=2), "from 1 to distill.steps=2"), (problem(stored=("formations", {})), "right is pixels")):
+    for wrong, told in ((problem(steps=2), "from 1 to distill.steps=2"), (problem(stored=("formations", {})), "expected pixels")):
         with pytest.raises(InputError, match=told):
             halving(wrong, rounds=3)
 
@@ -199,5 +201,5 @@ def test_half_as_many_images_give_the_gradients_of_twice_as_many() -> None:
 
 
 def test_a_stored_set_is_what_it_says() -> None:
-    made = begin(problem(), "noise")
+    made = create_stored(problem(), "noise")
     assert isinstance(made, Stored) and torch.equal(made.images().detach(), made.leaf.detach())

@@ -12,7 +12,7 @@ from running import SMALL, here
 
 from dsopt.jobs.sweep import critics
 from dsopt.jobs.sweep import job as sweep
-from dsopt.learners.adversarial import Weighted, numbered
+from dsopt.learners.adversarial import WeightedTerm, numbered
 from dsopt.reporting.losses import Critic
 from dsopt.storage import METRICS, Table
 
@@ -22,8 +22,8 @@ def metrics(rows: list[tuple[int, str, str, float]]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(METRICS.names, row, strict=True)) for row in found], schema=METRICS)
 
 
-def weighted(name: str, weight: float, side: str) -> Weighted:
-    return Weighted(name, weight, side, lambda context: torch.zeros(()))  # type: ignore[arg-type]
+def weighted(name: str, weight: float, side: str) -> WeightedTerm:
+    return WeightedTerm(name, weight, side, lambda context: torch.zeros(()))  # type: ignore[arg-type]
 
 
 def test_an_estimate_is_the_end_of_the_loss_without_its_terms() -> None:
@@ -54,7 +54,7 @@ def test_each_of_several_terms_of_one_name_has_a_number_of_its_own() -> None:
     terms = [weighted("slope", weight, side) for weight, side in ((1, "generator"), (2, "discriminator"), (3, "both"))]
     terms.append(weighted("l1", 4, "generator"))
 
-    def named(side: str, some: list[Weighted]) -> list[tuple[str, float]]:
+    def named(side: str, some: list[WeightedTerm]) -> list[tuple[str, float]]:
         return [(name, term.weight) for name, term in numbered(side, some)]
 
     assert named("generator", terms) == [("generator_slope_1", 1), ("generator_slope_2", 3), ("l1", 4)]

@@ -8,12 +8,12 @@ from digits import CPU, feed, held_out
 from torch import Tensor, nn
 
 from dsopt.learners.autoencoder import AutoencoderLearner
-from dsopt.losses.reconstruction import Reconstruction, squared_error, wasserstein
+from dsopt.losses.reconstruction import ReconstructionLoss, squared_error, wasserstein
 from dsopt.models.autoencoder import autoencoder
 from dsopt.models.critic import critic
 
 
-def learner(loss: Reconstruction, learning_rate: float = 0.1) -> AutoencoderLearner:
+def learner(loss: ReconstructionLoss, learning_rate: float = 0.1) -> AutoencoderLearner:
     torch.manual_seed(0)
     network, scorer = autoencoder(1, width=8), critic(1, width=8)
     return AutoencoderLearner(
@@ -30,7 +30,7 @@ def alike(one: list[Tensor], other: list[Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("loss", [squared_error(), wasserstein()], ids=["squared_error", "wasserstein"])
-def test_it_learns_to_reproduce_digits(loss):
+def test_it_learns_to_reconstruct_digits(loss):
     made, source = learner(loss, 0.3), feed(1500, 64, augment=["crop"], standardised=False)
     before = made.evaluate(held_out(standardised=False))["squared_error"]
     metrics = [made.update(source(step)) for step in range(50)]

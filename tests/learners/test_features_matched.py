@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from dsopt.augment.differentiable import differentiable
 from dsopt.data.batches import Batch
-from dsopt.learners.adversarial import AdversarialLearner, Weighted
+from dsopt.learners.adversarial import AdversarialLearner, WeightedTerm
 from dsopt.losses.adversarial import hinge
 from dsopt.losses.terms import feature_matching
 from dsopt.models.mlp import mlp_discriminator
@@ -27,7 +27,7 @@ def test_features_are_compared_of_images_that_are_transformed_alike() -> None:
         Perfect(),
         mlp_discriminator(1, 24, 10, width=20),
         hinge(),
-        [Weighted("feature_matching", 1.0, "generator", feature_matching())],
+        [WeightedTerm("feature_matching", 1.0, "generator", feature_matching())],
         split=lambda batch: (batch.images, None),
         noise=lambda count, random: torch.randn(count, 6, generator=random),
         augment=differentiable(["cutout", "translation"], low=0.0),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.optim import Optimizer
 
-from dsopt.learners.optim import minimise, step
+from dsopt.learners.optim import minimize, step
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.01, fused=True),
@@ -23,7 +23,7 @@ def test_steps_are_those_of_torch(make: Callable[..., Optimizer]) -> None:
     ours, theirs = (torch.linspace(-1, 2, 7).requires_grad_() for _ in range(2))
     us, them = make([ours]), make([theirs])
     for number in range(5):
-        minimise((ours**2).sum() * (number + 1), us)
+        minimize((ours**2).sum() * (number + 1), us)
         them.zero_grad()
         ((theirs**2).sum() * (number + 1)).backward()
         them.step()
@@ -41,11 +41,11 @@ def test_steps_are_those_of_torch(make: Callable[..., Optimizer]) -> None:
 def test_training_does_not_import_the_compiler() -> None:
     code = """
 import sys, torch
-from dsopt.learners.optim import minimise
+from dsopt.learners.optim import minimize
 p = torch.ones(3, requires_grad=True)
 for make in (torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop):
     optimizer = make([p], 0.1)
-    minimise(p.sum(), optimizer)
+    minimize(p.sum(), optimizer)
     optimizer.load_state_dict(optimizer.state_dict())
 assert "torch._dynamo" not in sys.modules
 """

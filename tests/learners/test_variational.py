@@ -57,7 +57,7 @@ def test_it_learns_to_make_what_it_is_told():
     rows = numbers(found, 0, 150)
     assert rows[-1]["loss"] < 0.65 * rows[0]["loss"]
     labels = torch.arange(10).repeat(8)
-    made = found.make(torch.randn(80, 6, generator=torch.Generator().manual_seed(1)), labels)
+    made = found.generate(torch.randn(80, 6, generator=torch.Generator().manual_seed(1)), labels)
     assert made.shape == (80, 1, 16, 16) and float(made.min()) >= 0 and float(made.max()) <= 1
     images, all_labels = digits()
     real = images[:, :, ::2, ::2].float() / 255
@@ -78,4 +78,4 @@ def test_a_resumed_run_goes_on_to_the_last_bit():
     resumed.load_state_dict(torch.load(buffer, weights_only=True))
     assert begun + numbers(resumed, 2, 4) == expected
     noise, labels = torch.randn(3, 6), torch.tensor([1, 2, 3])
-    assert torch.equal(resumed.make(noise, labels), whole.make(noise, labels))
+    assert torch.equal(resumed.generate(noise, labels), whole.generate(noise, labels))

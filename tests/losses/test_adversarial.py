@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dsopt.losses import adversarial, terms
-from dsopt.losses.adversarial import Judgement
+from dsopt.losses.adversarial import DiscriminatorOutput
 from dsopt.losses.likelihood import bernoulli, bernoulli_over_channels, gaussian
 from dsopt.losses.terms import Context
 from dsopt.registry import ADVERSARIAL, TERMS
@@ -17,9 +17,10 @@ from dsopt.registry import ADVERSARIAL, TERMS
 REAL, FAKE = torch.tensor([2.0, -0.5]), torch.tensor([0.3, -3.0])
 
 
-def sides(loss: adversarial.Adversarial, real: torch.Tensor = REAL, fake: torch.Tensor = FAKE) -> tuple[float, float]:
+def sides(loss: adversarial.AdversarialLoss, real: torch.Tensor = REAL, fake: torch.Tensor = FAKE) -> tuple[float, float]:
     assert loss.discriminator and loss.generator
-    return float(loss.discriminator(Judgement(real), Judgement(fake))), float(loss.generator(Judgement(fake)))
+    on_real, on_fake = DiscriminatorOutput(real), DiscriminatorOutput(fake)
+    return float(loss.discriminator(on_real, on_fake)), float(loss.generator(on_fake))
 
 
 def mean(*values: float) -> float:
@@ -52,53 +53,55 @@ def test_hinge_wasserstein_and_energy_by_hand():
 
 
 @pytest.mark.parametrize("name", [name for name in ADVERSARIAL.names() if name != "none"])
-def test_a_discriminator_wants_real_above_made_and_a_generator_the_reverse(name):
-    """Following the slope of either side moves scores where that side wants them; patches count as images do."""
+def test_a_discriminator_wants_real_above_generated_and_a_generator_the_reverse(name):
+    """Following the gradient of either side moves scores where that side wants them; patches count as images do."""
     loss = ADVERSARIAL.build(name)()
     assert loss.discriminator and loss.generator
     real, fake = torch.full((4,), -0.2, requires_grad=True), torch.full((4,), -0.2, requires_grad=True)
-    pull, push = torch.autograd.grad(loss.discriminator(Judgement(real), Judgement(fake)), [real, fake])
-    (wish,) = torch.autograd.grad(loss.generator(Judgement(fake)), fake)
+    pull, push = torch.autograd.grad(loss.discriminator(DiscriminatorOutput(real), DiscriminatorOutput(fake)), [real, fake])
+    (wish,) = torch.autograd.grad(loss.generator(DiscriminatorOutput(fake)), fake)
     assert (pull < 0).all() and (wish < 0).all() and ((push > 0).all() or name == "least_squares")  # its fake scores go to 0
     patches = sides(loss, REAL.expand(3, 2), FAKE.expand(3, 2))
     assert patches == pytest.approx(sides(loss))
 
 
 class Linear(nn.Module):
-    """A judge whose score is <weights, image> + bias of the condition."""
+    """A discriminator whose score is <weights, image> + bias of the condition."""
 
     def __init__(self, weights: torch.Tensor) -> None:
         super().__init__()
         self.weights = nn.Parameter(weights)
 
-    def forward(self, images: torch.Tensor, condition: torch.Tensor | None) -> Judgement:
+    def forward(self, images: torch.Tensor, condition: torch.Tensor | None) -> DiscriminatorOutput:
         features = images.flatten(1) * self.weights
-        return Judgement(features.sum(1), features=features)
+        return DiscriminatorOutput(features.sum(1), features=features)
 
 
 class Square(Linear):
-    """A judge whose score is |image|^2, so its slope is 2 * image."""
+    """A discriminator whose score is |image|^2, so its gradient is 2 * image."""
 
-    def forward(self, images: torch.Tensor, condition: torch.Tensor | None) -> Judgement:
-        return Judgement(images.flatten(1).square().sum(1))
+    def forward(self, images: torch.Tensor, condition: torch.Tensor | None) -> DiscriminatorOutput:
+        return DiscriminatorOutput(images.flatten(1).square().sum(1))
 
 
-def context(judge: Callable, side: str = "discriminator", **more) -> Context:
+def context(discriminator: Callable, side: str = "discriminator", **more) -> Context:
     random = torch.Generator().manual_seed(0)
     real, fake = (torch.randn(5, 1, 4, 4, generator=random) for _ in range(2))
     fake = fake.requires_grad_() if side == "generator" else fake
-    given = {"real": real, "fake": fake, "condition": None, "judge": judge, "judged_real": None, "judged_fake": judge(fake, None)}
-    return Context(**(given | {"u": torch.rand(5, generator=random), "classifiers": {}, "noise": None} | more))
+    seen = {"real": real, "fake": fake, "condition": None, "discriminator": discriminator}
+    outputs = {"real_output": None, "fake_output": discriminator(fake, None)}
+    drawn = {"u": torch.rand(5, generator=random), "classifiers": {}, "noise": None}
+    return Context(**(seen | outputs | drawn | more))
 
 
-def test_the_gradient_penalty_of_a_linear_judge_is_the_norm_of_its_weights_less_one_squared():
-    judge = Linear(torch.linspace(0.1, 1.0, 16))
-    norm = judge.weights.detach().norm()
-    found = terms.gradient_penalty()(context(judge))
+def test_the_gradient_penalty_of_a_linear_discriminator_is_the_norm_of_its_weights_less_one_squared():
+    discriminator = Linear(torch.linspace(0.1, 1.0, 16))
+    norm = discriminator.weights.detach().norm()
+    found = terms.gradient_penalty()(context(discriminator))
     torch.testing.assert_close(found, (norm - 1) ** 2)
-    (slope,) = torch.autograd.grad(found, judge.weights)
-    torch.testing.assert_close(slope, 2 * (norm - 1) * judge.weights / norm)
-    torch.testing.assert_close(terms.gradient_penalty(target=0.0)(context(judge)), norm.square())
+    (slope,) = torch.autograd.grad(found, discriminator.weights)
+    torch.testing.assert_close(slope, 2 * (norm - 1) * discriminator.weights / norm)
+    torch.testing.assert_close(terms.gradient_penalty(target=0.0)(context(discriminator)), norm.square())
 
 
 def test_the_gradient_penalty_looks_at_a_point_of_its_own_between_each_pair():
@@ -108,24 +111,24 @@ def test_the_gradient_penalty_looks_at_a_point_of_its_own_between_each_pair():
     torch.testing.assert_close(terms.gradient_penalty()(given), expected)
 
 
-def test_r1_is_half_the_squared_slope_at_real_images():
+def test_r1_is_half_the_squared_gradient_at_real_images():
     given = context(Square(torch.zeros(16)))
     torch.testing.assert_close(terms.r1()(given), (2 * given.real).flatten(1).square().sum(1).mean() / 2)
 
 
-def test_patches_are_averaged_before_a_slope_is_taken():
-    judge = Linear(torch.linspace(0.1, 1.0, 16))
+def test_patches_are_averaged_before_a_gradient_is_taken():
+    discriminator = Linear(torch.linspace(0.1, 1.0, 16))
 
-    def patches(images: torch.Tensor, condition: None) -> Judgement:
-        return Judgement(judge(images, condition).score[:, None].expand(-1, 7))
+    def patches(images: torch.Tensor, condition: None) -> DiscriminatorOutput:
+        return DiscriminatorOutput(discriminator(images, condition).score[:, None].expand(-1, 7))
 
-    torch.testing.assert_close(terms.gradient_penalty()(context(patches)), terms.gradient_penalty()(context(judge)))
+    torch.testing.assert_close(terms.gradient_penalty()(context(patches)), terms.gradient_penalty()(context(discriminator)))
 
 
 def test_pull_away_by_hand():
     features = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, -2.0], [1.0, 1.0]])
     squares = {(0, 1): 1.0, (0, 2): 0.0, (0, 3): 0.5, (1, 2): 0.0, (1, 3): 0.5, (2, 3): 0.5}
-    given = context(Linear(torch.ones(16)), judged_fake=Judgement(torch.zeros(4), features=features))
+    given = context(Linear(torch.ones(16)), fake_output=DiscriminatorOutput(torch.zeros(4), features=features))
     assert float(terms.pull_away()(given)) == pytest.approx(2 * sum(squares.values()) / (4 * 3))
 
 
@@ -141,32 +144,32 @@ def test_differences_are_means_over_everything():
     torch.testing.assert_close(terms.l2()(given), F.mse_loss(given.fake, given.real))
 
 
-def test_classification_adds_real_and_made_images():
+def test_classification_adds_real_and_generated_images():
     labels, logits = torch.tensor([0, 2]), torch.tensor([[2.0, 0.0, 1.0], [0.0, 1.0, 3.0]])
-    real, fake = Judgement(REAL, classes=logits), Judgement(FAKE, classes=2 * logits)
-    given = context(Linear(torch.ones(16)), condition=labels, judged_real=real, judged_fake=fake)
+    real, fake = DiscriminatorOutput(REAL, class_logits=logits), DiscriminatorOutput(FAKE, class_logits=2 * logits)
+    given = context(Linear(torch.ones(16)), condition=labels, real_output=real, fake_output=fake)
     both = F.cross_entropy(logits, labels) + F.cross_entropy(2 * logits, labels)
     torch.testing.assert_close(terms.classification()(given), both)
-    torch.testing.assert_close(terms.classification()(given._replace(judged_real=None)), both - F.cross_entropy(logits, labels))
+    torch.testing.assert_close(terms.classification()(given._replace(real_output=None)), both - F.cross_entropy(logits, labels))
 
 
-def test_information_is_the_likelihood_of_class_and_codes_of_made_images_alone():
+def test_information_is_the_likelihood_of_class_and_codes_of_generated_images_alone():
     random = torch.Generator().manual_seed(0)
     noise, told = torch.randn(3, 6, generator=random), torch.randn(3, 2, generator=random)
     labels, logits = torch.tensor([0, 2, 1]), torch.randn(3, 4, generator=random)
-    made = Judgement(torch.zeros(3), classes=logits, codes=told)
+    made = DiscriminatorOutput(torch.zeros(3), class_logits=logits, codes=told)
     given = context(
-        Linear(torch.ones(16)), condition=labels, noise=noise, judged_real=made._replace(classes=-logits), judged_fake=made
+        Linear(torch.ones(16)), condition=labels, noise=noise, real_output=made._replace(class_logits=-logits), fake_output=made
     )
     normal = torch.distributions.Normal(told, 0.7).log_prob(noise[:, :2]).sum(1)
     constant = 2 * math.log(0.7 * math.sqrt(2 * math.pi))
     expected = F.cross_entropy(logits, labels) - normal.mean() - constant
     found = terms.information(deviation=0.7)
     torch.testing.assert_close(found(given), expected)
-    torch.testing.assert_close(found(given._replace(judged_real=None)), expected)
-    of_classes = given._replace(judged_fake=made._replace(codes=None), noise=None)
+    torch.testing.assert_close(found(given._replace(real_output=None)), expected)
+    of_classes = given._replace(fake_output=made._replace(codes=None), noise=None)
     torch.testing.assert_close(found(of_classes), F.cross_entropy(logits, labels))
-    of_codes = given._replace(judged_fake=made._replace(classes=None), condition=None)
+    of_codes = given._replace(fake_output=made._replace(class_logits=None), condition=None)
     torch.testing.assert_close(found(of_codes), -normal.mean() - constant)
 
 
@@ -184,16 +187,16 @@ def test_the_entropy_less_information_is_a_lower_bound_of_the_mutual_information
 
     def bound(logits: torch.Tensor) -> torch.Tensor:
         """Of a discriminator that tells of image i the classes' logits [:, i]."""
-        judged = Judgement(torch.zeros(len(images)), classes=logits.T[images])
-        return entropy - terms.information()(context(Linear(torch.ones(16)), condition=labels, judged_fake=judged))
+        judged = DiscriminatorOutput(torch.zeros(len(images)), class_logits=logits.T[images])
+        return entropy - terms.information()(context(Linear(torch.ones(16)), condition=labels, fake_output=judged))
 
     torch.testing.assert_close(bound(joint.log()), mutual)
     for scale in (0.01, 0.5, 3.0):
         assert bound(joint.log() + scale * torch.randn(3, 4, generator=random)) < mutual
 
 
-def test_slopes_of_a_classifier_are_those_of_its_images():
-    """Equal images have equal slopes; the magnitude is what differs when the real ones' slope is none."""
+def test_gradients_of_a_classifier_are_those_of_its_images():
+    """Equal images have equal gradients; the magnitude is what differs when the real ones' gradient is none."""
     given = context(Linear(torch.ones(16)), "generator", condition=torch.tensor([0, 1, 2, 1, 0]))
     alike = terms.gradient_difference()(given._replace(fake=given.real.clone().requires_grad_()))
     assert float(alike.detach()) == pytest.approx(0, abs=1e-6)
@@ -215,7 +218,7 @@ def labelled(side: str, **more) -> Context:
     return context(Linear(torch.ones(16)), side, condition=torch.tensor([0, 1, 2, 1, 0]), **more)
 
 
-def test_slopes_of_a_trained_classifier_are_of_that_very_one():
+def test_gradients_of_a_trained_classifier_are_of_that_very_one():
     torch.manual_seed(0)
     trained = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).requires_grad_(False)
     given = labelled("generator", classifiers={"proxy": trained})
@@ -229,7 +232,7 @@ def test_slopes_of_a_trained_classifier_are_of_that_very_one():
 
 
 @pytest.mark.parametrize("name", ["gradient_difference", "gradient_magnitude"])
-def test_slopes_are_the_same_number_on_both_sides_and_only_the_generators_can_be_followed(name):
+def test_gradients_are_the_same_number_on_both_sides_and_only_the_generators_can_be_followed(name):
     term = TERMS.build(name, {"network": "convnet(width=4, depth=1)"})()
     torch.manual_seed(0)
     of_generator = term(labelled("generator"))

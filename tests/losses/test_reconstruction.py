@@ -10,18 +10,18 @@ from dsopt.registry import LOSSES
 
 @pytest.fixture
 def pair() -> tuple[Tensor, Tensor]:
-    """Reproductions, all darker than the images they should be."""
+    """Reconstructions, all darker than the images they should be."""
     generator = torch.Generator().manual_seed(0)
     target = 0.5 + torch.rand(6, 2, 5, 5, generator=generator)
     return torch.rand(6, 2, 5, 5, generator=generator) * 0.4, target
 
 
-def linear(slope: float, direction: Tensor | None = None) -> nn.Module:
-    """A critic whose score rises with `slope` along `direction`."""
+def linear(norm: float, direction: Tensor | None = None) -> nn.Module:
+    """A critic whose gradient has this norm, along `direction`."""
     critic = nn.Sequential(nn.Flatten(), nn.Linear(50, 1))
     towards = torch.randn(50, generator=torch.Generator().manual_seed(1)) if direction is None else direction
     with torch.no_grad():
-        critic[1].weight.copy_(slope * towards / towards.norm())  # type: ignore[union-attr]
+        critic[1].weight.copy_(norm * towards / towards.norm())  # type: ignore[union-attr]
     return critic
 
 
@@ -40,9 +40,9 @@ def test_squared_error_is_equation_2(pair):
     assert float(squared_error().autoencoder(target, target, None)) == 0
 
 
-@pytest.mark.parametrize("slope, penalty", [(1.0, 0.0), (3.0, 4.0), (0.0, 1.0)])
-def test_the_gradient_penalty_is_of_the_slope(pair, slope, penalty):
-    critic = linear(slope)
+@pytest.mark.parametrize("norm, penalty", [(1.0, 0.0), (3.0, 4.0), (0.0, 1.0)])
+def test_the_gradient_penalty_is_of_the_norm_of_the_gradient(pair, norm, penalty):
+    critic = linear(norm)
     distance = float((critic(pair[0]).mean() - critic(pair[1]).mean()).detach())
     assert float(critic_loss(critic, pair, gradient_penalty=7.0).detach()) - distance == pytest.approx(7 * penalty, abs=1e-4)
 

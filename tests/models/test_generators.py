@@ -1,4 +1,4 @@
-"""The networks of generators: their sizes, their parameters, and that they hear what they are told."""
+"""The networks of generators: their sizes, their parameters, and that they use their conditions."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def given(name: str, size: int = 16, channels: int = 3) -> torch.Tensor:
 
 
 def first(found) -> torch.Tensor:
-    """Images, a judgement's score, or a code's mean."""
+    """Images, a discriminator's score, or a code's mean."""
     return found if isinstance(found, torch.Tensor) else found[0]
 
 
@@ -70,7 +70,7 @@ def test_sizes(name, size, channels):
         assert found[0].shape == found[1].shape == (4, 6) and (found[1] > 0).all()
     else:
         assert found.score.shape == (4,) and len(found.features) == 4
-        assert (found.reproduction is not None) == MODELS.traits(name).energy
+        assert (found.reconstruction is not None) == MODELS.traits(name).energy
     first(found).square().sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters()) or MODELS.traits(name).kind == "encoder"
     assert network.conditional is False
@@ -82,14 +82,14 @@ def test_sizes_that_there_are_not():
 
 
 @pytest.mark.parametrize("name, condition", [(name, condition) for name in NAMES for condition in conditions(name)])
-def test_what_it_is_told_matters(name, condition):
+def test_conditions_matter(name, condition):
     """Other labels give other images, scores and codes, each image by its own label; with "auxiliary" it tells them instead."""
     network = build(name, condition=condition).eval()
     assert network.conditional is True
     labels = torch.tensor([0, 1, 2, 0])
     found = network(given(name), labels)
     if condition == "auxiliary":
-        assert found.classes.shape == (4, 3)
+        assert found.class_logits.shape == (4, 3)
         return
     other = first(network(given(name), torch.tensor([0, 1, 0, 0])))
     changed = [not torch.equal(a, b) for a, b in zip(first(found), other, strict=True)]
@@ -97,7 +97,7 @@ def test_what_it_is_told_matters(name, condition):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "codes" in MODELS.defaults(name)])
-def test_codes_are_told_beside_all_else(name):
+def test_codes_are_estimated_besides_all_else(name):
     """Without them the network is the one it always was, and its other answers do not come from another layer."""
     plain, telling = build(name).eval(), build(name, codes=2).eval()
     assert plain(given(name), None).codes is None
@@ -118,7 +118,7 @@ def test_class_batch_norm_is_batch_norm_with_a_gain_and_bias_of_the_class():
 
 
 @pytest.mark.parametrize("name", ["dcgan_discriminator", "sngan_discriminator"])
-def test_spectrally_normalised_layers_have_a_largest_singular_value_of_one(name):
+def test_spectrally_normalized_layers_have_a_largest_singular_value_of_one(name):
     network = build(name, norm="spectral", condition="projection")
     for _ in range(100):  # every forward pass is one power iteration
         network(given(name), torch.tensor([0, 1, 2, 0]))
@@ -129,10 +129,10 @@ def test_spectrally_normalised_layers_have_a_largest_singular_value_of_one(name)
     assert len(layers) > 3
 
 
-def test_the_energy_of_a_perfect_reproduction_is_none():
+def test_the_energy_of_a_perfect_reconstruction_is_none():
     judge, images = build("energy_discriminator"), given("energy_discriminator")
     found = judge(images, None)
-    torch.testing.assert_close(-found.score, (found.reproduction - images).square().mean((1, 2, 3)))
+    torch.testing.assert_close(-found.score, (found.reconstruction - images).square().mean((1, 2, 3)))
     assert found.features.shape == (4, judge.encoder(images)[0].numel())
 
 

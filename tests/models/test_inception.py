@@ -31,7 +31,7 @@ def test_files_that_are_not_its_weights_are_refused_and_not_run() -> None:
 
 @pytest.mark.slow
 def test_features_are_torch_fidelitys_of_pictures_as_they_are() -> None:
-    """With random weights, which its own class saves and loads; grey pictures are seen as colours that are equal."""
+    """With random weights, which its own class saves and loads; gray images are seen as color images with equal channels."""
     networks = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
     sink = io.BytesIO()
     with pytest.MonkeyPatch.context() as patch:
@@ -40,16 +40,16 @@ def test_features_are_torch_fidelitys_of_pictures_as_they_are() -> None:
         torch.manual_seed(0)
         network = networks.FeatureExtractorInceptionV3("inception", ["2048"])
     torch.save(network.state_dict(), sink)
-    colour = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    color = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     found = inception(sink.getvalue(), CPU)
-    torch.testing.assert_close(found(colour), network(colour)[0])
-    grey = colour[:, :1]
-    torch.testing.assert_close(found(grey), network(grey.expand(-1, 3, -1, -1))[0])
-    assert found(colour).shape == (1, 2048)
+    torch.testing.assert_close(found(color), network(color)[0])
+    gray = color[:, :1]
+    torch.testing.assert_close(found(gray), network(gray.expand(-1, 3, -1, -1))[0])
+    assert found(color).shape == (1, 2048)
 
 
 def test_without_torch_fidelity_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
-    with pytest.raises(InputError, match=r"needs torch-fidelity; right is pip install 'dsopt\[fid\]'"):
+    with pytest.raises(InputError, match=r"needs torch-fidelity; install it with pip install 'dsopt\[fid\]'"):
         inception(b"", CPU)

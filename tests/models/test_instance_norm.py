@@ -44,7 +44,7 @@ def test_derivatives_against_finite_differences() -> None:
     assert torch.autograd.gradcheck(made, inputs) and torch.autograd.gradgradcheck(made, inputs)
 
 
-def test_images_of_autocast_are_normalised_in_the_type_of_the_weights() -> None:
+def test_images_of_autocast_are_normalized_in_the_type_of_the_weights() -> None:
     """No GPU takes both."""
     images = torch.randn(2, 3, 4, 4).bfloat16().requires_grad_()
     made = InstanceNorm2d(3)(images)

@@ -28,8 +28,8 @@ def test_the_autoencoder_has_216_elements(channels):
     network, images = autoencoder(channels), torch.rand(5, channels, 24, 24)
     embeddings = network.encode(images)
     assert embeddings.shape == (5, 216) and (embeddings >= 0).all()  # ReLU: activations
-    reproductions = network(images)
-    assert reproductions.shape == images.shape
+    reconstructions = network(images)
+    assert reconstructions.shape == images.shape
     torch.nn.init.constant_(network.decoder[-2].bias, -0.3)  # type: ignore[arg-type]
     dark = network(images)
     assert (dark >= 0).all() and (dark == 0).any()
@@ -59,7 +59,7 @@ def test_an_autoencoder_ready_to_embed_has_the_same_values_in_fewer_layers():
     torch.testing.assert_close(ready.encode(images), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_autoencoder_starts_near_grey_with_its_pixels_alive():
+def test_the_autoencoder_starts_near_gray_with_its_pixels_alive():
     torch.manual_seed(0)
     found = autoencoder(3)(torch.rand(16, 3, 24, 24))
     assert float((found > 0).float().mean()) > 0.95 and abs(found.mean().item() - 0.5) < 0.2

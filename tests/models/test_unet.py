@@ -23,18 +23,18 @@ def patch(size: int, **options) -> nn.Module:
 
 @pytest.mark.parametrize("upsample", ["nearest", "transposed"])
 @pytest.mark.parametrize("size", SIZES)
-def test_colours_of_every_size(size: int, upsample: str) -> None:
+def test_colors_of_every_size(size: int, upsample: str) -> None:
     network, lightness = unet(size, upsample=upsample), 2 * torch.rand(2, 1, size, size) - 1
-    colours = network(None, lightness)
-    assert colours.shape == (2, 2, size, size) and float(colours.detach().abs().max()) <= 1
-    colours.square().mean().backward()
+    colors = network(None, lightness)
+    assert colors.shape == (2, 2, size, size) and float(colors.detach().abs().max()) <= 1
+    colors.square().mean().backward()
     assert all(p.grad is not None and float(p.grad.abs().max()) > 0 for p in network.parameters())
 
 
 def test_other_sizes_are_not_offered() -> None:
     for name in ("unet", "patch_discriminator"):
         sizes = MODELS.traits(name).sizes
-        assert all(map(sizes, SIZES)) and not any(map(sizes, (16, 28, 48, 512))) and "256" in sizes.says
+        assert all(map(sizes, SIZES)) and not any(map(sizes, (16, 28, 48, 512))) and "256" in sizes.description
 
 
 def test_a_trained_network_takes_any_multiple() -> None:
@@ -83,25 +83,25 @@ def test_dropout_is_where_it_is_wanted() -> None:
 
 @pytest.mark.parametrize(("size", "halvings", "pixels"), [(32, 1, 16), (32, None, 34), (64, None, 70), (256, None, 70)])
 def test_a_patch_is_as_large_as_is_said(size: int, halvings: int | None, pixels: int) -> None:
-    judge, side = patch(size, halvings=halvings, norm="none").eval(), 256
-    colours = torch.zeros(1, 2, side, side, requires_grad=True)
-    scores = judge(colours, torch.zeros(1, 1, side, side)).score
+    discriminator, side = patch(size, halvings=halvings, norm="none").eval(), 256
+    colors = torch.zeros(1, 2, side, side, requires_grad=True)
+    scores = discriminator(colors, torch.zeros(1, 1, side, side)).score
     middle = scores.shape[1] // 2 + round(scores.shape[1] ** 0.5) // 2
     scores[0, middle].backward()
-    assert colours.grad is not None
-    seen = colours.grad[0].abs().sum(0) > 0
+    assert colors.grad is not None
+    seen = colors.grad[0].abs().sum(0) > 0
     assert (int(seen.any(0).sum()), int(seen.any(1).sum())) == (pixels, pixels)
 
 
 @pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
-def test_a_judge_sees_both(norm: str) -> None:
-    judge = patch(32, norm=norm)
-    colours, lightness = torch.rand(2, 2, 2, 32, 32), torch.rand(2, 2, 1, 32, 32)
-    judge(colours[0], lightness[0])
-    judge.eval()
-    score = judge(colours[0], lightness[0]).score
+def test_a_discriminator_sees_both(norm: str) -> None:
+    discriminator = patch(32, norm=norm)
+    colors, lightness = torch.rand(2, 2, 2, 32, 32), torch.rand(2, 2, 1, 32, 32)
+    discriminator(colors[0], lightness[0])
+    discriminator.eval()
+    score = discriminator(colors[0], lightness[0]).score
     assert score.shape == (2, 36)
-    for other in (judge(colours[1], lightness[0]), judge(colours[0], lightness[1])):
+    for other in (discriminator(colors[1], lightness[0]), discriminator(colors[0], lightness[1])):
         assert not torch.allclose(other.score, score)
-    normed = any(isinstance(module, nn.BatchNorm2d) for module in judge.modules())
+    normed = any(isinstance(module, nn.BatchNorm2d) for module in discriminator.modules())
     assert normed == (norm == "batch")

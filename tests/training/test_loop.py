@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 class Line:
-    """A learner as small as can be, with momentum, so that a lost optimiser would show."""
+    """A learner as small as can be, with momentum, so that a lost optimizer state would show."""
 
     device = CPU
 

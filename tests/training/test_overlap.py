@@ -14,7 +14,7 @@ from torch import Tensor
 from dsopt.data.background import BackgroundLoader
 from dsopt.data.images import Images
 from dsopt.errors import InputError
-from dsopt.training.overlap import GROWTHS, LOOK, Overlap
+from dsopt.training.overlap import CHECK_EVERY, MAX_GROWTHS, Overlap
 
 PARTS, BATCH = 3, 5
 N = PARTS * ROWS
@@ -48,24 +48,24 @@ def test_what_is_there_is_drawn_from(tmp_path: Path, monkeypatch: pytest.MonkeyP
         for parts in range(PARTS + 1):
             there = range(parts * ROWS)
             waiting = [i for i in SUBSET if i >= parts * ROWS]
-            shown = [i for s in range(step, step + LOOK) for i in images(draw(s).indices)]
+            shown = [i for s in range(step, step + CHECK_EVERY) for i in images(draw(s).indices)]
             pool = [*there, *waiting]
             for start in range(0, len(shown) - len(pool) + 1, len(pool)):
                 assert sorted(shown[start : start + len(pool)]) == pool  # each once before any again
-            step += LOOK
+            step += CHECK_EVERY
             if parts < PARTS:
                 gate.open()
                 made.wait((parts + 1) * ROWS)
-        assert all(int(draw(s).indices.min()) >= len(SUBSET) for s in range(step - LOOK, step))  # the full set alone
+        assert all(int(draw(s).indices.min()) >= len(SUBSET) for s in range(step - CHECK_EVERY, step))  # the full set alone
         assert torch.equal(made.images[draw(step).indices], digits()[0][images(draw(step).indices)])
-        assert draw.growths == [(0, 0), (LOOK, ROWS), (2 * LOOK, 2 * ROWS), (3 * LOOK, N)]
+        assert draw.growths == [(0, 0), (CHECK_EVERY, ROWS), (2 * CHECK_EVERY, 2 * ROWS), (3 * CHECK_EVERY, N)]
 
 
 def test_training_has_begun_long_before_all_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     gate = shut(monkeypatch)
     with arriving(tmp_path) as made:
         draw = Overlap(made, BATCH, 0)
-        for step in range(10 * LOOK):
+        for step in range(10 * CHECK_EVERY):
             assert set(images(draw(step).indices)) <= set(SUBSET)
         assert gate.decoded == 0
         gate.open(PARTS)
@@ -78,10 +78,10 @@ def test_a_resumed_run_waits_for_what_it_had_and_goes_on(tmp_path: Path, monkeyp
         draw(0)
         gate.open(2)
         made.wait(2 * ROWS)
-        for step in range(LOOK, LOOK + 3):
+        for step in range(CHECK_EVERY, CHECK_EVERY + 3):
             draw(step)
         state = draw.state_dict()
-        expected = [draw(step).indices for step in range(2 * LOOK)]
+        expected = [draw(step).indices for step in range(2 * CHECK_EVERY)]
         gate.open()
     gate = shut(monkeypatch)
     with arriving(tmp_path) as made:
@@ -89,12 +89,12 @@ def test_a_resumed_run_waits_for_what_it_had_and_goes_on(tmp_path: Path, monkeyp
         resumed.load_state_dict(state)
         asked = Asked(made)
         monkeypatch.setattr(made, "wait", asked)
-        for step in range(LOOK + 3, 2 * LOOK):
+        for step in range(CHECK_EVERY + 3, 2 * CHECK_EVERY):
             assert torch.equal(resumed(step).indices, expected[step])
             gate.open(PARTS)
         assert asked.rows[0] == 2 * ROWS and asked.before == [0]  # it did wait, as nothing was there
-        resumed(2 * LOOK)
-        assert resumed.growths[:2] == [(0, 0), (LOOK, 2 * ROWS)]
+        resumed(2 * CHECK_EVERY)
+        assert resumed.growths[:2] == [(0, 0), (CHECK_EVERY, 2 * ROWS)]
 
 
 @dataclass
@@ -123,7 +123,7 @@ def test_an_error_of_the_reader_is_the_error_of_the_run(tmp_path: Path, monkeypa
         gate.fail(InputError("image 7 cannot be decoded"))
         made._thread.join(10)
         with pytest.raises(InputError, match="image 7"):
-            draw(LOOK)
+            draw(CHECK_EVERY)
 
 
 def test_many_small_parts_come_in_few_shuffles():
@@ -138,6 +138,6 @@ def test_many_small_parts_come_in_few_shuffles():
         def wait(self, rows: int) -> None: ...
 
     draw = Overlap(Many(), 4, 0)
-    for step in range(0, 200 * LOOK, LOOK):
+    for step in range(0, 200 * CHECK_EVERY, CHECK_EVERY):
         draw(step)
-    assert draw.growths[-1][1] == 1000 and len(draw.growths) - 1 <= GROWTHS
+    assert draw.growths[-1][1] == 1000 and len(draw.growths) - 1 <= MAX_GROWTHS

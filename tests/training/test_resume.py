@@ -16,7 +16,7 @@ from dsopt.training.loop import Learner, Phase, State, fit
 from dsopt.training.schedules import cosine
 
 
-class Memory:
+class Stateful:
     """A checkpoint in memory."""
 
     data: bytes | None = None
@@ -87,7 +87,7 @@ def test_interrupted_after_any_step_is_undisturbed(make, every):
             learner.update = dying  # type: ignore[method-assign]
             return learner
 
-        memory = Memory()
+        memory = Stateful()
         with pytest.raises(Killed):
             fit(count(make()), phases(standardised), report_every=every, checkpoint=memory, checkpoint_seconds=-1.0)
         torch.rand(at)  # the new process's generator stands elsewhere
@@ -98,7 +98,7 @@ def test_interrupted_after_any_step_is_undisturbed(make, every):
 
 
 def test_interrupted_twice_is_undisturbed():
-    whole, memory = with_dropout(), Memory()
+    whole, memory = with_dropout(), Stateful()
     expected = fit(whole, phases(True), report_every=1)
     for at in (3, 6):
 
@@ -124,7 +124,7 @@ def test_a_run_draws_what_its_batches_say_and_not_what_was_drawn_before():
 
 def test_a_budget_of_seconds_counts_over_all_attempts(monkeypatch: pytest.MonkeyPatch):
     clock = Clock(monkeypatch, "dsopt.training.loop")
-    memory, steps, progress = Memory(), [], []
+    memory, steps, progress = Stateful(), [], []
     small = feed(10, 2)
 
     def slow(step: int) -> Batch:

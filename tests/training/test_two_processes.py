@@ -18,10 +18,10 @@ from torch.multiprocessing.spawn import spawn
 
 from dsopt.augment.differentiable import differentiable
 from dsopt.data.background import BackgroundLoader
-from dsopt.learners.adversarial import AdversarialLearner, Weighted
+from dsopt.learners.adversarial import AdversarialLearner, WeightedTerm
 from dsopt.learners.autoencoder import AutoencoderLearner
 from dsopt.learners.classifier import Classifier
-from dsopt.learners.placement import bare
+from dsopt.learners.placement import unwrapped
 from dsopt.learners.variational import VariationalLearner
 from dsopt.losses.adversarial import hinge
 from dsopt.losses.likelihood import bernoulli
@@ -31,7 +31,7 @@ from dsopt.models.critic import critic
 from dsopt.models.mlp import mlp_discriminator, mlp_generator
 from dsopt.training.loop import Phase, fit
 from dsopt.training.overlap import Overlap
-from dsopt.training.samplers.contract import Learns
+from dsopt.training.samplers.contract import LossAwareSampler
 from dsopt.training.samplers.infobatch import infobatch
 from dsopt.training.samplers.loss_topk import loss_topk
 
@@ -87,27 +87,27 @@ def learning(rank: int, world: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def tell(sampler: Learns, indices: Tensor, labels: Tensor, logits: Tensor) -> None:
+def tell(sampler: LossAwareSampler, indices: Tensor, labels: Tensor, logits: Tensor) -> None:
     sampler.observe(indices, F.cross_entropy(logits, labels, reduction="none"))
 
 
 def hardest(rank: int, world: int, folder: Path) -> dict[str, Any]:
-    """Each process chooses in its own slice; the network that judges is trained by both."""
+    """Each process chooses in its own slice; the small classifier is trained by both."""
     made: list[Classifier] = []
 
-    def judge(width: int) -> Classifier:
+    def small_classifier(width: int) -> Classifier:
         torch.manual_seed(rank)
         made.append(Classifier(nn.Sequential(nn.Flatten(), nn.Linear(576, 10)), **SETTINGS, world=world))
         return made[0]
 
     torch.manual_seed(rank)
     learner = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(576, 10)), **SETTINGS, world=world)
-    sampler = loss_topk(100, 20, 0, judge)
+    sampler = loss_topk(100, 20, 0, small_classifier)
     source = replace(feed(100, 20, rank=rank, world=world), sampler=sampler, keep=sampler.keep)
     slices = [len(source(step).labels) for step in range(2)]
     state = fit(learner, [Phase(source, lambda p: 1.0, 6, memory=sampler)], report_every=1)
-    weights = nn.utils.parameters_to_vector(bare(made[0].networks["classifier"]).parameters())
-    return {"slices": slices, "losses": [value for *_, value in state.rows], "judge": float(weights.double().abs().sum())}
+    weights = nn.utils.parameters_to_vector(unwrapped(made[0].networks["classifier"]).parameters())
+    return {"slices": slices, "losses": [value for *_, value in state.rows], "classifier": float(weights.double().abs().sum())}
 
 
 class Coming(BackgroundLoader):
@@ -159,15 +159,15 @@ def timed(rank: int, world: int, folder: Path) -> dict[str, Any]:
 def adversarial(rank: int, world: int, folder: Path) -> dict[str, Any]:
     """Networks without batch statistics, with all that is drawn at random: noise, points between images, DiffAugment."""
     torch.manual_seed(rank)
-    generator, judge = (
+    generator, discriminator = (
         mlp_generator(1, 24, 10, 6, condition="concat", width=16),
         mlp_discriminator(1, 24, 10, condition="projection", width=20),
     )
     learner = AdversarialLearner(
         generator,
-        judge,
+        discriminator,
         hinge(),
-        [Weighted("gradient_penalty", 10.0, "discriminator", gradient_penalty())],
+        [WeightedTerm("gradient_penalty", 10.0, "discriminator", gradient_penalty())],
         split=lambda batch: (batch.images, batch.labels),
         noise=lambda count, random: torch.randn(count, 6, generator=random),
         augment=differentiable(["colour", "translation", "cutout"], low=0.0),
@@ -177,7 +177,7 @@ def adversarial(rank: int, world: int, folder: Path) -> dict[str, Any]:
     )
     source = feed(100, 16, augment=["crop"], standardised=False, rank=rank, world=world)
     state = fit(learner, [Phase(source, lambda p: 1.0, 6)], report_every=1)
-    images = learner.make(torch.ones(1, 6), torch.tensor([3]))
+    images = learner.generate(torch.ones(1, 6), torch.tensor([3]))
     return {"losses": [value for *_, value in state.rows], "image": float(images.double().sum())}
 
 
@@ -197,7 +197,7 @@ def variational(rank: int, world: int, folder: Path) -> dict[str, Any]:
     learner = VariationalLearner(*networks, bernoulli, split=lambda batch: (batch.images, batch.labels), device=CPU, world=world)
     source = feed(100, 16, augment=["crop"], standardised=False, rank=rank, world=world)
     state = fit(learner, [Phase(source, lambda p: 1.0, 6)], report_every=1)
-    images = learner.make(torch.ones(1, 6), torch.tensor([3]))
+    images = learner.generate(torch.ones(1, 6), torch.tensor([3]))
     return {"losses": [value for *_, value in state.rows], "image": float(images.double().sum())}
 
 
@@ -248,7 +248,7 @@ def test_what_is_left_out_follows_from_the_losses_of_all(both, tmp_path):
     assert found["losses"] == pytest.approx(alone["losses"], rel=1e-3) and found["weights"] == [1.0, 2.0]
 
 
-def test_both_train_the_network_that_judges(both):
+def test_both_train_the_small_classifier(both):
     assert both[0]["hardest"]["slices"] == [10, 10]  # of 20 candidates each; and by `test_both_know_the_same`, alike
 
 

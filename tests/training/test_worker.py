@@ -76,5 +76,5 @@ def test_images_come_back_in_order_from_one_thread_a_batch(threads):
 
 def test_a_gpu_that_is_wanted_and_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match=r"^cluster\.gpu=true: torch sees no GPU here; right is [^\n]+$"):
+    with pytest.raises(InputError, match=r"^cluster\.gpu=true: torch sees no GPU here; expected [^\n]+$"):
         this_process(gpu=True)

@@ -48,7 +48,7 @@ def _train(worker: Worker, stage: Stage, config: Config) -> None:
     def test(judged: Classifier) -> dict[str, float]:
         return judged.evaluate(in_order(tested.images, tested.labels, JUDGED_AT_ONCE, inputs.test, worker.device))
 
-    found, network = test(learner), learner.average.finished()
+    found, network = test(learner), learner.average.averaged_network()
     exported = dump(about, network)
     reloaded = classifier(restore(exported)[0], settings, worker)
     if abs(test(reloaded)["accuracy"] - found["accuracy"]) > 0.5 / len(tested.ids):

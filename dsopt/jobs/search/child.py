@@ -22,7 +22,7 @@ from dsopt.search.proxies import Proxy
 from dsopt.seeds import derive
 from dsopt.storage import Table
 from dsopt.training.loop import Phase, fit
-from dsopt.training.samplers.contract import Draw
+from dsopt.training.samplers.contract import BatchIndices
 from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import Worker
 
@@ -209,7 +209,7 @@ def feed(given: Material, batch_size: int, seed: int, worker: Worker) -> Callabl
     order = shuffle(count, min(batch_size, count), derive(seed, "order"))
     blocks = given.rows.chunk(len(given.rates[0])) if given.rates else ()
 
-    def draw(step: int) -> Draw:
-        return Draw(blocks[step % len(blocks)] if blocks else given.rows[order(step).indices])
+    def draw(step: int) -> BatchIndices:
+        return BatchIndices(blocks[step % len(blocks)] if blocks else given.rows[order(step).indices])
 
     return batches(draw, given.images, given.labels, given.inputs, seed, worker)

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import torch
 
 from dsopt.jobs.sweep.kinds.contract import Planned
-from dsopt.learners.adversarial import Weighted, numbered
+from dsopt.learners.adversarial import WeightedTerm, named_terms
 from dsopt.pipeline import adversaries
 from dsopt.reporting import page as pages
 from dsopt.reporting.losses import Critic, critic_estimates
@@ -65,7 +65,7 @@ def _by_seed(critics: Sequence[Critic]) -> list[list[Critic]]:
     return [[critic for critic in critics if critic.seed == seed] for seed in sorted({critic.seed for critic in critics})]
 
 
-def estimate(metrics: pa.Table, terms: Sequence[Weighted]) -> float:
+def estimate(metrics: pa.Table, terms: Sequence[WeightedTerm]) -> float:
     """The distance that a critic estimated at the end of its training: its loss's negative, without the terms in it (WGAN, Arjovsky
     et al. 2017, arXiv:1701.07875, eq. 2-3, on the batches it learned from)."""
     trained = metrics.filter(pc.field("split") == "train")
@@ -75,7 +75,7 @@ def estimate(metrics: pa.Table, terms: Sequence[Weighted]) -> float:
         .aggregate([("value", "mean")])
     )
     values = dict(zip(end["name"].to_pylist(), end["value_mean"].to_pylist(), strict=True))
-    added = sum(term.weight * values[name] for name, term in numbered("discriminator", terms))
+    added = sum(term.weight * values[name] for name, term in named_terms("discriminator", terms))
     return added - values["loss"]
 
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from dsopt.learners.optim import minimise
+from dsopt.learners.optim import minimize
 
 Controller = Literal["reinforce", "uniform"]
 
@@ -76,7 +76,7 @@ class Reinforce:
         rewards = accuracies + ENTROPY * sampled.entropy.detach()
         mean = float(rewards.mean())
         self.baseline = mean if self.baseline is None else DECAY * self.baseline + (1 - DECAY) * mean
-        minimise((-(rewards - self.baseline) * sampled.log_probability).mean(), self.adam)
+        minimize((-(rewards - self.baseline) * sampled.log_probability).mean(), self.adam)
 
     def state_dict(self) -> dict[str, Any]:
         return {"policy": self.policy.state_dict(), "adam": self.adam.state_dict(), "baseline": self.baseline}

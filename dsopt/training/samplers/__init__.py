@@ -1,5 +1,5 @@
-"""How a phase feeds: which images each step sees, and with what weight. One sampler a file, entered in `SAMPLERS`."""
+"""Samplers: which images each step of a phase sees, and with what weights. One a file, registered in `SAMPLERS`."""
 
-from dsopt.training.samplers.contract import Draw, Sampler
+from dsopt.training.samplers.contract import BatchIndices, Sampler
 
-__all__ = ["Draw", "Sampler"]
+__all__ = ["BatchIndices", "Sampler"]

@@ -1,10 +1,10 @@
-"""What a sampler is.
+"""What a sampler is: it chooses the images of each training step.
 
-A sampler is made by `(n, batch_size, seed, *, options) -> Sampler`, entered with `@sampler(...)`, which says what else its maker is
-given after these three.
+A sampler is built by `(n, batch_size, seed, *, options) -> Sampler`, registered with `@sampler(...)`. Its arguments name what
+the builder receives after these three.
 
-Most are functions of the step alone, so that resuming needs no replay. Two kinds are objects with a state, which is saved with the
-checkpoint: one that goes by what it has seen of the losses `Learns`, one that looks at the images before it decides `Keeps`.
+Most samplers are functions of the step alone, so that resuming needs no replay. Two kinds are objects with a state, which is saved
+with the checkpoint: a `LossAwareSampler` depends on the losses seen so far, a `FilteringSampler` on the images themselves.
 """
 
 from collections.abc import Callable
@@ -19,39 +19,39 @@ from dsopt.registry import SAMPLERS
 Score = Literal["el2n", "forgetting", "aum", "loss", "mean_probability", "dual", "grand"]  # see dsopt.training.dynamics.SCORES
 
 
-class Draw(NamedTuple):
+class BatchIndices(NamedTuple):
     """The images of a step, and the weights of their losses (None: all 1)."""
 
     indices: Int64[Tensor, " b"]
     weights: Float[Tensor, " b"] | None = None
 
 
-Sampler = Callable[[int], Draw]  # step -> draw
+Sampler = Callable[[int], BatchIndices]  # step -> its images
 
 
 @runtime_checkable
-class Learns(Protocol):
-    """A sampler that is told the losses of the images it gave, in order; the same on every worker."""
+class LossAwareSampler(Protocol):
+    """A sampler that receives the losses of the images it chose, in order; the same on every worker."""
 
-    def __call__(self, step: int) -> Draw: ...
+    def __call__(self, step: int) -> BatchIndices: ...
     def observe(self, indices: Int64[Tensor, " b"], losses: Float[Tensor, " b"]) -> None: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 @runtime_checkable
-class Keeps(Protocol):
-    """A sampler that draws more than a batch, and of a worker's slice of these keeps what is to be trained on."""
+class FilteringSampler(Protocol):
+    """A sampler that chooses more candidates than a batch, and keeps some of each worker's slice of them to train on."""
 
-    def __call__(self, step: int) -> Draw: ...
+    def __call__(self, step: int) -> BatchIndices: ...
     def keep(self, candidates: Batch) -> Batch: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 @runtime_checkable
-class Judge(Protocol):
-    """A small classifier that is trained beside the one it serves."""
+class SmallClassifier(Protocol):
+    """A small classifier that is trained alongside the main one, to score images for it."""
 
     def losses(self, batch: Batch) -> Float[Tensor, " b"]: ...
     def update(self, batch: Batch) -> dict[str, Tensor]: ...
@@ -59,12 +59,12 @@ class Judge(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-def sampler(*, steps: bool = False, scores: bool = False, judge: bool = False) -> Callable[..., Any]:
-    """Enter a sampler, with what its maker is given as further positional arguments, in this order.
+def sampler(*, steps: bool = False, scores: bool = False, small_classifier: bool = False) -> Callable[..., Any]:
+    """Register a sampler, with the further positional arguments that its builder receives, in this order.
 
     Args:
-        steps: how many there will be in the phase, an int.
-        scores: what a proxy's training told about every image, {name: [n]} with all names of `Score`.
-        judge: width -> a fresh `Judge`, a `classifier24` of that width.
+        steps: the number of steps of the phase, an int.
+        scores: the scores of every image from a proxy's training, {name: [n]} with all names of `Score`.
+        small_classifier: width -> a new `SmallClassifier`, a `classifier24` of that width.
     """
-    return SAMPLERS.register(steps=steps, scores=scores, judge=judge)
+    return SAMPLERS.register(steps=steps, scores=scores, small_classifier=small_classifier)

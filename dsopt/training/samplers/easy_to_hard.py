@@ -1,4 +1,4 @@
-"""Easy images first, harder ones as training goes on."""
+"""Curriculum learning: easy images first, harder ones later."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from dsopt.seeds import derive
 from dsopt.training.samplers.contract import Sampler, Score, sampler
 from dsopt.training.samplers.rounds import endless
 
-EASY_IF_HIGH = ("aum", "mean_probability")  # the other scores are high for hard images
+EASY_IF_HIGH = ("aum", "mean_probability")  # all other scores are high for hard images
 
 
 @sampler(steps=True, scores=True)
@@ -26,10 +26,12 @@ def easy_to_hard(
     start: float = 1 / 3,
     until: float = 0.8,
 ) -> Sampler:
-    """Shuffle only the easiest images: at first a share `start`, growing linearly to all of them at the share `until` of the
-    steps (Bengio et al. 2009, doi:10.1145/1553374.1553380; Wu et al. 2021, arXiv:2012.03107, section 2, linear pacing).
+    """Shuffle only the easiest images, at first few and later all (curriculum learning, Bengio et al. 2009).
 
-    The share is that of the step in which a round begins, and a round shows each of its images once.
+    doi:10.1145/1553374.1553380; Wu et al. 2021, arXiv:2012.03107, section 2, linear pacing: at first a fraction `start` of the
+    images, growing linearly to all of them at the fraction `until` of the steps.
+
+    Training proceeds in rounds, each of which shows its images once. The fraction is that of the step in which the round begins.
     """
     if not (0 < start <= 1 and 0 < until <= 1):
         raise InputError(f"train.sampler: easy_to_hard: start={start}, until={until}: must both be above 0 and at most 1.")

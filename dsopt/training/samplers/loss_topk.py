@@ -1,45 +1,54 @@
-"""The hardest of more images than a batch, as a small network sees them."""
+"""The hardest of a larger pool of candidates, according to a small classifier."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from dsopt.data.batches import Batch, take
 from dsopt.errors import InputError
-from dsopt.training.samplers.contract import Draw, Judge, Keeps, Sampler, sampler
+from dsopt.training.samplers.contract import BatchIndices, FilteringSampler, Sampler, SmallClassifier, sampler
 from dsopt.training.samplers.shuffle import shuffle
 
 
-@sampler(judge=True)
-def loss_topk(n: int, batch_size: int, seed: int, judge: Callable[[int], Judge], *, keep: float = 0.5, width: int = 8) -> Keeps:
-    """Draw batch_size / keep images, and train on the share `keep` of the highest loss in a small network that is trained along
-    on them (Jordan's airbench96, github.com/KellerJordan/cifar10-airbench, whose small network is trained before).
+@sampler(small_classifier=True)
+def loss_topk(
+    n: int,
+    batch_size: int,
+    seed: int,
+    small_classifier: Callable[[int], SmallClassifier],
+    *,
+    keep: float = 0.5,
+    width: int = 8,
+) -> FilteringSampler:
+    """Choose batch_size / keep candidates, and train on the fraction `keep` of them with the highest losses in a small classifier.
 
-    Every worker chooses in its own slice. The small network keeps its first learning rate.
+    The small classifier is trained alongside, on the same images. After Jordan's airbench96
+    (github.com/KellerJordan/cifar10-airbench), which trains its small network beforehand. Every worker chooses within its own slice
+    of the candidates. The small classifier keeps its initial learning rate.
     """
     if not 0 < keep <= 1:
         raise InputError(f"train.sampler: loss_topk: keep={keep}: must be above 0 and at most 1.")
-    return LossTopK(shuffle(n, round(batch_size / keep), seed), keep, judge(width))
+    return LossTopK(shuffle(n, round(batch_size / keep), seed), keep, small_classifier(width))
 
 
 class LossTopK:
-    """The sampler: candidates, and the network that judges them."""
+    """The sampler: candidates, and the classifier that scores them."""
 
-    def __init__(self, candidates: Sampler, share: float, judge: Judge) -> None:
-        self.candidates, self.share, self.judge = candidates, share, judge
+    def __init__(self, candidates: Sampler, fraction: float, classifier: SmallClassifier) -> None:
+        self.candidates, self.fraction, self.classifier = candidates, fraction, classifier
 
-    def __call__(self, step: int) -> Draw:
+    def __call__(self, step: int) -> BatchIndices:
         return self.candidates(step)
 
     def keep(self, candidates: Batch) -> Batch:
-        """The candidates with the highest losses, on which the small network takes a step."""
-        losses = self.judge.losses(candidates)
-        hardest = losses.topk(max(1, round(self.share * len(losses)))).indices
+        """The candidates with the highest losses, on which the small classifier takes a step."""
+        losses = self.classifier.losses(candidates)
+        hardest = losses.topk(max(1, round(self.fraction * len(losses)))).indices
         batch = candidates._replace(images=take(candidates.images, hardest), labels=candidates.labels[hardest])
-        self.judge.update(batch)
+        self.classifier.update(batch)
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        return self.judge.state_dict()
+        return self.classifier.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.judge.load_state_dict(dict(state))
+        self.classifier.load_state_dict(dict(state))

@@ -1,4 +1,4 @@
-"""What samplers that go round by round share."""
+"""Batches from a sequence of rounds, for samplers that work in rounds."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -7,28 +7,29 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from dsopt.training.samplers.contract import Draw, Sampler
+from dsopt.training.samplers.contract import BatchIndices, Sampler
 
 
 def endless(batch_size: int, size: Callable[[int], int], order: Callable[[int, int], Tensor]) -> Sampler:
-    """Full batches from an endless sequence of rounds: a batch that the end of a round cuts goes on in the next.
+    """Full batches from an endless sequence of rounds; a batch that reaches the end of a round continues in the next.
 
     Args:
-        size: of the round that begins in a step, at least 1.
-        order: (round, its size) -> its images in order.
+        size: step -> the number of images, at least 1, of a round that begins in that step.
+        order: (index of the round, its size) -> its images in order.
     """
-    borders = [0]  # where rounds begin and end, as far as they were asked for
+    borders = [0]  # positions in the sequence of images where rounds begin, as far as they were needed
     cached = lru_cache(maxsize=4)(order)
 
-    def draw(step: int) -> Draw:
+    def draw(step: int) -> BatchIndices:
         position, stop, pieces = step * batch_size, (step + 1) * batch_size, []
         while borders[-1] < stop:
             borders.append(borders[-1] + size(borders[-1] // batch_size))
-        number = bisect_right(borders, position) - 1
+
+        index = bisect_right(borders, position) - 1
         while position < stop:
-            start, end = borders[number], borders[number + 1]
-            pieces.append(cached(number, end - start)[position - start : stop - start])
-            position, number = end, number + 1
-        return Draw(torch.cat(pieces))
+            start, end = borders[index], borders[index + 1]
+            pieces.append(cached(index, end - start)[position - start : stop - start])
+            position, index = end, index + 1
+        return BatchIndices(torch.cat(pieces))
 
     return draw

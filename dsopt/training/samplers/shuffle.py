@@ -1,4 +1,4 @@
-"""Every image equally often."""
+"""Uniform shuffling."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from dsopt.training.samplers.rounds import endless
 
 @sampler()
 def shuffle(n: int, batch_size: int, seed: int) -> Sampler:
-    """Full batches from one endless sequence of permutations: each image once before any is seen again."""
+    """Full batches from an endless sequence of permutations: each image comes once before any comes again."""
 
     def permutation(epoch: int, size: int) -> Tensor:
         return torch.randperm(size, generator=torch.Generator().manual_seed(derive(seed, epoch)))

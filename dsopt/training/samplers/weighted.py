@@ -1,4 +1,4 @@
-"""Images by chance, the likelier the higher their score."""
+"""Random images with probabilities that grow with a score."""
 
 from collections.abc import Mapping
 
@@ -24,11 +24,11 @@ def weighted(
     fraction: float = 0.1,
     replacement: bool = False,
 ) -> Sampler:
-    """Draw with a probability proportional to score^power, in rounds of a fraction of the images (weighted random exploration:
-    MILO, Killamsetty et al. 2023, arXiv:2301.13287, there with scores of its own).
+    """Draw with probabilities proportional to score^power, in rounds of a fraction of the images.
 
-    Without replacement no image comes twice in a round, and those of probability 0 only after all others. Losses are not
-    weighted in return: what is drawn more often counts more.
+    That is weighted random exploration (MILO, Killamsetty et al. 2023, arXiv:2301.13287, with that paper's own scores). Without
+    replacement no image comes twice in a round, and images of probability 0 come only after all others. There is no importance
+    weighting: images that are drawn more often count more.
     """
     if not 0 < fraction <= 1:
         raise InputError(f"train.sampler: weighted: fraction={fraction}: must be above 0 and at most 1.")
@@ -42,8 +42,8 @@ def weighted(
         if replacement:
             u = torch.rand(size, generator=generator, dtype=torch.float64) * cumulative[-1]
             return torch.searchsorted(cumulative, u, right=True).clamp(max=n - 1)
-        # The first of n waiting times with these rates, and so on: drawing one after another from those left (Efraimidis and
-        # Spirakis 2006, doi:10.1016/j.ipl.2005.11.003), without doing it one after another.
+        # The images with the shortest of n exponential waiting times are a weighted sample without replacement (Efraimidis and
+        # Spirakis 2006, doi:10.1016/j.ipl.2005.11.003), and need no loop over draws.
         waits = torch.empty(n, dtype=torch.float64).exponential_(generator=generator) / weights
         return waits.topk(size, largest=False).indices
 

@@ -4,7 +4,7 @@ from dsopt.config import Config
 from dsopt.jobs.generate import job, page
 from dsopt.jobs.sweep import critics
 from dsopt.jobs.sweep.kinds.contract import KINDS, Kind, Planned, Trial, adversaries_of, by_features, planned
-from dsopt.losses.terms import TRAINED
+from dsopt.losses.terms import TRAINED_CLASSIFIERS
 from dsopt.pipeline.plan import Plan
 from dsopt.reporting.tables import Measure
 from dsopt.stages import ingest, measure
@@ -32,7 +32,7 @@ def generate(config: Config) -> Kind:
 def _plan(plan: Plan, trial: Trial) -> Planned:
     config, measured, images = plan.config, job.measured(plan, trial.seed), ingest.images(plan)
     trained = measured.inputs["samples"].inputs["generator"]
-    base, guides = trained.inputs["base"], tuple(trained.inputs[role] for role in TRAINED if role in trained.inputs)
+    base, guides = trained.inputs["base"], tuple(trained.inputs[role] for role in TRAINED_CLASSIFIERS if role in trained.inputs)
     row = Row("full data", "full", 0.0, images, guides=guides)
     if base.hash != images.hash:
         row = Row(config.select.name, config.select.name, 1.0, images, base, guides=guides)
