@@ -298,7 +298,10 @@ def test_images_smaller_than_the_data_are_read_again(storage: str) -> None:
     [
         (["distill.stored.name=latnt"], "Did you mean 'latent'"),
         (["distill.normalise.name=zcaa"], "Did you mean 'zca'"),
-        (["distill.stored.name=latent"], "distill.stored.name=latent: needs a class-conditional generator, which dcgan_generator as set is not"),
+        (
+            ["distill.stored.name=latent"],
+            "distill.stored.name=latent: needs a class-conditional generator, which dcgan_generator as set is not",
+        ),
         (["distill.stored.name=formations", "distill.name=kmeans"], "kmeans takes real images as they are"),
         (["distill.stored.name=formations", "distill.name=halving"], "halving takes real images as they are"),
         (["preset=cdcgan", "distill.stored.name=latent", "distill.validation=0.1"], "must be 0 with a generator"),
