@@ -32,7 +32,7 @@ from dsopt.config import Config, load
 from dsopt.data.background import BackgroundLoader
 from dsopt.data.batches import in_order
 from dsopt.data.images import load as load_images
-from dsopt.pipeline.step import run
+from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.training import batches, classifier_learner
 from dsopt.seeds import derive
 from dsopt.stages import ingest, select
@@ -98,9 +98,10 @@ def child(way: str, seed: int, seconds: float, images: str, subset: str, local: 
 def prepare(data: str, storage: str, limit: list[str]) -> tuple[str, str]:
     config = load([f"storage={storage}", "data.name=cifar10", f"data.root={data}", "cluster.workers=0", *limit])
     config.select.name, config.select.budget = "random_balanced", FRACTION
-    subset, steps = select.subset(config, config.select, 0)
-    run(steps, config)
-    return ingest.images(config)[0].uri, subset.uri
+    plan = Plan(config)
+    subset = select.subset(plan, config.select, 0)
+    plan.run(subset)
+    return ingest.images(plan).uri, subset.uri
 
 
 def main() -> None:

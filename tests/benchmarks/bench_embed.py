@@ -26,8 +26,8 @@ from dsopt import config as configuration
 from dsopt.augment.geometry import center_crop
 from dsopt.data.images import decode
 from dsopt.files import read_table, write_table
-from dsopt.pipeline import outputs
-from dsopt.pipeline.step import run
+from dsopt.pipeline import networks
+from dsopt.pipeline.plan import Plan
 from dsopt.stages import autoencoder, embed
 from dsopt.storage import Table, embeddings_schema
 
@@ -54,22 +54,21 @@ def settings(folder: Path, count: int, workers: int, embed_batch: int = 256) -> 
 
 
 def prepare(folder: Path, count: int) -> None:
-    run(autoencoder.model(settings(folder, count, 0))[1], settings(folder, count, 0))
+    plan = Plan(settings(folder, count, 0))
+    plan.run(autoencoder.model(plan))
 
 
 def through_ray(folder: Path, count: int, attempt: int) -> None:
     """Run the embed stage with a batch size that no earlier attempt had, so that there is work to do."""
-    config = settings(folder, count, 1, 256 + 2 * attempt)
-    run(embed.embeddings(config)[1][-1:], config)
+    plan = Plan(settings(folder, count, 1, 256 + 2 * attempt))
+    plan.run(embed.embeddings(plan))
 
 
 def plainly(folder: Path, count: int) -> None:
     """What one would write by hand: file by file, read, decode, encode, write."""
     torch.set_num_threads(2)
-    stage, _ = autoencoder.model(settings(folder, count, 0))
-    network = autoencoder.build(settings(folder, count, 0), Table(stage.inputs["images"].uri))
-    network.load_state_dict(outputs.weights(Table(stage.uri)))
-    network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    stage = autoencoder.model(Plan(settings(folder, count, 0)))
+    network = networks.trained(Table(stage.uri), torch.device("cpu"))
     for i, part in enumerate(Table(stage.inputs["images"].uri).parts("train")):
         images = decode(read_table(part.uri, ["id", "image", "label"]))
         found = []

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -20,11 +19,12 @@ from dsopt import config as configuration
 from dsopt.cluster import session, tune
 from dsopt.config import Config
 from dsopt.files import absolute
-from dsopt.jobs.search.children import Trials, proxy_of, trials
-from dsopt.pipeline.step import Step, run
+from dsopt.jobs.search import bundles
+from dsopt.jobs.search.children import children, proxy_of
+from dsopt.jobs.search.trials import Trials
+from dsopt.pipeline.plan import Plan
 from dsopt.reporting.tables import aligned
 
-PRESETS = Path(__file__).resolve().parents[2] / "dsopt" / "presets"
 SEARCH = (
     *("data.name=digits", "data.image_size=8", "search.proxy={data: random_balanced, images: 100, steps: 60}"),
     *("cluster.workers=1", "cluster.cpus_per_worker=1"),
@@ -54,11 +54,10 @@ class Noted:
 
 def measure(config: Config, tables: int) -> tuple[float, float, float]:
     """Of so many tables: seconds until the worker begins, from then on, and those of them in which it is busy."""
-    proxy = proxy_of(config.search.proxy, "search.proxy")
-    steps: list[Step] = []
-    for draw in range(tables):
-        steps += trials(config, Trials(f"draw {draw}", proxy, config.search.strategy, config.search.children, draw=draw))[1]
-    run([step for step in steps if not step.together], config)
+    plan, proxy, search = Plan(config), proxy_of(config.search.proxy, "search.proxy"), config.search
+    drawn = [Trials(f"draw {draw}", proxy, search.strategy, search.children, draw=draw) for draw in range(tables)]
+    wanted = [(children(plan, trials), trials) for trials in drawn]
+    plan.run(*(needed for stage, _ in wanted for needed in stage.inputs.values()))
     original: Callable[..., None] = tune.run
     noted: list[Noted] = []
 
@@ -68,7 +67,7 @@ def measure(config: Config, tables: int) -> tuple[float, float, float]:
 
     with mock.patch.object(tune, "run", watched):
         started = time.perf_counter()
-        run([step for step in steps if step.together], config)
+        bundles.make(wanted, config)
         ended = time.perf_counter()
     first = min(noted[0].busy)
     return first - started, ended - first, sum(end - begun for begun, end in noted[0].busy.items())
@@ -86,7 +85,7 @@ def main() -> None:
         for tables, bundle in ((1, 1), (1, 8), (arguments.tables, 8)):
             with tempfile.TemporaryDirectory() as storage:
                 given = [f"storage={storage}", *SEARCH, f"search.bundle={bundle}", f"search.children={arguments.children}"]
-                config = configuration.load(given, PRESETS)
+                config = configuration.load(given)
                 config.storage = absolute(config.storage)
                 begins, takes, busy = measure(config, tables)
             bundles = tables * -(-arguments.children // bundle)

@@ -39,7 +39,7 @@ def table(arrays: Any, labels: list[int | None] | None = None, kind: str = "PNG"
 def stage(storage_uri: Path, parts: dict[str, list[pa.Table]], **notes: Any) -> str:
     """A finished stage with these parts by split."""
     notes = {"image_size": 6, "channels": 3} | notes
-    made = storage.Stage(str(storage_uri), "select", "test", notes)
+    made = storage.Stage(str(storage_uri), storage.Kind("select"), "test", notes)
     listed = []
     for split, tables in parts.items():
         for i, part in enumerate(tables):

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from dsopt import config as configuration
-from dsopt.stages import autoencoder, generator, ingest
-from dsopt.stages.classifier import Row, run
+from dsopt.pipeline.plan import Plan
+from dsopt.stages import autoencoder, classifier, generator, ingest
+from dsopt.stages.classifier import Row
 from dsopt.storage import Table
 from dsopt.training.worker import Worker
 
@@ -46,20 +47,17 @@ GENERATORS = {
 def losses(learner: str, storage: str) -> list[float]:
     """Of the stage as a job makes it, on digits."""
     loss = "wasserstein" if learner == "wasserstein" else "squared_error"
-    config = configuration.load([f"storage={storage}", f"loss.name={loss}", *SETTINGS, *GENERATORS.get(learner, [])])
-    images, (step,) = ingest.images(config)
-    images.begin()
-    step.work(images, config, *step.arguments)
+    plan = Plan(configuration.load([f"storage={storage}", f"loss.name={loss}", *SETTINGS, *GENERATORS.get(learner, [])]))
+    images = ingest.images(plan)
     if learner == "classifier":
-        made = run(config, Row("full", "full", 0.0, images), 0)
-        made.work(Worker(), made.stage, config, *made.arguments)
+        stage = classifier.run(plan, Row("full", "full", 0.0, images), 0)
     elif learner in GENERATORS:
-        made = generator.model(config, images, 0)[1][-1]
-        generator.train(Worker(), made.stage, config, *made.arguments)
+        stage = generator.model(plan, images, 0)
     else:
-        made = autoencoder.model(config)[1][-1]
-        autoencoder.train(Worker(), made.stage, config)
-    rows = Table(made.stage.uri).read().to_pylist()
+        stage = autoencoder.model(plan)
+    for step in plan.to(stage):
+        step.work(Worker(), step.stage, step.config)
+    rows = Table(stage.uri).read().to_pylist()
     return [row["value"] for row in rows if row["split"] == "train" or row["name"] != "accuracy"]
 
 

@@ -15,14 +15,15 @@ from dsopt.data import images as reading
 from dsopt.data.background import BackgroundLoader
 from dsopt.errors import InputError
 from dsopt.files import write_table
-from dsopt.jobs.optimize import job as optimize
+from dsopt.jobs import train as job
 from dsopt.jobs.optimize import page as report
 from dsopt.pipeline import feeding
 from dsopt.pipeline.feeding import Feeder
+from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import Step, run
 from dsopt.stages import classifier, ingest, select
 from dsopt.stages.classifier import Row
-from dsopt.storage import METRICS, Stage, Table
+from dsopt.storage import METRICS, Kind, Stage, Table
 from dsopt.training.loop import State
 from dsopt.training.worker import Worker
 
@@ -43,9 +44,10 @@ def small(storage: str, *overrides: str) -> Config:
 
 def prepared(config: Config) -> Step:
     """The training step, everything before it done."""
-    *before, step = optimize.plan_train(config)
-    run(before, config)
-    return step
+    plan = Plan(config)
+    (stage,) = job.targets(plan)
+    plan.run(*stage.inputs.values())
+    return plan.step(stage)
 
 
 def rows(stage: Stage) -> list[tuple[int, str, str, float]]:
@@ -53,10 +55,10 @@ def rows(stage: Stage) -> list[tuple[int, str, str, float]]:
 
 
 def trained(storage: str, *overrides: str) -> Stage:
-    config = small(storage, *overrides)
-    step = prepared(config)
-    run([step], config)
-    return step.stage
+    plan = Plan(small(storage, *overrides))
+    (stage,) = job.targets(plan)
+    plan.run(stage)
+    return stage
 
 
 @pytest.mark.slow
@@ -132,11 +134,10 @@ def test_an_interrupted_run_is_fed_as_an_undisturbed_one(
             if stops and state.total == 40:
                 raise Killed
 
-        step.stage.begin()
         if stops:
             with pytest.raises(Killed):
-                classifier.train(Worker(watch=watch), step.stage, config, *step.arguments)
-        classifier.train(Worker(), step.stage, config, *step.arguments)
+                step.work(Worker(watch=watch), step.stage, step.config)
+        step.work(Worker(), step.stage, step.config)
         found.append(rows(step.stage))
     assert found[0] == found[1]
 
@@ -145,11 +146,11 @@ def test_an_interrupted_run_is_fed_as_an_undisturbed_one(
 def test_overlapping_decodes_the_full_set_once_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small(str(tmp_path), "train.overlap=true", "train.split=0.5", "train.steps=20")
     step = prepared(config)
-    assert [phase["data"] for phase in step.stage.config["phases"]] == ["subset", "overlap"]
+    assert [phase["data"] for phase in step.stage.made_of["phases"]] == ["subset", "overlap"]
     reading._kept.cache_clear()
     decoded, decode = [], reading.decode
     monkeypatch.setattr(reading, "decode", lambda table, threads=None: decoded.append(len(table)) or decode(table, threads))
-    run([step], config)
+    run([step])
     assert Table(step.stage.uri).manifest["steps"] == 20
     full = reading.load(step.stage.inputs["images"].uri, "train")
     assert sum(decoded) == 50 + len(full.ids) + Table(step.stage.inputs["images"].uri).rows("test")
@@ -184,10 +185,15 @@ def test_what_is_held_out_is_not_trained_on(storage: str) -> None:
         _ = Feeder(stage, replace(config.train, validation=1 - 1e-9), 0, inputs, Worker()).full
 
 
+def ingested(config: Config) -> Stage:
+    plan = Plan(config)
+    images = ingest.images(plan)
+    plan.run(images)
+    return images
+
+
 def test_of_a_table_with_splits_only_its_training_images_are_trained_on(storage: str) -> None:
-    config = small(storage)
-    images, steps = ingest.images(config)
-    run(steps, config)
+    images = ingested(small(storage))
     config = small(storage, f"train.subset={images.uri}", "train.split=1")
     step = prepared(config)
     feeder = Feeder(step.stage, config.train, 0, make_inputs([], 24, None), Worker())
@@ -196,27 +202,24 @@ def test_of_a_table_with_splits_only_its_training_images_are_trained_on(storage:
 
 
 def test_images_of_another_data_set_are_told(storage: str) -> None:
-    other = small(storage, "data.image_size=28")
-    images, steps = ingest.images(other)
-    run(steps, other)
-    config = small(storage, f"train.subset={images.uri}", "train.split=1")
+    images = ingested(small(storage, "data.image_size=28"))
     with pytest.raises(InputError, match=r"train\.subset: \S+ has image_size 28, \S+ 32; give its own data\.name"):
-        run(optimize.plan_train(config), config)
+        trained(storage, f"train.subset={images.uri}", "train.split=1")
 
 
 def test_a_table_of_other_things_is_told(storage: str) -> None:
     stage = trained(storage)
-    config = small(storage, f"train.subset={stage.uri}", "train.split=1")
     with pytest.raises(InputError, match=r"train/\S+: is no table of images; it has run, seed, "):
-        run(optimize.plan_train(config), config)
+        trained(storage, f"train.subset={stage.uri}", "train.split=1")
 
 
 def test_scores_are_charged_as_choosing_and_what_is_shared_once(tmp_path: Path) -> None:
     storage = str(tmp_path)
-    images = Stage(storage, "ingest", "toy", {})
-    proxy = Stage(storage, "proxy", "toy", {}, {"images": images})
-    subset = Stage(storage, "select", "toy", {}, {"images": images, "scores": proxy})
-    fed = Stage(storage, "train", "fed", {"phases": [{"data": "full", "steps": 10}]}, {"images": images, "scores": proxy})
+    images = Stage(storage, ingest.INGEST, "toy", {})
+    proxy = Stage(storage, Kind("proxy"), "toy", {}, {"images": images})
+    subset = Stage(storage, Kind("select"), "toy", {}, {"images": images, "scores": proxy})
+    phases = [{"data": "full", "steps": 10}]
+    fed = Stage(storage, classifier.TRAIN, "fed", {"phases": phases}, {"images": images, "scores": proxy})
     for stage, seconds in ((images, 100.0), (proxy, 7.0), (subset, 2.0), (fed, 20.0)):
         parts = [{"path": "data/a.parquet", "rows": 9, "bytes": 1, "split": "train"}]
         write_table(stage.path("data/a.parquet"), METRICS.empty_table())
@@ -227,16 +230,16 @@ def test_scores_are_charged_as_choosing_and_what_is_shared_once(tmp_path: Path) 
     # A row at equal cost pays for its own scores, and is given what choosing cost beyond them.
     longer = replace_inputs(fed, extra=subset, earlier=fed)
     assert report.info(Row("longer", "full", 0.0, images, extra=subset), 0, fed).choosing_seconds == 7.0
-    assert classifier._with_extra(longer, [{"data": "full", "steps": 10}]) == [{"data": "full", "steps": 11}]
+    assert classifier._with_extra(longer, phases) == [{"data": "full", "steps": 11}]
 
 
 def replace_inputs(stage: Stage, **more: Stage) -> Stage:
-    return Stage(stage.storage, stage.kind, stage.name, stage.config, {**stage.inputs, **more})
+    return Stage(stage.storage, stage.kind, stage.name, stage.made_of, {**stage.inputs, **more})
 
 
 def test_nobody_validates_on_the_test_images(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"give train\.validation"):
-        optimize.plan_train(small(str(tmp_path), "train.validate_every=5"))
+        job.targets(Plan(small(str(tmp_path), "train.validate_every=5")))
 
 
 def test_a_sampler_that_must_know_the_steps_is_refused_seconds(tmp_path: Path) -> None:
@@ -245,8 +248,8 @@ def test_a_sampler_that_must_know_the_steps_is_refused_seconds(tmp_path: Path) -
         ["train.phases=[{data: full, seconds: 3, sampler: {name: easy_to_hard}}]"],
     ):
         with pytest.raises(InputError, match="give it steps or epochs"):
-            optimize.plan_train(small(str(tmp_path), *overrides))
-    optimize.plan_train(small(str(tmp_path), "train.sampler.name=infobatch", "train.split=1", "train.seconds=3"))
+            job.targets(Plan(small(str(tmp_path), *overrides)))
+    job.targets(Plan(small(str(tmp_path), "train.sampler.name=infobatch", "train.split=1", "train.seconds=3")))
 
 
 @pytest.mark.parametrize(

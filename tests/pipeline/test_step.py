@@ -1,18 +1,23 @@
-"""Plans: in order, nothing twice, what was interrupted goes on."""
+"""Steps: inputs first, nothing twice, side by side where they can be, and wrong inputs refused before any work."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+import yaml
 
+from dsopt.cluster import train
 from dsopt.config import Config, load
 from dsopt.errors import InputError, JobError
-from dsopt.pipeline.step import Step, item_by_item, run, show
-from dsopt.storage import Stage
+from dsopt.files import read_bytes
+from dsopt.pipeline.step import Check, Step, Where, make_together, run, show
+from dsopt.storage import Kind, Stage
+from dsopt.training.worker import Worker
 
 SCHEMA = pa.schema([("id", pa.int64())])
+TOY = Kind("toy")
 
 
 @pytest.fixture
@@ -20,106 +25,154 @@ def config(tmp_path: Path) -> Config:
     return load([f"storage={tmp_path}", "cluster.workers=0"])
 
 
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of stages as they are made. This process stands for the workers; "|" comes before what they are given together."""
+    log: list[str] = []
+
+    def each(function: Callable[..., None], arguments: list[tuple[Any, ...]], cluster: Any) -> None:
+        log.append("|")
+        for some in arguments:
+            function(Worker(), *some)
+
+    def distributed(function: Callable[..., None], arguments: tuple[Any, ...], cluster: Any) -> None:
+        log.append("all workers:")
+        function(Worker(), *arguments)
+
+    monkeypatch.setattr(train, "each", each)
+    monkeypatch.setattr(train, "distributed", distributed)
+    return log
+
+
 def stage(config: Config, name: str, *inputs: Stage) -> Stage:
-    return Stage(config.storage, "toy", name, {"name": name}, {one.name: one for one in inputs})
+    return Stage(config.storage, TOY, name, {"name": name}, {one.name: one for one in inputs})
 
 
-def step(log: list[str], made: Stage, *, parallel: bool = False) -> Step:
+def step(log: list[str], config: Config, made: Stage, where: Where = "driver", check: Check | None = None) -> Step:
     """A step that logs its name and commits its stage."""
 
-    def work(here: Stage, config: Config) -> None:
-        assert all(needed.done() for needed in here.inputs.values())
+    def work(worker: Worker, here: Stage, given: Config) -> None:
+        assert all(needed.done() for needed in here.inputs.values()) and given is config
         log.append(here.name)
         here.commit([], SCHEMA, seconds=0.0)
 
-    def parallel_work(worker: object, here: Stage, config: Config) -> None:
-        work(here, config)
-
-    return Step(made, parallel_work if parallel else work, parallel=parallel)
+    return Step(made, config, work, where, check)
 
 
-def test_neighbours_of_the_same_work_are_made_by_one_call_of_it(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
-    calls: list[list[str]] = []
-
-    def together(steps: list[Step], config: Config) -> None:
-        calls.append([step.stage.name for step in steps])
-        for one in steps:
-            one.stage.commit([], SCHEMA, seconds=0.0)
-
-    def others(steps: list[Step], config: Config) -> None:
-        together(steps, config)
-
-    first, second, third = (stage(config, name) for name in ("first", "second", "third"))
-    needy, other, last = stage(config, "needy", first), stage(config, "other"), stage(config, "last")
-    plan = [Step(made, together, together=True) for made in (first, second, third, needy)]
-    run([plan[1]], config)
-    run([*plan, Step(other, others, together=True), step([], last), plan[0]], config)
-    assert calls == [["second"], ["first", "third"], ["needy"], ["other"]]
-    assert capsys.readouterr().out.count("2 together") == 2
-
-
-def test_in_order_and_never_twice(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
-    log: list[str] = []
+def test_in_the_order_of_their_inputs_and_never_twice(config: Config, log: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     first = stage(config, "first")
     left, right = (stage(config, name, first) for name in ("left", "right"))
-    last = stage(config, "last", left, right)  # parallel like its inputs, but it needs them
-    plan = [step(log, first), *(step(log, made, parallel=True) for made in (left, right, last))]
-    run(plan[:1], config)
-    run(plan, config)
-    run(plan, config)
-    assert log == ["first", "left", "right", "last"]
+    last = stage(config, "last", left, right)
+    steps = [step(log, config, made) for made in (last, right, left, first)]
+    run(steps[-1:])
+    run(steps)
+    run(steps)
+    assert log == ["first", "right", "left", "last"]
     assert capsys.readouterr().out.count("done before, reused") == 1 + 4
 
 
-def test_a_failed_step_ends_the_plan(config: Config) -> None:
-    def fail(here: Stage, config: Config) -> None:
+def test_those_known_to_be_done_are_not_told_again(config: Config, log: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    mentioned: set[str] = set()
+    steps = [step(log, config, stage(config, name)) for name in ("first", "second")]
+    run(steps[:1], mentioned)
+    run(steps, mentioned)
+    run(steps, mentioned)
+    out = capsys.readouterr().out
+    assert log == ["first", "second"] and "reused" not in out and out.count("done in") == 2
+    run(steps, set())
+    assert capsys.readouterr().out.count("done before, reused") == 2
+
+
+def test_steps_for_one_worker_each_wait_for_all_else_that_is_ready_and_run_side_by_side(config: Config, log: list[str]) -> None:
+    first = stage(config, "first")
+    left, right = stage(config, "left", first), stage(config, "right")
+    other = stage(config, "other", first)
+    last = stage(config, "last", left, right, other)
+    alone = [step(log, config, made, "worker") for made in (right, left, last)]
+    run([*alone, step(log, config, other, "workers"), step(log, config, first)])
+    assert log == ["first", "all workers:", "other", "|", "right", "left", "|", "last"]
+
+
+def test_a_failed_step_ends_the_run(config: Config, log: list[str]) -> None:
+    def fail(worker: Worker, here: Stage, given: Config) -> None:
         raise JobError("no")
 
-    log: list[str] = []
     first, second, third = (stage(config, name) for name in ("first", "second", "third"))
-    with pytest.raises(JobError):
-        run([step(log, first), Step(second, fail), step(log, third)], config)
+    with pytest.raises(JobError, match="no"):
+        run([step(log, config, first), Step(second, config, fail), step(log, config, third)])
     assert log == ["first"] and first.done() and not second.done() and not third.done()
 
 
-def test_show(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
-    log: list[str] = []
-    plan = [step(log, stage(config, "first")), step(log, stage(config, "second"))]
-    run(plan[:1], config)
+@pytest.mark.parametrize("where", ["driver", "worker", "workers"])
+def test_a_check_refuses_before_any_work_and_sees_finished_inputs(config: Config, log: list[str], where: Where) -> None:
+    def refuse(made: Stage, given: Config) -> None:
+        assert all(needed.done() for needed in made.inputs.values())
+        raise InputError(f"{made.name}: seed {given.seed} is wrong.")
+
+    first = stage(config, "first")
+    beside, wrong = stage(config, "beside", first), stage(config, "wrong", first)
+    steps = [step(log, config, first), step(log, config, beside, where), step(log, config, wrong, where, refuse)]
+    with pytest.raises(InputError, match=r"wrong: seed 0 is wrong\."):
+        run(steps)
+    # Of those side by side none starts.
+    before = {"driver": ["first", "beside"], "worker": ["first"], "workers": ["first", "all workers:", "beside"]}
+    assert log == before[where]
+    assert not wrong.done() and not Path(wrong.path("config.yaml")).exists()
+    log.clear()
+    run([step(log, config, wrong, where, lambda made, given: None)])  # the check of a finished stage is not asked
+    run([step(log, config, wrong, where, refuse)])
+    assert log[-1] == "wrong"
+
+
+def test_a_stage_notes_the_configuration_that_it_was_planned_with(config: Config, log: list[str], tmp_path: Path) -> None:
+    other = load([f"storage={tmp_path}", "cluster.workers=0", "seed=7"])
+    here, there, alone = stage(config, "here"), stage(config, "there"), stage(config, "alone")
+    run([step(log, config, here), step(log, other, there, "worker"), step(log, other, alone, "workers")])
+    assert [yaml.safe_load(read_bytes(made.path("config.yaml")))["seed"] for made in (here, there, alone)] == [0, 7, 7]
+
+
+def test_several_stages_by_one_call(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    calls: list[list[str]] = []
+
+    def refuse(worker: Worker, here: Stage, given: Config) -> None:
+        raise AssertionError("the work of the steps is not called")
+
+    def together() -> None:
+        calls.append([made.name for made in stages])
+        assert all(Path(made.path("config.yaml")).exists() for made in stages)
+        for made in stages:
+            made.commit([], SCHEMA, seconds=0.0)
+
+    stages = [stage(config, name) for name in ("first", "second")]
+    make_together([Step(made, config, refuse) for made in stages], together)
+    assert calls == [["first", "second"]] and all(made.done() for made in stages)
+    assert capsys.readouterr().out.count("2 together") == 2
+    stages = [stage(config, "third")]
+    make_together([Step(stages[0], config, refuse, title="the third")], together)
+    out = capsys.readouterr().out
+    assert "together" not in out and out.startswith("the third") and "done in" in out
+
+
+def test_a_step_for_this_process_alone_asks_no_cluster(config: Config, log: list[str]) -> None:
+    config.cluster.workers = 4
+    given = step(log, config, stage(config, "first"), "workers")
+    assert given.here().config.cluster.workers == 0 and given.here().stage is given.stage
+    assert given.config.cluster.workers == config.cluster.workers == 4
+
+
+def test_a_storage_that_cannot_be_written_is_told_before_any_work(config: Config, log: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    config.storage = str(tmp_path / "file")
+    with pytest.raises(InputError, match="storage"):
+        run([step(log, config, stage(config, "first"))])
+    assert log == []
+
+
+def test_show(config: Config, log: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    steps = [step(log, config, stage(config, "first")), step(log, config, stage(config, "second"))]
+    run(steps[:1])
     capsys.readouterr()
-    show(plan, config)
-    *_, first, second = capsys.readouterr().out.splitlines()
+    show(steps, config)
+    *given, first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("done   toy first") and second.startswith("to do  toy second") and log == ["first"]
-
-
-def items(asked: list[list[int]], stop: int | None = None) -> Callable[[list[int]], Iterator[dict[str, Any]]]:
-    """Gives the square of every item, the last first; dies before the item `stop`."""
-
-    def stream(indices: list[int]) -> Iterator[dict[str, Any]]:
-        asked.append(indices)
-        for index in indices[::-1]:
-            if index == stop:
-                raise JobError("interrupted")
-            yield {"index": index, "square": index**2}
-
-    return stream
-
-
-def test_items_go_on_where_they_were(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
-    made, asked = stage(config, "items"), []
-    with pytest.raises(JobError):
-        item_by_item("toy", made, [10, 20, 30, 40], "rows", items(asked, stop=1))
-    entries, seconds = item_by_item("toy", made, [10, 20, 30, 40], "rows", items(asked))
-    assert asked == [[0, 1, 2, 3], [0, 1]]
-    assert [entry["square"] for entry in entries] == [0, 1, 4, 9]
-    assert seconds >= max(entry["seconds"] for entry in entries)  # those of the first attempt are counted
-    assert "goes on after 70 rows of an interrupted run" in capsys.readouterr().out
-    again, _ = item_by_item("toy", made, [10, 20, 30, 40], "rows", items(asked))
-    assert again == entries and len(asked) == 2
-
-
-def test_a_journal_of_something_else(config: Config) -> None:
-    made = stage(config, "items")
-    item_by_item("toy", made, [1, 1, 1], "rows", items([]))
-    with pytest.raises(InputError, match="remove the folder"):
-        item_by_item("toy", made, [1, 1], "rows", items([]))
+    assert yaml.safe_load("\n".join(given))["storage"] == config.storage

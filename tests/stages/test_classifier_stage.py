@@ -9,11 +9,11 @@ from running import SMALL
 
 from dsopt.config import Config, TrainConfig, load
 from dsopt.errors import InputError
-from dsopt.jobs.optimize import job as optimize
-from dsopt.pipeline.step import run
+from dsopt.jobs import train as job
+from dsopt.pipeline.plan import Plan
 from dsopt.stages import classifier
 from dsopt.stages.classifier import phases
-from dsopt.storage import METRICS, Stage, Table
+from dsopt.storage import METRICS, Kind, Stage, Table
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +24,10 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
 def trained(storage: str, *overrides: str) -> tuple[dict[str, Any], pa.Table]:
     """The manifest and the metrics of a run on digits and, where a phase asks for it, a random subset of 50."""
     config = load([f"storage={storage}", "cluster.workers=0", *SMALL, "select.name=random", *overrides])
-    steps = optimize.plan_train(config)
-    run(steps, config)
-    table = Table(steps[-1].stage.uri)
+    plan = Plan(config)
+    (stage,) = job.targets(plan)
+    plan.run(stage)
+    table = Table(stage.uri)
     return table.manifest, table.read()
 
 
@@ -69,21 +70,22 @@ def test_phases_spelled_out(storage: str) -> None:
 def test_choosing_is_paid_for_in_steps(storage: str) -> None:
     """100 steps in 20 s, and 5 s of choosing: 25 steps more."""
     config = load([f"storage={storage}", "cluster.workers=0", "train.steps=100"])
-    made = {kind: Stage(storage, kind, "toy", {}) for kind in ("ingest", "select", "train")}
+    made = {name: Stage(storage, Kind(name), "toy", {}) for name in ("ingest", "select", "train")}
     made["select"].commit([], METRICS, seconds=5.0)
     made["train"].commit([], METRICS, seconds=20.0)
     row = classifier.Row("longer", "full", 0.0, made["ingest"], extra=made["select"])
-    stage = classifier.run(config, row, 0, made["train"]).stage
-    assert classifier._with_extra(stage, stage.config["phases"]) == [{"data": "full", "steps": 125}]
+    stage = classifier.run(Plan(config), row, 0, made["train"])
+    assert classifier._with_extra(stage, stage.made_of["phases"]) == [{"data": "full", "steps": 125}]
 
 
 def same_hash(one: Config, other: Config) -> bool:
-    return optimize.plan_train(one)[-1].stage.hash == optimize.plan_train(other)[-1].stage.hash
+    (first,), (second,) = (job.targets(Plan(config)) for config in (one, other))
+    return first.hash == second.hash
 
 
 def test_what_a_run_is_made_of(tmp_path: Path) -> None:
-    """The cluster is no part of it: a run goes on, and is found again, on any number of workers."""
+    """The cluster is no part of it: a run resumes, and is found again, on any number of workers."""
     base = [f"storage={tmp_path}", "select.name=random"]
     assert same_hash(load([*base, "cluster.workers=0"]), load([*base, "cluster.workers=4", "cluster.checkpoint_seconds=1"]))
-    for different in ("train.steps=7", "train.learning_rate=0.2", "seed=1", "data.image_size=40", "train.split=0.25"):
+    for different in ("train.steps=7", "train.learning_rate=0.2", "seed=1", "data.image_size=36", "train.split=0.25"):
         assert not same_hash(load(base), load([*base, different])), different

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from running import here
 
 from dsopt.config import Config, load
 from dsopt.data.images import load as load_images
@@ -14,9 +15,8 @@ from dsopt.errors import InputError
 from dsopt.files import read_bytes
 from dsopt.jobs.colorize import job as colorize
 from dsopt.jobs.colorize import page as colorize_page
-from dsopt.jobs.sweep import job as sweep
 from dsopt.pipeline import adversaries
-from dsopt.pipeline.step import run
+from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.training import StageCheckpoint
 from dsopt.stages import colorizer, measure_colors
 from dsopt.storage import Stage, Table
@@ -57,8 +57,16 @@ def given(folder: Path, storage: str) -> list[str]:
 
 
 def trained(config: Config, seed: int = 0) -> Stage:
-    stage, steps = colorizer.model(config, seed)
-    run(steps, config)
+    plan = Plan(config)
+    stage = colorizer.model(plan, seed)
+    plan.run(stage)
+    return stage
+
+
+def measured(config: Config) -> Stage:
+    plan = Plan(config)
+    stage = colorize.measured(plan, 0)
+    plan.run(stage)
     return stage
 
 
@@ -68,15 +76,13 @@ def values(stage: Stage) -> dict[str, float]:
 
 
 def weights(stage: Stage) -> bytes:
-    return read_bytes(stage.path(Table(stage.uri).manifest["model"]))
+    return read_bytes(stage.path(Table(stage.uri).manifest["model"]["weights"]))
 
 
 def test_it_learns_colours_and_is_measured_beside_grey_and_the_truth(given: list[str]) -> None:
     learning = ["colorize.steps=60", "colorize.batch_size=8", "colorize.learning_rate=0.01", "colorize.average=0.5"]
     config = load([*given, *learning, "colorize.loss.name=none", "colorize.generator.options.width=4"])
-    steps = colorize.trial(config, 0)
-    run(steps, config)
-    found = values(steps[-1].stage)
+    found = values(measured(config))
     names = {"ab_error", "psnr", "ssim", "colourfulness", "fcd", "accuracy"}
     assert names <= set(found) and {f"{name}_grey" for name in names} <= set(found) and "fcd_true" not in found
     assert found["ab_error"] < found["ab_error_grey"] / 2 and found["psnr"] > found["psnr_grey"]
@@ -110,7 +116,7 @@ def test_every_family_of_the_study_trains(given: list[str], more: list[str]) -> 
 
 def test_a_sweep_shows_the_same_images_in_the_colours_of_every_row(given: list[str], tmp_path: Path) -> None:
     rows = "sweep.rows={L1: [colorize.loss.name=none], GAN: []}"
-    sweep.sweep(load([*given, f"storage={tmp_path}", "sweep.of=colorize", rows, "sweep.seeds=2"]))
+    here(*given, f"storage={tmp_path}", "sweep.of=colorize", rows, "sweep.seeds=2", job="sweep")
     (html,) = tmp_path.glob("sweep/*/report.html")
     text = html.read_text()
     assert text.count("image/png") == 3 and "Losses" in text and "Test images" in text  # bars, losses, colours
@@ -135,16 +141,15 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(given: list[str], monkeyp
 
 
 def test_crops_are_learned_and_measured(given: list[str], storage: str) -> None:
-    config = load([*given, "data.image_size=40", "colorize.size=32", "colorize.augment=[crop,flip]", "proxy.steps=4"])
-    steps = colorize.trial(config, 0)
-    run(steps, config)
-    assert Table(steps[-2].stage.inputs["images"].uri).manifest["image_size"] == 40 and values(steps[-1].stage)["ab_error"] > 0
+    config = load([*given, "data.image_size=36", "colorize.size=32", "colorize.augment=[crop,flip]", "proxy.steps=4"])
+    stage = measured(config)
+    assert Table(stage.inputs["images"].uri).manifest["image_size"] == 36 and values(stage)["ab_error"] > 0
 
 
 def test_the_page_shows_several_and_no_colours_at_all(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     beside = trained(load([*given, "colorize.loss.name=none"]))
     config = load([*given, f"colorize.beside=[{beside.uri}]"])
-    colorize.colorize(config)
+    colorize.colorize(Plan(config))
     printed = capsys.readouterr().out
     rows = [line.split("  ")[0] for line in printed.splitlines() if line]
     for name in ("no colours", "non_saturating + 100 l1", "100 l1", "true colours"):
@@ -152,9 +157,9 @@ def test_the_page_shows_several_and_no_colours_at_all(given: list[str], capsys: 
     report = Path(printed.splitlines()[-1].split()[-1]).read_text()
     assert report.count("<img ") == 3 and "non_saturating + 100 l1" in report and "colourfulness" in report
     again = len(capsys.readouterr().out)
-    colorize.colorize(config)
+    colorize.colorize(Plan(config))
     assert again == 0 and "done in" not in capsys.readouterr().out
-    head, lines = colorize_page.lines([colorize.plan(config)[-2].stage])
+    head, lines = colorize_page.lines([measured(config)])
     assert head[1] == "FCD" and all(len(line) == len(head) for line in lines)
 
 
@@ -164,8 +169,8 @@ def test_without_labels_there_is_no_classifier_to_ask(folder: Path, tmp_path: Pa
         (tmp_path / "flat").mkdir(exist_ok=True)
         (tmp_path / "flat" / file.name).write_bytes(file.read_bytes())
     config = load(["data.name=folder", f"data.root={tmp_path / 'flat'}", f"storage={tmp_path / 'runs'}", *TINY])
-    colorize.colorize(config)
-    found = values(colorize.plan(config)[-2].stage)
+    colorize.colorize(Plan(config))
+    found = values(measured(config))
     assert "ab_error" in found and "colourfulness_true" in found and not {"fcd", "accuracy"} & set(found)
 
 
@@ -186,7 +191,7 @@ def test_colours_of_the_truth_are_the_truth(given: list[str]) -> None:
     [
         (["data.image_size=48"], "32, 64, 128 or 256"),
         (["colorize.size=64"], "colorize.size=64"),
-        (["data.channels=1"], "a colorizer learns from colours"),
+        (["data.channels=1"], "a colorizer learns from colors; expected 3"),
         (["colorize.differentiable=[translation]"], "colorize.differentiable"),
         (["colorize.generator.name=dcgan_generator"], "colorizer 'dcgan_generator' is not known.*unet"),
         (["colorize.loss.name=energy"], "needs an autoencoder"),
@@ -203,7 +208,7 @@ def test_what_does_not_fit_is_told_before_anything_starts(given: list[str], more
             made = (3, 32, 2, 8)
             with torch.device("meta"):
                 adversaries.build("generate", config.generate, made, made[:3])
-        colorizer.model(config, 0)
+        colorizer.model(Plan(config), 0)
 
 
 def test_grey_images_are_told(folder: Path, tmp_path: Path) -> None:

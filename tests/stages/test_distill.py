@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import REPOSITORY
 
 import dsopt
 from dsopt.config import load
@@ -17,11 +16,11 @@ from dsopt.evaluation.dd_ranking import normalised
 from dsopt.files import join
 from dsopt.jobs.distill import job as evaluate
 from dsopt.learners.placement import average_gradients
-from dsopt.pipeline.step import run, unique
+from dsopt.pipeline.plan import Plan
 from dsopt.stages import distill
 from dsopt.stages import evaluate as evaluate_trial
 from dsopt.stages.distill import normalisation_of
-from dsopt.storage import Table
+from dsopt.storage import Stage, Table
 
 BASE = [
     "data.name=digits",
@@ -39,10 +38,17 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def made(storage: str, *overrides: str) -> Table:
-    config = load([f"storage={storage}", *BASE, "distill.steps=3", *overrides], REPOSITORY / "dsopt" / "presets")
-    stage, steps = distill.artefact(config)
-    run(steps, config)
+    plan = Plan(load([f"storage={storage}", *BASE, "distill.steps=3", *overrides]))
+    stage = distill.artefact(plan)
+    plan.run(stage)
     return Table(stage.uri)
+
+
+def evaluated(plan: Plan) -> list[Stage]:
+    """The finished evaluations, each once."""
+    stages = evaluate.targets_of_evaluate(plan)
+    plan.run(*stages)
+    return list({stage.hash: stage for stage in stages}.values())
 
 
 def test_the_artefact_says_all_that_training_on_it_needs(storage: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,12 +66,12 @@ def test_the_artefact_says_all_that_training_on_it_needs(storage: str, capsys: p
     assert torch.equal(pictures(normalisation, exact), subset.images)
 
     config = load([f"storage={storage}", *BASE, f"input={table.uri}"])
-    evaluate.evaluate(config)
+    evaluate.evaluate(Plan(config))
     (page,) = Path(storage).glob("report/distilled-*/report.html")
     assert page.read_text().count("<figure>") == 1 and "digits-dd" in page.read_text()
     first = capsys.readouterr().out.split("images of")[1]
     assert [line.split()[3] for line in first.splitlines() if line.startswith("digits-dd")] == ["own", "common", "common"]
-    evaluate.evaluate(config)
+    evaluate.evaluate(Plan(config))
     assert capsys.readouterr().out.split("images of")[1] == first
     # With all layers fixed, every training by its own recipe starts, and ends, alike.
     own = next(line for line in first.splitlines() if " own " in line)
@@ -80,7 +86,7 @@ def test_a_whitened_set_brings_its_whitening(storage: str, capsys: pytest.Captur
     exact, _, _ = evaluate_trial.read_set(table.uri, normalisation, False)
     assert torch.equal(pictures(normalisation, exact), dsopt.load_subset(table.uri).images)
     config = load([f"storage={storage}", *BASE, f"input={table.uri}", "evaluate.steps=100"])
-    evaluate.evaluate(config)
+    evaluate.evaluate(Plan(config))
     shown = [line.split("±")[0].split() for line in capsys.readouterr().out.split("images of")[1].splitlines()]
     # Test images are whitened alike: ten images teach more than chance, which is 10 %.
     found = {words[4]: float(words[-1]) for words in shown if words and words[0] == "digits-dm"}
@@ -98,12 +104,12 @@ def test_settings_are_found_without_the_test_images(storage: str, capsys: pytest
     kept = {image.numpy().tobytes() for image in mine.images}
     assert {image.numpy().tobytes() for image in dsopt.load_subset(table.uri).images} <= kept
     config = load([f"storage={storage}", *BASE, f"input={table.uri}", "evaluate.ranking=true", "evaluate.real_epochs=1"])
-    evaluate.evaluate(config)
+    evaluate.evaluate(Plan(config))
     assert "held-out accuracy %" in capsys.readouterr().out
-    for step in evaluate.plan(config):
-        assert set(Table(step.stage.uri).read()["split"].to_pylist()) == {"validation"}
+    for stage in evaluate.targets_of_evaluate(Plan(config)):
+        assert set(Table(stage.uri).read()["split"].to_pylist()) == {"validation"}
     with pytest.raises(InputError, match=r"digits-kmeans-\S+ was made with distill\.validation=0\.0, \S+ with 0\.3"):
-        evaluate.plan(load([f"storage={storage}", *BASE, f"input={table.uri}", f"evaluate.beside=[{plainly.uri}]"]))
+        evaluated(Plan(load([f"storage={storage}", *BASE, f"input={table.uri}", f"evaluate.beside=[{plainly.uri}]"])))
 
 
 def test_of_a_whole_data_set_only_the_training_images_are_trained_on(storage: str) -> None:
@@ -118,16 +124,16 @@ def test_images_of_other_channels_are_told(storage: str) -> None:
     grey, colours = made(storage), made(storage, "distill.name=random", "data.channels=3")
     config = load([f"storage={storage}", *BASE, f"input={grey.uri}", f"evaluate.beside=[{colours.uri}]"])
     with pytest.raises(InputError, match=r"digits-random-\S+: has images of 3 channel\(s\), \S+, that it is tested on, of 1\."):
-        run(evaluate.plan(config), config)
+        evaluated(Plan(config))
 
 
 def test_real_images_stand_beside_it(storage: str) -> None:
     table, real = made(storage), made(storage, "distill.name=random", "distill.per_class=2")
     config = load([f"storage={storage}", *BASE, f"input={table.uri}", f"evaluate.beside=[{real.uri}]", "evaluate.networks=[lenet]"])
-    run(evaluate.plan(config), config)
-    names = [(Path(step.arguments[0].uri).parent.name, step.arguments[0].recipe) for step in evaluate.plan(config)]
+    found = evaluated(Plan(config))
+    names = [(stage.inputs["table"].kind.name, stage.made_of["recipe"]) for stage in found]
     assert names == [("distill", "own")] + [("distill", "common")] * 4
-    assert all(step.stage.done() for step in evaluate.plan(config))
+    assert all(stage.done() for stage in found)
 
 
 @pytest.mark.parametrize(
@@ -146,8 +152,9 @@ def test_a_set_is_ranked_against_random_images_by_the_same_recipe(
 ) -> None:
     table, augment = made(str(tmp_path), *overrides), ["evaluate.augment=[shift]"] * ("hard" in recipe)
     config = load([f"storage={tmp_path}", *BASE, f"input={table.uri}", "evaluate.ranking=true", "evaluate.real_epochs=2", *augment])
-    assert len(unique(evaluate.plan(config))) == trainings
-    evaluate.evaluate(config)
+    plan = Plan(config)
+    assert len(plan.to(*evaluate.targets_of_evaluate(plan))) == trainings
+    evaluate.evaluate(plan)
     told = capsys.readouterr().out.split("ranking of")[1]
     (line,) = [line for line in told.splitlines() if line.startswith("digits-")]
     cells = re.split(r"  +", line)
@@ -206,7 +213,7 @@ def test_the_last_good_images_of_a_run_that_diverges_are_kept(storage: str, monk
     kept = Table(join(storage, str(told.value).rpartition(" ")[2]))
     assert kept.manifest["steps"] == 20 and len(dsopt.load_subset(kept.uri)) == kept.rows() == 10
     config = load([f"storage={storage}", *BASE, f"input={kept.uri}", "evaluate.networks=[lenet]"])
-    run(evaluate.plan(config), config)
+    evaluated(Plan(config))
 
 
 @pytest.mark.parametrize(
@@ -272,7 +279,7 @@ def test_images_that_a_trained_generator_makes(storage: str) -> None:
     exact = [torch.tensor(table.read()["pixels"].to_pylist()) for table in (sphere, layer, noise)]
     assert not torch.equal(exact[0], exact[2]) and not torch.equal(exact[1], exact[2])
     config = load([f"storage={storage}", *BASE, f"input={sphere.uri}", "evaluate.networks=[lenet]"])
-    run(evaluate.plan(config), config)
+    evaluated(Plan(config))
 
 
 def test_several_images_in_one(storage: str) -> None:
@@ -291,7 +298,10 @@ def test_images_smaller_than_the_data_are_read_again(storage: str) -> None:
     [
         (["distill.stored.name=latnt"], "Did you mean 'latent'"),
         (["distill.normalise.name=zcaa"], "Did you mean 'zca'"),
-        (["distill.stored.name=latent"], "distill.stored.name=latent: needs a generator that is told classes"),
+        (
+            ["distill.stored.name=latent"],
+            "distill.stored.name=latent: needs a class-conditional generator, which dcgan_generator as set is not",
+        ),
         (["distill.stored.name=formations", "distill.name=kmeans"], "kmeans takes real images as they are"),
         (["distill.stored.name=formations", "distill.name=halving"], "halving takes real images as they are"),
         (["preset=cdcgan", "distill.stored.name=latent", "distill.validation=0.1"], "must be 0 with a generator"),

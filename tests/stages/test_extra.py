@@ -15,11 +15,12 @@ from dsopt.augment.inputs import make_inputs
 from dsopt.config import Config, load
 from dsopt.data import images as reading
 from dsopt.errors import InputError
+from dsopt.jobs import train as job
 from dsopt.jobs.optimize import job as optimize
 from dsopt.jobs.optimize import page as report
 from dsopt.pipeline.feeding import Feeder
-from dsopt.pipeline.step import Step, run
-from dsopt.stages import classifier
+from dsopt.pipeline.plan import Plan
+from dsopt.stages import classifier, extra
 from dsopt.stages.classifier import Row
 from dsopt.storage import Stage, Table
 from dsopt.training.worker import Worker
@@ -36,13 +37,12 @@ def small(storage: str, *overrides: str) -> Config:
     return load([*base, "train.steps=6", "train.split=1", "extra.name=copies", f"storage={storage}", *overrides])
 
 
-def planned(config: Config) -> tuple[Row, list[Step]]:
-    """The run's step last, all stages before it done."""
-    *before, step = optimize.plan_train(config)
-    run(before, config)
-    return Row("it", "it", 1.0, step.stage.inputs["images"], step.stage.inputs.get("subset"), added=step.stage.inputs["added"]), [
-        step
-    ]
+def planned(config: Config, *, trained: bool = False) -> tuple[Row, Stage]:
+    """What a run trains on, all of it made, and the run."""
+    plan = Plan(config)
+    (stage,) = job.targets(plan)
+    plan.run(*([stage] if trained else stage.inputs.values()))
+    return Row("it", "it", 1.0, stage.inputs["images"], stage.inputs.get("subset"), added=stage.inputs["added"]), stage
 
 
 def rows(stage: Stage) -> list[dict[str, Any]]:
@@ -85,11 +85,11 @@ def test_a_fraction_is_about_that_share_of_the_images(storage: str) -> None:
 @pytest.mark.parametrize("split", [1, 0.5, 0])
 def test_a_phase_draws_from_its_images_and_those_made_from_them(storage: str, split: float) -> None:
     config = small(storage, "extra.augment=[blur]", f"train.split={split}")
-    row, (step,) = planned(config)
+    row, stage = planned(config)
     assert row.added
-    feeder = Feeder(step.stage, config.train, 0, make_inputs([], 24, None), Worker())
+    feeder = Feeder(stage, config.train, 0, make_inputs([], 24, None), Worker())
     full, chosen = Table(row.images.uri).rows("train"), 40
-    found = [feeder.rows(phase) for phase in step.stage.config["phases"]]
+    found = [feeder.rows(phase) for phase in stage.made_of["phases"]]
     assert found == {1: [2 * chosen], 0.5: [2 * chosen, full], 0: [2 * full]}[split]
     images = feeder.full if split == 0 else feeder.subset
     assert len(images.ids.unique()) == len(images.ids)
@@ -114,20 +114,19 @@ def test_labels_become_probabilities_beside_soft_ones() -> None:
 
 def test_training_on_them_and_what_it_costs(storage: str) -> None:
     config = small(storage, "extra.augment=[rotate]", "train.passes=4")
-    row, (step,) = planned(config)
-    run([step], config)
+    row, stage = planned(config, trained=True)
     assert row.subset and row.added
-    assert Table(step.stage.uri).manifest["steps"] == 4 * 80 / 32
+    assert Table(stage.uri).manifest["steps"] == 4 * 80 / 32
     for made, seconds in ((row.subset, 5.0), (row.added, 7.0)):
         path = Path(made.uri) / "manifest.json"
         path.write_text(path.read_text().replace(f'"seconds": {Table(made.uri).manifest["seconds"]}', f'"seconds": {seconds}'))
-    found = report.info(row, 0, step.stage)
+    found = report.info(row, 0, stage)
     assert found.images == 80 and found.choosing_seconds == 12.0
 
 
 def test_the_main_job_compares_with_and_without(storage: str) -> None:
     config = small(storage, "compare.splits=[1.0]", "compare.methods=[]", "compare.equal_cost=true", "extra.augment=[blur]")
-    compared, steps = optimize.comparison(config)
+    compared = optimize.comparison(Plan(config))
     titles = [
         "full data",
         "stratified, 100/0",
@@ -136,7 +135,10 @@ def test_the_main_job_compares_with_and_without(storage: str) -> None:
         "full data + choosing",
     ]
     assert [row.title for row, _, _ in compared] == titles
-    assert sum(step.stage.kind == "extra" for step in steps) == 2
+    added = [(row.title, row.added.kind) for row, _, _ in compared if row.added]
+    assert added == [(titles[2], extra.EXTRA), (titles[3], extra.EXTRA)]
+    assert all(stage.inputs.get("added") is row.added for row, _, stage in compared)
+    assert len({row.added.hash for row, _, _ in compared if row.added}) == 2
 
 
 @pytest.mark.parametrize(
@@ -150,7 +152,7 @@ def test_the_main_job_compares_with_and_without(storage: str) -> None:
             for name in ("copies", "generated", "interpolated")
         ),
         (["extra.amount=0"], "extra.amount=0.0: must be above 0"),
-        (["extra.name=generated"], "have no labels to train on; right is a generator that is told them"),
+        (["extra.name=generated"], "have no labels to train on; expected a class-conditional generator, such as preset=cdcgan"),
         (["extra.augment=[rotat]"], "Did you mean 'rotate'"),
         (["extra.name=none", "extra.augment=[blur]"], "extra.augment=['blur']: must be given with extra.name=copies"),
         (["train.passes=1", "train.epochs=1"], "train.epochs=1.0: must be not given with train.passes"),
@@ -158,5 +160,5 @@ def test_the_main_job_compares_with_and_without(storage: str) -> None:
 )
 def test_what_cannot_work_is_told_before(storage: str, overrides: list[str], says: str) -> None:
     with pytest.raises(InputError) as error:
-        classifier.alone(small(storage, *overrides))
+        classifier.alone(Plan(small(storage, *overrides)))
     assert says in str(error.value) and "\n" not in str(error.value)

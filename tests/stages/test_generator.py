@@ -9,11 +9,12 @@ import torch
 import dsopt
 from dsopt.config import Config, load
 from dsopt.errors import InputError, JobError
-from dsopt.jobs.optimize import job as optimize
+from dsopt.jobs import train as job
 from dsopt.learners.adversarial import AdversarialLearner
-from dsopt.pipeline.step import run
-from dsopt.stages import generator, proxy, samples
+from dsopt.pipeline.plan import Plan
+from dsopt.stages import generator, proxy, samples, select
 from dsopt.storage import Stage, Table
+from dsopt.training.worker import Worker
 
 # Two perceptrons, told the classes.
 TINY = [
@@ -30,10 +31,9 @@ def config(storage: str | Path, *overrides: str) -> Config:
 
 def made(storage: str | Path, *overrides: str, count: int | float = 1.0, seed: int = 0) -> Stage:
     """The samples of a generator trained as configured."""
-    settings = config(storage, *overrides)
-    base, steps = generator.base(settings)
-    stage, more = samples.images(settings, base, count, seed)
-    run([*steps, *more], settings)
+    plan = Plan(config(storage, *overrides))
+    stage = samples.images(plan, generator.base(plan), count, seed)
+    plan.run(stage)
     return stage
 
 
@@ -45,8 +45,8 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_samples_are_balanced_images_of_the_same_kind(storage: str) -> None:
     stage = made(storage)
     table, subset = Table(stage.uri), dsopt.load_subset(stage.uri)
-    learned_from, split = generator.learned_from(stage.inputs["generator"])
-    assert len(subset) == learned_from.rows(split) and subset.images.shape[1:] == (1, 24, 24)
+    learned_from = generator.learned_from(stage.inputs["generator"])
+    assert len(subset) == learned_from.rows("train") and subset.images.shape[1:] == (1, 24, 24)
     counts = torch.bincount(subset.labels)
     assert len(counts) == 10 and int(counts.max() - counts.min()) <= 1
     assert table.manifest["labelled"] and table.manifest["classes"] == learned_from.manifest["classes"]
@@ -54,11 +54,11 @@ def test_samples_are_balanced_images_of_the_same_kind(storage: str) -> None:
     assert subset.images.float().std() > 1
 
 
-def test_of_training_there_remain_numbers_and_moments(storage: str) -> None:
+def test_of_training_there_remain_numbers_and_snapshots(storage: str) -> None:
     model = made(storage).inputs["generator"]
     manifest = Table(model.uri).manifest
-    assert [moment["step"] for moment in manifest["moments"]] == [0, 20, 40, 60]
-    pictures = [dsopt.data.images.decode(dsopt.files.read_table(model.path(m["path"]))) for m in manifest["moments"]]
+    assert [snapshot["step"] for snapshot in manifest["snapshots"]] == [0, 20, 40, 60]
+    pictures = [dsopt.data.images.decode(dsopt.files.read_table(model.path(s["path"]))) for s in manifest["snapshots"]]
     assert all(len(p.images) == 20 and p.labels.tolist() == [*range(10)] * 2 for p in pictures)
     assert not torch.equal(pictures[0].images, pictures[-1].images)
     names = set(Table(model.uri).read()["name"].to_pylist())
@@ -93,8 +93,8 @@ def test_an_interrupted_training_goes_on_to_the_same_images(
     monkeypatch.setattr(kind, "update", update)
     found = made(tmp_path, *settings)
     assert Table(found.uri).read().equals(Table(expected.uri).read())
-    for moment in Table(expected.inputs["generator"].uri).manifest["moments"]:
-        assert moment in Table(found.inputs["generator"].uri).manifest["moments"]
+    for snapshot in Table(expected.inputs["generator"].uri).manifest["snapshots"]:
+        assert snapshot in Table(found.inputs["generator"].uri).manifest["snapshots"]
     numbers = [Table(stage.inputs["generator"].uri).read().drop_columns(["seconds"]) for stage in (found, expected)]
     assert numbers[0].equals(numbers[1])
 
@@ -121,8 +121,8 @@ def test_two_workers_make_what_one_makes(ray_local, storage: str, tmp_path: Path
     count = samples.PART + 30
     here = made(storage, count=count)
     settings = config(storage, "cluster.workers=2", "cluster.cpus_per_worker=1")
-    stage = Stage(str(tmp_path), "samples", "there", {}, dict(here.inputs))
-    samples._work(stage, settings, count, 0)
+    stage = Stage(str(tmp_path), samples.SAMPLES, "there", {}, dict(here.inputs))
+    samples._sample(Worker(), stage, settings, count, 0)
     assert len(Table(stage.uri).parts()) == 2 and Table(stage.uri).read().equals(Table(here.uri).read())
 
 
@@ -133,18 +133,18 @@ def test_other_seeds_are_other_images(storage: str) -> None:
 
 def test_training_cannot_tell_them_from_real_images(storage: str) -> None:
     train = ["train.steps=5", "train.batch_size=20", "train.options.width=8", "train.split=1"]
-    settings = config(storage, *train, f"train.subset={made(storage).uri}")
-    steps = optimize.plan_train(settings)
-    run(steps, settings)
-    assert "accuracy" in Table(steps[-1].stage.uri).read()["name"].to_pylist()
+    plan = Plan(config(storage, *train, f"train.subset={made(storage).uri}"))
+    (stage,) = job.targets(plan)
+    plan.run(stage)
+    assert "accuracy" in Table(stage.uri).read()["name"].to_pylist()
 
 
 def test_it_learns_from_a_subset(storage: str) -> None:
     stage = made(storage, "generate.images=subset", "select.name=random_balanced", "select.budget=40")
-    assert list(stage.inputs["generator"].inputs) == ["subset"] and Table(stage.uri).rows() == 40
+    assert stage.inputs["generator"].inputs["base"].kind == select.SELECT and Table(stage.uri).rows() == 40
 
 
-SLOPE = "generate.terms=[{name: gradient_difference, options: {network: teacher}}]"
+GRADIENT = "generate.terms=[{name: gradient_difference, options: {network: teacher}}]"
 TEACHER = ("teacher.steps=8", "teacher.batch_size=64", "teacher.options.width=4")
 
 
@@ -157,20 +157,22 @@ def test_a_generator_learns_by_a_trained_classifier_which_is_an_input_of_its(sto
         return logits(self, images)
 
     monkeypatch.setattr(proxy.Judge, "logits", watched)
-    settings = config(storage, SLOPE, *TEACHER, "generate.steps=4")
-    stage, steps = generator.model(settings, generator.base(settings)[0], 0)
-    assert [step.stage.kind for step in steps] == ["ingest", "teacher", "generator"] and list(stage.inputs) == ["images", "teacher"]
-    run(steps, settings)
+    plan = Plan(config(storage, GRADIENT, *TEACHER, "generate.steps=4"))
+    stage = generator.model(plan, generator.base(plan), 0)
+    assert [step.stage.kind.name for step in plan.to(stage)] == ["ingest", "teacher", "generator"]
+    assert list(stage.inputs) == ["base", "teacher"]
+    plan.run(stage)
     assert len(seen) == 2 * 4 and all(0 <= least <= most <= 1 for least, most in seen)  # the real and the made ones of four steps
-    assert generator.learned_from(stage)[1] == "train"
-    other = config(storage, SLOPE, *TEACHER, "generate.steps=4", "teacher.steps=9")
-    assert generator.model(other, generator.base(other)[0], 0)[0].hash != stage.hash
+    assert generator.learned_from(stage).training() == "train"
+    other = Plan(config(storage, GRADIENT, *TEACHER, "generate.steps=4", "teacher.steps=9"))
+    assert generator.model(other, generator.base(other), 0).hash != stage.hash
 
 
 def test_of_a_subset_it_takes_the_trained_classifier_too(storage: str) -> None:
     few = ("generate.images=subset", "select.name=random_balanced", "select.budget=40", "generate.steps=2", "generate.batch_size=8")
-    stage = made(storage, SLOPE, *TEACHER, *few)
-    assert set(stage.inputs["generator"].inputs) == {"subset", "teacher"} and Table(stage.uri).rows() == 40
+    stage = made(storage, GRADIENT, *TEACHER, *few)
+    inputs = stage.inputs["generator"].inputs
+    assert set(inputs) == {"base", "teacher"} and inputs["base"].kind == select.SELECT and Table(stage.uri).rows() == 40
 
 
 def test_without_classes(storage: str) -> None:

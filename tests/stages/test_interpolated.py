@@ -9,7 +9,7 @@ import dsopt
 from dsopt.config import load
 from dsopt.errors import InputError
 from dsopt.generation.interpolate import interpolate
-from dsopt.pipeline.step import run
+from dsopt.pipeline.plan import Plan
 from dsopt.stages import interpolated, select
 from dsopt.storage import Table
 
@@ -35,9 +35,10 @@ def test_points_lie_between_two_of_their_class() -> None:
 
 def test_the_table(tmp_path: Path) -> None:
     config = load([f"storage={tmp_path}", *SMALL, "select.name=random_balanced", "select.budget=30"])
-    base, steps = select.subset(config, config.select, 0)
-    stage, more = interpolated.images(config, base, 2.0, 0)
-    run([*steps, *more], config)
+    plan = Plan(config)
+    base = select.subset(plan, config.select, 0)
+    stage = interpolated.images(plan, base, 2.0, 0)
+    plan.run(stage)
     made, given = dsopt.load_subset(stage.uri), dsopt.load_subset(base.uri)
     assert len(made) == 60 and made.images.shape == (60, 1, 32, 32) and torch.bincount(made.labels).tolist() == [6] * 10
     assert torch.equal(made.images[:, :, :5, 4:28], made.images[:, :, 4:5, 4:28].expand(-1, -1, 5, -1))  # the border is repeated
@@ -46,10 +47,10 @@ def test_the_table(tmp_path: Path) -> None:
 
 
 def test_only_what_can_be_decoded(tmp_path: Path) -> None:
-    config = load([f"storage={tmp_path}", *SMALL, "embed.source=proxy"])
+    plan = Plan(load([f"storage={tmp_path}", *SMALL, "embed.source=proxy"]))
     with pytest.raises(InputError, match="only embeddings of the autoencoder"):
-        interpolated.images(config, select.subset(config, config.select, 0)[0], 1.0, 0)
-    config = load([f"storage={tmp_path}", *SMALL, "select.name=random", "select.budget=5"])
-    base, steps = select.subset(config, config.select, 0)
+        interpolated.images(plan, select.subset(plan, plan.config.select, 0), 1.0, 0)
+    plan = Plan(load([f"storage={tmp_path}", *SMALL, "select.name=random", "select.budget=5"]))
+    few = interpolated.images(plan, select.subset(plan, plan.config.select, 0), 1.0, 0)
     with pytest.raises(InputError, match=r"class \d has [01] images, and needs two"):
-        run([*steps, *interpolated.images(config, base, 1.0, 0)[1]], config)
+        plan.run(few)

@@ -12,7 +12,7 @@ from dsopt.data import images as tables
 from dsopt.data.images import Images
 from dsopt.errors import InputError
 from dsopt.files import write_table
-from dsopt.pipeline.step import run
+from dsopt.pipeline.plan import Plan
 from dsopt.stages import generator, ingest, measure, samples
 from dsopt.storage import IMAGES, Stage, Table
 
@@ -33,14 +33,15 @@ def settings(storage: str, *overrides: str) -> Config:
 
 
 def real(config: Config, split: str) -> Images:
-    stage, steps = ingest.images(config)
-    run(steps, config)
+    plan = Plan(config)
+    stage = ingest.images(plan)
+    plan.run(stage)
     return tables.load(stage.uri, split)
 
 
 def made(config: Config, name: str, images: torch.Tensor, labels: torch.Tensor) -> Stage:
     """A table of made images, as a stage of its own."""
-    stage = Stage(config.storage, "samples", name, {"name": name})
+    stage = Stage(config.storage, samples.SAMPLES, name, {"name": name})
     rows = tables.encode(Images(torch.arange(len(labels)), images, labels), ["test"] * len(labels))
     size = write_table(stage.path("data/part-0.parquet"), rows)
     about = {"channels": images.shape[1], "image_size": images.shape[2]}
@@ -49,8 +50,9 @@ def made(config: Config, name: str, images: torch.Tensor, labels: torch.Tensor) 
 
 
 def measured(config: Config, of: Stage) -> tuple[dict[str, float], Table]:
-    stage, steps = measure.measured(config, of, 0)
-    run(steps, config)
+    plan = Plan(config)
+    stage = measure.measured(plan, of, 0)
+    plan.run(stage)
     table = Table(stage.uri)
     rows = table.read()
     assert set(rows["split"].to_pylist()) == {"test"} and set(rows["run"].to_pylist()) == {stage.folder}
@@ -80,9 +82,9 @@ def test_samples_of_a_generator_are_compared_with_what_it_learned_from(storage: 
     small = ("generate.steps=2", "generate.batch_size=8", "generate.latent=4", "generate.images=subset", "select.budget=60")
     config = settings(storage, *small, "select.name=random", "generate.generator.options.width=4",
                       "generate.discriminator.options.width=4")  # fmt: skip
-    base, steps = generator.base(config)
-    stage, more = samples.images(config, base, 120, seed=0)
-    run([*steps, *more], config)
+    plan = Plan(config)
+    stage = samples.images(plan, generator.base(plan), 120, seed=0)
+    plan.run(stage)
     found, table = measured(config, stage)
     assert table.manifest["n_learned_from"] == 60 and table.manifest["n_fake"] == 120
     assert all(value == value for value in found.values()) and found["fcd"] > found["fcd_train"]
@@ -95,9 +97,10 @@ def test_classification_accuracy_score_is_of_made_images_alone(storage: str) -> 
     wrong = (train.labels + 1) % 10
     accuracies = []
     for name, labels in (("right", train.labels), ("wrong", wrong)):
-        step = measure.cas(config, made(config, name, train.images, labels), seed=0)
-        run([step], config)
-        rows = Table(step.stage.uri).read().to_pylist()
+        plan = Plan(config)
+        stage = measure.cas(plan, made(config, name, train.images, labels), seed=0)
+        plan.run(stage)
+        rows = Table(stage.uri).read().to_pylist()
         accuracies.append(statistics.fmean(r["value"] for r in rows if (r["split"], r["name"]) == ("test", "accuracy")))
     assert accuracies[0] > 0.4 and accuracies[1] < 0.1
 
@@ -114,4 +117,4 @@ def test_inception_without_its_weights_is_told_in_one_line(storage: str, tmp_pat
         settings(storage, "measure.extractor=inception")
     config = settings(storage, "measure.extractor=inception", f"measure.weights={tmp_path}/none.pth")
     with pytest.raises(InputError, match=r"none.pth: there is no such file"):
-        measure.measured(config, Stage(storage, "samples", "none", {}), 0)
+        measure.measured(Plan(config), Stage(storage, samples.SAMPLES, "none", {}), 0)

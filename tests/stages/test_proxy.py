@@ -15,9 +15,9 @@ from running import SMALL
 import dsopt
 from dsopt.config import Config, load
 from dsopt.errors import InputError
-from dsopt.jobs.optimize import job as optimize
+from dsopt.jobs import train as job
 from dsopt.models.pretrained import pretrained
-from dsopt.pipeline.step import run
+from dsopt.pipeline.plan import Plan
 from dsopt.stages import embed, ingest, select
 from dsopt.storage import Stage, Table, with_image_feature
 from dsopt.training.dynamics import SCORES
@@ -36,9 +36,16 @@ def settings(storage: str, *overrides: str) -> Config:
 
 
 def subset(storage: str, *overrides: str) -> Stage:
-    config = settings(storage, *overrides)
-    stage, steps = select.subset(config, config.select, config.seed)
-    run(steps, config)
+    plan = Plan(settings(storage, *overrides))
+    stage = select.subset(plan, plan.config.select, plan.config.seed)
+    plan.run(stage)
+    return stage
+
+
+def embedded(config: Config) -> Stage:
+    plan = Plan(config)
+    stage = embed.embeddings(plan)
+    plan.run(stage)
     return stage
 
 
@@ -91,7 +98,7 @@ def test_an_interrupted_proxy_goes_on_with_what_it_has_seen(storage: str, tmp_pa
 def test_soft_labels_are_a_column_that_training_and_users_understand(storage: str) -> None:
     hard = subset(storage, "select.name=random_balanced", "select.budget=60")
     soft = subset(storage, "select.name=random_balanced", "select.budget=60", "select.soft_labels=teacher", "select.views=3")
-    assert soft.hash != hard.hash and "judge" in soft.inputs and soft.inputs["judge"].kind == "teacher"
+    assert soft.hash != hard.hash and "judge" in soft.inputs and soft.inputs["judge"].kind.name == "teacher"
     rows, plain_rows = Table(soft.uri).read(), Table(hard.uri).read()
     assert rows.select(["id", "image", "label", "rank"]).equals(plain_rows.select(["id", "image", "label", "rank"]))
     labels = rows["soft_label"].combine_chunks().flatten().to_numpy().reshape(-1, 10)
@@ -99,10 +106,10 @@ def test_soft_labels_are_a_column_that_training_and_users_understand(storage: st
     assert select.cost(soft) > select.cost(hard) + Table(soft.inputs["judge"].uri).manifest["seconds"] - 1e-6
     users = dsopt.load_subset(soft.uri)
     assert torch.allclose(users[3][1], torch.tensor(labels[3])) and isinstance(dsopt.load_subset(hard.uri)[3][1], int)
-    config = settings(storage, "train.steps=40", f"train.subset={soft.uri}", "train.split=1")
-    steps = optimize.plan_train(config)
-    run(steps, config)
-    losses = [r["value"] for r in Table(steps[-1].stage.uri).read().to_pylist() if r["split"] == "train" and r["name"] == "loss"]
+    plan = Plan(settings(storage, "train.steps=40", f"train.subset={soft.uri}", "train.split=1"))
+    (stage,) = job.targets(plan)
+    plan.run(stage)
+    losses = [r["value"] for r in Table(stage.uri).read().to_pylist() if r["split"] == "train" and r["name"] == "loss"]
     assert losses[-1] < losses[0]
 
 
@@ -126,7 +133,7 @@ def test_soft_labels_tell_hugging_face_what_they_are() -> None:
 @pytest.mark.slow
 def test_embeddings_from_the_proxy(storage: str) -> None:
     stage = subset(storage, "select.name=top_activation", "embed.source=proxy").inputs["embeddings"]
-    assert stage.inputs["proxy"].kind == "proxy"
+    assert stage.inputs["proxy"].kind.name == "proxy"
     values = Table(stage.uri).read()["embedding"].combine_chunks().to_numpy_ndarray()
     assert values.shape == (Table(stage.inputs["images"].uri).rows("train"), 192) and (values >= 0).all() and values.std() > 0
 
@@ -144,9 +151,7 @@ def test_embeddings_from_a_network_of_torchvision(storage: str, tmp_path: Path) 
     with pytest.raises(InputError, match=r"Did you mean .resnet18"):
         pretrained("resnet81", saved(network), 64, torch.device("cpu"))
     given = [f"embed.weights={tmp_path}/weights.pt", "embed.network=mobilenet_v3_small", "embed.size=64", "data.limit=40"]
-    config = settings(storage, "embed.source=network", *given, "select.budget=5")
-    stage, steps = embed.embeddings(config)
-    run(steps, config)
+    stage = embedded(settings(storage, "embed.source=network", *given, "select.budget=5"))
     rows = Table(stage.uri).read()
     values = rows["embedding"].combine_chunks().to_numpy_ndarray()
     pictures = dsopt.data.images.load(stage.inputs["images"].uri, "train").images
@@ -168,30 +173,29 @@ def saved(network: torch.nn.Module) -> bytes:
 def test_embeddings_of_the_users_own(storage: str, tmp_path: Path) -> None:
     config = settings(storage, "data.limit=40", "embed.source=table", f"embed.table={tmp_path}/own")
     with pytest.raises(InputError, match=r"embed\.table=.*own: there are no Parquet files\."):
-        embed.embeddings(config)
-    images, steps = ingest.images(config)
-    run(steps, config)
+        embed.embeddings(Plan(config))
+    plan = Plan(config)
+    images = ingest.images(plan)
+    plan.run(images)
     ids = Table(images.uri).read("train", ["id"])["id"].to_pylist()
     (tmp_path / "own").mkdir()
     pq.write_table(pa.Table.from_pylist([{"id": ids[0], "embedding": [1.0]}]), tmp_path / "own" / "a.parquet")
     with pytest.raises(InputError, match=r"has no row with id"):
-        run(embed.embeddings(config)[1], config)
+        embedded(config)
     (tmp_path / "own" / "a.parquet").unlink()
     for factor in (1, 2):  # other numbers in the same file are other embeddings
         given = [{"id": i, "embedding": [float(factor * i)] * factor} for i in reversed(ids)]
         pq.write_table(pa.Table.from_pylist(given), tmp_path / "own" / "b.parquet")
-        stage, steps = embed.embeddings(config)
-        run(steps, config)
-        found = Table(stage.uri).read()
+        found = Table(embedded(config).uri).read()
         assert found["embedding"].combine_chunks().to_numpy_ndarray()[:, 0].tolist() == [factor * i for i in ids]
         assert found["id"].to_pylist() == ids
     (tmp_path / "own" / "b.parquet").write_text("no Parquet")
     with pytest.raises(InputError, match=r"b\.parquet: is no Parquet file: "):
-        run(embed.embeddings(config)[1], config)
+        embedded(config)
     pq.write_table(pa.table({"id": ids, "vector": ids}), tmp_path / "own" / "b.parquet")
     wrong = settings(storage, "data.limit=39", "embed.source=table", f"embed.table={tmp_path}/own/b.parquet")
     with pytest.raises(InputError, match=r"b\.parquet: has no column `embedding`; the columns are id, vector"):
-        run(embed.embeddings(wrong)[1], wrong)
+        embedded(wrong)
 
 
 def test_a_judge_must_see_every_image(storage: str) -> None:

@@ -50,13 +50,14 @@ def children(plan: Plan, wanted: Trials, **inputs: Stage) -> Stage:
         inputs["subset"] = select.subset(plan, _selection(config, proxy), config.seed + wanted.draw, at_most=True)
     strategy_of(config, wanted, space_of(config))  # fails now if its options do not fit
     learns = STRATEGIES.traits(wanted.strategy.name).learns
+    default = type(proxy)(proxy.data)  # its values are left out, so that a key that is added later changes no hash
     made_of = differing(config, "search.space", "search.train", "search.validation", "seed")
     made_of |= differing(config, "search.shared") if proxy.shared else {}
     made_of |= {
         "strategy": plain(wanted.strategy) if not wanted.finalists else None,
         "children": wanted.finalists or wanted.children,
         "ahead": search.ahead if learns and not wanted.finalists else None,
-        "proxy": {key: value for key, value in plain(proxy).items() if key not in ("draws", "data")},
+        "proxy": {key: value for key, value in plain(proxy).items() if key != "draws" and value != getattr(default, key)},
         "seeds": wanted.seeds,
         "draw": wanted.draw,
     }
