@@ -11,7 +11,6 @@ import torch
 from running import SMALL, here
 
 from dsopt.jobs.sweep import critics
-from dsopt.jobs.sweep import job as sweep
 from dsopt.learners.adversarial import Weighted, numbered
 from dsopt.reporting.losses import Critic
 from dsopt.storage import METRICS, Table
@@ -95,7 +94,7 @@ ROWS = (
 
 
 def page(storage: Path, *overrides: str) -> tuple[str, list[dict]]:
-    here(f"storage={storage}", *STUDY, *overrides, job=sweep.sweep)
+    here(f"storage={storage}", *STUDY, *overrides, job="sweep")
     file = max(storage.glob("sweep/*/trials.parquet"), key=lambda path: path.stat().st_mtime_ns)
     return file.with_name("report.html").read_text(), pq.read_table(file).to_pylist()
 
