@@ -20,7 +20,7 @@ DECODE = images.decode
 def digits_stage(folder: Path, parts: int) -> str:
     """A finished stage with the first digits: parts of 8, ids that are not positions."""
     pixels, labels = digits()
-    made, listed = storage.Stage(str(folder), "ingest", "toy", {"parts": parts}), []
+    made, listed = storage.Stage(str(folder), storage.Kind("ingest"), "toy", {"parts": parts}), []
     for part in range(parts):
         rows = []
         for i in range(part * ROWS, (part + 1) * ROWS):
