@@ -40,7 +40,10 @@ def written(storage: str, **changes: Any) -> st.Stage:
 
 
 def test_a_hash_never_changes() -> None:
-    """Folders named so are on people's disks: if they change, finished work is done again. Raise LAYOUT, or the version of a kind, only on purpose."""
+    """Folders named so are on people's disks: if they change, finished work is done again.
+
+    Raise LAYOUT, or the version of a kind, only on purpose.
+    """
     assert stage().hash == "5ab8bfd3f437"
     assert stage(inputs={"images": stage(kind=st.Kind("ingest"))}).hash == "28656a0bc899"
     assert stage().folder == "embed/digits-5ab8bfd3f437"

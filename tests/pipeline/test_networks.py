@@ -192,7 +192,7 @@ def test_images_may_be_half_as_large_again_as_a_network_takes() -> None:
 @pytest.mark.parametrize("name", ["autoencoder", "proxy", "teacher", "train"])
 def test_larger_pictures_are_refused_before_anything_is_done(name: str, settings: list[str], tmp_path: Path) -> None:
     config = variant(read(*settings, f"storage={tmp_path}"), ["data.image_size=37"])
-    with pytest.raises(InputError, match="data.image_size=37: .* takes 24 pixels and would see only the middle"):
+    with pytest.raises(InputError, match=r"data\.image_size=37: .* takes 24 pixels and would see only the middle"):
         TRAINS[name].plan(Plan(config))
     assert not list(tmp_path.iterdir())
     TRAINS[name].plan(Plan(variant(config, ["data.image_size=36"])))
