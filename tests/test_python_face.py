@@ -18,7 +18,7 @@ from dsopt.data.images import Images, encode
 from dsopt.errors import InputError
 from dsopt.files import write_table
 from dsopt.registry import DISTILLERS, SAMPLERS, SELECTORS
-from dsopt.storage import SUBSET, Stage
+from dsopt.storage import SUBSET, Kind, Stage
 from dsopt.training.samplers.contract import Score
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "python.md"
@@ -36,7 +36,7 @@ def subset(tmp_path_factory: pytest.TempPathFactory) -> str:
     chosen = {"rank": range(40), "score": [0.0] * 40, "reason": ["first"] * 40}
     for name, values in chosen.items():
         rows = rows.append_column(name, pa.array(values, SUBSET.field(name).type))
-    stage = Stage(str(tmp_path_factory.mktemp("storage")), "select", "digits-random", {})
+    stage = Stage(str(tmp_path_factory.mktemp("storage")), Kind("select"), "digits-random", {})
     size = write_table(stage.path("data/part-00000.parquet"), rows)
     stage.commit([{"path": "data/part-00000.parquet", "rows": 40, "bytes": size}], SUBSET, seconds=0.0)
     return stage.uri

@@ -16,9 +16,9 @@ ROWS = pa.table({"id": pa.array(range(1000), pa.int64()), "label": pa.array([0, 
 def stage(storage: str = "runs", **changes: Any) -> st.Stage:
     made = {
         "storage": storage,
-        "kind": "embed",
+        "kind": st.Kind("embed"),
         "name": "digits",
-        "config": {"a": 1, "b": [1, 2], "c": None},
+        "made_of": {"a": 1, "b": [1, 2], "c": None},
         **changes,
     }
     return st.Stage(**made)
@@ -27,7 +27,7 @@ def stage(storage: str = "runs", **changes: Any) -> st.Stage:
 def written(storage: str, **changes: Any) -> st.Stage:
     """A finished stage of two parts: 600 rows to train, 400 to test."""
     made = stage(storage, **changes)
-    made.begin()
+    made.begin("a: 1\n")
     parts = []
     for path, split, rows in (
         ("data/b.parquet", "test", ROWS.slice(600)),
@@ -40,12 +40,15 @@ def written(storage: str, **changes: Any) -> st.Stage:
 
 
 def test_a_hash_never_changes() -> None:
-    """Folders named so are on people's disks: if they change, finished work is done again. Raise FORMAT only on purpose."""
-    assert stage().hash == "df7e7ec2e9f5"
-    assert stage(inputs={"images": stage(kind="ingest")}).hash == "7d406141afba"
-    assert stage().folder == "embed/digits-df7e7ec2e9f5"
+    """Folders named so are on people's disks: if they change, finished work is done again.
+
+    Raise LAYOUT, or the version of a kind, only on purpose.
+    """
+    assert stage().hash == "5ab8bfd3f437"
+    assert stage(inputs={"images": stage(kind=st.Kind("ingest"))}).hash == "28656a0bc899"
+    assert stage().folder == "embed/digits-5ab8bfd3f437"
     assert stage(name="copies-blur(high=3)").folder.startswith("embed/copies-blur_high_3_-")
-    assert stage("s3://b/p/").uri == "s3://b/p/embed/digits-df7e7ec2e9f5"
+    assert stage("s3://b/p/").uri == "s3://b/p/embed/digits-5ab8bfd3f437"
 
 
 def test_a_hash_tells_what_a_stage_is_made_of() -> None:
@@ -53,16 +56,16 @@ def test_a_hash_tells_what_a_stage_is_made_of() -> None:
         stage(),
         stage("elsewhere"),
         stage(name="other"),
-        stage(config={"c": None, "b": [1, 2], "a": 1}),
-        stage(config={"a": 1, "b": (1, 2), "c": None}),
+        stage(made_of={"c": None, "b": [1, 2], "a": 1}),
+        stage(made_of={"a": 1, "b": (1, 2), "c": None}),
     ]
     assert len({one.hash for one in same}) == 1
-    images, others = stage(kind="ingest"), stage(kind="ingest", config={"a": 2})
+    images, others = stage(kind=st.Kind("ingest")), stage(kind=st.Kind("ingest"), made_of={"a": 2})
     different = [
-        *(stage(), stage(kind="select"), stage(config={"a": 2, "b": [1, 2], "c": None})),
-        *(stage(config={"a": 1, "b": [2, 1], "c": None}), stage(config={})),
+        *(stage(), stage(kind=st.Kind("select")), stage(kind=st.Kind("embed", 2)), stage(made_of={"a": 2, "b": [1, 2], "c": None})),
+        *(stage(made_of={"a": 1, "b": [2, 1], "c": None}), stage(made_of={})),
         *(stage(inputs={"images": images}), stage(inputs={"images": others}), stage(inputs={"subset": images})),
-        stage(inputs={"images": stage(kind="ingest", inputs={"more": images})}),
+        stage(inputs={"images": stage(kind=st.Kind("ingest"), inputs={"more": images})}),
     ]
     assert len({one.hash for one in different}) == len(different)
 
@@ -70,10 +73,10 @@ def test_a_hash_tells_what_a_stage_is_made_of() -> None:
 def test_a_stage(storage: str) -> None:
     one = stage(storage)
     assert not one.done()
-    one.begin()
+    one.begin("a: 1\nb: [1, 2]\n")
     assert not one.done()
-    assert yaml.safe_load(files.read_bytes(one.path("config.yaml"))) == dict(one.config)
-    one = written(storage, inputs={"images": stage(storage, kind="ingest")})
+    assert yaml.safe_load(files.read_bytes(one.path("config.yaml"))) == {"a": 1, "b": [1, 2]}
+    one = written(storage, inputs={"images": stage(storage, kind=st.Kind("ingest"))})
     assert one.done()
     manifest = json.loads(files.read_bytes(one.path("manifest.json")))
     assert manifest["schema"] == {"id": "int64", "label": "int64"}
@@ -82,10 +85,13 @@ def test_a_stage(storage: str) -> None:
     assert [part["bytes"] for part in manifest["parts"]] == [
         files.list_files(one.uri)[path] for path in ("data/a.parquet", "data/b.parquet")
     ]
-    assert manifest["inputs"] == {"images": stage(kind="ingest").folder}
+    assert manifest["inputs"] == {"images": stage(kind=st.Kind("ingest")).folder}
     assert (manifest["seconds"], manifest["seed"], manifest["classes"]) == (1.235, 7, ["cat", "dog"])
     assert manifest["versions"]["pyarrow"] == pa.__version__
-    assert manifest["hash"] == one.hash
+    assert manifest["hash"] == one.hash and manifest["made_of"] == dict(one.made_of)
+    assert (manifest["stage"], manifest["version"]) == ("embed", 1)
+    again = st.Stage.existing(one.uri)
+    assert (again.hash, again.uri, again.kind, again.done()) == (one.hash, one.uri, one.kind, True)
 
 
 def test_parts_that_are_elsewhere_are_no_finished_stage(storage: str) -> None:
@@ -125,7 +131,7 @@ def test_an_unfinished_stage_is_told(storage: str) -> None:
     with pytest.raises(InputError, match="no finished stage") as error:
         st.Table(one.uri)
     assert one.uri in str(error.value)
-    one.begin()
+    one.begin("")
     files.write_table(one.path("data", "a.parquet"), ROWS)
     with pytest.raises(InputError, match="_DONE"):
         st.Table(one.uri)

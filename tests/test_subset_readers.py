@@ -9,11 +9,11 @@ import pandas
 import polars
 import pytest
 from PIL import Image
+from running import read
 
 import dsopt
-from dsopt import config as configuration
-from dsopt.jobs.optimize import job as optimize
-from dsopt.pipeline.step import run
+from dsopt.pipeline.plan import Plan
+from dsopt.stages import select
 from dsopt.storage import SUBSET
 
 BUDGET = 40
@@ -23,11 +23,10 @@ BUDGET = 40
 def subset(tmp_path_factory: pytest.TempPathFactory) -> str:
     """40 digits, chosen at random."""
     storage = str(tmp_path_factory.mktemp("storage"))
-    arguments = [f"storage={storage}", "select.name=random", f"select.budget={BUDGET}", "cluster.workers=0"]
-    config = configuration.load(arguments)
-    steps = optimize.plan_select(config)
-    run(steps, config)
-    return steps[-1].stage.uri
+    plan = Plan(read(f"storage={storage}", "select.name=random", f"select.budget={BUDGET}", "cluster.workers=0"))
+    stage = select.subset(plan, plan.config.select, plan.config.seed)
+    plan.run(stage)
+    return stage.uri
 
 
 def test_pandas(subset: str) -> None:

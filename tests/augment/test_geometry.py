@@ -9,7 +9,7 @@ from dsopt.augment.geometry import center_crop, crop, flip
 CPU = torch.device("cpu")
 
 
-def numbered(*shape: int) -> torch.Tensor:
+def named_terms(*shape: int) -> torch.Tensor:
     """Images whose every element is another number, so that a window tells where it was cut."""
     return torch.arange(torch.Size(shape).numel()).view(shape).contiguous(memory_format=torch.channels_last)
 
@@ -28,14 +28,14 @@ def offsets(images: torch.Tensor, cut: torch.Tensor) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_crop_cuts_every_window_about_equally_often(channels):
-    images = numbered(2400, channels, 6, 5)
+    images = named_terms(2400, channels, 6, 5)
     found = offsets(images, crop(images, draws(0, 2400, 0, 2400, CPU), size=3))
     counts = [found.count((top, left)) for top in range(4) for left in range(3)]
     assert sum(counts) == 2400 and min(counts) > 150 and max(counts) < 250  # 200 each
 
 
 def test_crop_reaches_the_corners():
-    images = numbered(2, 1, 32, 32)
+    images = named_terms(2, 1, 32, 32)
     assert offsets(images, crop(images, lambda: torch.zeros(2), size=24)) == [(0, 0)] * 2
     largest = torch.full((2,), 1 - 2**-24)  # the greatest float32 below one
     assert offsets(images, crop(images, lambda: largest, size=24)) == [(8, 8)] * 2
@@ -43,7 +43,7 @@ def test_crop_reaches_the_corners():
 
 
 def test_crop_draws_top_and_left_apart():
-    images = numbered(500, 1, 32, 32)
+    images = named_terms(500, 1, 32, 32)
     found = torch.tensor(offsets(images, crop(images, draws(1, 500, 0, 500, CPU)))).double()
     assert abs(float(torch.corrcoef(found.T)[0, 1])) < 0.2
 
@@ -56,13 +56,13 @@ def test_crop_and_flip_stay_channels_last(dtype):
 
 
 def test_crop_takes_the_plain_layout_too():
-    images = numbered(4, 3, 8, 7)
+    images = named_terms(4, 3, 8, 7)
     expected = crop(images, draws(0, 4, 0, 4, CPU), size=5)
     assert torch.equal(crop(images.contiguous(), draws(0, 4, 0, 4, CPU), size=5), expected)
 
 
 def test_flip_mirrors_half_of_the_images():
-    images = numbered(1000, 2, 3, 4)
+    images = named_terms(1000, 2, 3, 4)
     flipped = flip(images, draws(0, 1000, 0, 1000, CPU))
     mirrored = [torch.equal(after, before.flip(2)) for before, after in zip(images, flipped, strict=True)]
     same = [torch.equal(after, before) for before, after in zip(images, flipped, strict=True)]
@@ -81,5 +81,5 @@ def test_flip_takes_both_layouts_and_keeps_them(channels):
 
 @pytest.mark.parametrize("size, top, left", [(24, 4, 3), (31, 0, 0), (1, 15, 15)])
 def test_centre_crop(size, top, left):
-    images = numbered(3, 2, 32, 31)
+    images = named_terms(3, 2, 32, 31)
     assert torch.equal(center_crop(images, size), images[:, :, top : top + size, left : left + size])

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_bptt.py [--windows 10 40 160] [--threads 1]
 
-LeNet, Adam, 100 synthetic images, 256 real ones; of the states all are kept, or one of as many as the root of the window. Stateful is
+LeNet, Adam, 100 synthetic images, 256 real ones; of the states all are kept, or one of as many as the root of the window. Memory is
 what a step adds to the process at its peak, each in a process of its own; seconds are of the processor, of the first step.
 """
 

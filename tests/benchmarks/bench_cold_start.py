@@ -39,7 +39,7 @@ from dsopt.stages import ingest, select
 from dsopt.storage import Table
 from dsopt.training.loop import Phase, fit
 from dsopt.training.overlap import Overlap
-from dsopt.training.samplers import Draw, Sampler
+from dsopt.training.samplers import BatchIndices, Sampler
 from dsopt.training.samplers.rs2 import rs2
 from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.schedules import cosine
@@ -56,13 +56,13 @@ def rounds(arriving: BackgroundLoader, batch_size: int, seed: int) -> Sampler:
     last = arriving.n // share * steps
     later = rs2(arriving.n, batch_size, seed, fraction=FRACTION)
 
-    def draw(step: int) -> Draw:
+    def draw(step: int) -> BatchIndices:
         if step >= last:
             arriving.wait(arriving.n)
             return later(step - last)
         number, inside = divmod(step, steps)
         arriving.wait((number + 1) * share)
-        return Draw(number * share + shuffle(share, batch_size, derive(seed, number))(inside).indices)
+        return BatchIndices(number * share + shuffle(share, batch_size, derive(seed, number))(inside).indices)
 
     return draw
 

@@ -8,7 +8,7 @@ from digits import CPU, digits, feed
 from torch import Tensor
 
 from dsopt.data.batches import Batches, in_order, take
-from dsopt.training.samplers import Draw
+from dsopt.training.samplers import BatchIndices
 
 
 def plain(sampler, *, rank: int = 0, world: int = 1) -> Batches:
@@ -25,15 +25,15 @@ def plain(sampler, *, rank: int = 0, world: int = 1) -> Batches:
 
 
 def test_a_batch_is_what_the_sampler_says_transformed():
-    batch = plain(lambda step: Draw(torch.tensor([9, step, 3, 3])))(5)
+    batch = plain(lambda step: BatchIndices(torch.tensor([9, step, 3, 3])))(5)
     assert batch.images[:, 0, 0, 0].tolist() == [4609, 4605, 4603, 4603]  # seed 6, whole batch of 4
     assert batch.labels.tolist() == [63, 35, 21, 21] and batch.seed == 6
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
 def test_workers_share_a_batch_without_gap_or_overlap(world):
-    def sampler(step: int) -> Draw:
-        return Draw(torch.arange(7) + step, torch.arange(7) / 7)
+    def sampler(step: int) -> BatchIndices:
+        return BatchIndices(torch.arange(7) + step, torch.arange(7) / 7)
 
     parts = [plain(sampler, rank=rank, world=world)(2) for rank in range(world)]
     whole = plain(sampler)(2)
@@ -45,7 +45,7 @@ def test_workers_share_a_batch_without_gap_or_overlap(world):
 
 
 def test_what_is_kept_of_a_slice_is_trained_on_and_nothing_observed():
-    source = plain(lambda step: Draw(torch.tensor([9, step, 3, 3])), rank=1, world=2)
+    source = plain(lambda step: BatchIndices(torch.tensor([9, step, 3, 3])), rank=1, world=2)
     keeping = replace(
         source, keep=lambda batch: batch._replace(images=batch.images[:1], labels=batch.labels[:1] + 1), observe=print
     )
@@ -56,7 +56,7 @@ def test_what_is_kept_of_a_slice_is_trained_on_and_nothing_observed():
 
 def test_every_logit_is_observed_with_its_image():
     seen = []
-    source = replace(plain(lambda step: Draw(torch.tensor([9, step, 3]))), observe=lambda *told: seen.append(told))
+    source = replace(plain(lambda step: BatchIndices(torch.tensor([9, step, 3]))), observe=lambda *told: seen.append(told))
     batch = source(5)
     logits = torch.rand(3, 4)
     assert batch.observe is not None

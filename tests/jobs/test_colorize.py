@@ -9,18 +9,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from running import REPOSITORY, one_line
+from running import REPOSITORY, one_line, read
 from s3_server import S3Server
 
-from dsopt.config import load
 from dsopt.data import photos
 from dsopt.data.colors import rgb_to_lab
 from dsopt.data.ingest import Unusable
 from dsopt.errors import InputError
-from dsopt.files import absolute, read_bytes, write_bytes
+from dsopt.files import read_bytes, write_bytes
 from dsopt.generation.colorize import colorized
-from dsopt.jobs.colorize import pictures as colouring
-from dsopt.pipeline.step import run
+from dsopt.jobs.colorize import pictures
+from dsopt.pipeline.plan import Plan
 from dsopt.stages import colorizer
 from dsopt.storage import Stage
 
@@ -58,17 +57,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
         name = folder / f"{'train' if i < 12 else 'test'}/{'ab'[i % 2]}/{i}.png"
         name.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (32, 32, 3), np.uint8)).save(name)
-    made = load(
-        [
-            f"storage={tmp_path_factory.mktemp('storage')}",
-            *("data.name=folder", f"data.root={folder}", "cluster.workers=0", "colorize.steps=12", "colorize.batch_size=4"),
-            *("colorize.generator.options.width=2", "colorize.discriminator.options.width=2", "colorize.learning_rate=0.05"),
-            *("colorize.loss.name=none", "colorize.average=0"),
-        ]
+    config = read(
+        f"storage={tmp_path_factory.mktemp('storage')}",
+        *("data.name=folder", f"data.root={folder}", "cluster.workers=0", "colorize.steps=12", "colorize.batch_size=4"),
+        *("colorize.generator.options.width=2", "colorize.discriminator.options.width=2", "colorize.learning_rate=0.05"),
+        *("colorize.loss.name=none", "colorize.average=0"),
     )
-    stage, steps = colorizer.model(made, 0)
-    run(steps, made)
-    return absolute(stage.uri)
+    plan = Plan(config)
+    stage = colorizer.model(plan, 0)
+    plan.run(stage)
+    return stage.uri
 
 
 @pytest.fixture
@@ -153,7 +151,7 @@ def test_a_folder_with_what_is_no_image(job, tmp_path: Path) -> None:
     made = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
     assert made == {"a.png", "b.gif.png", "b.png", "deep/c.jpg"}
     assert not any(is_grey(Image.open(target / name)) for name in made)
-    assert len(colouring.paths(str(source), str(target)).pairs) == 6  # what was made is not coloured again
+    assert len(pictures.paths(str(source), str(target)).pairs) == 6  # what was made is not coloured again
 
 
 def test_on_an_object_store(job, s3_storage: str, s3: S3Server) -> None:
@@ -184,7 +182,7 @@ def test_what_is_wrong_is_told(tmp_path: Path, model: str, source: str, target: 
     (tmp_path / "empty").mkdir()
     colours = colorizer.Colorizer(Stage.existing(model), torch.device("cpu"))
     with pytest.raises(InputError, match=says):
-        colouring.colour(colouring.paths(str(tmp_path / source), target and str(tmp_path / target)), colours)
+        pictures.color(pictures.paths(str(tmp_path / source), target and str(tmp_path / target)), colours)
     assert (tmp_path / "a.png").read_bytes() == data and not (tmp_path / "out.png").exists()
 
 

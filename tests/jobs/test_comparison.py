@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from running import SMALL
+from running import SMALL, read
 
-from dsopt.config import load
 from dsopt.jobs.optimize import job as optimize
+from dsopt.pipeline.plan import Plan
 
 
 def titles(storage: Path, *overrides: str) -> list[str]:
-    config = load([f"storage={storage}", *SMALL, "cluster.workers=0", *overrides])
-    return list(dict.fromkeys(row.title for row, _, _ in optimize.comparison(config)[0]))
+    plan = Plan(read(f"storage={storage}", *SMALL, "cluster.workers=0", *overrides))
+    return list(dict.fromkeys(row.title for row, _, _ in optimize.comparison(plan)))
 
 
 def test_soft_labels_stand_beside_the_same_methods_with_hard_ones(tmp_path: Path) -> None:

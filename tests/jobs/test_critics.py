@@ -11,8 +11,7 @@ import torch
 from running import SMALL, here
 
 from dsopt.jobs.sweep import critics
-from dsopt.jobs.sweep import job as sweep
-from dsopt.learners.adversarial import WeightedTerm, numbered
+from dsopt.learners.adversarial import WeightedTerm, named_terms
 from dsopt.reporting.losses import Critic
 from dsopt.storage import METRICS, Table
 
@@ -55,7 +54,7 @@ def test_each_of_several_terms_of_one_name_has_a_number_of_its_own() -> None:
     terms.append(weighted("l1", 4, "generator"))
 
     def named(side: str, some: list[WeightedTerm]) -> list[tuple[str, float]]:
-        return [(name, term.weight) for name, term in numbered(side, some)]
+        return [(name, term.weight) for name, term in named_terms(side, some)]
 
     assert named("generator", terms) == [("generator_slope_1", 1), ("generator_slope_2", 3), ("l1", 4)]
     assert named("discriminator", terms) == [("discriminator_slope_1", 2), ("discriminator_slope_2", 3)]
@@ -95,7 +94,7 @@ ROWS = (
 
 
 def page(storage: Path, *overrides: str) -> tuple[str, list[dict]]:
-    here(f"storage={storage}", *STUDY, *overrides, job=sweep.sweep)
+    here(f"storage={storage}", *STUDY, *overrides, job="sweep")
     file = max(storage.glob("sweep/*/trials.parquet"), key=lambda path: path.stat().st_mtime_ns)
     return file.with_name("report.html").read_text(), pq.read_table(file).to_pylist()
 

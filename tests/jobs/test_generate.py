@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from running import here, read
 
-from dsopt.config import load
 from dsopt.errors import InputError
 from dsopt.jobs.generate import job as generate
+from dsopt.pipeline.plan import Plan
 from dsopt.storage import Table
 
 TINY = [
@@ -21,14 +22,14 @@ CONDITIONAL = [f"generate.{kind}.options.condition=concat" for kind in ("generat
 
 
 def test_measures_and_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = load([f"storage={tmp_path}", "data.name=digits", "data.limit=300", *TINY, *CONDITIONAL])
-    generate.generate(config)
+    settings = [f"storage={tmp_path}", "data.name=digits", "data.limit=300", *TINY, *CONDITIONAL]
+    here(*settings, job="generate")
     first = capsys.readouterr().out
     (page,) = tmp_path.glob("report/*/report.html")
     html = page.read_text()
     assert html.count("<figure>") == 3 and "mlp_generator against mlp_discriminator, with the loss non_saturating." in html
     stage = Table(str(next(tmp_path.glob("measure/*"))))
-    assert f"60 made images against {stage.manifest['n_real']} real ones of the split test" in html
+    assert f"60 generated images against {stage.manifest['n_real']} real ones of the split test" in html
     (fcd,) = (line.split() for line in first.splitlines() if line.startswith("fcd "))
     measured = {row["name"]: row["value"] for row in stage.read().to_pylist()}
     assert float(fcd[1]) == pytest.approx(measured["fcd"], rel=1e-3)
@@ -36,7 +37,7 @@ def test_measures_and_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str
     losses = Table(str(page.parent)).read()
     assert set(losses["name"].to_pylist()) == {"loss", "generator_loss"}
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    generate.generate(config)
+    here(*settings, job="generate")
     again = capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before and "done in" not in again
 
@@ -47,17 +48,17 @@ def test_without_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     for i in range(30):
         Image.fromarray(numbers.integers(0, 255, (24, 24, 3), np.uint8)).save(folder / f"{i}.png")
     settings = [f"storage={tmp_path}/runs", "data.name=folder", f"data.root={folder}", *TINY]
-    generate.generate(load(settings))
+    here(*settings, job="generate")
     assert "no labels to measure by" in capsys.readouterr().out
     (page,) = tmp_path.glob("runs/report/*/report.html")
     assert page.read_text().count("<figure>") == 3 and not list(tmp_path.glob("runs/measure/*"))
-    with pytest.raises(InputError, match="is told classes, but the images have none"):
-        generate.generate(load([*settings, *CONDITIONAL]))
+    with pytest.raises(InputError, match="is class-conditional, but the images have no labels"):
+        here(*settings, *CONDITIONAL, job="generate")
 
 
 def test_a_study_takes_its_measures_one_after_another(tmp_path: Path) -> None:
-    config = load([f"storage={tmp_path}", "data.name=digits", *TINY])
-    kinds = [step.stage.kind for step in generate.trial(config, 3)]
+    plan = Plan(read(f"storage={tmp_path}", "data.name=digits", *TINY))
+    kinds = [step.stage.kind.name for step in plan.to(generate.measured(plan, 3))]
     assert kinds[0] == "ingest" and kinds[-1] == "measure" and {"generator", "samples"} < set(kinds)
-    one, other = (generate.trial(config, seed)[-1].stage for seed in (3, 4))
+    one, other = (generate.measured(plan, seed) for seed in (3, 4))
     assert one.inputs["features"].hash == other.inputs["features"].hash and one.hash != other.hash

@@ -5,13 +5,14 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-import torch
 from running import here, read
 
 from dsopt.config import Config
 from dsopt.errors import InputError, JobError
 from dsopt.jobs.sweep import job as sweep
-from dsopt.jobs.sweep import kinds
+from dsopt.jobs.sweep.kinds.contract import Planned, common_steps
+from dsopt.pipeline.plan import Plan
+from dsopt.pipeline.step import Step
 from dsopt.storage import Table
 
 GENERATORS = (
@@ -35,36 +36,39 @@ def load(storage: Path | str, *overrides: str) -> Config:
 
 
 def run(storage: Path, *overrides: str) -> None:
-    here(f"storage={storage}", *GENERATORS, *overrides, job=sweep.sweep)
+    here(f"storage={storage}", *GENERATORS, *overrides, job="sweep")
 
 
-def stages(steps: list) -> list[str]:
-    return [step.stage.kind for step in steps]
+def planned(storage: Path | str, *overrides: str) -> list[Planned]:
+    return sweep.planned(Plan(load(storage, *overrides)))[1]
+
+
+def stages(steps: list[Step]) -> list[str]:
+    return [step.stage.kind.name for step in steps]
 
 
 def test_what_a_generator_is_made_of_is_its_trials_own_and_what_judges_it_is_shared() -> None:
-    _, planned, _ = sweep.planned(load("runs", ROWS, "sweep.grid.generate.samples=[10,20]"))
-    assert len(planned) == 8 and all(stages(trial.own) == ["generator", "samples", "measure"] for trial in planned)
-    shared = {step.stage.hash: step.stage.kind for trial in planned for step in trial.steps}
+    trials = planned("runs", ROWS, "sweep.grid.generate.samples=[10,20]")
+    assert len(trials) == 8 and all(stages(trial.own) == ["generator", "samples", "measure"] for trial in trials)
+    shared = {step.stage.hash: step.stage.kind.name for trial in trials for step in trial.shared}
     assert sorted(shared.values()) == ["features", "ingest", "proxy"]
-    alike = kinds.made_alike(planned)  # a row and seed has one generator for both numbers of samples
-    assert stages([step for step, _ in alike]) == ["generator"] * 4
+    assert stages(common_steps(trials)) == ["generator"] * 4  # a row and seed has one for both numbers of samples
 
 
 def test_a_generator_of_a_subset_counts_its_images(tmp_path: Path) -> None:
-    _, planned, _ = sweep.planned(load(tmp_path, ROWS, "generate.images=subset", "select.name=random"))
-    assert {(trial.row.title, trial.row.split, trial.row.subset is not None) for trial in planned} == {("random", 1.0, True)}
+    trials = planned(tmp_path, ROWS, "generate.images=subset", "select.name=random")
+    assert {(trial.row.title, trial.row.split, trial.row.subset is not None) for trial in trials} == {("random", 1.0, True)}
 
 
 def test_colorizers_are_trials_too() -> None:
-    _, planned, _ = sweep.planned(load("runs", "sweep.of=colorize", "sweep.rows={L1: [colorize.loss.name=none], GAN: []}"))
-    assert [stages(trial.own) for trial in planned] == [["colorizer", "measure_colors"]] * 4
+    trials = planned("runs", "sweep.of=colorize", "sweep.rows={L1: [colorize.loss.name=none], GAN: []}")
+    assert [stages(trial.own) for trial in trials] == [["colorizer", "measure_colors"]] * 4
 
 
 @pytest.mark.parametrize("wrong", ["sweep.scheduler=asha", "sweep.equal_cost=true", "measure.extra=true"])
 def test_what_only_classifiers_have(wrong: str) -> None:
     with pytest.raises(InputError, match=f"^{wrong}: is for sweep.of=train"):
-        sweep.planned(load("runs", ROWS, wrong))
+        planned("runs", ROWS, wrong)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +95,7 @@ def test_rows_of_generators(storage: Path, capsys: pytest.CaptureFixture[str]) -
         assert row["images"] == 161 and row["training_seconds"] > 0
     html = next(file.parent.glob("report.html")).read_text()
     assert "One generator for every setting and seed" in html and "less is better" in html and html.count("image/png") == 4
-    assert "Losses" in html and "Images made" in html
+    assert "Losses" in html and "Generated images" in html
     metrics = Table(str(file.parent)).read()
     assert {"loss", "fcd"} <= set(metrics["name"].to_pylist()) and len(set(metrics["run"].to_pylist())) == 8
 
@@ -106,9 +110,9 @@ def test_the_accuracy_of_what_learns_from_made_images_stands_beside_their_distan
     slope = '["generate.terms=[{name: gradient_difference, side: both, options: {network: teacher}}]"]'
     own = ("measure.cas=true", "train.steps=6", "train.options.width=8", "teacher.steps=8", "teacher.options.width=8")
     given = [f"sweep.rows={{BASELINE: [], SLOPE: {slope}}}", *own, "sweep.seeds=1", "train.batch_size=16"]
-    _, planned, _ = sweep.planned(load(tmp_path, *given))
-    assert all(stages(trial.own) == ["generator", "samples", "train", "measure"] for trial in planned)
-    assert [stages(trial.steps).count("train") for trial in planned] == [1, 1]  # on real images, shared
+    trials = planned(tmp_path, *given)
+    assert all(stages(trial.own) == ["generator", "samples", "train", "measure"] for trial in trials)
+    assert [stages(trial.shared).count("train") for trial in trials] == [1, 1]  # on real images, shared
     run(tmp_path, *given)
     lines = [line.split() for line in capsys.readouterr().out.split("\n\n")[-2].splitlines()]
     assert lines[0][:6] == ["row", "n", "images", "fcd", "cas", "cas_train"]
@@ -140,7 +144,7 @@ def test_the_accuracy_of_what_learns_from_made_images_stands_beside_their_distan
 )
 def test_what_has_no_accuracy_of_made_images(wrong: list[str], says: str) -> None:
     with pytest.raises(InputError, match=f"^{says}"):
-        sweep.planned(load("runs", ROWS, "measure.cas=true", *wrong))
+        planned("runs", ROWS, "measure.cas=true", *wrong)
 
 
 EXTRA = (
@@ -154,14 +158,13 @@ EXTRA = (
 def test_extra_images_are_measured_where_asked_and_their_trainings_stay_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plain = sweep.planned(load(tmp_path, *EXTRA))[1]
-    asked = sweep.planned(load(tmp_path, *EXTRA, "measure.extra=true"))[1]
+    plain, asked = planned(tmp_path, *EXTRA), planned(tmp_path, *EXTRA, "measure.extra=true")
     assert [stages(trial.own) for trial in plain] == [["train"]] * 5
     assert [stages(trial.own) for trial in asked] == [["train"], *[["measure", "train"]] * 4]
-    assert [trial.run.stage.hash for trial in plain] == [trial.run.stage.hash for trial in asked]
+    assert [trial.judged.hash for trial in plain] == [trial.judged.hash for trial in asked]
     assert len({step.stage.hash for trial in asked for step in trial.own[:-1]}) == 3  # of COPIES and LIGHT, the same images
-    shared = {step.stage.kind for trial in asked for step in trial.steps}
-    assert {"proxy", "features"} <= shared and not {"proxy", "features"} & {s.stage.kind for t in plain for s in t.steps}
+    shared = {kind for trial in asked for kind in stages(trial.shared)}
+    assert {"proxy", "features"} <= shared and not {"proxy", "features"} & {kind for t in plain for kind in stages(t.shared)}
 
     run(tmp_path, *EXTRA)
     trained = {path: path.stat().st_mtime_ns for path in tmp_path.glob("train/*/_DONE")}
@@ -212,14 +215,9 @@ def test_a_search_takes_the_least_distance_for_the_best(storage: Path, capsys: p
 def test_distilled_sets_are_judged_by_what_networks_learn_from_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = "sweep.rows={REAL: [distill.name=random], DISTILLED: [distill.name=dm, distill.steps=2, distill.batch_size=50]}"
     more = ("sweep.of=distill", "sweep.grid.distill.per_class=[1,2]", "evaluate.repeats=2", "evaluate.steps=3")
-    config = load(tmp_path, rows, *more)
-    _, planned, _ = sweep.planned(config)
-    assert len(planned) == 8 and all(stages(trial.own) == ["distill", "evaluate"] for trial in planned)
-    threads = torch.get_num_threads()
-    try:
-        sweep.sweep(config)
-    finally:
-        torch.set_num_threads(threads)
+    trials = planned(tmp_path, rows, *more)
+    assert len(trials) == 8 and all(stages(trial.own) == ["distill", "evaluate"] for trial in trials)
+    run(tmp_path, rows, *more)
     table = capsys.readouterr().out.split("\n\n")[-2]
     assert table.splitlines()[0].split()[:6] == ["row", "per_class", "n", "images", "mean_accuracy", "%"]
     assert [line.split()[:4] for line in table.splitlines()[2:6]] == [
@@ -237,4 +235,4 @@ def test_distilled_sets_are_judged_by_what_networks_learn_from_them(tmp_path: Pa
 
 def test_a_trial_trains_one_network_on_a_distilled_set() -> None:
     with pytest.raises(InputError, match="a trial of a sweep trains one of them"):
-        sweep.planned(load("runs", "sweep.of=distill", "sweep.rows={A: []}", "evaluate.networks=[lenet,convnet]"))
+        planned("runs", "sweep.of=distill", "sweep.rows={A: []}", "evaluate.networks=[lenet,convnet]")

@@ -17,21 +17,23 @@ import torch
 from running import start, until
 from scipy import stats
 
-from dsopt import config as configuration
 from dsopt.augment.inputs import make_inputs
 from dsopt.cluster import tune
 from dsopt.config import Config
 from dsopt.data.batches import Batch
 from dsopt.data.images import load
 from dsopt.errors import InputError, JobError
+from dsopt.jobs.search import bundles, study
 from dsopt.jobs.search import child as search_child
-from dsopt.jobs.search import children as search_trials
+from dsopt.jobs.search import children as search_children
 from dsopt.jobs.search import job as search
 from dsopt.jobs.search import page as search_page
 from dsopt.jobs.search.child import material
-from dsopt.jobs.search.children import Trials
-from dsopt.jobs.search.study import Ranking, choose, measures_of
-from dsopt.pipeline.step import run
+from dsopt.jobs.search.children import proxy_of
+from dsopt.jobs.search.page import Made
+from dsopt.jobs.search.study import Ranking, Studied, choose, measures_of
+from dsopt.jobs.search.trials import FULL, Trials, ranked, source
+from dsopt.pipeline.plan import Plan
 from dsopt.search import rank_quality
 from dsopt.search.enas.shared import SharedWeights
 from dsopt.search.exported import load_child
@@ -53,7 +55,18 @@ def read(storage: Path | str, *overrides: str) -> Config:
 
 
 def go(storage: Path | str, *overrides: str) -> None:
-    running.here(f"storage={storage}", *TINY, *overrides, job=search.search)
+    running.here(f"storage={storage}", *TINY, *overrides, job="search")
+
+
+def planned(storage: Path | str, *overrides: str) -> Made:
+    return search.planned(Plan(read(storage, *overrides)))
+
+
+def studied(plan: Plan) -> list[Studied]:
+    """The proxies of a study, with the images and the subsets that their children are trained on."""
+    found = study.planned(plan)[1]
+    plan.run(*(needed for one in found for stage in one.draws for needed in stage.inputs.values()))
+    return found
 
 
 def children(stage: Stage) -> list[dict]:
@@ -61,17 +74,21 @@ def children(stage: Stage) -> list[dict]:
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
+def exported(child: Stage) -> str:
+    return child.path(Table(child.uri).manifest["exported"])
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     storage = tmp_path_factory.mktemp("search")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search.search_study, "DRAWS", 20)
+        patch.setattr(study, "DRAWS", 20)
         go(storage, STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2")
     return storage
 
 
-def made(storage: Path) -> search.Made:
-    return search.planned(read(storage, STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2"))[0]
+def made(storage: Path) -> Made:
+    return planned(storage, STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2")
 
 
 def test_proxies_rank_the_children_of_the_truth(done: Path) -> None:
@@ -122,7 +139,7 @@ def ranking(title: str, given: torch.Tensor, truth: torch.Tensor, parts: dict[st
 
 def test_only_the_dev_half_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a poor, a good and a perfect ranking, each dearer, the good one; whatever is done to the others' truth."""
-    monkeypatch.setattr(search.search_study, "DRAWS", 2)
+    monkeypatch.setattr(study, "DRAWS", 2)
     generator = torch.Generator().manual_seed(0)
     truth, noise = torch.rand(2, 60, generator=generator, dtype=torch.float64)
     dev = rank_quality.halves(60, 0)
@@ -142,11 +159,13 @@ def test_only_the_dev_half_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_tables_but_the_finalists_are_made_by_one_run_of_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.search_study, "DRAWS", 2)
+    monkeypatch.setattr(study, "DRAWS", 2)
     runs: list[set[int]] = []
     original = tune.run
 
-    def counted(work: tune.Work, points: list[tune.Point], config: Config, watch: tune.Watch, asker: tune.Asker) -> None:
+    def counted(
+        work: tune.Work, points: list[tune.Point], config: Config, watch: tune.TrialListener, asker: tune.PointSource
+    ) -> None:
         runs.append(set())
 
         def noted(worker: Worker, point: tune.Point, report: tune.Report) -> tune.Numbers:
@@ -166,24 +185,23 @@ def test_every_worker_has_some_of_the_finalists(
 ) -> None:
     given: list[int] = []
 
-    def asked(work: object, points: object, config: Config, watch: object, asker: tune.Asker) -> None:
+    def asked(work: object, points: object, config: Config, watch: object, asker: tune.PointSource) -> None:
         while point := asker.ask():
             given.append(len(point["children"]))
 
     monkeypatch.setattr(tune, "run", asked)
     config = read(done, f"cluster.workers={workers}", "search.train.steps=9", "search.bundle=8")
-    stage = Trials("finalists", search_trials.FULL, config.search.strategy, 2, 2, 2)
-    _, steps = search_trials.trials(config, stage, search=made(done).search)
+    plan, wanted = Plan(config), Trials("finalists", FULL, config.search.strategy, 2, 2, 2)
     with pytest.raises(JobError, match="were lost"):
-        run(steps, config)
+        plan.run(search_children.children(plan, wanted, search=made(done).search))
     assert given == sizes
 
 
 def test_the_best_child_is_built_from_its_file(done: Path) -> None:
     stages = made(done)
-    best = search_trials.ranked(stages.finalists)[0]["child"]
+    best = ranked(stages.finalists)[0]["child"]
     assert {row["child"] for row in children(stages.finalists)} <= {row["child"] for row in children(stages.search)}
-    network, about = load_child(stages.child.path("child.pt"))
+    network, about = load_child(exported(stages.child))
     assert about.child == best == Table(stages.child.uri).manifest["child"]
     tested = load(stages.search.inputs["images"].uri, "test")
     with torch.no_grad():
@@ -196,8 +214,8 @@ def test_the_best_child_is_built_from_its_file(done: Path) -> None:
 
 
 def test_what_is_done_is_not_done_again(done: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(search_trials, "train_child", lambda *_: pytest.fail("nothing is to be trained"))
-    monkeypatch.setattr(search.search_study, "DRAWS", 20)
+    monkeypatch.setattr(bundles, "train_child", lambda *_: pytest.fail("nothing is to be trained"))
+    monkeypatch.setattr(study, "DRAWS", 20)
     go(done, STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2")
     output = capsys.readouterr().out
     assert "regret@5" in output and "parameters" in output and "exported" in output
@@ -212,10 +230,10 @@ def test_what_is_done_is_not_done_again(done: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_truth_that_ranks_nothing_is_told(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.search_study, "DRAWS", 20)
+    monkeypatch.setattr(study, "DRAWS", 20)
     stages = made(done)
     assert stages.truth
-    found = search.search_study.study(read(done, STUDY), stages.truth, stages.studied)
+    found = study.study(read(done, STUDY), stages.truth, stages.studied)
     for ceiling, told in ((-0.1, True), (0.4, True), (0.9, False), (float("nan"), False)):
         assert ("The ceiling is low" in search_page._note(replace(found, ceilings={"all": ceiling}))) == told
 
@@ -230,18 +248,18 @@ def test_an_interrupted_search_goes_on_to_the_same_children(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """What bundles were told of is kept: of whole ones, or of each child."""
-    monkeypatch.setattr(search_trials, "TELL_SECONDS", tell_seconds)
+    monkeypatch.setattr(bundles, "TELL_SECONDS", tell_seconds)
     options = ["search.strategy.options.population=2"] if strategy == "evolution" else ["search.strategy.options.rungs=2"]
     how = [f"search.strategy.name={strategy}", *options]
 
     def only_search(storage: Path) -> list[dict]:
-        config = read(storage, *how)
-        stage, steps = search_trials.trials(config, search_trials.Trials("search", search_trials.FULL, config.search.strategy, 6))
-        run(steps, config)
+        plan = Plan(read(storage, *how))
+        stage = search_children.children(plan, Trials("search", FULL, plan.config.search.strategy, 6))
+        plan.run(stage)
         return children(stage)
 
     undisturbed = only_search(tmp_path / "undisturbed")
-    train, trained = search_trials.train_child, []
+    train, trained = bundles.train_child, []
 
     def interrupted(*arguments: object) -> object:
         if len(trained) == 5:
@@ -249,13 +267,13 @@ def test_an_interrupted_search_goes_on_to_the_same_children(
         trained.append(1)
         return train(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(search_trials, "train_child", interrupted)
+    monkeypatch.setattr(bundles, "train_child", interrupted)
     with pytest.raises(KeyboardInterrupt):
         only_search(tmp_path / "interrupted")
-    monkeypatch.setattr(search_trials, "train_child", train)
+    monkeypatch.setattr(bundles, "train_child", train)
     capsys.readouterr()
     assert only_search(tmp_path / "interrupted") == undisturbed
-    assert f"goes on after {kept} children" in capsys.readouterr().out
+    assert f"resumes after {kept} children" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -272,16 +290,15 @@ def test_a_killed_job_goes_on_to_the_same_children(done: Path, tmp_path: Path) -
 
 def test_no_proxy_has_a_held_out_image(tmp_path: Path) -> None:
     config = read(tmp_path, "search.proxies=[{data: random_balanced, images: 40}, {data: random, images: 30}]")
-    _, studied, steps = search.search_study.planned(config)
-    run([step for step in steps if step.stage.kind in ("ingest", "select")], config)
-    for one, count in zip(studied, (40, 30), strict=True):
-        found = search_trials.source(one.draws[0], config, one.proxy)
-        given = material(found, CPU)
-        used = load(found.subset or "").ids[given.rows]
+    found = studied(Plan(config))
+    for one, count in zip(found, (40, 30), strict=True):
+        given_from = source(one.draws[0], config, one.proxy)
+        given = material(given_from, CPU)
+        used = load(given_from.subset or "").ids[given.rows]
         assert len(used) == count and not torch.isin(used, given.judged.ids).any()
-    balanced = material(search_trials.source(studied[0].draws[0], config, studied[0].proxy), CPU)
+    balanced = material(source(found[0].draws[0], config, found[0].proxy), CPU)
     assert balanced.labels[balanced.rows].bincount().tolist() == [4] * 10
-    full = material(search_trials.source(studied[0].draws[0], config, search_trials.FULL), CPU)
+    full = material(source(found[0].draws[0], config, FULL), CPU)
     assert 0.1 < len(full.judged.ids) / 240 < 0.3
 
 
@@ -289,36 +306,33 @@ def test_no_proxy_has_a_held_out_image(tmp_path: Path) -> None:
 def test_a_proxy_may_have_all_images_that_are_not_held_out(method: str, tmp_path: Path) -> None:
     """The selection is asked for more than are wanted, and here for more than there are."""
     config = read(tmp_path, f"search.proxies=[{{data: {method}, images: 230}}]")
-    _, (one,), steps = search.search_study.planned(config)
-    run([step for step in steps if step.stage.kind in ("ingest", "select")], config)
-    given = material(search_trials.source(one.draws[0], config, one.proxy), CPU)
+    (one,) = studied(Plan(config))
+    given = material(source(one.draws[0], config, one.proxy), CPU)
     assert Table(one.draws[0].inputs["subset"].uri).rows() == 244  # all there are
     assert 0.95 * (244 - len(given.judged.ids)) < len(given.rows) <= 244 - len(given.judged.ids)  # balanced ones a few less
-    again = search.search_study.planned(config)[1][0].draws[0]
+    again = study.planned(Plan(config))[1][0].draws[0]
     assert again.hash == one.draws[0].hash  # a dry run, before the images are counted, shows the folder that will be
 
 
 def test_more_images_than_there_are_is_the_users_to_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told before anything starts where the images are counted, and never by a worker, which would be tried again."""
     monkeypatch.setattr(tune, "run", lambda *_: pytest.fail("no worker is to start"))
-    config = read(tmp_path, "search.proxy={data: random, images: 300}")
-    _, steps = search.planned(config)
+    plan = Plan(read(tmp_path, "search.proxy={data: random, images: 300}"))
+    made = search.planned(plan)
     with pytest.raises(InputError, match=r"\{data: random, images: 300\}: images: there are 244; give 1 to 244, or a share"):
-        run(steps, config)
+        plan.run(made.search)
     with pytest.raises(InputError, match="images: there are 244"):
-        search.planned(config)
+        search.planned(plan)
     folder = with_rates(read(tmp_path, "search.proxies=[{data: random_balanced, images: 20}]"), tmp_path / "sets")
     rows, given = Table(folder).rows(), f"search.proxy={{data: {folder}, bound_rates: ignore, images: "
-    search.planned(read(tmp_path, f"{given}{rows}}}"))
+    planned(tmp_path, f"{given}{rows}}}")
     with pytest.raises(InputError, match=f"images: there are {rows}; give 1 to {rows}"):
-        search.planned(read(tmp_path, f"{given}{rows + 1}}}"))
+        planned(tmp_path, f"{given}{rows + 1}}}")
 
 
 def with_rates(config: Config, folder: Path) -> str:
     """A subset as a distilled set that brings learning rates."""
-    _, studied, steps = search.search_study.planned(config)
-    run([step for step in steps if step.stage.kind in ("ingest", "select")], config)
-    stage = studied[0].draws[0].inputs["subset"]
+    stage = studied(Plan(config))[0].draws[0].inputs["subset"]
     target = folder / "distill" / "set-1"
     target.mkdir(parents=True)
     (target / "data").symlink_to(Path(stage.uri) / "data")
@@ -336,21 +350,22 @@ def with_rates(config: Config, folder: Path) -> str:
 def test_learned_rates_are_refused_unless_allowed(tmp_path: Path) -> None:
     folder = with_rates(read(tmp_path, "search.proxies=[{data: random_balanced, images: 20}]"), tmp_path / "sets")
     with pytest.raises(InputError, match="bound_rates: ignore"):
-        search.planned(read(tmp_path, f"search.proxies=[{{data: {folder}}}]"))
+        planned(tmp_path, f"search.proxies=[{{data: {folder}}}]")
     config = read(tmp_path, "search.known=2", f"search.set={folder}", "search.proxies=[{data: '${search.set}', bound_rates: use}]")
-    _, (bound,), steps = search.search_study.planned(config)
-    given = material(search_trials.source(bound.draws[0], config, bound.proxy), CPU)
+    plan = Plan(config)
+    (bound,) = study.planned(plan)[1]
+    given = material(source(bound.draws[0], config, bound.proxy), CPU)
     assert bound.proxy.steps == 4
     rate = search_child.rate(config.search.train, given.rates, 4)
     assert [rate(step / 4) for step in range(4)] == [0.02, 0.01, 0.03, 0.04]
     batches = search_child.feed(given, 16, 0, Worker())
     assert torch.equal(batches(0).images, batches(2).images) and len(batches(0).images) == len(given.rows) / 2
     assert torch.equal(torch.cat([batches(0).labels, batches(1).labels]), given.labels[given.rows])
-    run([step for step in steps if step.title != "children: truth"], config)
+    plan.run(bound.draws[0])
     assert all(row["accuracy"] is not None for row in children(bound.draws[0]))
     ignored = read(tmp_path, f"search.proxies=[{{data: {folder}, bound_rates: ignore}}]")
-    _, (repaired,), _ = search.search_study.planned(ignored)
-    assert material(search_trials.source(repaired.draws[0], ignored, repaired.proxy), CPU).rates == ()
+    (repaired,) = study.planned(Plan(ignored))[1]
+    assert material(source(repaired.draws[0], ignored, repaired.proxy), CPU).rates == ()
 
 
 @pytest.mark.parametrize(
@@ -368,15 +383,18 @@ def test_learned_rates_are_refused_unless_allowed(tmp_path: Path) -> None:
         (["search.space.name=mini261"], "Did you mean 'mini216'"),
         (["search.space.options.widht=[3]"], "Did you mean 'width'"),
         (["search.strategy.name=evolutoin"], "Did you mean 'evolution'"),
-        (["search.strategy.name=asha", "search.strategy.options.reduction=2", "search.strategy.options.rungs=9"], "not different"),
+        (
+            ["search.strategy.name=asha", "search.strategy.options.reduction=2", "search.strategy.options.rungs=9"],
+            "not all different",
+        ),
         (["search.children=0"], "at least 1"),
-        (["search.validation=1"], "in (0, 1)"),
+        (["search.validation=1"], "must be in (0, 1)"),
         (["search.known=1", "search.proxies=[{data: full, steps: 3}]"], "with 2 children or more"),
     ],
 )
 def test_wrong_searches_are_told_before_anything_starts(overrides: list[str], says: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
-        search.planned(read(tmp_path, *overrides))
+        planned(tmp_path, *overrides)
     assert says in str(error.value) and "\n" not in str(error.value)
 
 
@@ -388,10 +406,11 @@ def test_images_too_small_and_children_that_all_fail(tmp_path: Path) -> None:
 
 
 def search_on_ray(storage: str) -> None:
-    config = read(Path(storage), "search.strategy.name=evolution", "search.strategy.options.population=2", "cluster.workers=2")
-    wanted = search_trials.Trials("search", search_trials.FULL, config.search.strategy, 6)
-    run(search_trials.trials(config, wanted)[1], config)
-    print(json.dumps(children(search_trials.trials(config, wanted)[0])))
+    how = ("search.strategy.name=evolution", "search.strategy.options.population=2", "cluster.workers=2")
+    plan = Plan(read(storage, *how))
+    stage = search_children.children(plan, Trials("search", FULL, plan.config.search.strategy, 6))
+    plan.run(stage)
+    print(json.dumps(children(stage)))
 
 
 @pytest.mark.ray
@@ -411,12 +430,12 @@ FEW = ("search.shared.candidates=12", "search.shared.batches=1", "search.known=3
 
 
 def test_a_search_with_shared_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.search_study, "DRAWS", 20)
+    monkeypatch.setattr(study, "DRAWS", 20)
     how = [f for f in TINY if "width" not in f] + [*CELLS, *SHARED, *FEW]
-    study = "search.proxies=[{data: full, shared: reinforce}, {data: full, shared: uniform}]"
-    config = configuration.load([f"storage={tmp_path}", *how, "search.proxy={data: full, shared: reinforce}", study])
-    search.search(config)
-    stages = search.planned(config)[0]
+    proxies = "search.proxies=[{data: full, shared: reinforce}, {data: full, shared: uniform}]"
+    arguments = [f"storage={tmp_path}", *how, "search.proxy={data: full, shared: reinforce}", proxies]
+    running.here(*arguments, job="search")
+    stages = search.planned(Plan(running.read(*arguments)))
     named = Table(stages.search.uri)
     rows = named.read().to_pylist()
     assert len({row["child"] for row in rows}) == len(rows) >= 10
@@ -425,7 +444,7 @@ def test_a_search_with_shared_weights(tmp_path: Path, monkeypatch: pytest.Monkey
     assert stages.truth
     expected = [row["child"] for row in children(stages.truth)]
     assert all([row["child"] for row in children(one.draws[0])] == expected for one in stages.studied)
-    assert load_child(stages.child.path("child.pt"))[1].space == "cell201"
+    assert load_child(exported(stages.child))[1].space == "cell201"
     (page,) = tmp_path.glob("search/*/report.html")
     assert page.read_text().count("data:image/png") == 4 and "of its edges are skip connections or nothing" in page.read_text()
 
@@ -439,7 +458,7 @@ def test_an_interruption_changes_neither_shared_weights_nor_their_cost(tmp_path:
         "search.shared.steps=40",
         "cluster.checkpoint_seconds=0",
     ]
-    update, commit, done, killed_at = SharedWeights.update, search_trials.commit, list[int](), list[int]()
+    update, commit, done, killed_at = SharedWeights.update, search_children.commit, list[int](), list[int]()
 
     def trained(self: SharedWeights, batch: Batch) -> dict[str, torch.Tensor]:
         if killed_at == [self.step]:
@@ -448,10 +467,10 @@ def test_an_interruption_changes_neither_shared_weights_nor_their_cost(tmp_path:
         return update(self, batch)
 
     def made(storage: Path) -> tuple[Stage, list[dict]]:
-        config = configuration.load([f"storage={storage}", *how])
-        proxy = search_trials.proxy_of({"data": "full", "shared": "reinforce"}, "search.proxy")
-        stage, steps = search_trials.trials(config, Trials("search", proxy, config.search.strategy, 0))
-        run(steps, config)
+        plan = Plan(running.read(f"storage={storage}", *how))
+        proxy = proxy_of({"data": "full", "shared": "reinforce"}, "search.proxy")
+        stage = search_children.children(plan, Trials("search", proxy, plan.config.search.strategy, 0))
+        plan.run(stage)
         return stage, Table(stage.uri).read().to_pylist()
 
     monkeypatch.setattr(SharedWeights, "update", trained)
@@ -463,10 +482,10 @@ def test_an_interruption_changes_neither_shared_weights_nor_their_cost(tmp_path:
     with pytest.raises(KeyboardInterrupt):
         made(tmp_path / "disturbed")
     killed_at.clear()
-    monkeypatch.setattr(search_trials, "commit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(search_children, "commit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         made(tmp_path / "disturbed")
-    monkeypatch.setattr(search_trials, "commit", commit)
+    monkeypatch.setattr(search_children, "commit", commit)
     stage, found = made(tmp_path / "disturbed")
     assert done == [*range(25), *range(20, 44), *range(40, 44)]
     assert found == undisturbed and not Path(stage.path("checkpoint.pt")).exists()

@@ -7,14 +7,14 @@ import pytest
 import running
 
 from dsopt.config import Config
-from dsopt.jobs.search import best as search_best
-from dsopt.jobs.search import children as search_trials
-from dsopt.jobs.search import job as search
+from dsopt.jobs.search import best, study, trials
 from dsopt.jobs.search import page as search_page
+from dsopt.jobs.search.children import proxy_of
 from dsopt.jobs.search.page import Made
-from dsopt.pipeline.step import Step, run
+from dsopt.pipeline.plan import Plan
+from dsopt.search.exported import load_child
 from dsopt.stages import ingest, proxy
-from dsopt.storage import Stage, Table
+from dsopt.storage import Kind, Stage, Table
 from dsopt.training.worker import Worker
 
 TINY = (
@@ -34,81 +34,89 @@ def made_of(stage: Stage) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def images(config: Config) -> Stage:
-    stage, steps = ingest.images(config)
-    run(steps, config)
+def images(plan: Plan) -> Stage:
+    stage = ingest.images(plan)
+    plan.run(stage)
     return stage
 
 
 def rows(config: Config, seconds: float) -> list[dict]:
-    space = search_trials.space_of(config)
+    space = trials.space_of(config)
     about = {"steps": LONG, "accuracy": 0.5, "accuracies": [0.5], "reason": "", "seconds": seconds}
     cost = space.cost(space.at(0), 1, 10, 8)._asdict()
     return [{"child": space.encode(space.at(number)), "order": number} | about | cost for number in range(3)]
 
 
-def finalists(config: Config) -> Stage:
-    stage = Stage(config.storage, "children", "toy", {}, {"images": images(config)})
-    search_trials.commit(stage, config, rows(config, 1.0), {"the first's device"})
+def finalists(plan: Plan) -> Stage:
+    stage = Stage(plan.config.storage, Kind("children"), "toy", {}, {"images": images(plan)})
+    trials.commit(stage, plan.config, rows(plan.config, 1.0), {"the first's device"})
     return stage
 
 
 def test_a_table_of_children_stands(tmp_path: Path) -> None:
     config = read(tmp_path)
-    stage = finalists(config)
+    stage = finalists(Plan(config))
     before = made_of(stage)
-    search_trials.commit(stage, config, rows(config, 2.0), {"the second's device"})
+    trials.commit(stage, config, rows(config, 2.0), {"the second's device"})
     assert made_of(stage).items() >= before.items()
     table = Table(stage.uri)
     assert table.manifest["seconds"] == 3 and table.read()["seconds"].to_pylist() == [1.0] * 3
 
 
-def child(config: Config) -> Step:
-    return search_best.best(config, finalists(config))
+def make(plan: Plan, stage: Stage, config: Config | None = None) -> None:
+    """What the step of a stage does, also where the stage is done: a second driver that began before."""
+    plan.step(stage).work(Worker(), stage, config or plan.config)
 
 
 def test_an_exported_child_stands_and_no_checkpoint_is_left(tmp_path: Path) -> None:
-    config = read(tmp_path)
-    step = child(config)
-    step.work(Worker(), step.stage, config)
-    first = made_of(step.stage)
-    assert "child.pt" in first
-    step.work(Worker(), step.stage, read(tmp_path, "search.train.learning_rate=0.01"))  # other weights
-    assert made_of(step.stage) == first
+    plan = Plan(read(tmp_path))
+    stage = best.best(plan, finalists(plan))
+    make(plan, stage)
+    first = made_of(stage)
+    assert Table(stage.uri).manifest["exported"] in first
+    make(plan, stage, read(tmp_path, "search.train.learning_rate=0.01"))  # other weights
+    assert made_of(stage) == first
 
 
-def test_a_childs_file_of_an_interrupted_attempt_is_replaced(tmp_path: Path) -> None:
-    config = read(tmp_path)
-    step = child(config)
-    Path(step.stage.uri).mkdir(parents=True)
-    Path(step.stage.path("child.pt")).write_bytes(b"of an attempt that did not get as far as its manifest")
-    step.work(Worker(), step.stage, config)
-    assert search_best.restore(Path(step.stage.path("child.pt")).read_bytes())[1].child == rows(config, 1.0)[0]["child"]
+def test_the_exported_file_is_the_one_of_the_attempt_that_got_to_its_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(read(tmp_path))
+    stage = best.best(plan, finalists(plan))
+    with monkeypatch.context() as patched:
+        patched.setattr(best, "finish", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            make(plan, stage)
+    (lost,) = Path(stage.uri).glob("child*.pt")
+    lost.write_bytes(b"of an attempt that did not get as far as its manifest")
+    make(plan, stage)
+    exported = Table(stage.uri).manifest["exported"]
+    assert exported != lost.name and load_child(stage.path(exported))[1].child == rows(plan.config, 1.0)[0]["child"]
 
 
 def test_a_proxy_stands_and_no_checkpoint_is_left(tmp_path: Path) -> None:
-    config = read(tmp_path, "data.image_size=24")
-    images(config)
-    stage, _ = proxy.judge(config, "proxy")
-    proxy._train(Worker(), stage, config)
+    plan = Plan(read(tmp_path, "data.image_size=24"))
+    images(plan)
+    stage = proxy.model(plan, "proxy")
+    make(plan, stage)
     first = made_of(stage)
-    proxy._train(Worker(), stage, replace(config, proxy=replace(config.proxy, learning_rate=0.01)))
+    make(plan, stage, replace(plan.config, proxy=replace(plan.config.proxy, learning_rate=0.01)))
     assert made_of(stage) == first
 
 
 def test_the_rankings_of_a_study_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.search_study, "DRAWS", 2)
-    config = read(tmp_path, "search.seeds=1", "search.proxies=[{data: full, steps: 3}]")
-    step, tables = child(config), list[Stage]()
-    step.work(Worker(), step.stage, config)
+    monkeypatch.setattr(study, "DRAWS", 2)
+    plan = Plan(read(tmp_path, "search.seeds=1", "search.proxies=[{data: full, steps: 3}]"))
+    child, tables = best.best(plan, finalists(plan)), list[Stage]()
+    make(plan, child)
     for name in ("truth", "proxy"):
-        tables.append(Stage(config.storage, "children", name, {}, {"images": step.stage.inputs["images"]}))
-        search_trials.commit(tables[-1], config, rows(config, 1.0), {"a device"})
+        tables.append(Stage(plan.config.storage, Kind("children"), name, {"name": name}, {"images": child.inputs["images"]}))
+        trials.commit(tables[-1], plan.config, rows(plan.config, 1.0), {"a device"})
     truth, ranked = tables
-    one = search.search_study.Studied("early", search_trials.proxy_of({"data": "full", "steps": 3}, ""), [ranked])
-    page = search_page.page(config, Made(truth, step.stage.inputs["finalists"], step.stage, truth, [one]))
-    page.work(page.stage, config, *page.arguments)
-    before = made_of(page.stage)
+    one = study.Studied("early", proxy_of({"data": "full", "steps": 3}, ""), [ranked])
+    page = search_page.page(plan, Made(truth, child.inputs["finalists"], child, truth, [one]))
+    make(plan, page)
+    before = made_of(page)
     monkeypatch.setattr(search_page, "_listed", lambda *_: [])  # a second driver that found something else
-    page.work(page.stage, config, *page.arguments)
-    assert Table(page.stage.uri).rows() > 0 and made_of(page.stage).items() >= before.items()
+    make(plan, page)
+    assert Table(page.uri).rows() > 0 and made_of(page).items() >= before.items()

@@ -14,11 +14,10 @@ from dsopt import config as configuration
 from dsopt import progress
 from dsopt.config import Config
 from dsopt.errors import InputError, JobError
-from dsopt.jobs.sweep import grid as trials
+from dsopt.jobs.sweep import grid, status
 from dsopt.jobs.sweep import job as sweep
-from dsopt.jobs.sweep import kinds
-from dsopt.jobs.sweep import status as standings
-from dsopt.jobs.sweep.grid import Trial
+from dsopt.jobs.sweep.kinds.contract import Planned, Trial, kind_of
+from dsopt.pipeline.plan import Plan
 from dsopt.storage import Table
 
 TINY = (*SMALL, "cluster.workers=0", "data.limit=200", "train.steps=8", "autoencoder.steps=4", "sweep.seeds=2")
@@ -29,7 +28,11 @@ def load(storage: Path | str, *overrides: str) -> Config:
 
 
 def run(storage: Path | str, *overrides: str) -> None:
-    here(f"storage={storage}", *TINY, *overrides, job=sweep.sweep)
+    here(f"storage={storage}", *TINY, *overrides, job="sweep")
+
+
+def planned(config: Config) -> list[Planned]:
+    return grid.plans(Plan(config), grid.expand(config))
 
 
 def listed(storage: Path) -> list[dict]:
@@ -41,16 +44,16 @@ GRID = ("sweep.grid.select.name=[random,random_balanced]", "sweep.grid.train.spl
 
 
 def test_every_combination_with_every_seed() -> None:
-    found = trials.expand(load("runs", *GRID, "seed=3"))
+    found = grid.expand(load("runs", *GRID, "seed=3"))
     assert [t.seed for t in found] == [3, 4] * 4
     expected = [(f"select.name={name}", f"train.split={split}") for name in ("random", "random_balanced") for split in (0, 1)]
     assert [t.overrides for t in found[::2]] == expected
 
 
 def test_rows_beside_the_grid() -> None:
-    found = trials.expand(load("runs", "sweep.grid.train.split=[1]", "sweep.also=[[train.steps=9,train.split=0]]", "sweep.seeds=1"))
+    found = grid.expand(load("runs", "sweep.grid.train.split=[1]", "sweep.also=[[train.steps=9,train.split=0]]", "sweep.seeds=1"))
     assert found == [Trial(("train.steps=9", "train.split=0"), 0), Trial(("train.split=1",), 0)]
-    found = trials.expand(load("runs", "sweep.grid.train.split=[1]", "sweep.equal_cost=true", "sweep.seeds=1"))
+    found = grid.expand(load("runs", "sweep.grid.train.split=[1]", "sweep.equal_cost=true", "sweep.seeds=1"))
     assert found == [Trial(("train.split=0",), 0), Trial(("train.split=1",), 0), Trial(("train.split=0",), 0, equal_cost=True)]
 
 
@@ -65,8 +68,7 @@ def many(tmp_path: Path) -> Path:
 
 def test_named_rows_at_every_point_of_the_grid(many: Path) -> None:
     def rows(*more: str) -> list[tuple]:
-        config = configuration.load([*TINY, ROWS, "sweep.seeds=1", *more], many)
-        found = trials.plans(config, trials.expand(config))
+        found = planned(configuration.load([*TINY, ROWS, "sweep.seeds=1", *more], many))
         return [(p.trial.row, p.config.select.name, p.config.train.steps, p.config.select.budget) for p in found]
 
     assert rows("sweep.grid.select.budget=[10,20]", "train.split=1") == [
@@ -82,7 +84,7 @@ def test_named_rows_at_every_point_of_the_grid(many: Path) -> None:
 def test_named_rows_have_their_names_in_table_and_page(many: Path, capsys: pytest.CaptureFixture[str]) -> None:
     threads = torch.get_num_threads()
     arguments = [f"storage={many}/runs", *TINY, ROWS, "sweep.grid.select.budget=[10,20]", "train.split=1", "sweep.seeds=1"]
-    sweep.sweep(configuration.load(arguments, many))
+    sweep.sweep(Plan(configuration.load(arguments, many)))
     torch.set_num_threads(threads)
     output = capsys.readouterr().out
     table = [line.split()[:4] for line in output.split("\n\n")[-2].splitlines()]
@@ -97,18 +99,17 @@ def test_named_rows_have_their_names_in_table_and_page(many: Path, capsys: pytes
 
 def test_null_takes_a_key_out_and_any_value_comes_through() -> None:
     config = load("runs", *GRID, "sweep.grid.train.split=null", "sweep.grid.train.augment=[[crop],[]]", "sweep.seeds=1")
-    planned = trials.plans(config, trials.expand(config))
-    assert [(p.config.select.name, p.config.train.augment) for p in planned] == [
+    assert [(p.config.select.name, p.config.train.augment) for p in planned(config)] == [
         (name, augment) for name in ("random", "random_balanced") for augment in (["crop"], [])
     ]
     phases = "sweep.grid.train.phases=[[{data: full, steps: 3}],[{data: subset, steps: 2}]]"
     config = load("runs", phases, "sweep.seeds=1")
-    assert [planned.row.title for planned in trials.plans(config, trials.expand(config))] == ["full data", "top_activation"]
+    assert [trial.row.title for trial in planned(config)] == ["full data", "top_activation"]
 
 
 def test_what_a_preset_grids_can_be_a_dotted_key_too() -> None:
     config = load("runs", "sweep.grid={train.split: [0.5], select: {name: [random]}}", "sweep.seeds=1")
-    assert trials.expand(config) == [Trial(("train.split=0.5", "select.name=random"), 0)]
+    assert grid.expand(config) == [Trial(("train.split=0.5", "select.name=random"), 0)]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_what_a_preset_grids_can_be_a_dotted_key_too() -> None:
         (["sweep.rows={A: [sweep.seeds=3]}"], "sweep.rows.A: sweep.seeds=3: sweep.seeds cannot be swept"),
         (["sweep.grid.train.split=[0]", "sweep.x=train.splt"], "Did you mean 'train.split'"),
         (["sweep.grid.train.split=[0]", "sweep.seeds=0"], "at least 1"),
-        (["sweep.grid.train.split=[0]", "sweep.title=a/b"], "a word"),
+        (["sweep.grid.train.split=[0]", "sweep.title=a/b"], "must be letters, digits"),
         (["sweep.grid.train.split=[0]", "sweep.space.train.learning_rate={log: [0.1, 1]}"], "sweep.searcher"),
         (["sweep.searcher=random"], "sweep.space: is empty"),
         (["sweep.searcher=random", *GRID], "sweep.space"),
@@ -146,7 +147,7 @@ def test_what_a_preset_grids_can_be_a_dotted_key_too() -> None:
 )
 def test_wrong_sweeps_are_told_before_any_trial(overrides: list[str], says: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
-        sweep.sweep(load(tmp_path, *overrides))
+        sweep.sweep(Plan(load(tmp_path, *overrides)))
     assert says in str(error.value) and "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
 
@@ -154,21 +155,21 @@ def test_wrong_sweeps_are_told_before_any_trial(overrides: list[str], says: str,
 def test_random_samples_are_the_same_every_time_and_in_their_range() -> None:
     spaces = ("sweep.space.train.learning_rate={log: [0.001, 0.1]}", "sweep.space.select.name=[random,random_balanced]")
     config = load("runs", "sweep.searcher=random", *spaces, "sweep.samples=12", "sweep.space.train.momentum={uniform: [0, 0.9]}")
-    found = trials.expand(config)
-    assert found == trials.expand(config) and len(set(found)) == 12 and {t.seed for t in found} == {0}
-    planned = [configuration.variant(config, trial.overrides) for trial in found]
-    rates = sorted(c.train.learning_rate for c in planned)
+    found = grid.expand(config)
+    assert found == grid.expand(config) and len(set(found)) == 12 and {t.seed for t in found} == {0}
+    drawn = [configuration.variant(config, trial.overrides) for trial in found]
+    rates = sorted(c.train.learning_rate for c in drawn)
     assert 0.001 <= rates[0] < 0.01 < rates[-1] <= 0.1  # half of them below the geometric mean
-    assert {c.select.name for c in planned} == {"random", "random_balanced"}
-    assert all(0 <= c.train.momentum <= 0.9 for c in planned)
+    assert {c.select.name for c in drawn} == {"random", "random_balanced"}
+    assert all(0 <= c.train.momentum <= 0.9 for c in drawn)
 
 
 def test_a_search_never_looks_at_the_test_images() -> None:
     space = ("sweep.searcher=random", "sweep.space.distill.options.learning_rate={log: [0.001, 0.1]}")
     config = sweep.judged(load("runs", "sweep.of=distill", *space))
-    assert config.distill.validation == 0.1 and kinds.held_out(config)
+    assert config.distill.validation == 0.1 and kind_of(config).held_out
     assert sweep.judged(load("runs", "sweep.of=distill", *space, "distill.validation=0.3")).distill.validation == 0.3
-    assert not kinds.held_out(sweep.judged(load("runs", "sweep.of=distill", "sweep.grid.distill.steps=[1,2]")))
+    assert not kind_of(sweep.judged(load("runs", "sweep.of=distill", "sweep.grid.distill.steps=[1,2]"))).held_out
 
 
 @pytest.fixture(scope="module")
@@ -273,12 +274,12 @@ STUDIES = sorted(path.stem for path in (REPOSITORY / "dsopt" / "presets").glob("
 def test_study_presets(preset: str, tmp_path: Path) -> None:
     own = [one for one in TINY if not one.startswith(("train.options", "sweep.seeds"))]  # a study has its own network and seeds
     given = [f"storage={tmp_path}", *own, f"preset={preset}", "data.limit=null", "data.name=digits"]
-    config = configuration.load(given, REPOSITORY / "dsopt" / "presets")
-    _, planned, stage = sweep.planned(config)
+    plan, trials, stage = sweep.planned(Plan(configuration.load(given)))
+    config = plan.config
     assert config.sweep.paper and stage.name == f"digits-{config.sweep.title}"
-    assert len({trial.run.stage.hash for trial in planned}) > 6
+    assert len({trial.judged.hash for trial in trials}) > 6
     if config.sweep.equal_cost:
-        titles = {(trial.row.title, trial.config.train.sampler.name) for trial in planned}
+        titles = {(trial.row.title, trial.config.train.sampler.name) for trial in trials}
         assert {("full data", "shuffle"), ("full data", "rs2"), ("full data + choosing", "shuffle")} <= titles
         assert ("random_balanced", "shuffle") in titles and config.sweep.seeds >= 2
 
@@ -287,7 +288,7 @@ def test_a_long_trial_tells_how_far_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sweep, "EVERY", 0.0)
-    monkeypatch.setattr(standings, "EVERY", 0.0)
+    monkeypatch.setattr(status, "EVERY", 0.0)
     monkeypatch.setattr(progress.Progress.__init__, "__kwdefaults__", {"done": 0, "every": 0.0})
     run(tmp_path, "sweep.grid.select.name=[random]", "train.split=1", "train.steps=60", "sweep.seeds=1")
     told = re.findall(
@@ -299,10 +300,9 @@ def test_a_long_trial_tells_how_far_it_is(
 def test_the_time_left_is_that_of_trials_not_of_what_was_made_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config, planned, stage = sweep.planned(load(tmp_path, *GRID, "sweep.seeds=1"))
-    stage.begin()
+    plan, trials, stage = sweep.planned(Plan(load(tmp_path, *GRID, "sweep.seeds=1")))
     clock = Clock(monkeypatch, "dsopt.jobs.sweep.status")
-    found = standings.Standings(stage, config, planned)
+    found = status.SweepStatus(stage, plan, trials)
     first, second, third = found.runs.values()  # both methods at 0/100 are the same
     clock.now = 1000.0
     found.fail(first, "its data cannot be made")

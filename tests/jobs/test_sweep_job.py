@@ -3,11 +3,9 @@
 from pathlib import Path
 
 import pytest
-from running import SMALL, one_line, shell
+from running import SMALL, here, one_line, shell
 
-from dsopt import config as configuration
 from dsopt.errors import InputError
-from dsopt.jobs.sweep import job as sweep
 
 ARGUMENTS = (
     *("cluster.workers=0", *SMALL, "data.limit=100", "sweep.seeds=1"),
@@ -43,5 +41,5 @@ def test_without_labels(tmp_path: Path) -> None:
         Image.new("L", (24, 24), i * 8).save(tmp_path / "images" / f"{i}.png")
     data = ("data.name=folder", f"data.root={tmp_path}/images", "data.limit=null", f"storage={tmp_path}/runs")
     with pytest.raises(InputError, match="labels"):
-        sweep.sweep(configuration.load([*ARGUMENTS, *data, "sweep.grid.train.split=[0,1]"]))
+        here(*ARGUMENTS, *data, "sweep.grid.train.split=[0,1]", job="sweep")
     assert not list((tmp_path / "runs").glob("train"))

@@ -136,7 +136,7 @@ def test_no_compiler_and_no_place_are_no_errors(tmp_path, monkeypatch: pytest.Mo
     source = tmp_path / "wrong.c"
     source.write_text("int number(void) { return }")
     if shutil.which("cc"):
-        with pytest.warns(UserWarning, match=r"wrong\.c does without .*cc: "):
+        with pytest.warns(UserWarning, match=r"wrong\.c is not compiled by .*cc: "):
             assert native.library(source) is None
         assert not list((tmp_path / "dsopt" / "native").iterdir())
         (tmp_path / "file").touch()

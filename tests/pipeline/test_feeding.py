@@ -13,6 +13,7 @@ from dsopt.config import Config, load
 from dsopt.data import buffers
 from dsopt.data import images as reading
 from dsopt.data.background import BackgroundLoader
+from dsopt.data.subset import load_subset
 from dsopt.errors import InputError
 from dsopt.files import write_table
 from dsopt.jobs import train as job
@@ -179,7 +180,7 @@ def test_what_is_held_out_is_not_trained_on(storage: str) -> None:
     assert torch.equal(feeder.full.labels, everything.labels[rows_of])
     other = Feeder(stage, config.train, 1, inputs, Worker())
     assert set(other.held_out().ids.tolist()) != held  # every run has its own
-    with pytest.raises(InputError, match="none is left to judge by"):
+    with pytest.raises(InputError, match="none is left to validate on"):
         Feeder(stage, replace(config.train, validation=1e-9), 0, inputs, Worker()).held_out()
     with pytest.raises(InputError, match="none is left to train on"):
         _ = Feeder(stage, replace(config.train, validation=1 - 1e-9), 0, inputs, Worker()).full
@@ -198,7 +199,7 @@ def test_of_a_table_with_splits_only_its_training_images_are_trained_on(storage:
     step = prepared(config)
     feeder = Feeder(step.stage, config.train, 0, make_inputs([], 24, None), Worker())
     assert sorted(feeder.subset.ids.tolist()) == sorted(Table(images.uri).read("train")["id"].to_pylist())
-    assert len(reading.load_subset(images.uri)) == Table(images.uri).rows("train") < Table(images.uri).rows()
+    assert len(load_subset(images.uri)) == Table(images.uri).rows("train") < Table(images.uri).rows()
 
 
 def test_images_of_another_data_set_are_told(storage: str) -> None:

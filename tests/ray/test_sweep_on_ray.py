@@ -4,11 +4,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from running import SMALL, one_line, shell, start, until
+from running import SMALL, here, one_line, shell, start, until
 
-from dsopt import config as configuration
 from dsopt.errors import JobError
-from dsopt.jobs.sweep import job as sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -33,12 +31,14 @@ def test_one_fails_and_a_killed_sweep_goes_on(
     done = {path: path.stat().st_mtime_ns for mark in storage.glob("train/*/_DONE") for path in mark.parent.rglob("*")}
     job = start("sweep", f"storage={storage}", *arguments, "cluster.workers=2", **ray_joined)
     with pytest.raises(JobError, match="1 of 4 trials failed"):  # meanwhile
-        sweep.sweep(configuration.load([f"storage={tmp_path}/alone", *arguments, "cluster.workers=0"]))
+        here(f"storage={tmp_path}/alone", *arguments, "cluster.workers=0", job="sweep")
     alone = capsys.readouterr().out
     again, told = job.communicate()
     assert job.returncode == 1 and "1 of 4 trials failed" in one_line(told)
     assert {path: path.stat().st_mtime_ns for path in done} == done
-    assert all(len(list(folder.glob("model-*"))) == 1 for folder in storage.glob("train/*") if (folder / "_DONE").exists())
+    assert all(
+        len(list(folder.glob("model-*.safetensors"))) == 1 for folder in storage.glob("train/*") if (folder / "_DONE").exists()
+    )
 
     assert listed(storage) == listed(tmp_path / "alone")
     failed = [row for row in listed(storage) if row["status"] == "failed"]

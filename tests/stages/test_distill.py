@@ -10,7 +10,7 @@ import torch
 import dsopt
 from dsopt.config import load
 from dsopt.data import images as reading
-from dsopt.distillation.normalisation import pictures
+from dsopt.distillation.normalisation import to_bytes
 from dsopt.errors import InputError, JobError
 from dsopt.evaluation.dd_ranking import normalised
 from dsopt.files import join
@@ -63,7 +63,7 @@ def test_the_artefact_says_all_that_training_on_it_needs(storage: str, capsys: p
     exact, labels, soft = evaluate_trial.read_set(table.uri, normalisation, False)
     assert labels.tolist() == list(range(10)) and soft is not None and exact.dtype == torch.float32
     # The pictures are the pixels, but for rounding and what lies outside of 0..1.
-    assert torch.equal(pictures(normalisation, exact), subset.images)
+    assert torch.equal(to_bytes(normalisation, exact), subset.images)
 
     config = load([f"storage={storage}", *BASE, f"input={table.uri}"])
     evaluate.evaluate(Plan(config))
@@ -84,7 +84,7 @@ def test_a_whitened_set_brings_its_whitening(storage: str, capsys: pytest.Captur
     normalisation = normalisation_of(table)
     assert normalisation is not None
     exact, _, _ = evaluate_trial.read_set(table.uri, normalisation, False)
-    assert torch.equal(pictures(normalisation, exact), dsopt.load_subset(table.uri).images)
+    assert torch.equal(to_bytes(normalisation, exact), dsopt.load_subset(table.uri).images)
     config = load([f"storage={storage}", *BASE, f"input={table.uri}", "evaluate.steps=100"])
     evaluate.evaluate(Plan(config))
     shown = [line.split("±")[0].split() for line in capsys.readouterr().out.split("images of")[1].splitlines()]

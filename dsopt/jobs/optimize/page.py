@@ -135,4 +135,5 @@ def _reconstructions(stage: Stage, images: Images) -> bytes:
     picked = inputs.test(images.images[torch.linspace(0, len(images.images) - 1, SHOWN).long()])
     codes = network.encode(picked)
     decoded = network.decode(codes).clamp(0, 1)
-    return figures.reconstructions(_pixels(picked), codes.numpy(), _pixels(decoded))
+    seen = (255 * picked).round().to(torch.uint8)  # what the network sees of them: the middle
+    return figures.reconstructions(_pixels(seen), codes.numpy(), _pixels(decoded))

@@ -117,7 +117,10 @@ def _make(worker: Worker, stage: Stage, config: Config, plan: Plan, trials: list
 def _prepare(plan: Plan, todo: list[TrialStatus], statuses: SweepStatus) -> None:
     """Make what the trials need, each stage once: all data first, because only they tell whether there are labels."""
     steps = {step.stage.hash: step for step in plan.to(ingest.images(plan))}
-    for step in (step for status in todo for step in status.planned.shared):
+    trials = {
+        status.stage.hash for status in statuses.runs.values()
+    }  # a row at equal cost needs another trial: that goes its own way
+    for step in (step for status in todo for step in status.planned.shared if step.stage.hash not in trials):
         steps.setdefault(step.stage.hash, step)
     for step in common_steps(status.planned for status in todo):
         steps.setdefault(step.stage.hash, step)
