@@ -1,4 +1,4 @@
-"""Seeds that follow from names and numbers alone, so that any batch can be made again without replaying those before it."""
+"""Seeds derived from names and numbers alone, so that any batch can be recreated without replaying those before it."""
 
 import hashlib
 from typing import Any
