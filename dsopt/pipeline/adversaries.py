@@ -60,7 +60,7 @@ def network(choice: Choice, *arguments: int) -> nn.Module:
     """
     traits, size = MODELS.traits(choice.name), arguments[1]
     if not traits.sizes(size):
-        raise InputError(f"data.image_size={size}: {choice.name} has no such size; it has {traits.sizes.says}.")
+        raise InputError(f"data.image_size={size}: {choice.name} has no such size; it has {traits.sizes.description}.")
     return MODELS.build(choice.name, choice.options)(*arguments)
 
 
@@ -71,7 +71,9 @@ def check(
     loss = ADVERSARIAL.build(settings.loss.name, settings.loss.options)()
     added, judge, made = terms(section, settings), settings.discriminator.name, settings.generator.name
     names, of_generator = {term.name for term in added}, [term for term in added if term.side != "discriminator"]
-    wanting, labelled = ([name for name in sorted(names) if need in TERMS.traits(name).needs] for need in ("judge", "labels"))
+    wanting, labelled = (
+        [name for name in sorted(names) if need in TERMS.traits(name).needs] for need in ("discriminator", "labels")
+    )
     rules = [
         (
             not labelled or _told(generator, made) == "the class",
@@ -125,7 +127,7 @@ def check(
 
 
 def _told(network: nn.Module, name: str) -> str:
-    return f"the {getattr(MODELS.traits(name), 'told', 'class')}" if network.conditional else "no class"
+    return f"the {getattr(MODELS.traits(name), 'conditioned_on', 'class')}" if network.conditional else "no class"
 
 
 def build(

@@ -147,7 +147,7 @@ class Feeder:
         traits, make = SAMPLERS.traits(chosen["name"]), SAMPLERS.build(chosen["name"], chosen.get("options"))
         more = [steps] if traits.steps else []
         more += [self._scores(ids)] if traits.scores else []
-        more += [self._judge] if traits.judge else []
+        more += [self._judge] if traits.small_classifier else []
         return make(len(ids), self.train.batch_size, seed, *more)
 
     def _scores(self, ids: Int64[Tensor, " n"]) -> dict[str, Float32[Tensor, " n"]]:

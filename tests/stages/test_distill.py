@@ -219,7 +219,7 @@ def test_the_last_good_images_of_a_run_that_diverges_are_kept(storage: str, monk
 @pytest.mark.parametrize(
     "override, says",
     [
-        ("distill.network.name=classifier24", "has batch normalisation, whose running statistics"),
+        ("distill.network.name=classifier24", "has batch normalization, whose running statistics"),
         ("distill.network.name=vgg28", r"has dropout, .* distill\.network\.options\.dropout=0"),
         ("distill.network.name=autoencoder", "distill.network: classifier 'autoencoder' is not known"),
         ("distill.augment=[crop]", "changes the size of images"),
