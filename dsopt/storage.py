@@ -27,7 +27,21 @@ from dsopt.version import __version__
 LAYOUT = 2  # of every stage folder, and part of every hash: raised when readers could not read what older code wrote
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # the convention of Hugging Face `datasets`
-IMAGES = pa.schema([("id", pa.int64()), ("image", IMAGE), ("label", pa.int64()), ("source", pa.string())])
+# Where the original of an image lies: a whole file, `length` bytes of a file (such as a tar shard) from `offset`, or a row of a
+# Parquet file. Null for images that have no original, such as generated ones. `digest`: BLAKE2b of its bytes, 128 bits.
+ORIGIN = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+        ("row", pa.int64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("format", pa.string()),
+        ("digest", pa.string()),
+    ]
+)
+IMAGES = pa.schema([("id", pa.int64()), ("image", IMAGE), ("label", pa.int64()), ("key", pa.string()), *ORIGIN])
 SUBSET = pa.schema([*IMAGES, ("rank", pa.int32()), ("score", pa.float32()), ("reason", pa.string())])
 METRICS = pa.schema(
     [

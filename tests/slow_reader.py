@@ -26,9 +26,7 @@ def digits_stage(folder: Path, parts: int) -> str:
         for i in range(part * ROWS, (part + 1) * ROWS):
             sink = io.BytesIO()
             Image.fromarray(pixels[i, 0].numpy()).save(sink, "PNG")
-            rows.append(
-                {"id": 100 + 3 * i, "image": {"bytes": sink.getvalue(), "path": None}, "label": int(labels[i]), "source": ""}
-            )
+            rows.append({"id": 100 + 3 * i, "image": {"bytes": sink.getvalue(), "path": None}, "label": int(labels[i]), "key": ""})
         path = f"data/train-{part}.parquet"
         size = write_table(made.path(path), pa.Table.from_pylist(rows, schema=storage.IMAGES))
         listed.append({"path": path, "rows": ROWS, "bytes": size, "split": "train"})

@@ -25,7 +25,7 @@ from torch import Tensor
 from dsopt.data import buffers
 from dsopt.errors import InputError
 from dsopt.files import first_line
-from dsopt.storage import IMAGES, Table, with_image_feature
+from dsopt.storage import IMAGES, ORIGIN, Table, with_image_feature
 
 CHUNK = 256  # images that a decoding thread takes at a time
 
@@ -142,15 +142,16 @@ def _soft_labels(table: pa.Table) -> Float32[Tensor, "n k"] | None:
     return torch.from_numpy(column.flatten().to_numpy().astype(np.float32)).view(len(column), -1)
 
 
-def encode(images: Images, sources: Sequence[str]) -> pa.Table:
-    """The rows of an images table, stored as PNG: the inverse of `decode`. A label of -1 becomes null."""
+def encode(images: Images, keys: Sequence[str]) -> pa.Table:
+    """The rows of an images table, stored as PNG: the inverse of `decode`. A label of -1 becomes null; there are no originals."""
     labels = images.labels.cpu().numpy()
     columns = {
         "id": pa.array(images.ids.cpu().numpy()),
         "image": pa.array([{"bytes": _png(image), "path": None} for image in images.images.cpu()], IMAGES.field("image").type),
         "label": pa.array(labels, mask=labels < 0),
-        "source": pa.array(sources, pa.string()),
+        "key": pa.array(keys, pa.string()),
     }
+    columns |= {field.name: pa.nulls(len(labels), field.type) for field in ORIGIN}
     if images.soft is not None:
         flat = pa.array(images.soft.cpu().float().contiguous().flatten().numpy())
         columns["soft_label"] = pa.FixedSizeListArray.from_arrays(flat, images.soft.shape[1])

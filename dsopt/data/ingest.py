@@ -1,5 +1,6 @@
 """From rows of a source to rows of the images table: every image is checked once; all get one size and number of channels."""
 
+import hashlib
 import io
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import pyarrow as pa
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dsopt.config import DataConfig
-from dsopt.data.source import Shard
+from dsopt.data.source import Shard, SourceRow
 from dsopt.errors import InputError
 from dsopt.files import first_line, retried
 from dsopt.seeds import splitmix64
@@ -25,7 +26,7 @@ class Broken(NamedTuple):
     """A row that was skipped, and why."""
 
     id: int
-    source: str
+    key: str
     reason: str
 
 
@@ -55,15 +56,26 @@ def ingest_shard(shard: Shard, data: DataConfig, classes: list[str] | None) -> t
         try:
             label = _label(row.label, numbers, shard.labelled)
             image, suffix = stored_image(row.image, data.image_size, data.channels)
+            origin = _origin(row)
         except Unusable as reason:
             if data.on_error == "fail":
-                raise InputError(f"{row.source}: {reason} (data.on_error=skip leaves such rows out).") from None
-            broken.append(Broken(id, row.source, str(reason)))
+                raise InputError(f"{row.key}: {reason} (data.on_error=skip leaves such rows out).") from None
+            broken.append(Broken(id, row.key, str(reason)))
             continue
         split = shard.split or ("test" if held_out(id, data.test_fraction) else "train")
         stored = {"bytes": image, "path": f"{id:08d}.{suffix}"}
-        kept[split].append({"id": id, "image": stored, "label": label, "source": row.source})
+        kept[split].append({"id": id, "image": stored, "label": label, "key": row.key} | origin)
     return {split: pa.Table.from_pylist(rows, IMAGES) for split, rows in kept.items() if rows}, broken
+
+
+def _origin(row: SourceRow) -> dict[str, Any]:
+    """The columns that say where an image lies and what it is; only those of its size where it is no encoded file."""
+    picture = opened(row.image)
+    about: dict[str, Any] = {"width": picture.width, "height": picture.height}
+    if row.place is None or not isinstance(row.image, bytes):
+        return about
+    digest = hashlib.blake2b(row.image, digest_size=16).hexdigest()
+    return about | row.place._asdict() | {"format": picture.format, "digest": digest}
 
 
 def source_channels(shards: Iterable[Shard]) -> int:

@@ -23,12 +23,27 @@ SHARD_ROWS = 4096  # a shard is one unit of work: large enough to outweigh start
 Arrays = dict[str | None, tuple[np.ndarray, np.ndarray]]  # split -> uint8 images [n, h, w] or [n, h, w, c], labels [n]
 
 
+class Place(NamedTuple):
+    """Where the bytes of an image lie: a whole file, `length` bytes of one from `offset`, or a row of a Parquet file."""
+
+    uri: str
+    offset: int | None = None
+    length: int | None = None
+    row: int | None = None
+
+
 class SourceRow(NamedTuple):
-    """One image as it is in the source; `source` is the file, or "file#row", for messages."""
+    """One image as it is in the source.
+
+    Args:
+        key: human-readable name: the file's path below the root, or "file#row".
+        place: where the original lies; None if it is no encoded file, such as an array.
+    """
 
     image: bytes | np.ndarray | None
     label: int | str | None
-    source: str
+    key: str
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,35 @@ class Shard:
 Listing = tuple[list[Shard], list[str] | None]  # the shards, and the class names if labels have names
 
 
+class PassedOver(NamedTuple):
+    """Files that a source did not take, for one reason such as "hidden" or "no image suffix".
+
+    Args:
+        examples: the first few.
+        lost_classes: classes of which no other file is left.
+    """
+
+    reason: str
+    count: int
+    examples: tuple[str, ...] = ()
+    lost_classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a look at a source found besides its images, for the table that is printed before any work.
+
+    Args:
+        hints: one line each: columns, partitions or metadata files that may hold labels and were not used; which split tests.
+        counts: for each split (None where the source has none) the images of each class, or their number alone if they have no
+            labels; None if counting would read the data.
+    """
+
+    passed_over: tuple[PassedOver, ...] = ()
+    hints: tuple[str, ...] = ()
+    counts: dict[str | None, dict[str, int] | int] | None = None
+
+
 @dataclass(frozen=True)
 class Source:
     """A data set that was found.
@@ -60,11 +104,13 @@ class Source:
         fingerprint: plain values that change with the content; computed from names, sizes and times, without reading the data.
         remote: it is on an object store, so every node of a cluster can read it.
         list_shards: returns the shards and the class names (index = label; None if labels are numbers without names).
+        look: what else was found; may read labels and footers, not images.
     """
 
     fingerprint: dict[str, Any]
     remote: bool
     list_shards: Callable[[], Listing]
+    look: Callable[[], Findings] = Findings
 
 
 def find(data: DataConfig) -> Source:

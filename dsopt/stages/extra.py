@@ -76,4 +76,4 @@ def _transformed(rows: pa.Table, augment: list[str], seed: int) -> pa.Table:
     n, side = len(images.ids), images.images.shape[2]
     made = make_inputs(augment, side, None).train(images.images, draws(seed, n, 0, n, torch.device("cpu")))
     pixels = (255 * made).round().clamp(0, 255).to(torch.uint8)
-    return encode(replace(images, images=pixels), rows["source"].to_pylist()).cast(rows.schema)
+    return encode(replace(images, images=pixels), rows["key"].to_pylist()).cast(rows.schema)

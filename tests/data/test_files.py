@@ -68,7 +68,7 @@ def test_folder_with_train_and_test(tmp_path):
     assert source.list_shards()[1] == ["cat", "dog"] and not source.remote and source.fingerprint["files"] == 3
     rows, broken = ingested(source.list_shards())
     assert broken == []
-    found = {split: [(row["id"], row["label"], row["source"]) for row in rows[split]] for split in rows}
+    found = {split: [(row["id"], row["label"], row["key"]) for row in rows[split]] for split in rows}
     assert found["train"] == [(0, 0, "train/cat/1.png"), (1, 1, "train/dog/1.jpg")]
     assert found["test"] == [(2, 1, "test/dog/x/2.png")]
     assert rows["train"][1]["image"]["bytes"] == encoded(kind="JPEG")
@@ -83,14 +83,14 @@ def test_folder_of_classes_is_split_by_fraction(tmp_path):
     assert sorted(row["id"] for split in rows.values() for row in split) == list(range(40))
     assert rows["train"] and rows["test"]
     for row in rows["train"] + rows["test"]:
-        assert "ab"[row["label"]] == row["source"][0]
+        assert "ab"[row["label"]] == row["key"][0]
 
 
 def test_limit_of_a_folder_shows_all_classes(tmp_path):
     for i in range(5):
         write(tmp_path, **{f"{c}__{i}_png": encoded() for c in "abc"})
     rows, _ = ingested(find(folder(tmp_path, limit=6)).list_shards())
-    assert sorted(row["source"] for split in rows.values() for row in split) == [f"{c}/{i}.png" for c in "abc" for i in (0, 1)]
+    assert sorted(row["key"] for split in rows.values() for row in split) == [f"{c}/{i}.png" for c in "abc" for i in (0, 1)]
 
 
 def test_folder_without_classes_has_no_labels(tmp_path):
@@ -104,10 +104,10 @@ def test_folder_without_classes_has_no_labels(tmp_path):
 def test_validation_serves_as_test_only_where_there_is_none(tmp_path):
     write(tmp_path, train__a__1_png=encoded(), val__a__2_png=encoded())
     rows, _ = ingested(find(folder(tmp_path)).list_shards())
-    assert [row["source"] for row in rows["test"]] == ["val/a/2.png"]
+    assert [row["key"] for row in rows["test"]] == ["val/a/2.png"]
     write(tmp_path, test__a__3_png=encoded())
     rows, _ = ingested(find(folder(tmp_path)).list_shards())
-    assert [row["source"] for row in rows["test"]] == ["test/a/3.png"] and len(rows["train"]) == 1
+    assert [row["key"] for row in rows["test"]] == ["test/a/3.png"] and len(rows["train"]) == 1
 
 
 def test_classes_may_be_called_train(tmp_path):
@@ -154,19 +154,19 @@ def test_broken_rows_are_listed_and_leave_the_ids_alone(tmp_path):
     files = {f"a__{i}_png": encoded() for i in (0, 2, 5, 6)}
     write(tmp_path, **files, a__1_png=b"not an image", a__3_jpg=good[: len(good) // 2], a__4_png=b"", top_png=encoded())
     rows, broken = ingested(find(folder(tmp_path)).list_shards())
-    kept = {row["id"]: row["source"] for split in rows.values() for row in split}
-    reasons = {bad.source: bad.reason for bad in broken}
+    kept = {row["id"]: row["key"] for split in rows.values() for row in split}
+    reasons = {bad.key: bad.reason for bad in broken}
     assert set(reasons) == {"top.png", "a/1.png", "a/3.jpg", "a/4.png"}
     assert reasons["top.png"] == "no label" and "runcated" in reasons["a/3.jpg"]
     assert reasons["a/1.png"].startswith("not an image") and "0x" not in reasons["a/1.png"]
-    everything = kept | {bad.id: bad.source for bad in broken}
+    everything = kept | {bad.id: bad.key for bad in broken}
     assert sorted(everything) == list(range(8))
 
     for name in ("1.png", "4.png"):
         (tmp_path / "a" / name).write_bytes(encoded())
     (tmp_path / "a/3.jpg").write_bytes(good)
     mended, _ = ingested(find(folder(tmp_path)).list_shards())
-    assert kept.items() <= {row["id"]: row["source"] for split in mended.values() for row in split}.items()
+    assert kept.items() <= {row["id"]: row["key"] for split in mended.values() for row in split}.items()
 
 
 def test_on_error_fail_names_the_row(tmp_path):
@@ -201,7 +201,7 @@ def test_parquet_columns_are_recognised(tmp_path, image, struct):
     everything = sorted(rows["train"] + rows["test"], key=lambda row: row["id"])
     assert [row["label"] for row in everything] == [3, 1, 2]
     assert all(row["image"]["bytes"] == encoded() for row in everything)
-    assert everything[1]["source"] == "data.parquet#1"
+    assert everything[1]["key"] == "data.parquet#1"
 
 
 @pytest.mark.parametrize("encode", [pa.array, lambda labels: pa.array(labels).dictionary_encode()])
@@ -306,7 +306,7 @@ def test_a_shard_reads_its_own_rows_only(tmp_path, monkeypatch, row_group):
     for shard in shards:
         rows = list(shard.read())
         assert [row.label for row in rows] == list(range(shard.first_id, shard.first_id + shard.rows))
-        assert rows[0].source == f"a.parquet#{shard.first_id}"
+        assert rows[0].key == f"a.parquet#{shard.first_id}"
 
 
 def test_channels_follow_the_first_readable_image(tmp_path):

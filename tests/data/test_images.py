@@ -173,7 +173,7 @@ def test_encode_is_what_decode_reads(channels: int) -> None:
     pixels = torch.from_numpy(images(5, 9, 7, channels)).permute(0, 3, 1, 2)
     given = dsopt.data.images.Images(torch.arange(5) + 3, pixels, torch.tensor([0, 1, -1, 2, 0]), torch.rand(5, 3))
     rows = dsopt.data.images.encode(given, list("abcde"))
-    assert rows["label"].null_count == 1 and rows["source"].to_pylist() == list("abcde")
+    assert rows["label"].null_count == 1 and rows["key"].to_pylist() == list("abcde")
     assert rows.select(storage.IMAGES.names).schema.equals(storage.IMAGES)
     found = decode(rows)
     for name in ("ids", "images", "labels", "soft"):

@@ -154,7 +154,7 @@ def test_digits_end_as_an_images_table():
     ids = set(train["id"].to_pylist()), set(test["id"].to_pylist())
     assert not ids[0] & ids[1] and ids[0] | ids[1] == set(range(1797))
     assert abs(len(test) / 1797 - data.test_fraction) < 0.03
-    assert train["image"][0]["path"].as_py().endswith(".png") and train["source"][0].as_py().startswith("digits#")
+    assert train["image"][0]["path"].as_py().endswith(".png") and train["key"][0].as_py().startswith("digits#")
 
 
 def test_labels_of_every_kind_are_checked():
@@ -168,4 +168,4 @@ def test_labels_of_every_kind_are_checked():
         13: 0,
         15: 1,
     }
-    assert [(bad.id, bad.source) for bad in broken] == [(12, "f#2"), (14, "f#4")]
+    assert [(bad.id, bad.key) for bad in broken] == [(12, "f#2"), (14, "f#4")]

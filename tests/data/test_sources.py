@@ -235,7 +235,7 @@ def test_the_real_cifar10_keeps_its_bytes():
     raw = pq.ParquetFile(CIFAR10 / "train-00000-of-00001.parquet").read_row_group(0)
     assert tables["train"]["image"][7]["bytes"] == raw["img"][7]["bytes"]
     assert tables["train"]["label"].to_pylist() == raw["label"].to_pylist()[:300]
-    assert tables["train"]["source"][7].as_py() == "train-00000-of-00001.parquet#7"
+    assert tables["train"]["key"][7].as_py() == "train-00000-of-00001.parquet#7"
 
 
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")

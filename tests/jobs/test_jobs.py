@@ -282,7 +282,7 @@ def test_broken_images_are_left_out_and_listed(job, tmp_path: Path) -> None:
     assert (status, errors) == (0, "") and "left out 2 broken rows" in output
     (stage,) = (tmp_path / "runs").glob("ingest/*")
     broken = Table(str(stage)).manifest["broken"]
-    assert broken["count"] == 2 and {row["source"] for row in broken["rows"]} == {"class0/broken.png", "class1/2.jpg"}
+    assert broken["count"] == 2 and {row["key"] for row in broken["rows"]} == {"class0/broken.png", "class1/2.jpg"}
     assert Table(str(stage)).rows() == 40
     status, _, errors = job("ingest", *arguments, "data.on_error=fail")
     assert status == 2 and "class" in one_line(errors)

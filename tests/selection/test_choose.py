@@ -213,10 +213,8 @@ def test_a_scores_table_must_be_there_and_have_all_rows_and_finite_values(tmp_pa
 
 
 def test_methods_that_look_at_no_embeddings_choose_from_an_images_table(tmp_path: Path) -> None:
-    images = pa.table(
-        {"id": range(30), "image": [{"bytes": b"", "path": ""}] * 30, "label": [0, 1, 2] * 10, "source": [""] * 30},
-        schema=storage.IMAGES,
-    )
+    rows = [{"id": i, "image": {"bytes": b"", "path": ""}, "label": i % 3, "key": ""} for i in range(30)]
+    images = pa.Table.from_pylist(rows, schema=storage.IMAGES)
     parts = write(tmp_path, images)
     assert len(choose(parts, "random", {}, 0.3, False, 0)) == 9
     balanced = choose(parts, "random_balanced", {}, 9, False, 0)

@@ -67,7 +67,7 @@ def test_copies_are_transformed_once_by_the_seed(storage: str) -> None:
     row, _ = planned(config)
     assert row.subset and row.added
     image, extra = rows(row.subset)[7], rows(row.added)[7]
-    assert extra["id"] == image["id"] and extra["label"] == image["label"] and extra["source"] == image["source"]
+    assert extra["id"] == image["id"] and extra["label"] == image["label"] and extra["key"] == image["key"]
     change = np.abs(pixels(extra).astype(float) - pixels(image))
     assert 5 < change.mean() < 80 and pixels(extra).shape == pixels(image).shape
     other, _ = planned(small(storage, "extra.augment=[rotate, blur]", "seed=1", f"train.subset={row.subset.uri}"))

@@ -50,7 +50,7 @@ def test_samples_are_balanced_images_of_the_same_kind(storage: str) -> None:
     counts = torch.bincount(subset.labels)
     assert len(counts) == 10 and int(counts.max() - counts.min()) <= 1
     assert table.manifest["labelled"] and table.manifest["classes"] == learned_from.manifest["classes"]
-    assert set(table.read(columns=["source"])["source"].to_pylist()) == {stage.inputs["generator"].folder}
+    assert set(table.read(columns=["key"])["key"].to_pylist()) == {stage.inputs["generator"].folder}
     assert subset.images.float().std() > 1
 
 

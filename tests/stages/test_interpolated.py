@@ -42,7 +42,7 @@ def test_the_table(tmp_path: Path) -> None:
     made, given = dsopt.load_subset(stage.uri), dsopt.load_subset(base.uri)
     assert len(made) == 60 and made.images.shape == (60, 1, 32, 32) and torch.bincount(made.labels).tolist() == [6] * 10
     assert torch.equal(made.images[:, :, :5, 4:28], made.images[:, :, 4:5, 4:28].expand(-1, -1, 5, -1))  # the border is repeated
-    sources = [text.split() for text in Table(stage.uri).read(columns=["source"])["source"].to_pylist()]
+    sources = [text.split() for text in Table(stage.uri).read(columns=["key"])["key"].to_pylist()]
     assert {int(word) for text in sources for word in (text[1], text[3])} <= set(given.ids.tolist())
 
 

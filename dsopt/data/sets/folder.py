@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from dsopt.config import DataConfig
-from dsopt.data.source import Listing, Shard, Source, SourceRow, decide_splits, digest, list_folder, named_split, needed_root
+from dsopt.data.source import Listing, Place, Shard, Source, SourceRow, decide_splits, digest, list_folder, named_split, needed_root
 from dsopt.errors import InputError
 from dsopt.files import exists, is_remote, join, read_bytes
 from dsopt.registry import DATASETS
@@ -90,7 +90,8 @@ class FileRows:
 
     def _row(self, file: LabelledFile) -> SourceRow:
         name, label = file
+        uri = join(self.root, name)
         try:
-            return SourceRow(read_bytes(join(self.root, name)), label, name)
+            return SourceRow(read_bytes(uri), label, name, Place(uri))
         except (FileNotFoundError, PermissionError):
             return SourceRow(None, label, name)

@@ -15,6 +15,7 @@ from dsopt.data.source import (
     SHARD_ROWS,
     File,
     Listing,
+    Place,
     Shard,
     Source,
     SourceRow,
@@ -228,7 +229,7 @@ class ParquetRows:
                     images = images.flatten()[images.type.get_field_index("bytes")]
                 labels = batch.column(self.label).to_pylist() if self.label else [None] * len(batch)
                 for image, label in zip(images.to_pylist(), labels, strict=True):
-                    yield SourceRow(image, label, f"{self.name}#{row}")
+                    yield SourceRow(image, label, f"{self.name}#{row}", Place(self.uri, row=row))
                     row += 1
                 if row >= self.stop:
                     return
