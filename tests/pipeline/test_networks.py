@@ -156,8 +156,8 @@ def test_an_exported_child_is_the_network_of_its_stage(kept: dict[str, Kept]) ->
     table = Table(kept["child"].uri)
     exported, about = load_child(f"{table.uri}/{table.manifest['exported']}")
     given = TRAINS["child"].given()
-    with torch.no_grad():
-        torch.testing.assert_close(exported(*given), networks.trained(table, CPU)(*given), rtol=0, atol=1e-6)
+    with torch.no_grad():  # one is channels-last, so that sums are in another order
+        torch.testing.assert_close(exported(*given), networks.trained(table, CPU)(*given), rtol=1e-5, atol=1e-6)
     assert about.child == networks.description_of(table)["child"] == table.manifest["child"]
 
 
