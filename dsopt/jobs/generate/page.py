@@ -72,7 +72,8 @@ def _how(measures: Stage) -> str:
     cas = " cas is the accuracy of a classifier trained on the generated images alone, beside one trained on all real ones."
     return (
         f"{manifest['n_fake']:,} generated images against {manifest['n_real']:,} real ones of the split "
-        f"{manifest['reference']}, by the features of {manifest['extractor']}. Beside them what as many training images reach, and for gan_test the real ones."
+        f"{manifest['reference']}, by the features of {manifest['extractor']}. Beside them what as many training images reach, and "
+        "for gan_test the real ones."
     ) + cas * ("cas" in measures.inputs)
 
 
