@@ -26,7 +26,7 @@ def weighted(name: str, weight: float, side: str) -> WeightedTerm:
 
 
 def test_an_estimate_is_the_end_of_the_loss_without_its_terms() -> None:
-    """Scores of real and made images 3 and 1 apart from their terms, 5 and 1 in the last records of 1,000 steps."""
+    """Scores of real and generated images 3 and 1 apart from their terms, 5 and 1 in the last records of 1,000 steps."""
     rows: list[tuple[int, str, str, float]] = []
     for step, real, made in [(900, 3.0, 1.0), (980, 5.0, 2.0), (1000, 5.0, 0.0)]:
         penalty, told = step / 1000, 0.5

@@ -1,4 +1,4 @@
-"""The job is killed; the same command goes on, and ends with the tables of an undisturbed run."""
+"""The job is killed; the same command resumes, and ends with the tables of an undisturbed run."""
 
 import contextlib
 import json

@@ -104,12 +104,12 @@ def _places(table: str) -> int:
     return len(table.splitlines()[2].split()[4].partition(".")[2])
 
 
-def test_the_accuracy_of_what_learns_from_made_images_stands_beside_their_distance(
+def test_the_accuracy_of_what_learns_from_generated_images_stands_beside_their_distance(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    slope = '["generate.terms=[{name: gradient_difference, side: both, options: {network: teacher}}]"]'
+    teacher = '["generate.terms=[{name: gradient_difference, side: both, options: {network: teacher}}]"]'
     own = ("measure.cas=true", "train.steps=6", "train.options.width=8", "teacher.steps=8", "teacher.options.width=8")
-    given = [f"sweep.rows={{BASELINE: [], SLOPE: {slope}}}", *own, "sweep.seeds=1", "train.batch_size=16"]
+    given = [f"sweep.rows={{BASELINE: [], TEACHER: {teacher}}}", *own, "sweep.seeds=1", "train.batch_size=16"]
     trials = planned(tmp_path, *given)
     assert all(stages(trial.own) == ["generator", "samples", "train", "measure"] for trial in trials)
     assert [stages(trial.shared).count("train") for trial in trials] == [1, 1]  # on real images, shared
@@ -142,7 +142,7 @@ def test_the_accuracy_of_what_learns_from_made_images_stands_beside_their_distan
         (["train.phases=[{data: full, steps: 3}]"], "train.phases=.*: must be .. with measure.cas=true"),
     ],
 )
-def test_what_has_no_accuracy_of_made_images(wrong: list[str], says: str) -> None:
+def test_what_has_no_accuracy_of_generated_images(wrong: list[str], says: str) -> None:
     with pytest.raises(InputError, match=f"^{says}"):
         planned("runs", ROWS, "measure.cas=true", *wrong)
 

@@ -239,7 +239,7 @@ def test_a_truth_that_ranks_nothing_is_told(done: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("strategy", "tell_seconds", "kept"), [("evolution", 99.0, 4), ("evolution", -1.0, 5), ("asha", 99.0, 4)])
-def test_an_interrupted_search_goes_on_to_the_same_children(
+def test_an_interrupted_search_resumes_to_the_same_children(
     strategy: str,
     tell_seconds: float,
     kept: int,
@@ -277,7 +277,7 @@ def test_an_interrupted_search_goes_on_to_the_same_children(
 
 
 @pytest.mark.slow
-def test_a_killed_job_goes_on_to_the_same_children(done: Path, tmp_path: Path) -> None:
+def test_a_killed_job_resumes_to_the_same_children(done: Path, tmp_path: Path) -> None:
     how = [STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2"]
     process = start("search", f"storage={tmp_path}", *TINY, *how)
     until(lambda: list(tmp_path.glob("children/*/_journal/*.json")))
