@@ -27,7 +27,7 @@ test: lint
 	$(BIN)/python -m pytest -q -rs -n 2 --dist loadscope --no-loadscope-reorder $(OPTIONS)
 
 test-fast: $(VENV)/.test-installed
-	$(BIN)/python -m pytest -q -m "not ray and not slow" $(OPTIONS)
+	$(BIN)/python -m pytest -q -m "not ray and not slow" -n 2 --dist loadscope $(OPTIONS)
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .

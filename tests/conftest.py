@@ -63,6 +63,14 @@ def _one_thread() -> None:
         sys.modules["torch"].set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """Files need not outlive a crash of the machine: to be sure of that takes 8 ms a file, and the tests write thousands."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda file: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def s3() -> Iterator[S3Server]:
     """A started S3 server with an empty bucket `dsopt`; every process of the tests has its address in the environment."""

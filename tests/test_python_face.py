@@ -115,7 +115,7 @@ def test_transforms_crop_to_the_size_that_was_asked_for() -> None:
     assert dsopt.transforms(["crop", "flip"], size=20)(images).shape == (4, 1, 20, 20)
 
 
-@pytest.mark.parametrize("name", [name for name in SAMPLERS.names() if not SAMPLERS.traits(name).judge])
+@pytest.mark.parametrize("name", [name for name in SAMPLERS.names() if not SAMPLERS.traits(name).small_classifier])
 def test_every_sampler(name: str) -> None:
     draw = dsopt.sampler(name, 60, 16, 0, steps=10, scores={"el2n": SCORES["el2n"].numpy()})(0)
     assert draw.indices.shape == (16,) and draw.indices.max() < 60
@@ -156,7 +156,7 @@ def test_every_distiller_with_a_network_of_ones_own(name: str) -> None:
         ({"name": "dn"}, "Did you mean 'dm'"),
         ({"network": "lenett"}, "Did you mean 'lenet'"),
         ({"network": "autoencoder"}, "Valid: alexcifarnet"),
-        ({"name": "dd", "network": "resnet21"}, "batch normalisation"),
+        ({"name": "dd", "network": "resnet21"}, "batch normalization"),
         ({"images": torch.zeros(20, 1, 8, 8, dtype=torch.uint8)}, "convnet takes 32"),
         ({"labels": torch.arange(20) % 10 + 1}, "every class from 0"),
         ({"images": torch.zeros(20, 1, 32)}, "expected [n, c, s, s]"),

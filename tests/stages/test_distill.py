@@ -85,7 +85,7 @@ def test_a_whitened_set_brings_its_whitening(storage: str, capsys: pytest.Captur
     assert normalisation is not None
     exact, _, _ = evaluate_trial.read_set(table.uri, normalisation, False)
     assert torch.equal(to_bytes(normalisation, exact), dsopt.load_subset(table.uri).images)
-    config = load([f"storage={storage}", *BASE, f"input={table.uri}", "evaluate.steps=100"])
+    config = load([f"storage={storage}", *BASE, f"input={table.uri}", "evaluate.steps=50"])
     evaluate.evaluate(Plan(config))
     shown = [line.split("±")[0].split() for line in capsys.readouterr().out.split("images of")[1].splitlines()]
     # Test images are whitened alike: ten images teach more than chance, which is 10 %.
