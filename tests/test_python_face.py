@@ -122,7 +122,7 @@ def test_every_sampler(name: str) -> None:
 
 
 def test_samplers_say_what_they_need() -> None:
-    for name, message in (("infobatch", "needs steps="), ("loss_topk", "needs judge="), ("weighted", "needs scores=")):
+    for name, message in (("infobatch", "needs steps="), ("loss_topk", "needs small_classifier="), ("weighted", "needs scores=")):
         with pytest.raises(InputError, match=message):
             dsopt.sampler(name, 60, 16)
     with pytest.raises(InputError, match=r"needs scores=.'aum'"):

@@ -17,7 +17,7 @@ def sampler(
     *,
     steps: int | None = None,
     scores: Scores | None = None,
-    judge: Callable[[int], SmallClassifier] | None = None,
+    small_classifier: Callable[[int], SmallClassifier] | None = None,
     **options: Any,
 ) -> Sampler | LossAwareSampler | FilteringSampler:
     """Which of n images each step sees: step -> (indices int64 [b], weights of their losses float [b] or None).
@@ -28,7 +28,7 @@ def sampler(
     Args:
         steps: how many there will be, for samplers that must know.
         scores: {name: [n]}, for samplers that go by them.
-        judge: width -> a small classifier that is trained along, for `loss_topk`.
+        small_classifier: width -> a small classifier that is trained along, for `loss_topk`.
         options: of the sampler.
 
     Raises:
@@ -36,7 +36,7 @@ def sampler(
     """
     traits, make = SAMPLERS.traits(name), SAMPLERS.build(name, options)
     more: list[Any] = []
-    for key, given in (("steps", steps), ("scores", scores), ("judge", judge)):
+    for key, given in (("steps", steps), ("scores", scores), ("small_classifier", small_classifier)):
         if getattr(traits, key):
             if given is None:
                 raise InputError(f"sampler: {name} needs {key}=.")
