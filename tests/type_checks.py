@@ -1,7 +1,8 @@
 """The type checker of the tests: beartype, with the check of every signature compiled once.
 
 The import hook of jaxtyping checks every function, also one that is defined within another, and so at each call of the outer one.
-To compile a check takes 1.5 ms: without the cache, a fifth of the time of all tests.
+To compile a check takes 1.5 ms, to look it up 0.2: without the cache, that is a tenth of the time of the fast tests, and a third
+of those of distillation.
 """
 
 import inspect

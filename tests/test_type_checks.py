@@ -1,0 +1,27 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from jaxtyping import Float, TypeCheckError, jaxtyped
+from torch import Tensor
+from type_checks import checked
+
+
+def total(more: float) -> Callable[..., Tensor]:
+    """A function within a function, as the import hook decorates it: anew at each call."""
+
+    @jaxtyped(typechecker=checked)
+    def rows(left: Float[Tensor, "row column"], right: Float[Tensor, "row column"]) -> Float[Tensor, " row"]:
+        return (left + right).sum(1) + more if more < 9 else left
+
+    return rows
+
+
+def test_each_definition_is_called_itself_and_checked() -> None:
+    ones = torch.ones(2, 3)
+    for more in (0.0, 1.0):
+        assert total(more)(ones, ones).tolist() == [6 + more] * 2
+        with pytest.raises(TypeCheckError, match="right"):
+            total(more)(ones, torch.ones(2, 4))
+    with pytest.raises(TypeCheckError, match="return value"):
+        total(9)(ones, ones)
