@@ -129,7 +129,7 @@ def test_what_a_preset_grids_can_be_a_dotted_key_too() -> None:
         (["sweep.rows={A: [sweep.seeds=3]}"], "sweep.rows.A: sweep.seeds=3: sweep.seeds cannot be swept"),
         (["sweep.grid.train.split=[0]", "sweep.x=train.splt"], "Did you mean 'train.split'"),
         (["sweep.grid.train.split=[0]", "sweep.seeds=0"], "at least 1"),
-        (["sweep.grid.train.split=[0]", "sweep.title=a/b"], "must be letters, digits"),
+        (["sweep.grid.train.split=[0]", "sweep.title=a/b"], "must be a word of letters, digits"),
         (["sweep.grid.train.split=[0]", "sweep.space.train.learning_rate={log: [0.1, 1]}"], "sweep.searcher"),
         (["sweep.searcher=random"], "sweep.space: is empty"),
         (["sweep.searcher=random", *GRID], "sweep.space"),

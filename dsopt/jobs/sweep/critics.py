@@ -40,7 +40,7 @@ def sections(done: Iterable[PlannedTrial], measured: Iterable[float], measure: s
         "estimates (its mean score of real images minus that of generated ones, over the last "
         f"{LAST:.0%} of its steps) with the {measure}, per seed: {correlations}. 1 is perfect agreement, 0 none, below 0 the "
         "reverse. By chance alone, 3 points have 1 or -1 in one case of three, 4 points in one of twelve."
-        "\n\nThe distance is a maximum over critics with bounded gradients, so a critic that is not yet trained well underestimates it."
+        "\n\nThe distance is a maximum over critics with bounded gradients, so an undertrained critic underestimates it."
     )
     panels = {f"{name}: ρ {_shown(rhos[name])}": critics for name, critics in lines.items()}
     head = ["row", "steps", "n", "critic's distance", measure]
