@@ -172,7 +172,7 @@ class Feeder:
     def _small_classifier(self, width: int) -> Classifier:
         """A classifier that is trained alongside the main one, to score images for the sampler."""
         manifest, size = self.table.manifest, MODELS.traits("classifier24").input_size
-        torch.manual_seed(derive(self.seed, "judge"))
+        torch.manual_seed(derive(self.seed, "judge"))  # a label of the seed: another would change the weights
         network = MODELS.build("classifier24", {"width": width})(manifest["channels"], manifest["num_classes"])
         return learner_of(nn.Sequential(nn.Upsample((size, size)), network), self.train, self.worker)
 

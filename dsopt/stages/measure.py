@@ -123,10 +123,10 @@ def _generated(samples: Stage, real: _Seen, stage: Stage, config: Config, random
 
 def _learned_from(samples: Stage, everything: Tensor) -> Tensor:
     """The ids of the images that these were learned or copied from; of all training images where that is not recorded."""
-    maker = samples.inputs.get("generator", samples)
-    if "base" not in maker.inputs:
+    source = samples.inputs.get("generator", samples)
+    if "base" not in source.inputs:
         return everything
-    table = generator.learned_from(maker)
+    table = generator.learned_from(source)
     return torch.from_numpy(table.read(table.training(), ["id"])["id"].to_numpy().copy())
 
 

@@ -54,7 +54,7 @@ def beside(measured: dict[str, Stage]) -> list[Section]:
     rows = [("real", _first(Table(real.uri).parts("test")))]
     rows += [(name, _first(Table(measures.inputs["samples"].uri).parts())) for name, measures in measured.items()]
     grids = [figures.image_grid([("", rows[start : start + ROWS])]) for start in range(0, len(rows), ROWS)]
-    return [Section("Generated images", "The first ones of each, not selected.", png=png) for png in grids]
+    return [Section("Generated images", "The first ones of each, not cherry-picked.", png=png) for png in grids]
 
 
 def _first(parts: list[Part]) -> np.ndarray:
@@ -87,7 +87,7 @@ def _real_and_generated(model: Stage, samples: Stage) -> Section:
         return Section("Real and generated", "", png=figures.image_grid(groups))
     names = table.manifest["classes"] or [str(label) for label in range(table.manifest["num_classes"])]
     groups = [(title, [(name, _of(some, label)) for label, name in enumerate(names)]) for title, some in sides]
-    return Section("Real and generated", "The first images of every class, not selected.", png=figures.image_grid(groups))
+    return Section("Real and generated", "The first images of every class, not cherry-picked.", png=figures.image_grid(groups))
 
 
 def _of(images: Images, label: int) -> np.ndarray:
