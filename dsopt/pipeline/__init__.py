@@ -1,1 +1,1 @@
-"""How any stage is planned, made, resumed and written."""
+"""How any stage is planned, run, resumed and written."""

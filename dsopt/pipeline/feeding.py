@@ -1,4 +1,4 @@
-"""How the phases of a classifier's run are fed: from which set, by which sampler, and without the images held out."""
+"""The batches of each phase of a classifier's training: from which set, by which sampler, and without the held-out images."""
 
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
@@ -29,45 +29,54 @@ PhaseConfig = dict[str, Any]  # a phase as in `train.phases`
 
 
 def sampler_of(phase: PhaseConfig, train: TrainConfig) -> dict[str, Any]:
-    """The name and options of a phase's sampler: its own, or on full data that of the run."""
+    """The name and options of a phase's sampler: its own, else that of the run on full data, else "shuffle"."""
     return phase.get("sampler") or (plain(train.sampler) if phase["data"] == "full" else {"name": "shuffle"})
 
 
 def check(phases: Sequence[PhaseConfig], train: TrainConfig, added: bool = False) -> None:
-    """Raises InputError for a sampler that cannot feed its phase, perhaps for `added` images, and for validation on nothing."""
+    """Refuse phases that cannot be fed.
+
+    Args:
+        added: whether extra images are trained on too.
+
+    Raises:
+        InputError: a sampler that does not suit its phase or extra images, or validation without held-out images.
+    """
     if train.validate_every and not train.validation:
-        raise InputError(f"train.validate_every={train.validate_every}: needs images to judge by; give train.validation, a share.")
+        raise InputError(f"train.validate_every={train.validate_every}: needs held-out images; give train.validation, their share.")
     for phase in phases:
         name = sampler_of(phase, train)["name"]
         if SAMPLERS.traits(name).steps and "seconds" in phase:
-            raise InputError(f"train.sampler.name={name}: must know how long its phase is; give it steps or epochs, not seconds.")
+            raise InputError(
+                f"train.sampler.name={name}: needs to know the length of its phase; give it steps or epochs, not seconds."
+            )
         if SAMPLERS.traits(name).scores and added:
-            raise InputError(f"train.sampler.name={name}: goes by scores, and extra images have none; expected extra.name=none.")
+            raise InputError(f"train.sampler.name={name}: needs scores, and extra images have none; expected extra.name=none.")
         if phase["data"] == "overlap" and ("passes" in phase or added):
             kind = "extra images" if added else "passes"
-            raise InputError(f"train.overlap=true: does not go with {kind}: which images there will be is not known before.")
+            raise InputError(f"train.overlap=true: cannot be combined with {kind}: their images are not known in advance.")
 
 
 def scored(phases: Sequence[PhaseConfig], train: TrainConfig) -> bool:
-    """Whether a phase goes by a proxy's scores."""
+    """Whether the sampler of any phase needs a proxy's scores."""
     return any(SAMPLERS.traits(sampler_of(phase, train)["name"]).scores for phase in phases)
 
 
 def _check_alike(given: Table, images: Table) -> None:
-    """Refuse a table whose images are not such as are tested on: it belongs to another data set. Raises InputError."""
-    mine, theirs = given.manifest, images.about()
-    for key, right in theirs.items():
-        if mine.get(key) is not None and right is not None and mine[key] != right:
-            raise InputError(f"train.subset: {given.uri} has {key} {mine[key]}, {images.uri} {right}; give its own data.name.")
+    """Raises InputError for a subset whose images differ in kind from the test images: it belongs to another data set."""
+    found = given.manifest
+    for key, expected in images.about().items():
+        if found.get(key) is not None and expected is not None and found[key] != expected:
+            raise InputError(f"train.subset: {given.uri} has {key} {found[key]}, {images.uri} {expected}; give its own data.name.")
 
 
 class Feeder:
-    """What a run is fed from, on a worker.
+    """The batches of a run's phases, on a worker.
 
     Args:
-        stage: of the run; its inputs are `images` and, where they are needed, `subset`, `scores` and `added`: extra images beside
-            the subset, or without one beside all.
-        inputs: how images become inputs.
+        stage: of the run; its inputs are `images` and, where needed, `subset`, `scores` and `added`. Added images extend the
+            subset, or the full set if there is no subset.
+        inputs: how images become inputs of the network.
     """
 
     def __init__(self, stage: Stage, train: TrainConfig, seed: int, inputs: Inputs, worker: Worker) -> None:
@@ -76,7 +85,7 @@ class Feeder:
         needed = {phase["data"] for phase in stage.made_of["phases"]}
         if needed != {"full"} and "subset" not in stage.inputs:
             raise InputError("train.phases: a phase trains on the subset, but there is none; give train.subset or select.")
-        self.arriving = None
+        self.arriving = None  # the full set while it loads in the background of an overlap phase
         if "overlap" in needed:
             classes = self.table.manifest["num_classes"]
             self.arriving = BackgroundLoader(self.table.uri, "train", self.subset, classes, worker.device, train.streamed)
@@ -107,13 +116,14 @@ class Feeder:
         return self.table.rows("train") if late else len(self._set(phase).ids)
 
     def held_out(self) -> Images:
-        """The training images that are not trained on."""
+        """The training images that are held out for validation."""
         return self._divided(self._whole(), True, self.train.streamed)
 
     def __call__(self, index: int, phase: PhaseConfig, steps: int | None) -> Feed:
-        """The feed of a phase, of so many steps where that is known.
+        """The feed of a phase.
 
-        What comes after an overlap is made when its turn comes: only then are its images there.
+        Args:
+            steps: the length of the phase; None if it is given in seconds.
         """
         seed = derive(self.seed, "phase", index)
         if phase["data"] == "overlap":
@@ -123,7 +133,7 @@ class Feeder:
         late = phase["data"] == "full" and self.arriving is not None
         draw = self._sampler(phase, self._ids() if late else self._set(phase).ids, steps, derive(seed, "order"))
 
-        @cache
+        @cache  # after an overlap phase the images are there only once the phase starts, so the source is created then
         def source() -> Callable[[int], Batch]:
             images = self._set(phase)
             labels = images.labels if images.soft is None else images.soft
@@ -139,7 +149,7 @@ class Feeder:
         return self.full if phase["data"] == "full" else self.subset
 
     def _ids(self) -> Int64[Tensor, " n"]:
-        """Of the full set, without its images."""
+        """The ids of the full set, read without its images."""
         return torch.from_numpy(self.table.read("train", ["id"])["id"].to_numpy().copy())
 
     def _sampler(self, phase: PhaseConfig, ids: Int64[Tensor, " n"], steps: int | None, seed: int) -> Sampler:
@@ -147,21 +157,22 @@ class Feeder:
         traits, make = SAMPLERS.traits(chosen["name"]), SAMPLERS.build(chosen["name"], chosen.get("options"))
         more = [steps] if traits.steps else []
         more += [self._scores(ids)] if traits.scores else []
-        more += [self._judge] if traits.small_classifier else []
+        more += [self._small_classifier] if traits.small_classifier else []
         return make(len(ids), self.train.batch_size, seed, *more)
 
     def _scores(self, ids: Int64[Tensor, " n"]) -> dict[str, Float32[Tensor, " n"]]:
-        """What the proxy's training told about these images."""
+        """The scores of these images, from the proxy's training."""
         table = Table(self.stage.inputs["scores"].uri).read(columns=["id", *get_args(Score)])
         known = torch.from_numpy(table["id"].to_numpy().copy())
         rows = find(ids, known)
         if (rows < 0).any():
-            raise InputError(f"train.sampler: the proxy has no score of image {int(ids[rows < 0][0])}.")
+            raise InputError(f"train.sampler: the proxy has no score for image {int(ids[rows < 0][0])}.")
         return {name: torch.from_numpy(table[name].to_numpy().copy())[rows] for name in get_args(Score)}
 
-    def _judge(self, width: int) -> Classifier:
+    def _small_classifier(self, width: int) -> Classifier:
+        """A classifier that is trained alongside the main one, to score images for the sampler."""
         manifest, size = self.table.manifest, MODELS.traits("classifier24").input_size
-        torch.manual_seed(derive(self.seed, "judge"))
+        torch.manual_seed(derive(self.seed, "judge"))  # a label of the seed: another would change the weights
         network = MODELS.build("classifier24", {"width": width})(manifest["channels"], manifest["num_classes"])
         return learner_of(nn.Sequential(nn.Upsample((size, size)), network), self.train, self.worker)
 

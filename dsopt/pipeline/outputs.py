@@ -1,6 +1,6 @@
-"""What a stage leaves besides images: metrics, other tables of one part, pages.
+"""What a stage writes besides images: metrics, other tables of one part, pages.
 
-Every file has a name of its own: a second run of the same command that ends later cannot touch what the first declared.
+File names are unique: if the same command runs twice at once, the later run cannot overwrite files that the first one committed.
 """
 
 import uuid
@@ -12,7 +12,7 @@ import pyarrow as pa
 from dsopt.files import write_table
 from dsopt.storage import METRICS, Kind, Stage, Table
 
-REPORT = Kind("report")  # pages, of whatever job
+REPORT = Kind("report")  # the page of any job
 
 MetricsRow = tuple[str, int, int, float, str, str, float]  # run, seed, step, seconds, split, name, value
 
@@ -23,18 +23,18 @@ def metrics(rows: Iterable[MetricsRow]) -> pa.Table:
     return pa.table(columns, schema=METRICS) if columns else METRICS.empty_table()
 
 
-def measured(stage: Stage, seed: int, found: Mapping[str, float]) -> pa.Table:
-    """Numbers that a stage found against the test images; at no seconds, which are those of training."""
-    return metrics((stage.folder, seed, 0, 0.0, "test", name, value) for name, value in found.items())
+def measured(stage: Stage, seed: int, values: Mapping[str, float]) -> pa.Table:
+    """Measures on the test images, by name, as a metrics table; at 0 seconds, because that column counts training time."""
+    return metrics((stage.folder, seed, 0, 0.0, "test", name, value) for name, value in values.items())
 
 
 def spent(stages: Iterable[Stage]) -> float:
-    """The seconds that finished stages took."""
+    """The total seconds that finished stages took."""
     return sum(Table(stage.uri).manifest["seconds"] for stage in stages)
 
 
 def unique_name(name: str, suffix: str) -> str:
-    """A file's name that no other run of the same command gives."""
+    """A file name that no other run of the same command uses."""
     return f"{name}-{uuid.uuid4().hex[:8]}.{suffix}"
 
 

@@ -1,4 +1,4 @@
-"""A stage made part by part: a journal of the finished parts, so that an interrupted stage resumes with those that are left."""
+"""Stages that are written part by part, with a journal of the finished parts, so that an interrupted stage resumes."""
 
 import json
 import time
@@ -14,9 +14,9 @@ from dsopt.storage import Stage
 
 
 class Journal:
-    """What a stage has finished, item by item, so that an interrupted one resumes.
+    """The finished items of a stage, from which an interrupted one resumes.
 
-    One small JSON file an item below `_journal/`, written after the item's output: {"seconds", ...whatever the item yields}.
+    One small JSON file for each item in `_journal/`, written after the item's output: {"seconds", ...the item's own entry}.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -41,15 +41,22 @@ def item_by_item(
     unit: str,
     stream: Callable[[list[int]], Iterator[dict[str, Any]]],
 ) -> tuple[list[dict[str, Any]], float]:
-    """Do a stage's items that its journal does not have; the entries of all of them in order, and the seconds it took.
+    """Process the items of a stage that are not in its journal yet.
 
     Args:
-        sizes: how many `unit` each item is, for the progress.
-        stream: the indices to do -> their entries, each with its "index", in any order.
+        sizes: the size of each item in `unit`, for the progress.
+        stream: the indices to process -> their entries, each with its "index", in any order.
+
+    Returns:
+        The entries of all items in order, and the seconds they took, earlier runs included.
+
+    Raises:
+        InputError: the journal belongs to other items.
+        JobError: items are missing at the end.
     """
     journal = Journal(stage)
     if not set(journal.entries) <= set(range(len(sizes))):
-        raise InputError(f"{stage.uri}: its journal is not of these {len(sizes)} items; remove the folder.")
+        raise InputError(f"{stage.uri}: its journal has entries beyond the {len(sizes)} items of this run; remove the folder.")
     todo = [index for index in range(len(sizes)) if index not in journal.entries]
     count = sum(sizes[index] for index in journal.entries)
     if journal.entries:
@@ -63,15 +70,15 @@ def item_by_item(
         count += sizes[index]
         progress.update(count)
     if len(journal.entries) != len(sizes):
-        raise JobError(f"{stage.uri}: only {len(journal.entries)} of {len(sizes)} items were made.")
+        raise JobError(f"{stage.uri}: only {len(journal.entries)} of {len(sizes)} items were finished.")
     return list(journal), before + time.monotonic() - started
 
 
 def write_part(stage: Stage, index: int, table: pa.Table, split: str | None = None) -> dict[str, Any]:
-    """Write a part of a stage's table; gives its entry in the manifest. No file is written for a part without rows.
+    """Write a part of a stage's table and return its entry in the manifest. A part without rows gets no file.
 
-    The name follows from the index alone, so a part that is written twice replaces itself. Not compressed: what these tables hold
-    are PNG or JPEG files and floats, which do not get smaller.
+    The name depends on the index alone, so a part that is written twice replaces itself. Parts are not compressed: they hold PNG or
+    JPEG files and floats, which hardly shrink.
     """
     path = f"data/{split or 'part'}-{index:05d}.parquet"
     size = write_table(stage.path(path), table, compression="none") if len(table) else 0

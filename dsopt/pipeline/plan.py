@@ -1,4 +1,4 @@
-"""The plan of a job: one configuration, the steps that make its stages, and the data set, looked for once."""
+"""The plan of a job: one configuration, the steps that make its stages, and its data sets, each listed once."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ class Plan:
     """The steps of a job, each once, by the hash of its stage.
 
     A planner is a function `(plan, ...) -> Stage`: it asks other planners for the inputs, and adds the step of its own stage.
-    Nobody passes lists of steps around: which steps lead to a stage follows from its inputs.
+    Planners return only stages: which steps lead to a stage follows from its inputs.
     """
 
     def __init__(self, config: Config) -> None:
@@ -22,7 +22,7 @@ class Plan:
         self._mentioned: set[str] = set()
 
     def having(self, config: Config) -> "Plan":
-        """This plan under another configuration, such as a trial's or a baseline's: it shares steps and data sets with this one."""
+        """This plan under another configuration, such as a trial's or a baseline's: both share steps and data sets."""
         other = Plan(config)
         other._steps, other._data_sets, other._mentioned = self._steps, self._data_sets, self._mentioned
         return other
@@ -45,11 +45,11 @@ class Plan:
         check: Check | None = None,
         title: str = "",
     ) -> Stage:
-        """The stage that follows from these settings and inputs. Its step is entered unless the plan has it already.
+        """The stage of these settings and inputs. Its step is added unless the plan has it already.
 
         Args:
             name: human-readable label of the stage's folder.
-            made_of: everything besides the inputs that decides the content, see `dsopt.config.differing`; plain values.
+            made_of: everything but the inputs that determines the content, as plain values; see `dsopt.config.differing`.
             work, where, check, title: see `Step`.
         """
         stage = Stage(self.config.storage, kind, name, made_of, inputs)
@@ -67,11 +67,11 @@ class Plan:
         return self._steps[stage.hash]
 
     def run(self, *stages: Stage) -> None:
-        """Make stages and all that leads to them, as far as they are not done; tells once of each that was done before."""
+        """Make stages and all stages that they depend on, except finished ones, which are reported once."""
         run(self.to(*stages), self._mentioned)
 
     def to(self, *stages: Stage) -> list[Step]:
-        """The steps that lead to stages, inputs first, each once. A stage that the plan was given finished has none."""
+        """The steps of stages and all that they depend on, inputs first, each once. Stages from elsewhere have no step."""
         found: dict[str, Step | None] = {}
 
         def visit(stage: Stage) -> None:

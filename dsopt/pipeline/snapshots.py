@@ -1,4 +1,4 @@
-"""Images from the same noise at a few points of a generator's training: how it learned to make them."""
+"""Images generated from the same noise at a few points of a generator's training."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,24 +11,32 @@ from dsopt.generation.sample import Generate, Noise, cyclic_labels, sample
 from dsopt.storage import Stage
 from dsopt.training.loop import State
 
-SHARES = (0.0, 0.03, 0.1, 0.3, 0.6, 1.0)  # of the budget: most happens early
-SHOWN = 20  # images at each
+SHARES = (0.0, 0.03, 0.1, 0.3, 0.6, 1.0)  # of the budget: images change most early on
+SHOWN = 20  # images in each snapshot
 
 
 class Snapshots:
     """Watches a training run, and writes small images tables `snapshots/NUMBER-STEP.parquet` into its stage's folder.
 
-    Names and content follow from the training alone, so a run that was interrupted leaves the same ones.
+    Names and content depend on the training alone, so an interrupted run writes the same ones when it resumes.
 
     Args:
-        classes: the labels are these in turn; 0 for a generator that takes none.
-        watch: who else watches the run.
+        classes: number of classes, each labelled in turn; 0 for an unconditional generator.
+        watch: the worker's own watcher, called afterwards.
     """
 
     def __init__(
-        self, stage: Stage, make: Generate, noise: Noise, low: float, classes: int, device: torch.device, watch: Callable[..., None]
+        self,
+        stage: Stage,
+        generate: Generate,
+        noise: Noise,
+        low: float,
+        classes: int,
+        device: torch.device,
+        watch: Callable[..., None],
     ) -> None:
-        self.stage, self.make, self.noise, self.low, self.device, self.watch = stage, make, noise, low, device, watch
+        self.stage, self.generate, self.noise, self.low = stage, generate, noise, low
+        self.device, self.watch = device, watch
         self.labels = cyclic_labels(0, SHOWN, classes) if classes else torch.full((SHOWN,), -1)
         self.seen = max((snapshot["number"] for snapshot in written(stage)), default=-1)
 
@@ -36,7 +44,7 @@ class Snapshots:
         number = max(index for index, wanted in enumerate(SHARES) if share >= wanted)
         if number > self.seen:
             self.seen = number
-            images = sample(self.make, self.noise, self.labels, seed=0, low=self.low, device=self.device)
+            images = sample(self.generate, self.noise, self.labels, seed=0, low=self.low, device=self.device)
             rows = encode(Images(torch.arange(SHOWN), images, self.labels), [f"step {state.total}"] * SHOWN)
             write_table(self.stage.path("snapshots", f"{number}-{state.total:08d}.parquet"), rows)
         self.watch(share, state)

@@ -1,4 +1,4 @@
-"""A step makes one stage. How steps are run: what is done is never done again, what was interrupted resumes."""
+"""A step makes one stage. Running steps reuses finished stages and resumes interrupted ones."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -23,10 +23,10 @@ class Step:
     Args:
         config: the configuration that the stage was planned with.
         work: `(worker, stage, config)`; commits the stage. Picklable, unless it runs on the driver.
-        where: "driver": in this process, which may stream parts through the cluster; "worker": one worker, beside other such
-            steps that are ready; "workers": one run over all workers, as a process group.
+        where: "driver": in this process, which may stream parts through the cluster; "worker": on one worker, in parallel with
+            other such steps that are ready; "workers": one run over all workers, as a process group.
         check: refuses wrong inputs, on the driver, before any worker is started for the work.
-        title: what progress lines call it; by default the stage's kind and name.
+        title: its label in progress lines; by default the stage's kind and name.
     """
 
     stage: Stage
@@ -41,13 +41,13 @@ class Step:
         return self.title or f"{self.stage.kind.name} {self.stage.name}"
 
     def here(self) -> "Step":
-        """The same step for this process alone: its work asks no cluster for help."""
+        """The same step without a cluster: its work stays in this process."""
         alone = replace(self.config.cluster, workers=0)
         return replace(self, config=replace(self.config, cluster=alone))
 
 
 def show(steps: Iterable[Step], config: Config) -> None:
-    """What `dry_run=true` prints: the resolved configuration and the stages, with which are done."""
+    """Print the resolved configuration and the stages, each done or to do, for `dry_run=true`."""
     print(as_yaml(config))
     for step in steps:
         print(f"{'done  ' if step.stage.done() else 'to do '} {step.label:<38} {step.stage.uri}")
@@ -56,14 +56,14 @@ def show(steps: Iterable[Step], config: Config) -> None:
 def run(steps: Sequence[Step], mentioned: set[str] | None = None) -> None:
     """Make every stage that is not done, after its inputs.
 
-    Steps for one worker each are kept back until all that is ready is of that sort: then as many as possible run side by side.
+    Single-worker steps wait until no other step is ready, so that as many of them as possible run in parallel.
 
     Args:
-        mentioned: hashes of stages that are known to be done, of which nothing is said; those of all steps are added.
+        mentioned: hashes of stages that were reported before and are not reported again; those of all steps are added.
 
     Raises:
-        InputError: the storage cannot be written, or a stage finds its input wrong.
-        JobError: a stage failed; those before it stay done.
+        InputError: the storage is not writable, or a stage refuses its input.
+        JobError: a stage failed; the stages before it stay finished.
     """
     mentioned = set() if mentioned is None else mentioned
     todo = []

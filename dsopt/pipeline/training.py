@@ -1,4 +1,4 @@
-"""What every training stage does: feed, fit with checkpoints in the stage's folder, report, and leave metrics and a model."""
+"""What every training stage does: feed batches, fit with checkpoints in the stage's folder, report progress, write the results."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from dsopt.training.worker import Worker
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: where it goes and how it is called."""
+    """One training run: the stage it writes, the label of its progress lines, its seed and batch size."""
 
     stage: Stage
     label: str
@@ -80,7 +80,7 @@ def learner_of(network: nn.Module, settings: ClassifierConfig, worker: Worker) -
 
 
 def describe_classifier(settings: ClassifierConfig, table: Table) -> dict[str, Any]:
-    """The description of a classifier for the images of a table, by which it is built again and fed (`dsopt.pipeline.networks`).
+    """The description from which a classifier for the images of a table is rebuilt and fed, see `dsopt.pipeline.networks`.
 
     Raises InputError if the images do not fit the network.
     """
@@ -90,7 +90,7 @@ def describe_classifier(settings: ClassifierConfig, table: Table) -> dict[str, A
 
 
 class Feed(NamedTuple):
-    """What feeds a phase, and what of it must survive an interruption."""
+    """The batches of a phase, step -> batch, and the state that must be in its checkpoints."""
 
     source: Callable[[int], Batch]
     memory: Stateful | None = None
@@ -100,17 +100,17 @@ Observe = Callable[[Tensor, Tensor, Tensor], None]  # indices [b], labels, logit
 
 
 def on_device(images: Images, device: torch.device, streamed: bool | None = None) -> Images:
-    """A set where it is trained on: its labels on the device, its images too if they fit there; `streamed`: not the images."""
+    """A set with its labels on the device, and its images too if they fit; `streamed` decides whether images stay off it."""
     stay = streamed or (streamed is None and not buffers.fits_device(images.images.nbytes, device))
     soft = None if images.soft is None else images.soft.to(device)
     return Images(images.ids, images.images if stay else images.images.to(device), images.labels.to(device), soft)
 
 
 def shuffled(images: Images, inputs: Inputs, batch_size: int, seed: int, worker: Worker, observe: Observe | None = None) -> Feed:
-    """The shuffled batches of a data set; with its soft labels, where it has them.
+    """The shuffled batches of a data set, with its soft labels if it has them.
 
     Args:
-        observe: wants to see every batch's logits.
+        observe: called with the logits of every batch.
     """
     draw, here = shuffle(len(images.ids), batch_size, derive(seed, "order")), on_device(images, worker.device)
     labels = here.labels if here.soft is None else here.soft
@@ -120,9 +120,9 @@ def shuffled(images: Images, inputs: Inputs, batch_size: int, seed: int, worker:
 def batches(
     draw: Sampler, images: Tensor, labels: Tensor, inputs: Inputs, seed: int, worker: Worker, observe: Observe | None = None
 ) -> Batches:
-    """The batches that a sampler draws of a set that is `on_device`.
+    """The batches that a sampler draws from a set that is `on_device`.
 
-    A sampler that learns is told the losses, one that keeps is shown the images.
+    A `LossAwareSampler` observes the losses of each batch; a `FilteringSampler` keeps a part of its candidates.
     """
 
     def transform(part: Tensor, step_seed: int, total: int, start: int, stop: int) -> Tensor:
@@ -144,13 +144,13 @@ def batches(
         transform,
         worker.rank,
         worker.world,
-        partial(_tell_losses, draw) if isinstance(draw, LossAwareSampler) else observe,
+        partial(_observe_losses, draw) if isinstance(draw, LossAwareSampler) else observe,
         draw.keep if isinstance(draw, FilteringSampler) else None,
         mix if inputs.mix else None,
     )
 
 
-def _tell_losses(sampler: LossAwareSampler, indices: Tensor, labels: Tensor, logits: Tensor) -> None:
+def _observe_losses(sampler: LossAwareSampler, indices: Tensor, labels: Tensor, logits: Tensor) -> None:
     sampler.observe(indices, F.cross_entropy(logits.float(), labels, reduction="none"))
 
 
@@ -180,7 +180,7 @@ def fit_run(
         progress.first = done(state)
         say(run.label, f"resumes after step {state.total:,} of an interrupted run")
 
-    def quiet(state: State) -> None: ...
+    def quiet(state: State) -> None: ...  # only the first worker reports
 
     checkpoint = StageCheckpoint(run.stage.path("checkpoint.pt"))
     try:
@@ -214,8 +214,8 @@ def finish(
     """Write the run's metrics and network, and declare its stage done.
 
     Args:
-        found: what the trained network reached on a split.
-        about: the description by which it is built again (`networks.described`).
+        found: metrics of the trained network on `split`, by name.
+        about: the description from which it is rebuilt (`networks.described`).
     """
     if run.stage.done():  # another driver was first
         delete(run.stage.path("checkpoint.pt"))

@@ -1,4 +1,4 @@
-"""train: images, and perhaps a subset of them -> a trained classifier with its metrics, in one phase or two."""
+"""train: images, optionally with a subset -> a trained classifier with its metrics, in one phase or more."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -24,18 +24,18 @@ from dsopt.training.worker import Worker
 
 TRAIN = Kind("train")
 
-# Keys of `train` that do not shape the run, besides what its phases say of them.
+# Keys of `train` that affect the run only through its phases.
 _ELSEWHERE = ("learner", "subset", "split", "overlap", "streamed", "phases", "steps", "epochs", "passes", "seconds")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the comparison: what is trained on, and what share of the budget goes to the subset first.
+    """A row of the comparison: the training data, and the share of the budget that is spent on the subset first.
 
     Args:
-        extra: a selection whose cost in seconds is given to training on top of the budget.
-        added: images made from the subset, or without one from all, that are trained on beside these.
-        guides: trained classifiers that a generator learns by.
+        extra: a selection whose cost in seconds is added to the training budget.
+        added: additional training images, derived from the subset or, without one, from all images.
+        guides: trained classifiers in the loss of a generator.
     """
 
     title: str
@@ -61,7 +61,7 @@ def phases(train: TrainConfig, split: float) -> list[dict[str, Any]]:
 
 
 def beside(plan: Plan, row: Row, seed: int) -> Row:
-    """A row of a comparison with the extra images made from its subset, or from all training images if it has none."""
+    """A row with the extra images of `extra`, derived from its subset, or from all training images if it has none."""
     config = plan.config
     if config.extra.name == "none":
         return row
@@ -74,7 +74,7 @@ def run(plan: Plan, row: Row, seed: int, earlier: Stage | None = None, where: Wh
     """The training run of a row with one seed.
 
     Args:
-        earlier: for a row with `extra`, the run on the same data without it, whose speed turns the extra seconds into steps.
+        earlier: for a row with `extra`, the same run without it, whose speed converts the extra seconds to steps.
     """
     config, budget = plan.config, phases(plan.config.train, row.split)
     networks.input_size(config.train.name, config.data.image_size)  # refused before anything is done
@@ -94,7 +94,7 @@ def run(plan: Plan, row: Row, seed: int, earlier: Stage | None = None, where: Wh
 
 
 def alone(plan: Plan) -> Stage:
-    """One run over all workers, on the subset of `train.subset` or of `select` and then on everything."""
+    """One run over all workers, first on the subset of `train.subset` or of `select`, then on everything."""
     config, images, subset, method = plan.config, ingest.images(plan), None, "full"
     if any(phase["data"] != "full" for phase in phases(config.train, config.train.split)):
         if config.train.subset:
@@ -121,20 +121,20 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
             steps, seconds = _length(phase, table.rows("train"), settings.batch_size)
             feed = feeder(index, phase, steps)
             planned.append(Phase(feed.source, _slice(schedule, *shares[index]), steps, seconds, feed.memory))
-        split, judged_by = ("validation", feeder.held_out()) if settings.validation else ("test", None)
+        split, held_out = ("validation", feeder.held_out()) if settings.validation else ("test", None)
 
-        def judge() -> dict[str, float]:
-            images = judged_by or load(table.uri, "test")
+        def evaluate() -> dict[str, float]:
+            images = held_out or load(table.uri, "test")
             return learner.evaluate(in_order(images.images, images.labels, 1000, inputs.test, worker.device))
 
         job = Run(stage, title, seed, settings.batch_size)
-        state = fit_run(job, learner, planned, config, worker, judge if judged_by else None, settings.validate_every)
+        state = fit_run(job, learner, planned, config, worker, evaluate if held_out else None, settings.validate_every)
     if worker.leads:
-        finish(job, worker, state, judge(), learner.average.averaged_network(), about, split, phases=budget)
+        finish(job, worker, state, evaluate(), learner.average.averaged_network(), about, split, phases=budget)
 
 
 def _in_steps(phase: dict[str, Any], feeder: Feeder, batch_size: int) -> dict[str, Any]:
-    """A phase with passes over its own images turned into steps."""
+    """A phase, with passes over its own images converted to steps."""
     if "passes" not in phase:
         return phase
     steps = max(1, round(phase["passes"] * feeder.rows(phase) / batch_size))
@@ -142,14 +142,14 @@ def _in_steps(phase: dict[str, Any], feeder: Feeder, batch_size: int) -> dict[st
 
 
 def _length(phase: dict[str, Any], rows: int, batch_size: int) -> tuple[int | None, float | None]:
-    """(steps, seconds) of a phase. Epochs are of the full set, also on the subset: equal budgets are equal work."""
+    """(steps, seconds) of a phase. An epoch counts the full set even on the subset, so that equal budgets are equal work."""
     if "seconds" in phase:
         return None, float(phase["seconds"])
     return max(1, round(phase["steps"] if "steps" in phase else phase["epochs"] * rows / batch_size)), None
 
 
 def _shares(budget: list[dict[str, Any]], steps_per_epoch: float) -> list[tuple[float, float]]:
-    """Where in the whole run each phase begins and ends, so that one schedule spans them all (section 4.4: same rates)."""
+    """The start and end of each phase as shares of the run, so that one schedule spans all phases (section 4.4: same rates)."""
     if len({"seconds" in phase for phase in budget}) > 1:
         raise InputError("train.phases: either all phases are in seconds or none.")
     lengths = [p.get("seconds") or p.get("steps") or p["epochs"] * steps_per_epoch for p in budget]
@@ -162,10 +162,10 @@ def _slice(schedule: Callable[[float], float], start: float, stop: float) -> Cal
 
 
 def _with_extra(stage: Stage, budget: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The phases, the last one longer by the seconds that choosing took, at the speed of the earlier run on the same data."""
+    """The phases, the last one extended by the seconds that selection took, at the speed of the earlier run on the same data."""
     if "extra" not in stage.inputs:
         return budget
-    fed = [stage.inputs["scores"]] if "scores" in stage.inputs else []  # what this run's own feeding cost is charged anyway
+    fed = [stage.inputs["scores"]] if "scores" in stage.inputs else []  # the scores that feed this run are charged to it anyway
     seconds, last = select.cost(stage.inputs["extra"], *fed) - select.cost(*fed), dict(budget[-1])
     if "seconds" in last:
         return [*budget[:-1], last | {"seconds": last["seconds"] + seconds}]

@@ -1,4 +1,4 @@
-"""extra: images to train on beside the given ones: copies of them, transformed once, or images of a generator trained on them."""
+"""extra: additional training images: copies of the given ones, transformed once, or images generated or interpolated from them."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -55,7 +55,7 @@ def _copies(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
 
 
 def _copy(index: int, stage: Stage, parts: list[Part], config: Config, seed: int) -> dict[str, Any]:
-    """Write the copies of one part, as often as `extra.amount` says; of a fraction, about that share of the images."""
+    """Write `extra.amount` copies of one part; of its fractional part, copies of about that share of the images."""
     rows, amount = read_table(parts[index].uri), config.extra.amount
     rows = rows.select([name for name in rows.column_names if name in (*IMAGES.names, "soft_label")])
     copies = []
@@ -74,6 +74,6 @@ def _transformed(rows: pa.Table, augment: list[str], seed: int) -> pa.Table:
     """The images after the transforms, as PNG."""
     images = decode(rows)
     n, side = len(images.ids), images.images.shape[2]
-    made = make_inputs(augment, side, None).train(images.images, draws(seed, n, 0, n, torch.device("cpu")))
-    pixels = (255 * made).round().clamp(0, 255).to(torch.uint8)
+    transformed = make_inputs(augment, side, None).train(images.images, draws(seed, n, 0, n, torch.device("cpu")))
+    pixels = (255 * transformed).round().clamp(0, 255).to(torch.uint8)
     return encode(replace(images, images=pixels), rows["key"].to_pylist()).cast(rows.schema)

@@ -65,7 +65,7 @@ def model(plan: Plan, base: Stage, seed: int) -> Stage:
 
 
 def untrained(config: Config, shape: Shape) -> nn.Module:
-    """The generator, once it is checked that it fits its discriminator or its encoder; nothing is computed."""
+    """The generator on the meta device, checked against its discriminator or encoder; nothing is computed."""
     settings = config.generate
     with torch.device("meta"):
         if settings.learner == "variational":
@@ -75,14 +75,14 @@ def untrained(config: Config, shape: Shape) -> nn.Module:
 
 def check_labelled(config: Config, key: str) -> None:
     """Raises InputError, naming the key that needs labels, for a generator that is not class-conditional."""
-    made_by = config.generate.generator
-    if MODELS.options(made_by.name, made_by.options).get("condition", "none") == "none":
+    chosen = config.generate.generator
+    if MODELS.options(chosen.name, chosen.options).get("condition", "none") == "none":
         expected = "expected a class-conditional generator, such as preset=cdcgan"
-        raise InputError(f"{key}: images of {made_by.name} without a condition have no labels to train on; {expected}.")
+        raise InputError(f"{key}: images of {chosen.name} without a condition have no labels to train on; {expected}.")
 
 
 def learned_from(stage: Stage) -> Table:
-    """The table of images that a generator's stage learns from, or that an extra one is made from."""
+    """The images that a generator's stage learns from, or that a stage of extra images copies from."""
     return Table(stage.inputs["base"].uri)
 
 
@@ -147,19 +147,19 @@ def _learner(
 
     if settings.learner == "variational":
         return adversaries.variational("generate", settings, shape, split, worker)
-    made = adversaries.build("generate", settings, (*shape, settings.latent), shape)
+    pair = adversaries.build("generate", settings, (*shape, settings.latent), shape)
     classifiers = _classifiers(stage, black, worker.device)
-    return adversaries.learner("generate", settings, made, split, noise(settings.noise, settings.latent), worker, classifiers)
+    return adversaries.learner("generate", settings, pair, split, noise(settings.noise, settings.latent), worker, classifiers)
 
 
 def _classifiers(stage: Stage, black: float, device: torch.device) -> dict[str, Callable[[Tensor], Tensor]]:
     """The trained classifiers among a generator's inputs: images in its range -> logits."""
-    judges = {role: proxy.Judge(made, device) for role, made in stage.inputs.items() if role in TRAINED_CLASSIFIERS}
+    classifiers = {role: proxy.Judge(trained, device) for role, trained in stage.inputs.items() if role in TRAINED_CLASSIFIERS}
 
-    def logits_of(judge: proxy.Judge) -> Callable[[Tensor], Tensor]:
-        return lambda images: judge.logits((images - black) / (1 - black))
+    def logits_of(classifier: proxy.Judge) -> Callable[[Tensor], Tensor]:
+        return lambda images: classifier.logits((images - black) / (1 - black))
 
-    return {role: logits_of(judge) for role, judge in judges.items()}
+    return {role: logits_of(classifier) for role, classifier in classifiers.items()}
 
 
 def low(config: Config) -> float:
@@ -168,11 +168,11 @@ def low(config: Config) -> float:
 
 
 class Trained:
-    """A finished generator at work on a device, from its stage's folder alone.
+    """A finished generator on a device, rebuilt from its stage's folder alone.
 
     Attributes:
         network: (noise [b, latent], labels [b] or None) -> images [b, c, h, w] with values from `low` to 1.
-        noise: (count, generator) -> noise [count, latent] of the distribution that it was trained with.
+        noise: (count, generator) -> noise [count, latent] from the distribution that it was trained with.
         low: the value of black.
     """
 
@@ -186,6 +186,6 @@ class Trained:
         self.dtype, self.device = compute_dtype(about["precision"], device), device
 
     def make(self, noise: Tensor, labels: Tensor | None) -> Tensor:
-        """Images in the precision that it was trained in."""
+        """Generate images, in the precision of the training."""
         with autocast(self.dtype, self.device):
             return self.network(noise, labels)

@@ -1,4 +1,4 @@
-"""interpolated: images and their embeddings -> new images between them, decoded by the autoencoder; an images table."""
+"""interpolated: images and their embeddings -> images decoded from points between embeddings, by the autoencoder."""
 
 from functools import partial
 from typing import Any
@@ -26,14 +26,14 @@ PART = 1000  # images
 def images(plan: Plan, base: Stage, amount: int | float, seed: int) -> Stage:
     """Images between those of a table (of an ingested one: of its training images).
 
-    Each lies between a random image and one of its nearest of the same class, in the embedding (selection paper, discussion). The
-    autoencoder's reconstructions are as large as what it takes, the middle of an image; their borders are repeated around them.
+    Each lies between a random image and one of its nearest neighbors of the same class, in the embedding space (selection paper,
+    discussion). The autoencoder reconstructs only the center of an image; border pixels are replicated up to the full size.
 
     Args:
         amount: how many, each class in turn; a float is a multiple of the images given.
 
     Raises:
-        InputError: embeddings that no autoencoder made.
+        InputError: embeddings from anything but the autoencoder.
     """
     config = plan.config
     if config.embed.source != "autoencoder":
@@ -66,19 +66,19 @@ def _interpolate(worker: Worker, stage: Stage, config: Config, amount: int | flo
 
 
 def _given(table: Table) -> tuple[Tensor, Tensor]:
-    """Ids and labels of the images to train on. Raises InputError where a class has no two images to be between."""
+    """Ids and labels of the images to train on. Raises InputError for a class with fewer than two images."""
     rows = table.read(table.training(), ["id", "label"])
     if rows["label"].null_count:
-        raise InputError("extra.name=interpolated: goes between images of one class, but the data set has no labels.")
+        raise InputError("extra.name=interpolated: interpolates within a class, but the data set has no labels.")
     ids, labels = (torch.from_numpy(rows[name].to_numpy().copy()) for name in ("id", "label"))
     counts = torch.bincount(labels, minlength=table.manifest["num_classes"])
     if int(counts.min()) < 2:
-        raise InputError(f"extra.name=interpolated: class {int(counts.argmin())} has {int(counts.min())} images, and needs two.")
+        raise InputError(f"extra.name=interpolated: class {int(counts.argmin())} has {int(counts.min())} images, but needs two.")
     return ids, labels
 
 
 def _points(embeddings: Stage, ids: Tensor) -> Tensor:
-    """The embeddings of some images."""
+    """The embeddings of the images with these ids."""
     rows = Table(embeddings.uri).read(columns=["id", "embedding"]).combine_chunks()
     known = torch.from_numpy(rows["id"].to_numpy().copy())
     values = torch.from_numpy(rows["embedding"].combine_chunks().to_numpy_ndarray().copy())  # pyright: ignore[reportAttributeAccessIssue]

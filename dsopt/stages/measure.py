@@ -1,4 +1,4 @@
-"""measure: generated images and real ones -> metrics: how near the generated come to real images that nobody has learned from."""
+"""measure: generated and real images -> metrics: how close the generated images are to real ones that were not trained on."""
 
 import time
 from typing import NamedTuple
@@ -28,15 +28,16 @@ DISTANCE = {"classifier": "fcd", "inception": "fid"}  # only by Inception's feat
 def measured(plan: Plan, samples: Stage, seed: int) -> Stage:
     """The measures of a table of generated images.
 
-    Those of `measures` against the test images, the Fréchet distance as `fcd` or `fid`; with `_train` after their names the values
-    that as many training images have, for no generator can be expected to be better; those of `memorised` by features and, with
-    `_pixels`, by pixels, against what the generator learned from; and by the classifier `gan_test`, the share of generated images
-    that it assigns to the class asked for, and `gan_test_real`, its accuracy on test images (Shmelkov et al., arXiv 1807.09499).
-    With measure.cas=true the test accuracy of a training on generated images alone, `cas`, and of one on all real training images,
-    `cas_train`.
+    - Those of `measures` against the test images, with the Fréchet distance as `fcd` or `fid`. The suffix `_train` marks the values
+      of as many training images: no generator can be expected to do better.
+    - Those of `memorised` by features and, with the suffix `_pixels`, by pixels, against what the generator learned from.
+    - With the classifier as extractor, `gan_test`, the share of generated images that it assigns to the class they were generated
+      for, and `gan_test_real`, its accuracy on test images (Shmelkov et al. 2018, arXiv:1807.09499).
+    - With measure.cas=true, `cas`, the test accuracy of a classifier trained on generated images alone, and `cas_train`, of one
+      trained on all real training images (Ravuri & Vinyals 2019, arXiv:1905.10887).
 
     Args:
-        seed: of these trainings.
+        seed: of the trainings for `cas`.
     """
     config, real = plan.config, features.features(plan)
     made_of = differing(config, "measure.samples", "measure.neighbours", "seed")
@@ -48,12 +49,12 @@ def measured(plan: Plan, samples: Stage, seed: int) -> Stage:
 
 
 def cas(plan: Plan, samples: Stage, seed: int) -> Stage:
-    """The training of `train` on generated images alone: its test accuracy is their classification accuracy score (1905.10887)."""
+    """A classifier trained on generated images alone; its test accuracy is the classification accuracy score (arXiv:1905.10887)."""
     return classifier.run(plan, classifier.Row("generated images alone", "cas", 1.0, ingest.images(plan), samples), seed)
 
 
 class _Seen(NamedTuple):
-    """Images and what the extractor makes of them."""
+    """Images and their features."""
 
     ids: Tensor
     images: Tensor  # uint8 [n, c, h, w]
@@ -69,25 +70,25 @@ def _measure(worker: Worker, stage: Stage, config: Config) -> None:
     random = torch.Generator().manual_seed(derive(config.seed, "measure"))
     samples, view = stage.inputs["samples"], stage.inputs["features"]
     train, test = (_real(view, split, worker.device) for split in ("train", "test"))
-    made = _made(samples, test, stage, config, random, worker.device)
+    generated = _generated(samples, test, stage, config, random, worker.device)
     test = test.rows(_draw(len(test.ids), config.measure.samples, random))
-    as_many = train.rows(_draw(len(train.ids), len(made.ids), random))
+    as_many = train.rows(_draw(len(train.ids), len(generated.ids), random))
     known = train.rows(torch.isin(train.ids, _learned_from(samples, train.ids)).nonzero().squeeze(1))
-    found = _by_features(test, made, as_many, config, random)
-    found |= memorised(made.features, test.features, known.features)
-    pixels = memorised(*(x.images.flatten(1).to(worker.device) for x in (made, test, known)))
+    found = _by_features(test, generated, as_many, config, random)
+    found |= memorised(generated.features, test.features, known.features)
+    pixels = memorised(*(x.images.flatten(1).to(worker.device) for x in (generated, test, known)))
     found |= {f"{name}_pixels": value for name, value in pixels.items()}
     if config.measure.extractor == "classifier":
-        found |= _by_class(view, made, test, worker.device)
+        found |= _by_class(view, generated, test, worker.device)
     found |= {name: _test_accuracy(stage.inputs[name]) for name in CAS if name in stage.inputs}
     seconds = time.monotonic() - started
-    about = {"n_real": len(test.ids), "n_fake": len(made.ids), "n_learned_from": len(known.ids), "reference": "test"}
+    about = {"n_real": len(test.ids), "n_fake": len(generated.ids), "n_learned_from": len(known.ids), "reference": "test"}
     about |= {"extractor": config.measure.extractor, "device": worker.describe()}
     metrics = outputs.measured(stage, config.seed, found)
     outputs.commit(stage, metrics, seconds=seconds, seed=config.seed, **about)
     name = DISTANCE[config.measure.extractor]
-    perfect = f"{found[f'{name}_train']:.2f} of training images"
-    say(f"measure {stage.name}", f"{name} {found[name]:.2f} ({perfect})  coverage {found['coverage']:.3f}")
+    reference = f"{found[f'{name}_train']:.2f} of training images"
+    say(f"measure {stage.name}", f"{name} {found[name]:.2f} ({reference})  coverage {found['coverage']:.3f}")
 
 
 def _test_accuracy(trained: Stage) -> float:
@@ -96,7 +97,7 @@ def _test_accuracy(trained: Stage) -> float:
 
 
 def _draw(count: int, most: int, random: torch.Generator) -> Tensor:
-    """Some of the rows, without repetition."""
+    """At most `most` of the row indices, drawn without replacement."""
     return torch.randperm(count, generator=random)[:most]
 
 
@@ -108,12 +109,12 @@ def _real(view: Stage, split: str, device: torch.device) -> _Seen:
     return _Seen(images.ids, images.images, images.labels, torch.cat(found).to(device))
 
 
-def _made(samples: Stage, real: _Seen, stage: Stage, config: Config, random: torch.Generator, device: torch.device) -> _Seen:
+def _generated(samples: Stage, real: _Seen, stage: Stage, config: Config, random: torch.Generator, device: torch.device) -> _Seen:
     """Generated images, at most `measure.samples` of them."""
     images = load(samples.uri)
     if images.images.shape[1:] != real.images.shape[1:]:
-        made, expected = ("x".join(map(str, x.images.shape[1:])) for x in (images, real))
-        raise InputError(f"{samples.uri}: has images of {made}, but the real ones of this configuration are {expected}.")
+        found, expected = ("x".join(map(str, x.images.shape[1:])) for x in (images, real))
+        raise InputError(f"{samples.uri}: has images of {found}, but the real ones of this configuration are {expected}.")
     rows = _draw(len(images.ids), config.measure.samples, random)
     chosen = take(images.images, rows)
     extract = features.extractor(stage.inputs["features"], config, device)
@@ -121,24 +122,24 @@ def _made(samples: Stage, real: _Seen, stage: Stage, config: Config, random: tor
 
 
 def _learned_from(samples: Stage, everything: Tensor) -> Tensor:
-    """The ids of the images that generated images were learned or copied from; of all training images where nothing says less."""
-    maker = samples.inputs.get("generator", samples)
-    if "base" not in maker.inputs:
+    """The ids of the images that these were learned or copied from; of all training images where that is not recorded."""
+    source = samples.inputs.get("generator", samples)
+    if "base" not in source.inputs:
         return everything
-    table = generator.learned_from(maker)
+    table = generator.learned_from(source)
     return torch.from_numpy(table.read(table.training(), ["id"])["id"].to_numpy().copy())
 
 
-def _by_features(test: _Seen, made: _Seen, train: _Seen, config: Config, random: torch.Generator) -> dict[str, float]:
+def _by_features(test: _Seen, generated: _Seen, train: _Seen, config: Config, random: torch.Generator) -> dict[str, float]:
     k, distance = config.measure.neighbours, DISTANCE[config.measure.extractor]
-    found = measures(test.features, made.features, k, random)
+    found = measures(test.features, generated.features, k, random)
     found |= {f"{name}_train": value for name, value in measures(test.features, train.features, k, random).items()}
     return {name.replace("frechet", distance): value for name, value in found.items()}
 
 
-def _by_class(view: Stage, made: _Seen, test: _Seen, device: torch.device) -> dict[str, float]:
-    """How often the classifier sees the class that an image has; nothing where made images have none."""
+def _by_class(view: Stage, generated: _Seen, test: _Seen, device: torch.device) -> dict[str, float]:
+    """The classifier's accuracy on generated and on real images; nothing if the generated images have no labels."""
     last = proxy.Judge(view.inputs["proxy"], device).last
     with torch.inference_mode():
-        right = [(last(x.features).argmax(1).cpu() == x.labels).double().mean() for x in (made, test)]
-    return dict(zip(("gan_test", "gan_test_real"), map(float, right), strict=True)) if (made.labels >= 0).all() else {}
+        accuracies = [(last(x.features).argmax(1).cpu() == x.labels).double().mean() for x in (generated, test)]
+    return dict(zip(("gan_test", "gan_test_real"), map(float, accuracies), strict=True)) if (generated.labels >= 0).all() else {}

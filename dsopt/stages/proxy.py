@@ -1,4 +1,4 @@
-"""proxy and teacher: images -> a classifier trained for its judgement, and the scores table: what it says of every image.
+"""proxy and teacher: images -> a trained classifier, and the table of its scores for every training image.
 
 Selection methods use the scores, embeddings can be its features, soft labels are its probabilities. It never sees test images.
 """
@@ -51,7 +51,7 @@ def _check(stage: Stage, config: Config, role: Role) -> None:
         raise InputError(f"{role}: the data set has no labels to train it with.")
     least = math.ceil(table.rows("train") / settings.batch_size)
     if settings.steps < least:
-        raise InputError(f"{role}.steps={settings.steps}: must be at least {least}, so that it sees every image once.")
+        raise InputError(f"{role}.steps={settings.steps}: must be at least {least}, to see every image once.")
 
 
 def _train(worker: Worker, stage: Stage, config: Config, role: Role) -> None:
@@ -93,24 +93,24 @@ def _arrow(columns: dict[str, Tensor]) -> dict[str, pa.Array]:
 def _after_training(
     network: nn.Sequential, images: Images, inputs: Inputs, settings: ClassifierConfig, worker: Worker
 ) -> dict[str, Tensor]:
-    """The columns of the scores table that the trained network gives: `probability` and `grand`."""
-    dtype, probabilities, lengths = compute_dtype(settings.precision, worker.device), [], []
+    """The columns of the scores table that need the trained network: `probability` and `grand`."""
+    dtype, probabilities, gradient_norms = compute_dtype(settings.precision, worker.device), [], []
     for batch in in_order(images.images, images.labels, 1000, inputs.test, worker.device):
         with autocast(dtype, worker.device):
             features = network[:-1](batch.images)
             logits = network[-1](features)
         p = logits.float().softmax(1)
         error = p - torch.nn.functional.one_hot(batch.labels, p.shape[1])
-        # Of the last layer's weights and biases: error x (features, 1).
-        lengths.append((error.norm(dim=1) * (features.float().square().sum(1) + 1).sqrt()).cpu())
+        # The gradient in the last layer's weights and biases is error x (features, 1).
+        gradient_norms.append((error.norm(dim=1) * (features.float().square().sum(1) + 1).sqrt()).cpu())
         probabilities.append(p.cpu())
-    return {"grand": torch.cat(lengths), "probability": torch.cat(probabilities)}
+    return {"grand": torch.cat(gradient_norms), "probability": torch.cat(probabilities)}
 
 
 class Judge:
-    """A finished proxy or teacher at work on a device: what it says of images [b, c, h, w], bytes or floats in 0..1.
+    """A finished proxy or teacher on a device, for images [b, c, h, w], uint8 or floats in 0..1.
 
-    Built from the stage's folder alone. Raises InputError if the stage trained no classifier.
+    Rebuilt from the stage's folder alone. Raises InputError if the stage trained no classifier.
     """
 
     def __init__(self, stage: Stage, device: torch.device) -> None:
@@ -127,16 +127,16 @@ class Judge:
 
     @torch.inference_mode()
     def features(self, images: Tensor) -> Float[Tensor, "b d"]:
-        """What goes into the last layer, for the images as a test sees them."""
+        """The inputs of the last layer, for images without augmentation."""
         return self.network[:-1](self.inputs.test(images.to(self.device)))  # pyright: ignore[reportIndexIssue]
 
     def logits(self, images: Tensor) -> Float[Tensor, "b k"]:
-        """Of images as a test sees them; differentiable with respect to floats."""
+        """The logits of images without augmentation; differentiable with respect to float images."""
         return self.network(self.inputs.test(images.to(self.device)))
 
     @torch.inference_mode()
     def soft_labels(self, images: Tensor, views: int, seed: int) -> Float[Tensor, "b k"]:
-        """The mean of its probabilities over `views` draws of its own training transforms."""
+        """The mean of its probabilities over `views` random draws of its training augmentation."""
         n, found = len(images), []
         drawn = [draws(derive(seed, view), n, 0, n, self.device) for view in range(views)]
         for view in drawn:

@@ -1,4 +1,4 @@
-"""samples: a trained generator -> an images table, the same on any number of devices; training cannot tell it from real images."""
+"""samples: a trained generator -> generated images, in the schema of real ones; the same on any number of devices."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,7 +18,7 @@ from dsopt.storage import IMAGES, Kind, Stage, Table
 from dsopt.training.worker import Worker
 
 SAMPLES = Kind("samples")
-PART = 1000  # images; a part has a seed of its own, so that it is the same wherever it is made
+PART = 1000  # images; each part has its own seed, so it does not depend on the worker that generates it
 
 Generated = tuple[int, Tensor, Tensor]  # number of the part, labels, images uint8 [n, c, h, w]
 
@@ -28,7 +28,7 @@ def images(plan: Plan, base: Stage, count: int | float, seed: int) -> Stage:
 
     Args:
         count: how many, each class in turn; a float is a multiple of the images learned from.
-        seed: of the training and of the noise.
+        seed: of the generator's training and of the noise.
     """
     model = generator.model(plan, base, seed)
     work = partial(_sample, count=count, seed=seed)
@@ -61,13 +61,13 @@ def _labels(index: int, wanted: int, classes: int) -> tuple[int, Tensor]:
 
 
 def _maker(worker: Worker, stage: Stage, seed: int) -> Callable[[tuple[int, Tensor]], Generated]:
-    """The generator on a worker's device."""
-    made_by = generator.Trained(stage.inputs["generator"], worker.device)
+    """The function that generates one part, with the generator on a worker's device."""
+    trained = generator.Trained(stage.inputs["generator"], worker.device)
 
     def generated(item: tuple[int, Tensor]) -> Generated:
         index, labels = item
-        of_part = derive(seed, "samples", index)
-        return index, labels, sample(made_by.make, made_by.noise, labels, of_part, low=made_by.low, device=worker.device)
+        part_seed = derive(seed, "samples", index)
+        return index, labels, sample(trained.make, trained.noise, labels, part_seed, low=trained.low, device=worker.device)
 
     return generated
 

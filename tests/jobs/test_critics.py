@@ -114,7 +114,7 @@ def estimated(storage: Path, measure: str, weight: float) -> float:
 
 def test_a_study_tells_whether_the_critics_follow_the_images(tmp_path: Path) -> None:
     html, rows = page(tmp_path, ROWS)
-    told = re.search(r"with the fcd, a seed: CLIPPED (\S+) of 1 x 3; PENALTY (\S+) of 1 x 3\.", html)
+    told = re.search(r"with the fcd, per seed: CLIPPED (\S+) of 1 x 3; PENALTY (\S+) of 1 x 3\.", html)
     assert told
     for name, weight, said in (("CLIPPED", 0.0, told[1]), ("PENALTY", 10.0, told[2])):
         own = [row for row in rows if row["row"] == name]

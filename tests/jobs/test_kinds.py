@@ -185,7 +185,7 @@ def test_extra_images_are_measured_where_asked_and_their_trainings_stay_the_same
         count = 30 if trial.trial.row == "BETWEEN" else 60
         assert (table.manifest["n_fake"], table.manifest["n_learned_from"], table.manifest["reference"]) == (count, 60, "test")
     assert rows["COPIES"]["copied"] == rows["COPIES"]["copied_pixels"] == 1 and rows["MADE"]["copied_pixels"] < 1
-    assert "fcd is the Fréchet distance of the extra images of a row" in file.with_name("report.html").read_text()
+    assert "fcd is the Fréchet distance between the extra images of a row" in file.with_name("report.html").read_text()
 
 
 def test_too_few_extra_images_fail_their_row_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,11 +137,11 @@ def test_what_a_preset_grids_can_be_a_dotted_key_too() -> None:
         (["sweep.searcher=random", "sweep.space.train.momentum={uniform: [0.5, 1]}"], "train.momentum"),
         (["sweep.searcher=random", "sweep.space.train.name=[lenett]"], "classifier 'lenett' is not known"),
         (["sweep.searcher=grids"], "sweep.searcher"),
-        ([*GRID, "sweep.scheduler=asha", "extra.name=copies"], "sweep.scheduler=asha: judges by images held out, from which extra"),
+        ([*GRID, "sweep.scheduler=asha", "extra.name=copies"], "sweep.scheduler=asha: evaluates on held-out images, which extra"),
         ([*GRID[:1], "sweep.grid.extra.name=[none,copies]", "sweep.scheduler=asha"], "train.validation=0.1: must be 0 with extra"),
         (
             ["sweep.searcher=random", "sweep.space.train.momentum={uniform: [0.5, 0.9]}", "extra.name=copies"],
-            "sweep.searcher=random: jud",
+            "sweep.searcher=random: eval",
         ),
     ],
 )

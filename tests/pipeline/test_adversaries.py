@@ -51,28 +51,28 @@ FITTING = [
     },
 ]
 WRONG = [
-    ({"size": 30}, r"data.image_size=30: dcgan_generator has no such size; it has multiples of 4 from 8 pixels\."),
+    ({"size": 30}, r"data.image_size=30: dcgan_generator does not support this size; expected multiples of 4 from 8 pixels\."),
     (
         {"loss": Choice("energy")},
-        r"generate.loss.name=energy: needs an autoencoder as discriminator, dcgan_discriminator is none\.",
+        r"generate.loss.name=energy: needs an autoencoder as discriminator; dcgan_discriminator is not one\.",
     ),
-    ({"discriminator": Choice("energy_discriminator")}, r"energy_discriminator: is an autoencoder; right is loss.name=energy\."),
-    (terms("gradient_penalty"), r"generate.terms: gradient_penalty: dcgan_discriminator has batch normalisation.*norm=none\."),
+    ({"discriminator": Choice("energy_discriminator")}, r"energy_discriminator: is an autoencoder; expected loss.name=energy\."),
+    (terms("gradient_penalty"), r"generate.terms: gradient_penalty: dcgan_discriminator has batch normalization.*norm=none\."),
     (
         {"generator": Choice("dcgan_generator", TOLD)},
-        r"dcgan_generator is told the class, dcgan_discriminator is told no class; both",
+        r"dcgan_generator is conditioned on the class, dcgan_discriminator is unconditional; expected",
     ),
     (
         {"discriminator": Choice("dcgan_discriminator", JUDGES)},
-        r"dcgan_generator is told no class, dcgan_discriminator is told the",
+        r"dcgan_generator is unconditional, dcgan_discriminator is conditioned on the class",
     ),
-    (terms("classification"), r"generate.terms: classification needs the class, which dcgan_generator is not told"),
+    (terms("classification"), r"generate.terms: classification needs a class-conditional generator, which dcgan_generator is not"),
     (
         {
             "generator": Choice("dcgan_generator", TOLD),
             "discriminator": Choice("dcgan_discriminator", {"condition": "auxiliary"}),
         },
-        r"generate.discriminator.options.condition=auxiliary: goes with the term classification or information\.",
+        r"generate.discriminator.options.condition=auxiliary: needs the term classification or information\.",
     ),
     (
         {
@@ -85,15 +85,15 @@ WRONG = [
     (terms("information"), r"generate.terms: information needs discriminator.options.condition=auxiliary, codes=2 or both\."),
     (
         {"discriminator": Choice("dcgan_discriminator", {"codes": 2})},
-        r"generate.discriminator.options.codes=2: goes with the term information\.",
+        r"generate.discriminator.options.codes=2: needs the term information\.",
     ),
     (
         {"discriminator": Choice("dcgan_discriminator", {"codes": 17}), **terms("information")},
-        r"generate.discriminator.options.codes=17: must be 0 to 16, the numbers of the noise\.",
+        r"generate.discriminator.options.codes=17: must be 0 to 16, the latent dimension\.",
     ),
     (
         {"discriminator": Choice("dcgan_discriminator", {"codes": -1}), **terms("information")},
-        r"generate.discriminator.options.codes=-1: must be 0 to 16, the numbers of the noise\.",
+        r"generate.discriminator.options.codes=-1: must be 0 to 16, the latent dimension\.",
     ),
     (
         {
@@ -113,10 +113,10 @@ WRONG = [
     ),
     (
         {"generator": Choice("mlp_generator"), "discriminator": Choice("energy_discriminator"), "loss": Choice("energy")},
-        r"generate.discriminator.name=energy_discriminator: black is -1.0 there, and not in mlp_generator\.",
+        r"generate.discriminator.name=energy_discriminator: black must be -1.0, but mlp_generator has it at 0.0\.",
     ),
     ({"loss": Choice("none")}, r"generate.loss.name=none: needs a term to learn from"),
-    ({"loss": Choice("none"), **terms("r1")}, r"generate.terms: r1 needs a discriminator, which loss.name=none has not\."),
+    ({"loss": Choice("none"), **terms("r1")}, r"generate.terms: r1 needs a discriminator, but loss.name=none trains none\."),
     (
         {"terms": [{"name": "gradient_penalti"}]},
         r"generate.terms: .*: term 'gradient_penalti' is not known\. Did you mean 'gradient_p",
@@ -171,11 +171,11 @@ def test_what_does_not_fit_is_told_in_one_line(wrong, says):
     [
         (
             {"generator": Choice("dcgan_generator")},
-            r"generate.likelihood.name=bernoulli: needs images in 0..1, dcgan_generator makes -1",
+            r"generate.likelihood.name=bernoulli: needs images in 0..1; dcgan_generator generates -1",
         ),
         (
             {"generator": Choice("infogan_generator", TOLD)},
-            r"infogan_generator is told the class, infogan_encoder is told no class; both",
+            r"infogan_generator is conditioned on the class, infogan_encoder is unconditional; expected",
         ),
         ({"generator": Choice("infogan_generator"), "noise": "uniform"}, r"generate.noise=uniform: must be normal"),
     ],

@@ -53,7 +53,7 @@ def test_a_journal_of_other_items_is_refused(made: Stage) -> None:
 
 
 def test_items_that_are_not_made_are_told(made: Stage) -> None:
-    with pytest.raises(JobError, match=r"only 2 of 3 items were made"):
+    with pytest.raises(JobError, match=r"only 2 of 3 items were finished"):
         item_by_item("toy", made, [1, 1, 1], "rows", lambda indices: ({"index": index} for index in indices[:2]))
 
 

@@ -196,9 +196,12 @@ def test_colours_of_the_truth_are_the_truth(given: list[str]) -> None:
         (["colorize.generator.name=dcgan_generator"], "colorizer 'dcgan_generator' is not known.*unet"),
         (["colorize.loss.name=energy"], "needs an autoencoder"),
         (["colorize.loss.name=none", "colorize.terms=[]"], "needs a term"),
-        (["colorize.terms=[{name: gradient_penalty, weight: 10}]"], "batch normalisation"),
-        (["colorize.discriminator={name: dcgan_discriminator, options: {condition: concat}}"], "is told"),
-        (["generate.discriminator.name=patch_discriminator"], "is told no class, patch_discriminator is told the lightness"),
+        (["colorize.terms=[{name: gradient_penalty, weight: 10}]"], "batch normalization"),
+        (["colorize.discriminator={name: dcgan_discriminator, options: {condition: concat}}"], "is conditioned on the class"),
+        (
+            ["generate.discriminator.name=patch_discriminator"],
+            "is unconditional, patch_discriminator is conditioned on the lightness",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told_before_anything_starts(given: list[str], more: list[str], says: str) -> None:

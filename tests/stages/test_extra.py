@@ -144,9 +144,9 @@ def test_the_main_job_compares_with_and_without(storage: str) -> None:
 @pytest.mark.parametrize(
     "overrides, says",
     [
-        (["train.sampler.name=weighted", "train.split=0"], "weighted: goes by scores"),
-        (["train.overlap=true", "train.split=0.5"], "does not go with extra images"),
-        (["train.overlap=true", "train.split=0.5", "extra.name=none", "train.passes=2"], "does not go with passes"),
+        (["train.sampler.name=weighted", "train.split=0"], "weighted: needs scores"),
+        (["train.overlap=true", "train.split=0.5"], "cannot be combined with extra images"),
+        (["train.overlap=true", "train.split=0.5", "extra.name=none", "train.passes=2"], "cannot be combined with passes"),
         *(
             (["train.validation=0.1", f"extra.name={name}"], "train.validation=0.1: must be 0 with extra images")
             for name in ("copies", "generated", "interpolated")

@@ -203,7 +203,7 @@ def test_a_run_that_diverges_says_what_is_left(tmp_path: Path) -> None:
         ("generate.terms=[{name: gradient_penal, weight: 1}]", "Did you mean 'gradient_penalty'"),
         ("generate.terms=[{name: r1, wieght: 1}]", "Did you mean 'weight'"),
         ("generate.differentiable=[color]", "Did you mean 'colour'"),
-        ("generate.discriminator.options.condition=none", "both or none must be"),
+        ("generate.discriminator.options.condition=none", "expected the same condition for both"),
         ("generate.batch_size=1", "at least 2"),
         ("generate.average=1", r"in \[0, 1\)"),
         ("generate.samples=0", "at least 1"),
@@ -220,7 +220,9 @@ def test_a_size_that_a_network_cannot_make(storage: str) -> None:
         "generate.generator={name: dcgan_generator, options: {}}",
         "generate.discriminator={name: dcgan_discriminator, options: {}}",
     ]
-    with pytest.raises(InputError, match=r"data\.image_size=30: dcgan_generator has no such size; it has multiples of 4"):
+    with pytest.raises(
+        InputError, match=r"data\.image_size=30: dcgan_generator does not support this size; expected multiples of 4"
+    ):
         made(storage, *networks, "data.image_size=30")
 
 

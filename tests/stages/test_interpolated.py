@@ -52,5 +52,5 @@ def test_only_what_can_be_decoded(tmp_path: Path) -> None:
         interpolated.images(plan, select.subset(plan, plan.config.select, 0), 1.0, 0)
     plan = Plan(load([f"storage={tmp_path}", *SMALL, "select.name=random", "select.budget=5"]))
     few = interpolated.images(plan, select.subset(plan, plan.config.select, 0), 1.0, 0)
-    with pytest.raises(InputError, match=r"class \d has [01] images, and needs two"):
+    with pytest.raises(InputError, match=r"class \d has [01] images, but needs two"):
         plan.run(few)

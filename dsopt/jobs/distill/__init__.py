@@ -1,1 +1,1 @@
-"""Distilled sets and what training on them gives."""
+"""Distilled sets and the accuracy of networks trained on them."""

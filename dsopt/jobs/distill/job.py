@@ -1,4 +1,4 @@
-"""The distilling jobs: distil a set, and train fresh networks on distilled sets or any small images table."""
+"""The distillation jobs: distill a data set, and train new networks on distilled sets or any small images table."""
 
 import dataclasses
 import statistics
@@ -21,7 +21,7 @@ HEADER = ["images of", "images", "network", "recipe", "pixels", "accuracy %", "n
 
 
 def evaluations(config: Config, uris: list[str]) -> list[Evaluation]:
-    """Every table with every network, by its own recipe where it has one and by the common one."""
+    """Every table with every network, by the table's own recipe if it has one and by the common one."""
     found, validation = [], validation_of(uris)
     for uri in uris:
         exact = "pixels" in Table(uri).manifest["schema"]
@@ -35,7 +35,7 @@ def evaluations(config: Config, uris: list[str]) -> list[Evaluation]:
 
 
 def validation_of(uris: list[str]) -> float:
-    """The share of the training images that sets were made without, and are judged by. Raises InputError if it differs."""
+    """The share of the training images that was held out of all sets, for evaluation. Raises InputError if sets differ in it."""
     shares = {uri: Table(uri).manifest.get("validation", 0.0) for uri in uris}
     first, *others = shares.items()
     for uri, share in others:
@@ -52,19 +52,19 @@ def _networks(config: Config, uri: str) -> list[Choice]:
 
 
 def _images(config: Config, uri: str) -> Stage:
-    """The images table that a set is tested on."""
+    """The images table that a set is evaluated on."""
     if config.evaluate.images:
         return Stage.existing(config.evaluate.images)
     table = Table(uri)
     folder = table.manifest["inputs"].get("images")
     beside = join(table.uri.rpartition("/")[0].rpartition("/")[0], folder or "")
     if not folder or not exists(join(beside, "_DONE")):
-        raise InputError(f"input={uri}: the images it was made from are not at {beside}; say evaluate.images=<their folder>.")
+        raise InputError(f"input={uri}: the images it was made from are not at {beside}; give evaluate.images=<their folder>.")
     return Stage.existing(beside)
 
 
 def targets_of_evaluate(plan: Plan) -> list[Stage]:
-    """The trainings of `input` and of the tables beside it, and those that they are ranked by."""
+    """The trainings on `input` and on the tables beside it, and those for their ranking scores."""
     if not plan.config.input:
         raise InputError("input: must be the folder of a distilled set, or of any small images table.")
     sets.check(plan.config)
@@ -74,13 +74,13 @@ def targets_of_evaluate(plan: Plan) -> list[Stage]:
 
 def _planned(plan: Plan, uris: list[str]) -> tuple[list[tuple[Evaluation, Stage]], list[Rank]]:
     config, images, validation = plan.config, _images(plan.config, uris[0]), validation_of(uris)
-    rows = [(trial, evaluation(plan, trial, images)) for trial in evaluations(config, uris)]
+    rows = [(wanted, evaluation(plan, wanted, images)) for wanted in evaluations(config, uris)]
     networks = _networks(config, uris[0]) if config.evaluate.ranking else []
     return rows, [ranking.rank(plan, uri, network, images, validation) for uri in uris for network in networks]
 
 
 def evaluate(plan: Plan) -> None:
-    """Train, test, print the table, and leave a page with the images."""
+    """Train and test on every set, print the table, and write a page with the images."""
     config, stages = plan.config, targets_of_evaluate(plan)
     plan.run(*stages)
     assert config.input is not None
@@ -99,11 +99,11 @@ def evaluate(plan: Plan) -> None:
 def lines(rows: list[tuple[Evaluation, Stage]]) -> list[list[str]]:
     """The cells of the table, below `HEADER`."""
     found = []
-    for trial, evaluated in rows:
-        table, values = Table(trial.uri), accuracies(evaluated)
+    for wanted, evaluated in rows:
+        table, values = Table(wanted.uri), accuracies(evaluated)
         sd = statistics.stdev(values) if len(values) > 1 else None
-        pixels = "8 bits" if trial.pictures else "exact"
-        cells = [table.manifest["name"], f"{table.manifest['rows']:,}", trial.network.name, trial.recipe, pixels]
+        pixels = "8 bits" if wanted.pictures else "exact"
+        cells = [table.manifest["name"], f"{table.manifest['rows']:,}", wanted.network.name, wanted.recipe, pixels]
         found.append([*cells, percent(statistics.fmean(values), sd), str(len(values))])
     return found
 
@@ -114,7 +114,7 @@ def targets(plan: Plan) -> list[Stage]:
 
 
 def distill(plan: Plan) -> None:
-    """Distil, then evaluate the set as `dsopt evaluate` would."""
+    """Distill, then evaluate the set as `dsopt evaluate` does."""
     (stage,) = targets(plan)
     plan.run(stage)
     say("distill", stage.uri)

@@ -1,4 +1,4 @@
-"""The page of an evaluation: the table, how every set was made, and its images as they look."""
+"""The page of an evaluation: the table, and the images and the cost of every set."""
 
 from functools import partial
 
@@ -17,34 +17,34 @@ from dsopt.training.worker import Worker
 
 SHOWN = 8  # images of each class
 NOTE = (
-    "Accuracy on the test images, or on training images held out where the table says so, after the last step, mean ± sample "
-    "standard deviation over n trainings. Own: the recipe that a set was made with and its learned labels; common: one for all "
-    "sets, with whole-number labels. Exact: the numbers as they were learned; 8 bits: the pictures that anyone can read."
+    "Accuracy on the test images (or on held-out training images, if the table says so) after the last step, mean ± sample "
+    "standard deviation over n trainings. Own: the recipe that the set was distilled with, and its learned labels; common: one "
+    "recipe for all sets, with hard labels. Exact: the learned floating-point pixels; 8 bits: the same, rounded to image files."
 )
 
 
 def page(
     plan: Plan, uris: list[str], evaluations: list[Stage], head: list[str], lines: list[list[str]], more: list[Section]
 ) -> Stage:
-    """The report of evaluations that are done; `more` stands below their table."""
+    """The report of finished evaluations; the sections `more` follow their table."""
     inputs = {f"{index:03d}": stage for index, stage in enumerate(evaluations)}
     write = partial(_write, uris=uris, head=head, lines=lines, more=more)
     return plan.add(outputs.REPORT, "distilled", {"sets": len(uris)}, inputs, write)
 
 
 def pictures(uri: str, title: str) -> Section:
-    """The images of a set, class by class, and what making them took."""
+    """The images of a set, class by class, and the steps and seconds of its distillation."""
     manifest, images = Table(uri).manifest, load(uri)
     names = manifest.get("classes") or [str(label) for label in range(manifest["num_classes"])]
     pixels = images.images.permute(0, 2, 3, 1).numpy()
     rows = [(name, pixels[(images.labels == label).numpy()][:SHOWN]) for label, name in enumerate(names)]
-    told = f"{manifest.get('steps', 0):,} steps in {manifest['seconds']:.0f} s on {manifest.get('device', 'unknown hardware')}."
-    return Section(title, told, png=figures.image_grid([("", rows)]))
+    cost = f"{manifest.get('steps', 0):,} steps in {manifest['seconds']:.0f} s on {manifest.get('device', 'unknown hardware')}."
+    return Section(title, cost, png=figures.image_grid([("", rows)]))
 
 
 def beside(evaluated: dict[str, Stage]) -> list[Section]:
-    """The sets that several evaluations are of, by name."""
-    return [pictures(made.inputs["table"].uri, name) for name, made in evaluated.items()]
+    """The sets of several evaluations, by name."""
+    return [pictures(stage.inputs["table"].uri, name) for name, stage in evaluated.items()]
 
 
 def _write(
@@ -52,10 +52,10 @@ def _write(
 ) -> None:
     sections = [Section("Accuracy", NOTE, html=pages.table(head, lines)), *more]
     sections += [pictures(uri, Table(uri).manifest["name"]) for uri in uris]
-    metrics = pa.concat_tables([Table(made.uri).read() for made in stage.inputs.values()])
+    metrics = pa.concat_tables([Table(evaluated.uri).read() for evaluated in stage.inputs.values()])
     facts = {"versions": ", ".join(f"{name} {number}" for name, number in versions().items())}
     html = pages.page(
-        "dsopt: distilled images", "Networks trained on a few synthetic images, beside as many real ones.", facts, sections
+        "dsopt: distilled images", "Networks trained on a few synthetic images, against as many real ones.", facts, sections
     )
     write_bytes(stage.path("report.html"), html.encode())
     outputs.commit(stage, metrics, seconds=outputs.spent(stage.inputs.values()))

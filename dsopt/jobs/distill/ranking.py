@@ -1,4 +1,4 @@
-"""The scores of DD-Ranking for evaluated sets: the trainings they need beside the table's, and how they are told."""
+"""The DD-Ranking scores of evaluated sets: the additional trainings that they need, and their tables."""
 
 import dataclasses
 import textwrap
@@ -19,13 +19,13 @@ SCORES = ["HLR", "IOR", "LRS", "ARS"]
 HEADER = ["ranking of", "network", "recipe", "all real %", "random %", *SCORES]
 NOTE = """\
 DD-Ranking's scores in percent, mean ± sample standard deviation over the trainings; all real and random: accuracies.
-HLR: what training on the set loses against all real images, both with whole-number labels by the common recipe; 0 is best.
-IOR: what the set gains over as many random real images of each class (others in every training), by the recipe named here.
-LRS: both in one number from 0 to 100; 26.9 is no better than random images that lose nothing.
-ARS: the gain over random images with the recipe's augmentation and without it, weighed alike and scaled as LRS.
+HLR: accuracy lost against training on all real images, both with hard labels by the common recipe; 0 is best.
+IOR: accuracy gained over as many random real images of each class (redrawn for every training), by the recipe of the row.
+LRS: both in one number from 0 to 100; a set that neither loses nor gains has 26.9.
+ARS: the gain over random images, averaged with and without the recipe's augmentation, and scaled as LRS.
 """
-HARD = "Hard labels: learned labels would need a teacher for random images, so both have the set's recipe with whole-number labels."
-RATES = "ARS of a recipe with learned rates, which takes no augmentation, is by the common recipe."
+HARD = "Hard labels: random images have no learned labels, so both are trained by the set's recipe with hard labels."
+RATES = "A recipe with learned rates takes no augmentation, so its ARS is by the common recipe."
 NO_ARS = "ARS needs a recipe that augments: evaluate.augment=[shift], for example, also adds it to a recipe that has none."
 
 
@@ -45,7 +45,7 @@ class Rank:
 
 
 def rank(plan: Plan, uri: str, network: Choice, images: Stage, validation: float) -> Rank:
-    """What a set's scores come from; most of it are trainings that the table has too."""
+    """The trainings for a set's scores, most of which the table of accuracies has too."""
     config, manifest = plan.config, Table(uri).manifest
     exact, own = "pixels" in manifest["schema"], has_recipe(uri)
     hard = own and "soft_label" in manifest["schema"]
@@ -59,47 +59,47 @@ def rank(plan: Plan, uri: str, network: Choice, images: Stage, validation: float
         found |= _augmented(given, recipe.augment, config.evaluate.augment)
     sets = [name for name in found if name.startswith("set")]
     found |= {name.replace("set", "random"): dataclasses.replace(found[name], images="random") for name in sets}
-    told = f"{given.recipe}{', hard labels' * hard}"
-    return Rank(uri, network, told, bool(recipe.rates), {name: evaluation(plan, trial, images) for name, trial in found.items()})
+    stages = {name: evaluation(plan, wanted, images) for name, wanted in found.items()}
+    return Rank(uri, network, f"{given.recipe}{', hard labels' * hard}", bool(recipe.rates), stages)
 
 
-def _augmented(trial: Evaluation, own: Sequence[str], else_: Sequence[str]) -> dict[str, Evaluation]:
-    """A training with its own or else other transforms, and without; none where there are no transforms."""
+def _augmented(wanted: Evaluation, own: Sequence[str], default: Sequence[str]) -> dict[str, Evaluation]:
+    """A training with its own augmentation, or else the default one, and without augmentation; nothing if both are empty."""
     if own:
-        return {"set_augmented": trial, "set_plain": dataclasses.replace(trial, augment=())}
-    return {"set_augmented": dataclasses.replace(trial, augment=tuple(else_)), "set_plain": trial} if else_ else {}
+        return {"set_augmented": wanted, "set_plain": dataclasses.replace(wanted, augment=())}
+    return {"set_augmented": dataclasses.replace(wanted, augment=tuple(default)), "set_plain": wanted} if default else {}
 
 
 def text(ranks: list[Rank]) -> str:
-    """The scores for a terminal, and what they mean."""
+    """The scores for a terminal, with their explanations."""
     table = aligned(HEADER, lines(ranks), 3)
     width = len(table.splitlines()[1])
     return "\n".join([table, *(line for note in _notes(ranks) for line in textwrap.wrap(note, max(100, width)))])
 
 
 def sections(ranks: list[Rank]) -> list[Section]:
-    """The scores for the page, where there are any."""
+    """The section of the scores for the page; none without scores."""
     return [Section("DD-Ranking", "\n".join(_notes(ranks)), html=pages.table(HEADER, lines(ranks)))] if ranks else []
 
 
 def lines(ranks: list[Rank]) -> list[list[str]]:
     """The cells of the table, below `HEADER`."""
-    told = []
+    columns = []
     for each in ranks:
-        found = {name: accuracies(made) for name, made in each.evaluations.items()}
+        found = {name: accuracies(evaluated) for name, evaluated in each.evaluations.items()}
         repeats = [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
         scored = [scores(values) for values in repeats]
         spreads = {name: Spread.of([values[name] for values in scored]) for name in scored[0]}
-        told.append([Spread.of(found["all"]), Spread.of(found["random"]), *(spreads.get(name) for name in SCORES)])
-    shown = zip(*(column(spreads, percent=True) for spreads in zip(*told, strict=True)), strict=True)
+        columns.append([Spread.of(found["all"]), Spread.of(found["random"]), *(spreads.get(name) for name in SCORES)])
+    shown = zip(*(column(spreads, percent=True) for spreads in zip(*columns, strict=True)), strict=True)
     names = [[Table(each.uri).manifest["name"], each.network.name, each.recipe] for each in ranks]
     return [[*name, *cells] for name, cells in zip(names, shown, strict=True)]
 
 
 def _notes(ranks: list[Rank]) -> list[str]:
-    """What the scores mean, a line each, and what is particular to these."""
+    """What the scores mean, a line each, with notes on these sets."""
     found = NOTE.splitlines()
     found += [HARD] * any("hard" in each.recipe for each in ranks)
-    scored = ["set_augmented" in each.evaluations for each in ranks]
-    found += [RATES] * any(each.rates and has for each, has in zip(ranks, scored, strict=True))
-    return found + [NO_ARS] * (not all(scored))
+    have_ars = ["set_augmented" in each.evaluations for each in ranks]
+    found += [RATES] * any(each.rates and has_ars for each, has_ars in zip(ranks, have_ars, strict=True))
+    return found + [NO_ARS] * (not all(have_ars))

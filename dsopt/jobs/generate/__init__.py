@@ -1,1 +1,1 @@
-"""Generators, what they make, and how good it is."""
+"""Generators and the measures of their images."""

@@ -24,7 +24,7 @@ def measured(plan: Plan, seed: int) -> Stage:
 
 
 def targets(plan: Plan) -> list[Stage]:
-    """The page; without measures for a data set that is known to have no labels to measure by."""
+    """The page; without measures if the data set is known to lack the labels that they need."""
     config, images, found = plan.config, ingest.images(plan), generated(plan, plan.config.seed)
     measures = None
     if config.measure.extractor != "classifier" or not images.done() or Table(images.uri).manifest["labelled"]:
@@ -33,15 +33,15 @@ def targets(plan: Plan) -> list[Stage]:
 
 
 def generate(plan: Plan) -> None:
-    """Make the data set first: only then it is known whether it has the labels that measuring takes. Print the measures."""
-    targets(plan)  # whatever is wrong with the configuration is refused before any work
+    """Train, generate and print the measures. The data set comes first: only then it is known whether it has labels."""
+    targets(plan)  # a wrong configuration is refused before any work
     plan.run(ingest.images(plan))
     (report,) = targets(plan)
     plan.run(report)
     if "measures" in report.inputs:
         print("\n" + aligned(page.HEAD, page.lines(report.inputs["measures"])) + "\n")
     else:
-        say("generate", "the data set has no labels to measure by; measure.extractor=inception takes none")
+        say("generate", "the data set has no labels to measure by; measure.extractor=inception needs none")
     say("samples", report.inputs["samples"].uri)
     say("report", report.path("report.html"))
 

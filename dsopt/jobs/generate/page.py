@@ -1,4 +1,4 @@
-"""The page of a trained generator: its measures, what it makes beside what it learned from, and how it came to that."""
+"""The page of a trained generator: its measures, generated beside real images, and snapshots and losses of the training."""
 
 import numpy as np
 import torch
@@ -16,13 +16,13 @@ from dsopt.stages import generator
 from dsopt.storage import Part, Stage, Table, versions
 from dsopt.training.worker import Worker
 
-SHOWN = 10  # images of each class on either side
-ROWS = 20  # of a figure
+SHOWN = 10  # images of each class, generated and real
+ROWS = 20  # in each figure
 HEAD = ["measure", "generated images", "real images"]
 
 
 def page(plan: Plan, samples: Stage, measures: Stage | None) -> Stage:
-    """The report of a generator whose images are there and, where there is something to measure by, measured."""
+    """The report of a generator and its images, with their measures if there are any."""
     inputs = {"generator": samples.inputs["generator"], "samples": samples} | ({"measures": measures} if measures else {})
     return plan.add(outputs.REPORT, samples.name, {}, inputs, _write)
 
@@ -35,8 +35,10 @@ def _write(worker: Worker, stage: Stage, config: Config) -> None:
             Section("Measures", _how(stage.inputs["measures"]), html=pages.table(HEAD, lines(stage.inputs["measures"])))
         )
     sections += [
-        _made(model, samples),
-        Section("Over training", "From the same noise at every point.", png=figures.image_grid([("", _snapshots(model))])),
+        _real_and_generated(model, samples),
+        Section(
+            "Over training", "Generated from the same noise at every point.", png=figures.image_grid([("", _snapshots(model))])
+        ),
         Section("Losses", "Means of every 20 steps, faint, and their moving average.", png=loss_panels(metrics)),
     ]
     html = pages.page(
@@ -47,12 +49,12 @@ def _write(worker: Worker, stage: Stage, config: Config) -> None:
 
 
 def beside(measured: dict[str, Stage]) -> list[Section]:
-    """What several generators made, by name, below real images: a row each, from their measures' inputs."""
+    """Images of several generators, by name, below real ones: a row each, from the inputs of their measures."""
     real = next(iter(measured.values())).inputs["features"].inputs["images"]
     rows = [("real", _first(Table(real.uri).parts("test")))]
-    rows += [(name, _first(Table(made.inputs["samples"].uri).parts())) for name, made in measured.items()]
+    rows += [(name, _first(Table(measures.inputs["samples"].uri).parts())) for name, measures in measured.items()]
     grids = [figures.image_grid([("", rows[start : start + ROWS])]) for start in range(0, len(rows), ROWS)]
-    return [Section("Generated images", "The first ones of each, none of them picked.", png=png) for png in grids]
+    return [Section("Generated images", "The first ones of each, not cherry-picked.", png=png) for png in grids]
 
 
 def _first(parts: list[Part]) -> np.ndarray:
@@ -69,29 +71,27 @@ def lines(measures: Stage) -> list[list[str]]:
 
 def _how(measures: Stage) -> str:
     manifest = Table(measures.uri).manifest
-    cas = " cas is the accuracy of a classifier trained on the generated images alone, beside one trained on all real ones."
+    cas = " cas is the accuracy of a classifier trained on the generated images alone, against one trained on all real images."
     return (
         f"{manifest['n_fake']:,} generated images against {manifest['n_real']:,} real ones of the split {manifest['reference']}, "
-        f"by the features of {manifest['extractor']}. The column of real images has what as many training images reach, and "
-        "gan_test of the real test images."
+        f"by the features of {manifest['extractor']}. The column of real images has the values of as many training images; its "
+        "gan_test is that of the real test images."
     ) + cas * ("cas" in measures.inputs)
 
 
-def _made(model: Stage, samples: Stage) -> Section:
+def _real_and_generated(model: Stage, samples: Stage) -> Section:
     table = generator.learned_from(model)
-    real, made, conditional = load(table.uri, table.training()), load(samples.uri), Table(model.uri).manifest["conditional"]
-    if not conditional:
-        groups = [(title, [("", _pixels(some.images[: SHOWN**2]))]) for title, some in (("real", real), ("generated", made))]
+    sides = [("real", load(table.uri, table.training())), ("generated", load(samples.uri))]
+    if not Table(model.uri).manifest["conditional"]:
+        groups = [(title, [("", _pixels(some.images[: SHOWN**2]))]) for title, some in sides]
         return Section("Real and generated", "", png=figures.image_grid(groups))
     names = table.manifest["classes"] or [str(label) for label in range(table.manifest["num_classes"])]
-    groups = [
-        (title, [(name, _of(some, label)) for label, name in enumerate(names)])
-        for title, some in (("real", real), ("generated", made))
-    ]
-    return Section("Real and generated", "The first images of every class, none of them picked.", png=figures.image_grid(groups))
+    groups = [(title, [(name, _of(some, label)) for label, name in enumerate(names)]) for title, some in sides]
+    return Section("Real and generated", "The first images of every class, not cherry-picked.", png=figures.image_grid(groups))
 
 
 def _of(images: Images, label: int) -> np.ndarray:
+    """The first images of a class."""
     return _pixels(images.images[(images.labels == label).nonzero().squeeze(1)[:SHOWN]])
 
 

@@ -1,1 +1,1 @@
-"""The main job, and those that make a part of it."""
+"""The main job."""

@@ -1,4 +1,4 @@
-"""The main job: ingest, train the autoencoder, embed, select, train in two phases beside the baselines, report."""
+"""The main job: ingest, train the autoencoder, embed, select, train in two phases against the baselines, report."""
 
 from collections import Counter
 from dataclasses import replace
@@ -28,7 +28,7 @@ def comparison(plan: Plan) -> Rows:
                 subset = select.subset(plan, settings, seed)
                 row = Row(f"{name}, {100 * split:g}/{100 * (1 - split):g}", name, split, images, subset)
                 pairs.append((row, seed))
-    if config.extra.name != "none":  # every row, with and without
+    if config.extra.name != "none":  # every row, with and without extra images
         pairs += [(classifier.beside(plan, row, seed), seed) for row, seed in pairs]
     rows = [(row, seed, classifier.run(plan, row, seed)) for row, seed in pairs]
     if config.compare.equal_cost:
@@ -39,14 +39,14 @@ def comparison(plan: Plan) -> Rows:
 
 
 def _compared(config: Config) -> list[SelectConfig]:
-    """The baselines and the chosen method; if that has soft labels, all of them with and without: like beside like."""
+    """The baselines and the chosen method; if that has soft labels, all of them with and without, for a fair comparison."""
     methods = [*(select.baseline(config, name) for name in config.compare.methods), config.select]
     both = [replace(method, soft_labels=labels) for labels in ("none", config.select.soft_labels) for method in methods]
     return [method for i, method in enumerate(both) if method not in both[:i]]
 
 
 def _named(methods: list[SelectConfig]) -> list[tuple[str, SelectConfig]]:
-    """Every method with the name of its rows: with its settings where the name alone is another's too."""
+    """Every method with the name of its rows: its settings are appended if another method has the same short name."""
 
     def short(method: SelectConfig) -> str:
         return method.name + ("" if method.soft_labels == "none" else "+soft")
@@ -60,22 +60,22 @@ def _named(methods: list[SelectConfig]) -> list[tuple[str, SelectConfig]]:
 
 
 def unlabelled(plan: Plan) -> bool:
-    """Whether the data set is there and is known to have no labels to train with."""
+    """Whether the data set is ingested and has no labels to train with."""
     images = ingest.images(plan)
     return images.done() and not Table(images.uri).manifest["labelled"]
 
 
 def targets(plan: Plan) -> list[Stage]:
-    """The report of the comparison; of a data set without labels, the subset."""
+    """The report of the comparison, or the subset if the data set has no labels."""
     if unlabelled(plan):
         return [select.subset(plan, plan.config.select, plan.config.seed)]
     return [page.page(plan, comparison(plan))]
 
 
 def optimize(plan: Plan) -> None:
-    """Make the data set first: only then it is known whether it has the labels that training needs."""
+    """Run the comparison and print its results. The data set comes first: only then it is known whether it has labels."""
     config = plan.config
-    comparison(plan)  # whatever is wrong with the configuration is refused before any work
+    comparison(plan)  # a wrong configuration is refused before any work
     plan.run(ingest.images(plan))
     if unlabelled(plan):
         subset = select.subset(plan, config.select, config.seed)
@@ -86,25 +86,25 @@ def optimize(plan: Plan) -> None:
     report = page.page(plan, rows)
     plan.run(report)
     say("subset", select.subset(plan, config.select, config.seed).uri)
-    page.tell(report, rows)
+    page.print_results(report, rows)
 
 
 def finished(plan: Plan) -> Rows:
-    """The runs of the comparison that are done."""
+    """The finished runs of the comparison."""
     return [(row, seed, stage) for row, seed, stage in comparison(plan) if stage.done()]
 
 
 def targets_of_report(plan: Plan) -> list[Stage]:
-    """A report of the runs that are done; it trains nothing."""
+    """The report of the finished runs; it trains nothing."""
     return [page.page(plan, finished(plan))]
 
 
 def report(plan: Plan) -> None:
-    """Report on the runs that are done, and print their table."""
+    """Write the report of the finished runs, and print their table."""
     rows = finished(plan)
     stage = page.page(plan, rows)
     run([plan.step(stage)])
-    page.tell(stage, rows)
+    page.print_results(stage, rows)
 
 
 JOB = Job(

@@ -1,4 +1,4 @@
-"""report: everything a comparison made -> one self-contained HTML page and one metrics table."""
+"""report: the runs of a comparison -> one self-contained HTML page and one metrics table."""
 
 from functools import partial
 
@@ -22,7 +22,7 @@ from dsopt.stages.classifier import Row
 from dsopt.storage import Stage, Table, versions
 from dsopt.training.worker import Worker
 
-Rows = list[tuple[Row, int, Stage]]  # a row of the comparison, the seed of a run, and the run
+Rows = list[tuple[Row, int, Stage]]  # of every run: its row of the comparison, its seed and its stage
 
 SHOWN = 8  # images of the autoencoder figure, and of each class in the grid
 
@@ -36,7 +36,7 @@ def page(plan: Plan, rows: Rows) -> Stage:
 
 def _write(worker: Worker, stage: Stage, config: Config, rows: Rows) -> None:
     if not rows:
-        raise InputError("report: no training run of this configuration is done yet; run `dsopt optimize` first.")
+        raise InputError("report: no training run of this configuration is finished yet; run `dsopt optimize` first.")
     runs = [info(row, seed, run) for row, seed, run in rows]
     metrics = pa.concat_tables([Table(run.uri).read() for _, _, run in rows])
     results = summarise(metrics, runs)
@@ -53,28 +53,28 @@ def _write(worker: Worker, stage: Stage, config: Config, rows: Rows) -> None:
     outputs.commit(stage, metrics, seconds=outputs.spent(run for _, _, run in rows))
 
 
-def tell(stage: Stage, rows: Rows) -> None:
-    """Print the results table of a finished report and where its page is."""
+def print_results(stage: Stage, rows: Rows) -> None:
+    """Print the results table of a finished report and the path of its page."""
     metrics = Table(stage.uri).read()
     print("\n" + as_text(summarise(metrics, [info(row, seed, run) for row, seed, run in rows])) + "\n")
     say("report", stage.path("report.html"))
 
 
 def info(row: Row, seed: int, stage: Stage) -> RunInfo:
-    """What the metrics of a finished run belong to, and what its choosing cost."""
+    """The row, data size and selection cost of a finished run, for the tables of its metrics."""
     manifest = Table(stage.uri).manifest
     table = Table((row.subset or row.images).uri)
     size = table.rows(table.training())
     size += Table(row.added.uri).rows() if row.added else 0
-    # A row that trains longer by the seconds of choosing has them in its training already. Making extra images, the scores that
-    # images are fed by and the classifiers that a generator learns by cost too.
+    # The cost includes extra images, the scores of a sampler and the classifiers in a generator's loss. For a row whose training is
+    # extended by the seconds of selection, these are part of the training time already.
     cost = select.cost(*filter(None, [row.subset, row.added, stage.inputs.get("scores"), *row.guides]))
     return RunInfo(stage.folder, row.title, row.method, row.split, manifest["seed"], size, cost)
 
 
 def _lead(results: list[ResultRow]) -> str:
     full = results[0]
-    return f"Training on all {full.images:,} images against training on fewer, chosen in different ways, at equal steps."
+    return f"Training on all {full.images:,} images against training on fewer, selected by different methods, with equal steps."
 
 
 def _facts(config: Config, rows: Rows, images: Table) -> dict[str, str]:
@@ -98,20 +98,22 @@ def _pictures(config: Config, rows: Rows, images: Table) -> list[Section]:
     for row, _, _ in rows:
         if row.subset and not row.added:
             first.setdefault(row.method, row.subset)
-    order = sorted(first, key=lambda method: method != config.select.name)  # the chosen method before its baselines
+    order = sorted(first, key=lambda method: method != config.select.name)  # the configured method before its baselines
     subsets = {method: load(first[method].uri) for method in order}
     counts = {method: torch.bincount(s.labels, minlength=len(classes)).tolist() for method, s in subsets.items()}
     grids = [(method, _by_class(subset, _ranks(first[method]), classes)) for method, subset in list(subsets.items())[:2]]
     sections = []
     if grids:
         sections += [
-            Section("Chosen images", "The first of every class in order of rank.", png=figures.image_grid(grids)),
-            Section("Classes", "Images of each class in each subset.", png=figures.class_histogram(counts, classes)),
+            Section("Selected images", "The first images of every class by rank.", png=figures.image_grid(grids)),
+            Section("Classes", "Number of images of each class in each subset.", png=figures.class_histogram(counts, classes)),
         ]
-    maker = next((s.inputs["embeddings"].inputs["autoencoder"] for s in first.values() if "embeddings" in s.inputs), None)
-    if maker:
-        text = "Inputs, embeddings as pictures, and reconstructions (figure 3 of the selection paper). They only have to serve."
-        sections.append(Section("Autoencoder", text, png=_reconstructions(maker, train)))
+    trained = next((s.inputs["embeddings"].inputs["autoencoder"] for s in first.values() if "embeddings" in s.inputs), None)
+    if trained:
+        text = (
+            "Inputs, embeddings as images, and reconstructions (figure 3 of the selection paper). Selection needs no sharper ones."
+        )
+        sections.append(Section("Autoencoder", text, png=_reconstructions(trained, train)))
     return sections
 
 
@@ -135,5 +137,5 @@ def _reconstructions(stage: Stage, images: Images) -> bytes:
     picked = inputs.test(images.images[torch.linspace(0, len(images.images) - 1, SHOWN).long()])
     codes = network.encode(picked)
     decoded = network.decode(codes).clamp(0, 1)
-    seen = (255 * picked).round().to(torch.uint8)  # what the network sees of them: the middle
-    return figures.reconstructions(_pixels(seen), codes.numpy(), _pixels(decoded))
+    cropped = (255 * picked).round().to(torch.uint8)  # the center, which is all that the network sees
+    return figures.reconstructions(_pixels(cropped), codes.numpy(), _pixels(decoded))

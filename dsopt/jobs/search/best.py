@@ -8,7 +8,7 @@ from dsopt.data.batches import in_order
 from dsopt.data.images import load
 from dsopt.errors import JobError
 from dsopt.files import write_bytes
-from dsopt.jobs.search.child import JUDGED_AT_ONCE, classifier, rate
+from dsopt.jobs.search.child import EVALUATION_BATCH, classifier, rate
 from dsopt.jobs.search.trials import ranked
 from dsopt.learners.classifier import Classifier
 from dsopt.pipeline import outputs
@@ -45,15 +45,15 @@ def _train(worker: Worker, stage: Stage, config: Config) -> None:
     state = fit_run(run, learner, [Phase(feed.source, rate(settings, (), settings.steps), settings.steps)], config, worker)
     tested = load(table.uri, "test")
 
-    def test(judged: Classifier) -> dict[str, float]:
-        return judged.evaluate(in_order(tested.images, tested.labels, JUDGED_AT_ONCE, inputs.test, worker.device))
+    def test(trained: Classifier) -> dict[str, float]:
+        return trained.evaluate(in_order(tested.images, tested.labels, EVALUATION_BATCH, inputs.test, worker.device))
 
     found, network = test(learner), learner.average.averaged_network()
     exported = dump(about, network)
     reloaded = classifier(restore(exported)[0], settings, worker)
     if abs(test(reloaded)["accuracy"] - found["accuracy"]) > 0.5 / len(tested.ids):
-        raise JobError(f"{stage.uri}: the child built from its exported file is not the one that was trained.")
-    # A name of its own: two drivers that finish at once each leave a file, and the manifest names the one that its metrics are of.
+        raise JobError(f"{stage.uri}: the exported file does not reproduce the accuracy of the trained child.")
+    # A unique name: two drivers that finish at once each write a file, and the manifest names the one that its metrics belong to.
     file = outputs.unique_name("child", "pt")
     if not stage.done():
         write_bytes(stage.path(file), exported)

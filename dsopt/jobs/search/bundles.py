@@ -1,4 +1,4 @@
-"""Making tables of children: workers get bundles of them, and a journal keeps what each was worth."""
+"""Making tables of children: workers train bundles of them, and a journal keeps the results."""
 
 import itertools
 import math
@@ -20,11 +20,11 @@ from dsopt.seeds import derive
 from dsopt.storage import Stage, Table
 from dsopt.training.worker import Worker
 
-TELL_SECONDS = 10.0  # between two reports of a bundle of large children; small ones are not worth the messages
+REPORT_SECONDS = 10.0  # between two reports of a bundle: a message per small child would cost too much
 
 
 def make(wanted: Sequence[tuple[Stage, Trials]], config: Config) -> None:
-    """Make tables of children, all by the same workers, and commit them. Their inputs must be there."""
+    """Make tables of children, all by the same workers, and commit them. Their inputs must be finished."""
     from dsopt.cluster import tune
 
     tables = _Tables([_Children(stage, config, trials) for stage, trials in wanted])
@@ -35,19 +35,19 @@ def make(wanted: Sequence[tuple[Stage, Trials]], config: Config) -> None:
 
 
 class _Children:
-    """Hands out bundles of children, and writes down what they were worth, so that an interrupted table resumes."""
+    """Hands out bundles of children, and records their results, so that an interrupted table resumes."""
 
     def __init__(self, stage: Stage, config: Config, wanted: Trials) -> None:
         facts = Table(stage.inputs["images"].uri).manifest
         if not facts["labelled"]:
             raise InputError("search: the data set has no labels; children cannot be trained without them.")
         self.stage, self.config, self.space = stage, config, space_of(config)
-        source(stage, config, wanted.proxy)  # fails now, and not on a worker, where it wants more images than there are
+        source(stage, config, wanted.proxy)  # fails now, not on a worker, if there are too few images
         self.shape = (facts["channels"], facts["num_classes"], facts["image_size"])
-        self.space.cost(self.space.at(len(self.space) - 1), *self.shape)  # fails now where images are too small for the space
+        self.space.cost(self.space.at(len(self.space) - 1), *self.shape)  # fails now if images are too small for the space
         learns = STRATEGIES.traits(wanted.strategy.name).learns and not wanted.finalists
         ahead = config.search.ahead if learns else 10**9
-        # Every worker has some: the finalists, trained in full, all fit in one bundle, and one worker would train them alone.
+        # Every worker gets some: otherwise all finalists, which take longest, would fit in one bundle and train on one worker.
         at_once = min(wanted.finalists or wanted.children, ahead)
         self.bundle = min(config.search.bundle, math.ceil(at_once / max(1, config.cluster.workers)))
         self.lost, self.running, self.journal = "", 0, Journal(stage)
@@ -62,7 +62,7 @@ class _Children:
         self.progress: Progress | None = None
 
     def commit(self) -> None:
-        """Write the table. Raises JobError if there are children missing, or none but failed ones."""
+        """Write the table. Raises JobError if children are missing, or all failed."""
         jobs = self.queue.runs()
         lost = [job for job in jobs if job not in self.found]
         if lost:
@@ -85,7 +85,7 @@ class _Children:
         if not jobs:
             return None
         self.running += 1
-        if not self.progress:  # its clock starts now, however long other tables came first
+        if not self.progress:  # created late: its clock must not count the tables before this one
             self.progress = Progress(self.wanted.title, max(self.wanted.children, 1), "children", done=len(self.found))
         return {"children": [[self.space.encode(job.genotype), job.steps] for job in jobs]}
 
@@ -94,7 +94,7 @@ class _Children:
 
     def reported(self, numbers: dict[str, Any]) -> None:
         rows = [row for row in numbers["children"] if self._job(row["child"], row["steps"]) not in self.found]
-        if rows:  # else it was told twice
+        if rows:  # else all were reported before
             self.journal.add(len(self.journal.entries), {"children": rows})
         for row in rows:
             job = self._job(row["child"], row["steps"])
@@ -110,7 +110,7 @@ class _Children:
 
 
 class _Tables:
-    """Several tables of children, made at once: each hears what it asked for."""
+    """Several tables of children that the same workers make: each gets the results of its own bundles."""
 
     def __init__(self, tables: list[_Children]) -> None:
         self.tables = tables
@@ -146,18 +146,18 @@ def _bundle(
     config: Config,
     wanted: list[tuple[Stage, Trials]],
 ) -> dict[str, Any]:
-    """On a worker: train some children of a table, one after another. Large ones are told of before the last is known."""
+    """On a worker: train a bundle of children, one after another. Results are reported early if the bundle takes long."""
     stage, trials = wanted[point["table"]]
-    given, rows, told = source(stage, config, trials.proxy), list[dict[str, Any]](), time.monotonic()
+    given, rows, last_report = source(stage, config, trials.proxy), list[dict[str, Any]](), time.monotonic()
 
     def numbers() -> dict[str, Any]:
         done = 100.0 * len(rows) / len(point["children"])
         return {"percent": done, "score": max(row["accuracy"] or 0.0 for row in rows), "children": list(rows)}
 
     for child, steps in point["children"]:
-        if rows and time.monotonic() - told > TELL_SECONDS:
+        if rows and time.monotonic() - last_report > REPORT_SECONDS:
             report(numbers())
-            told = time.monotonic()
+            last_report = time.monotonic()
         rows.append(_child(worker, child, steps, given, stage, config, trials))
     return numbers()
 

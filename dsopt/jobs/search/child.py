@@ -1,4 +1,4 @@
-"""Training one child on whatever stands in for the data, and judging it by real images that were held out."""
+"""Training one child on a proxy of the data, and evaluating it on held-out real images."""
 
 import functools
 from collections.abc import Callable
@@ -26,26 +26,26 @@ from dsopt.training.samplers.contract import BatchIndices
 from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import Worker
 
-JUDGED_AT_ONCE = 1000  # images
+EVALUATION_BATCH = 1000  # images
 
-
-Rates = tuple[tuple[float, ...], ...]
+Rates = tuple[tuple[float, ...], ...]  # learning rates: a row for each epoch, a column for each block of images
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a child is trained on and judged by, on the device.
+    """The training and evaluation data of a child, on the device.
 
     Args:
-        labels: numbers [n], or probabilities [n, classes].
-        rows: which of the images are trained on.
-        rates: what the set brings: then its blocks of images are taken in their order, each with its own rate.
+        labels: class indices [n], or probabilities [n, classes].
+        rows: the indices of the images to train on.
+        held_out: the images to evaluate on.
+        rates: learning rates of the set, if used: then its blocks of images are taken in order, each with its own rate.
     """
 
     images: Tensor
     labels: Tensor
     rows: Int64[Tensor, " k"]
-    judged: Images
+    held_out: Images
     inputs: Inputs
     channels: int
     classes: int
@@ -55,11 +55,12 @@ class Material:
 
 @dataclass(frozen=True)
 class MaterialSource:
-    """Where the material comes from; small and hashable.
+    """Where a `Material` is loaded from; small and hashable.
 
     Args:
-        subset: the folder of another table than the images'.
-        limit: how many of it are taken: its best by rank, or of every class.
+        images: the folder of the images table.
+        subset: the folder of the table to train on, if another one.
+        limit: how many images to take: the first by rank, in total or balanced over classes.
     """
 
     images: str
@@ -75,12 +76,14 @@ class MaterialSource:
 
 @functools.lru_cache(maxsize=2)
 def material(source: MaterialSource, device: torch.device) -> Material:
-    """Raises InputError if nothing is left to train on or to judge by, or the sets do not fit together."""
+    """Load the data. Raises InputError if no image is left to train or to evaluate on, or the sets do not fit together."""
     table, whole = Table(source.images), load(source.images, "train")
     out = held_out(whole.ids, source.validation, source.seed)
     if not out.any() or out.all():
-        raise InputError(f"search.validation={source.validation}: of {len(out)} images it holds out {int(out.sum())}.")
-    judged = Images(whole.ids[out], whole.images[out].to(device), whole.labels[out].to(device))
+        raise InputError(
+            f"search.validation={source.validation}: holds out {int(out.sum())} of {len(out)} images; expected some, not all."
+        )
+    evaluated = Images(whole.ids[out], whole.images[out].to(device), whole.labels[out].to(device))
     used, rows, rates = whole, (~out).nonzero().squeeze(1), ()
     if source.subset:
         used, rows, rates = _given(source, table, whole.images.shape[1:])
@@ -88,13 +91,13 @@ def material(source: MaterialSource, device: torch.device) -> Material:
     facts, size = table.manifest, table.manifest["image_size"]
     inputs = make_inputs(source.augment, size, source.standardise)
     return Material(
-        *(used.images.to(device), labels.to(device), rows, judged, inputs),
+        *(used.images.to(device), labels.to(device), rows, evaluated, inputs),
         *(facts["channels"], facts["num_classes"], size, rates),
     )
 
 
 def _given(source: MaterialSource, table: Table, shape: torch.Size) -> tuple[Images, Int64[Tensor, " k"], Rates]:
-    """The images of a subset or any other table, and which of them are used: none that is held out."""
+    """The images of a subset or another table, the rows to train on without held-out images, and the rates to use."""
     assert source.subset is not None
     given = Table(source.subset)
     rates = bound_rates(given, source.bound_rates)
@@ -102,7 +105,7 @@ def _given(source: MaterialSource, table: Table, shape: torch.Size) -> tuple[Ima
     if used.images.shape[1:] != shape:
         raise InputError(f"{source.subset}: has images of shape {tuple(used.images.shape[1:])}, the data set's are {tuple(shape)}.")
     keep = torch.ones(len(used.ids), dtype=torch.bool)
-    real = given.manifest["stage"] == "select"  # its ids are those of images; a synthetic one's are its own
+    real = given.manifest["stage"] == "select"  # its ids are those of the images table; those of synthetic images are unrelated
     if real and given.manifest["inputs"].get("images") == "/".join(table.uri.split("/")[-2:]):
         keep = ~held_out(used.ids, source.validation, source.seed)
     order = torch.arange(len(used.ids))
@@ -112,12 +115,12 @@ def _given(source: MaterialSource, table: Table, shape: torch.Size) -> tuple[Ima
     if source.limit is not None:
         rows = _first(rows, used.labels, source.limit, source.per_class)
     if not len(rows):
-        raise InputError(f"{source.subset}: has no images that are not held out.")
+        raise InputError(f"{source.subset}: all its images are held out.")
     return used, rows, rates
 
 
 def _is_targets(source: MaterialSource) -> bool:
-    """Whether soft labels are targets of a regression, of which no cross-entropy can be taken."""
+    """Whether soft labels are regression targets, which no cross-entropy can use."""
     recipe = Table(source.subset).manifest.get("recipe") if source.subset else None
     return (recipe or {}).get("loss") == "squared_error"
 
@@ -131,20 +134,20 @@ def _first(rows: Int64[Tensor, " k"], labels: Int64[Tensor, " n"], limit: int, p
 
 
 def bound_rates(table: Table, how: str | None) -> Rates:
-    """The learning rates that a distilled set brings, where they are to be used: a row an epoch, a column a block of images.
+    """The learning rates of a distilled set if they are to be used, else none.
 
     Raises:
-        InputError: it brings what belongs to one network and nothing is said about it, or is to be used and is not there.
+        InputError: the set has rates or weights of one network and `how` is not given, or no rates although `how` is "use".
     """
     rates = (table.manifest.get("recipe") or {}).get("rates")
-    brings = ["learning rates"] * bool(rates) + ["initial weights"] * bool(table.manifest.get("weights"))
-    if brings and not how:
+    bound = ["learning rates"] * bool(rates) + ["initial weights"] * bool(table.manifest.get("weights"))
+    if bound and not how:
         raise InputError(
-            f"{table.uri}: brings {' and '.join(brings)} made for one network, with which others are ranked wrongly; "
-            "distil without them, or say bound_rates: ignore (or use)."
+            f"{table.uri}: has {' and '.join(bound)} that belong to one network and would distort the ranking of others; "
+            "distill without them, or give bound_rates: ignore (or use)."
         )
     if how == "use" and not rates:
-        raise InputError(f"{table.uri}: bound_rates: it brings no learning rates to use.")
+        raise InputError(f"{table.uri}: bound_rates=use: it has no learning rates.")
     return tuple(map(tuple, rates)) if how == "use" and rates else ()
 
 
@@ -158,8 +161,8 @@ def material_source(
     )
 
 
-class Trained(NamedTuple):
-    """How a child did on the held-out images, and the device seconds that this took: building, training and judging it."""
+class ChildResult(NamedTuple):
+    """The accuracy of a child on the held-out images, and the device seconds to build, train and evaluate it."""
 
     accuracy: float
     seconds: float
@@ -167,24 +170,24 @@ class Trained(NamedTuple):
 
 def train_child(
     build: Callable[[], nn.Module], given: Material, settings: ChildConfig, steps: int, seed: int, worker: Worker
-) -> Trained:
-    """Train a fresh network for so many steps: the same optimiser, rates and steps for every child.
+) -> ChildResult:
+    """Train and evaluate a new network, with the same optimizer, rates and steps for every child.
 
     Raises:
-        JobError: it diverged.
+        JobError: the training diverged.
     """
     started = worker.device_seconds()
     torch.manual_seed(derive(seed, "weights"))
     learner = classifier(build(), settings, worker, given.rates)
     source = feed(given, settings.batch_size, seed, worker)
     fit(learner, [Phase(source, rate(settings, given.rates, steps), steps)], report_every=100, name="child")
-    judged = in_order(given.judged.images, given.judged.labels, JUDGED_AT_ONCE, given.inputs.test, worker.device)
-    accuracy = learner.evaluate(judged)["accuracy"]
-    return Trained(accuracy, worker.device_seconds() - started)
+    batches_held_out = in_order(given.held_out.images, given.held_out.labels, EVALUATION_BATCH, given.inputs.test, worker.device)
+    accuracy = learner.evaluate(batches_held_out)["accuracy"]
+    return ChildResult(accuracy, worker.device_seconds() - started)
 
 
 def classifier(network: nn.Module, settings: ChildConfig, worker: Worker, rates: Rates = ()) -> Classifier:
-    """A learner with the optimiser of all children, or plain SGD where a set brings its own rates; tests use the last weights."""
+    """A learner with the optimizer of all children, or plain SGD if the set has its own rates; evaluated by its last weights."""
     return Classifier(
         network,
         learning_rate=1.0 if rates else settings.learning_rate,
@@ -197,6 +200,7 @@ def classifier(network: nn.Module, settings: ChildConfig, worker: Worker, rates:
 
 
 def rate(settings: ChildConfig, rates: Rates, steps: int) -> Callable[[float], float]:
+    """The schedule of the learning rate, progress in 0..1 -> factor: the set's own rates in turn, or the configured one."""
     if rates:
         flat = [one for epoch in rates for one in epoch]
         return lambda progress: flat[round(progress * steps) % len(flat)]
@@ -204,7 +208,7 @@ def rate(settings: ChildConfig, rates: Rates, steps: int) -> Callable[[float], f
 
 
 def feed(given: Material, batch_size: int, seed: int, worker: Worker) -> Callable[[int], Batch]:
-    """The batches of a material, step -> batch: shuffled, or the blocks in order that its rates belong to."""
+    """The training batches, step -> batch: shuffled, or, with rates, the blocks of images in order."""
     count = len(given.rows)
     order = shuffle(count, min(batch_size, count), derive(seed, "order"))
     blocks = given.rows.chunk(len(given.rates[0])) if given.rates else ()

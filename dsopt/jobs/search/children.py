@@ -1,4 +1,4 @@
-"""children: a strategy's children, trained on a proxy and judged by held-out real images -> one table."""
+"""children: a strategy's children, trained on a proxy and evaluated on held-out real images -> one table."""
 
 import math
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ CHILDREN = Kind("children")
 
 
 def proxy_of(given: Mapping[str, Any], where: str) -> Proxy:
-    """The proxy that a configuration describes; one with its own learning rates has a step for each of them.
+    """The proxy that a configuration describes. If it has its own learning rates, it takes a step for each of them by default.
 
     Raises:
-        InputError: it cannot be, or brings what belongs to another network.
+        InputError: an impossible proxy, or one whose learning rates or weights belong to one network.
     """
     proxy = parse(given, where)
     rates = bound_rates(Table(proxy.data), proxy.bound_rates) if proxy.is_table else ()
@@ -37,7 +37,7 @@ def children(plan: Plan, wanted: Trials, **inputs: Stage) -> Stage:
     """The table of some children.
 
     Raises:
-        InputError: a table that cannot serve as a proxy, or more images wanted than there are, as far as it can be known before.
+        InputError: a table that cannot be a proxy, or fewer images than the proxy takes, as far as that is known in advance.
     """
     config, search, proxy, images = plan.config, plan.config.search, wanted.proxy, ingest.images(plan)
     if proxy.is_table or images.done():
@@ -46,11 +46,11 @@ def children(plan: Plan, wanted: Trials, **inputs: Stage) -> Stage:
     if proxy.is_table:
         inputs["subset"] = Stage.existing(proxy.data)
     elif proxy.selects:
-        # How many images there are is not known when the budget is set: the subset has at most all of them.
+        # The number of images is not known yet when the budget is set, so the subset may have fewer than the budget.
         inputs["subset"] = select.subset(plan, _selection(config, proxy), config.seed + wanted.draw, at_most=True)
     strategy_of(config, wanted, space_of(config))  # fails now if its options do not fit
     learns = STRATEGIES.traits(wanted.strategy.name).learns
-    default = type(proxy)(proxy.data)  # its values are left out, so that a key that is added later changes no hash
+    default = type(proxy)(proxy.data)  # default values are left out, so that a key added later changes no hash
     made_of = differing(config, "search.space", "search.train", "search.validation", "seed")
     made_of |= differing(config, "search.shared") if proxy.shared else {}
     made_of |= {
@@ -70,7 +70,7 @@ def children(plan: Plan, wanted: Trials, **inputs: Stage) -> Stage:
 
 @dataclass(frozen=True)
 class MakeTable:
-    """The work of a table of children: bundles of them on all workers."""
+    """The work of a step that makes a table of children, in bundles on all workers."""
 
     wanted: Trials
 
@@ -79,7 +79,7 @@ class MakeTable:
 
 
 def together(plan: Plan, page: Stage) -> None:
-    """Make the tables of a search that need no other, by the same workers: starting these takes as long as some tables take."""
+    """Make the tables of a search that need no other, by the same workers: starting workers takes as long as a small table."""
     tables = {step.stage.hash: step for step in plan.to(page) if isinstance(step.work, MakeTable) and not step.stage.done()}
     first = [step for step in tables.values() if not any(needed.hash in tables for needed in step.stage.inputs.values())]
     plan.run(*(needed for step in first for needed in step.stage.inputs.values()))
@@ -89,7 +89,7 @@ def together(plan: Plan, page: Stage) -> None:
 
 
 def _selection(config: Config, proxy: Proxy) -> SelectConfig:
-    """More than is wanted, because the selection does not know which images are held out; the best by rank are used."""
+    """A selection of more images than the proxy takes, because some of them are held out; the best by rank are used."""
     share = 1.5 / (1 - config.search.validation)
     amount = proxy.images or 0
     budget = min(1.0, share * amount) if isinstance(amount, float) else math.ceil(share * amount) + 30
@@ -98,7 +98,7 @@ def _selection(config: Config, proxy: Proxy) -> SelectConfig:
 
 
 def _share(worker: Worker, stage: Stage, config: Config, wanted: Trials) -> None:
-    """On one worker: train shared weights, and judge with them the controller's children, or those of the strategy `random`."""
+    """On one worker: train shared weights and evaluate with them the controller's children, or those of the strategy `random`."""
     space, proxy = space_of(config), wanted.proxy
     known = [job.genotype for job in iter(strategy_of(config, wanted, space).ask, None)] if wanted.children else []
     given = source(stage, config, proxy)

@@ -1,10 +1,10 @@
-"""search: children are tried on a proxy, the best of them in full, one is exported; and how far proxies can be trusted."""
+"""search: train children on a proxy, the best of them in full, export one; and measure how well proxies rank them."""
 
 from dsopt.jobs.job import Job
 from dsopt.jobs.search import page, study
 from dsopt.jobs.search.best import best
 from dsopt.jobs.search.children import children, proxy_of, together
-from dsopt.jobs.search.page import Made
+from dsopt.jobs.search.page import SearchStages
 from dsopt.jobs.search.trials import FULL, Trials
 from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
@@ -12,11 +12,11 @@ from dsopt.stages import ingest
 from dsopt.storage import Stage, Table
 
 
-def planned(plan: Plan) -> Made:
+def planned(plan: Plan) -> SearchStages:
     """All stages of a search.
 
     Raises:
-        InputError: a proxy, a space or a strategy that cannot be, as far as it can be known before.
+        InputError: an impossible proxy, space or strategy, as far as that is known in advance.
     """
     search = plan.config.search
     proxy = proxy_of(search.proxy or {"data": "full"}, "search.proxy")
@@ -25,7 +25,7 @@ def planned(plan: Plan) -> Made:
     last = Trials("finalists", FULL, search.strategy, search.finalists, search.seeds, search.finalists)
     found = children(plan, first)
     finalists = children(plan, last, search=found)
-    return Made(found, finalists, best(plan, finalists), truth, studied)
+    return SearchStages(found, finalists, best(plan, finalists), truth, studied)
 
 
 def targets(plan: Plan) -> list[Stage]:
@@ -34,17 +34,17 @@ def targets(plan: Plan) -> list[Stage]:
 
 
 def search(plan: Plan) -> None:
-    """Make the data set first: only then it is known how many images there are. Print what was found."""
-    planned(plan)  # whatever is wrong with the configuration is refused before any work
+    """Run a search and print its results. The data set comes first: only then the number of images is known."""
+    planned(plan)  # a wrong configuration is refused before any work
     plan.run(ingest.images(plan))
-    made = planned(plan)
-    report = page.page(plan, made)
+    stages = planned(plan)
+    report = page.page(plan, stages)
     together(plan, report)
     plan.run(report)
-    page.tell(plan.config, made)
-    child = Table(made.child.uri).manifest
+    page.print_results(plan.config, stages)
+    child = Table(stages.child.uri).manifest
     say("child", child["child"])
-    say("exported", made.child.path(child["exported"]))
+    say("exported", stages.child.path(child["exported"]))
     say("report", report.path("report.html"))
 
 

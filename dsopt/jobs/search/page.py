@@ -1,4 +1,4 @@
-"""What a search leaves for people: the page, the table of its study, and the lines on the terminal."""
+"""The results of a search: the page, the table of its study, and the lines on the terminal."""
 
 import math
 import textwrap
@@ -32,30 +32,30 @@ HEAD = ["proxy", "images", "steps", "Spearman", "of ceiling", "Kendall", "top 20
 HEAD += ["device s", "of full", "pays from"]
 HELD_OUT = ["proxy", "of full", "dev Spearman", "dev regret@5", "Spearman", "of ceiling", "Kendall", "regret@1", "regret@5"]
 NOTE = (
-    "Correlation of the proxy's with the true accuracies over {n} children (brackets: 95 % bootstrap interval over children); the "
-    "same among the truly best 20 %; share of the proxy's best 5 that are truly among the best 5; points lost by taking the best "
-    "of its 1 or 5 first picks. The truth is the mean of {seeds} full trainings, on held-out images; one seed's correlation with "
-    "the mean of the others, the ceiling, is {ceiling}. Device seconds (of CPUs processor time, a thread) for all children include "
-    "making the proxy; of full: against full training of as many once; pays from: children from which it is cheaper. "
-    "Draws of a proxy are averaged."
+    "Correlation of the proxy's accuracies with the true ones over {n} children (brackets: 95 % bootstrap interval over children); "
+    "the same among the true best 20 %; P@5: share of the proxy's best 5 that are among the true best 5; regret@k: points of "
+    "accuracy lost by taking the best of the proxy's first k. The truth is the mean of {seeds} full trainings, on held-out images. "
+    "The ceiling, {ceiling}, is the correlation of one seed with the mean of the others. Device seconds (on CPUs: processor time "
+    "per thread) for all children include making the proxy; of full: relative to one full training of each child; pays from: "
+    "number of children from which the proxy is cheaper. Draws of a proxy are averaged."
 )
 ALIKE = (
-    " The ceiling is low: trainings of the same child differ about as much as children do, and no proxy can be judged by them. "
-    "More seeds (search.seeds), longer training (search.train.steps) or harder data would tell children apart."
+    " The ceiling is low: trainings of the same child differ about as much as different children do, so no proxy can be assessed "
+    "with them. More seeds (search.seeds), longer training (search.train.steps) or harder data would separate children better."
 )
 BEST = (
     "The cheapest proxy whose correlation is at least {enough:g} of the ceiling and whose regret@5 is at most {lost:g} points: "
-    "{about}. It was chosen on one half of the children (dev), drawn by the seed; the other columns are of the other {held_out}, "
-    "which had no part in that (brackets: 95 % bootstrap interval). The ceiling is {dev} on the dev half, {other} on these."
+    "{about}. It was chosen on a random half of the children (dev); the columns after the dev ones are of the other {held_out}, "
+    "which the choice did not use (brackets: 95 % bootstrap interval). The ceiling is {dev} on the dev half, {other} on the other."
 )
 BY_CHANCE = (
-    "The best of the {n} finalists has {found:.2f} % of the held-out images; of as many children by chance the best would have "
-    "{chance:.2f} %, of all {known} whose truth is known {best:.2f} %."
+    "The best of the {n} finalists has {found:.2f} % accuracy on the held-out images. The best of {n} random children is expected "
+    "to have {chance:.2f} %; the best of all {known} with known truth has {best:.2f} %."
 )
 RANKINGS = pa.schema(
     [
         ("proxy", pa.string()),
-        ("children", pa.string()),  # all, or of one half: dev, which chooses, and held_out
+        ("children", pa.string()),  # "all", or a half of them: "dev", used to choose the proxy, or "held_out"
         ("measure", pa.string()),
         ("value", pa.float64()),
         ("low", pa.float64()),
@@ -63,14 +63,14 @@ RANKINGS = pa.schema(
         ("making_seconds", pa.float64()),
         ("seconds_each", pa.float64()),
         ("failed", pa.int64()),
-        ("chosen", pa.bool_()),  # on the dev children
+        ("chosen", pa.bool_()),  # as the best proxy, on the dev children
     ]
 )
 
 
 @dataclass(frozen=True)
-class Made:
-    """The stages of a search; `truth` is None where proxies are not studied."""
+class SearchStages:
+    """The stages of a search; `truth` is None if proxies are not studied."""
 
     search: Stage
     finalists: Stage
@@ -79,38 +79,38 @@ class Made:
     studied: list[Studied] = field(default_factory=list)
 
 
-def page(plan: Plan, made: Made) -> Stage:
+def page(plan: Plan, stages: SearchStages) -> Stage:
     """The report of a search."""
-    config, inputs = plan.config, {"search": made.search, "finalists": made.finalists, "child": made.child}
-    inputs |= {"truth": made.truth} if made.truth else {}
-    inputs |= {f"{one.title} {i}": stage for one in made.studied for i, stage in enumerate(one.draws)}
-    name, write = f"{config.data.name}-{config.search.space.name}", partial(_write, made=made)
+    config, inputs = plan.config, {"search": stages.search, "finalists": stages.finalists, "child": stages.child}
+    inputs |= {"truth": stages.truth} if stages.truth else {}
+    inputs |= {f"{one.title} {i}": stage for one in stages.studied for i, stage in enumerate(one.draws)}
+    name, write = f"{config.data.name}-{config.search.space.name}", partial(_write, stages=stages)
     return plan.add(SEARCH, name, {}, inputs, write, title="report of the search")
 
 
-def _write(worker: Worker, stage: Stage, config: Config, made: Made) -> None:
-    found = studies.study(config, made.truth, made.studied) if made.truth else None
-    sections = [*(_study(found) if found else []), *_search(config, made, found)]
-    manifest = Table(made.child.uri).manifest
-    lead = f"The best child found: {manifest['child']}, {100 * _accuracy(made.child):.2f} % of the test images."
-    write_bytes(stage.path("report.html"), pages.page(_title(config), lead, _facts(config, made), sections).encode())
+def _write(worker: Worker, stage: Stage, config: Config, stages: SearchStages) -> None:
+    found = studies.study(config, stages.truth, stages.studied) if stages.truth else None
+    sections = [*(_study(found) if found else []), *_search(config, stages, found)]
+    manifest = Table(stages.child.uri).manifest
+    lead = f"The best child found: {manifest['child']}, {100 * _accuracy(stages.child):.2f} % accuracy on the test images."
+    write_bytes(stage.path("report.html"), pages.page(_title(config), lead, _facts(config, stages), sections).encode())
     listed = [row for ranking in found.rankings for row in _listed(ranking, found)] if found else []
     rankings, seconds = pa.Table.from_pylist(listed, schema=RANKINGS), outputs.spent(stage.inputs.values())
     outputs.commit(stage, rankings, name="rankings", seconds=seconds, page="report.html")
 
 
-def tell(config: Config, made: Made) -> None:
-    """Print the study's table and how the best child did."""
-    if made.truth:
-        found = studies.study(config, made.truth, made.studied)
+def print_results(config: Config, stages: SearchStages) -> None:
+    """Print the tables of the study and the accuracies of the best child."""
+    if stages.truth:
+        found = studies.study(config, stages.truth, stages.studied)
         table = aligned(HEAD, [_cells(ranking, found) for ranking in found.rankings])
-        judged = aligned(HELD_OUT, [_halves(ranking, found) for ranking in found.rankings])
-        for shown, about in ((table, _note(found)), (judged, _best(found))):
+        halves = aligned(HELD_OUT, [_halves(ranking, found) for ranking in found.rankings])
+        for shown, about in ((table, _note(found)), (halves, _best(found))):
             print("\n".join(["", shown, *textwrap.wrap(about, len(shown.splitlines()[1]))]))
-        print(f"\n{_beside_chance(made, found)}")
-    row = ranked(made.finalists)[0]
-    tested = f"{100 * row['accuracy']:.2f} % of the held-out, {100 * _accuracy(made.child):.2f} % of the test images"
-    print(f"\nbest of {Table(made.search.uri).rows()} children: {tested}\n")
+        print(f"\n{_beside_chance(stages, found)}")
+    row = ranked(stages.finalists)[0]
+    tested = f"{100 * row['accuracy']:.2f} % on the held-out images, {100 * _accuracy(stages.child):.2f} % on the test images"
+    print(f"\nbest of {Table(stages.search.uri).rows()} children: {tested}\n")
 
 
 def _accuracy(child: Stage) -> float:
@@ -122,12 +122,12 @@ def _title(config: Config) -> str:
     return f"dsopt: search in {config.search.space.name} on {config.data.name}"
 
 
-def _facts(config: Config, made: Made) -> dict[str, str]:
-    search, counts = config.search, Table(made.search.inputs["images"].uri).manifest["splits"]
-    train, table = search.train, Table(made.search.uri)
+def _facts(config: Config, stages: SearchStages) -> dict[str, str]:
+    search, counts = config.search, Table(stages.search.inputs["images"].uri).manifest["splits"]
+    train, table = search.train, Table(stages.search.uri)
     rate = f"learning rate {train.learning_rate:g}, {train.schedule.name} schedule"
     return {
-        "data": f"{config.data.name}: {counts['train']:,} training images, {100 * search.validation:g} % held out to judge by",
+        "data": f"{config.data.name}: {counts['train']:,} training images, {100 * search.validation:g} % held out for evaluation",
         "search": f"{search.strategy.name}, {table.rows()} children on {search.proxy or 'full data'}",
         "training": f"{train.steps:,} steps of {train.batch_size}, {rate}",
         "device": table.manifest["device"],
@@ -162,7 +162,7 @@ def _cells(ranking: Ranking, found: Study) -> list[str]:
 
 
 def _halves(ranking: Ranking, found: Study) -> list[str]:
-    """What a proxy is on the half that chooses, and on the one that had no part in it."""
+    """A proxy's row: its measures on the dev half, and on the half that was not used to choose it."""
     dev, held_out = ranking.measures["dev"], ranking.measures["held_out"]
     return [
         _name(ranking) + (" ← chosen" if ranking is found.chosen else ""),
@@ -199,8 +199,8 @@ def _ceiling(found: Study, part: str) -> str:
 
 
 def _best(found: Study) -> str:
-    served = found.chosen.serves(found.ceilings["dev"])
-    about = found.chosen.title if served else f"none; the best correlated one is {found.chosen.title}"
+    good_enough = found.chosen.serves(found.ceilings["dev"])
+    about = found.chosen.title if good_enough else f"none; the best correlated one is {found.chosen.title}"
     return BEST.format(
         **{
             "enough": rank_quality.MIN_CEILING_SHARE,
@@ -224,36 +224,36 @@ def _listed(ranking: Ranking, found: Study) -> list[dict[str, Any]]:
 
 def _study(found: Study) -> list[Section]:
     table = pages.table(HEAD, [_cells(ranking, found) for ranking in found.rankings])
-    judged = pages.table(HELD_OUT, [_halves(ranking, found) for ranking in found.rankings])
-    drawn = [r for r in found.rankings if (r.accuracies == r.accuracies).all()]
+    halves = pages.table(HELD_OUT, [_halves(ranking, found) for ranking in found.rankings])
+    drawn = [r for r in found.rankings if (r.accuracies == r.accuracies).all()]  # none of them NaN
     panels = {r.title: (r.accuracies, r.measures["all"]["spearman"].value) for r in drawn}
-    about = "A point is a child; its true accuracy is the mean over seeds, on held-out images."
+    about = "Each point is a child; its true accuracy is the mean over seeds, on held-out images."
     return [
-        Section("How far each proxy can be trusted", _note(found), html=table),
-        Section("The best proxy for its price, on held-out children", _best(found), html=judged),
+        Section("Rank quality of each proxy", _note(found), html=table),
+        Section("The cheapest good proxy, on held-out children", _best(found), html=halves),
         Section("Proxy against truth", about, png=figures.proxy_against_truth(panels, found.truth)),
     ]
 
 
-def _search(config: Config, made: Made, found: Study | None) -> list[Section]:
-    rows, table = Table(made.search.uri).read().to_pylist(), Table(made.search.uri)
+def _search(config: Config, stages: SearchStages, found: Study | None) -> list[Section]:
+    rows, table = Table(stages.search.uri).read().to_pylist(), Table(stages.search.uri)
     accuracies = [row["accuracy"] for row in rows]
-    beside = _beside_chance(made, found) if found else ""
+    beside = _beside_chance(stages, found) if found else ""
     sections = [
         Section(
             "The search",
-            "Held-out accuracy on the proxy of the children, in order, and the best so far.",
+            "The children's held-out accuracy after training on the proxy, in order, and the best so far.",
             png=figures.search_progress(accuracies),
         ),
-        Section("Finalists", f"Trained in full; mean over seeds on the held-out images. {beside}", html=_finalists(made)),
+        Section("Finalists", f"ChildResult in full; mean over seeds on the held-out images. {beside}", html=_finalists(stages)),
     ]
     rewards = table.manifest.get("rewards")
     if rewards:
-        about = "Mean held-out accuracy, with the shared weights, of the children that the controller named."
+        about = "Mean held-out accuracy, with the shared weights, of the children that the controller sampled."
         sections.append(
             Section("The controller", about, png=figures.reward_curve([(float(step), value) for step, value in rewards]))
         )
-    space, child = space_of(config), Table(made.child.uri).manifest["child"]
+    space, child = space_of(config), Table(stages.child.uri).manifest["child"]
     operations = list(space.values(space.decode(child)).values())
     if config.search.space.name == "cell201":
         sections.append(Section("The cell", _collapse(operations), png=figures.cell_graph(EDGES, operations)))
@@ -264,9 +264,9 @@ def _search(config: Config, made: Made, found: Study | None) -> list[Section]:
     return sections
 
 
-def _beside_chance(made: Made, found: Study) -> str:
-    """What the search gained: its finalists beside as many children that were trained in full likewise, but not chosen."""
-    finalists, best = ranked(made.finalists), float(found.truth.max())
+def _beside_chance(stages: SearchStages, found: Study) -> str:
+    """The gain of the search: its finalists against as many random children, trained in full too."""
+    finalists, best = ranked(stages.finalists), float(found.truth.max())
     chance = best - rank_quality.chance_regret(torch.from_numpy(found.truth), min(len(finalists), len(found.truth)))
     return BY_CHANCE.format(
         **{"n": len(finalists), "found": 100 * finalists[0]["accuracy"], "chance": 100 * chance},
@@ -275,17 +275,17 @@ def _beside_chance(made: Made, found: Study) -> str:
 
 
 def _collapse(operations: list[str]) -> str:
-    """A warning where a cell hardly computes anything: what weight sharing is known to come to in this space."""
+    """The share of edges that compute nothing, with a warning if it is high: weight sharing is known to collapse in this space."""
     idle = sum(operation in ("none", "skip") for operation in operations) / len(operations)
     if idle <= 0.5:
         return f"{100 * idle:.0f} % of its edges are skip connections or nothing."
     return f"Collapsed: {100 * idle:.0f} % of its edges are skip connections or nothing. Do not trust this search."
 
 
-def _finalists(made: Made) -> str:
+def _finalists(stages: SearchStages) -> str:
     head = ["child", "held-out accuracy %", "parameters", "multiply-adds"]
     listed = [
         [row["child"], f"{100 * row['accuracy']:.2f}", f"{row['parameters']:,}", f"{row['multiply_adds']:,}"]
-        for row in ranked(made.finalists)
+        for row in ranked(stages.finalists)
     ]
     return pages.table(head, listed)

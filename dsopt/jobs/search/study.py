@@ -1,7 +1,7 @@
-"""How far each proxy's ranking can be trusted: its accuracies against the truth, and what it costs.
+"""How well each proxy ranks children: its accuracies against the truth, and its cost.
 
-Which proxy is best is not asked of the children that answer it: one half of them, drawn by the seed, chooses; its figures are
-those of the other half.
+The best proxy is chosen on one half of the children, drawn by the seed, and reported on the other half, so that the choice does not
+bias its figures.
 """
 
 import math
@@ -26,7 +26,7 @@ from dsopt.storage import Stage, Table
 
 BOOTSTRAPPED = ("spearman", "kendall", "regret_at_1", "regret_at_5")
 DRAWS = 300  # of the bootstrap
-FEWEST = 2  # children: one half chooses, the other judges
+FEWEST = 2  # children: one for each half
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,14 @@ class Ranking:
     """A row of the study.
 
     Args:
-        accuracies: of the children, mean over draws, in the order of the truth.
+        accuracies: of the children, mean over draws, in the order of `Study.truth`.
         measures: on "all" children, the "dev" half and the "held_out" one, by the names of `rank_quality.MEASURES`: means over
             draws, with intervals where they are bootstrapped.
         making: device seconds of making the proxy, mean over draws.
-        each: device seconds a child.
+        each: device seconds for each child.
         total: both, for all children of the study.
-        failed: children without an accuracy, over all draws.
+        break_even: the number of children from which the proxy is cheaper than full training.
+        failed: number of children without an accuracy, over all draws.
     """
 
     title: str
@@ -64,21 +65,21 @@ class Ranking:
     failed: int = 0
 
     def serves(self, ceiling: float, part: str = "dev") -> bool:
-        """Whether it is good enough on a part of the children, whose ceiling this is."""
+        """Whether it ranks a part of the children well enough, given their ceiling."""
         measures = self.measures[part]
         return rank_quality.serves(measures["spearman"].value, measures["regret_at_5"].value, ceiling)
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is known of all proxies.
+    """The comparison of all proxies.
 
     Args:
         truth: mean accuracy over seeds of each child, in 0..1.
         ceilings: Spearman's correlation of one seed with the mean of the others, on all children and on either half.
         each: device seconds of one full training.
-        held_out: children that had no part in choosing.
-        chosen: the ranking that `choose` chose.
+        held_out: the number of children that were not used to choose.
+        chosen: the ranking that `choose` returned.
     """
 
     truth: np.ndarray
@@ -91,7 +92,7 @@ class Study:
 
 
 def planned(plan: Plan) -> tuple[Stage | None, list[Studied]]:
-    """The truth and the proxies of a study. Raises InputError for a proxy that cannot be."""
+    """The stages of a study: the truth, and the proxies with their draws. Raises InputError for an impossible proxy."""
     search = plan.config.search
     if not search.proxies:
         return None, []
@@ -113,7 +114,7 @@ def study(config: Config, truth: Stage, studied: list[Studied]) -> Study:
     rows = Table(truth.uri).read().to_pylist()
     kept = [row for row in rows if row["accuracy"] is not None]
     if len(kept) < FEWEST:
-        raise JobError(f"{truth.uri}: the truth of {len(kept)} children is known, the others failed; a study needs {FEWEST}.")
+        raise JobError(f"{truth.uri}: only {len(kept)} children have a known truth, the others failed; a study needs {FEWEST}.")
     children, seeds = [row["child"] for row in kept], torch.tensor([row["accuracies"] for row in kept], dtype=torch.float64)
     mean = seeds.mean(1)
     each = math.fsum(row["seconds"] for row in kept) / len(kept) / config.search.seeds
@@ -132,10 +133,10 @@ def study(config: Config, truth: Stage, studied: list[Studied]) -> Study:
 
 
 def choose(rankings: list[Ranking], ceiling: float) -> Ranking:
-    """The cheapest that serves on the dev half of the children, whose ceiling this is; where none does, the best correlated."""
-    serving = [ranking for ranking in rankings if ranking.serves(ceiling)]
-    if serving:
-        return min(serving, key=lambda ranking: ranking.total)
+    """The cheapest ranking that is good enough on the dev half, given its ceiling; if none is, the best correlated one."""
+    good_enough = [ranking for ranking in rankings if ranking.serves(ceiling)]
+    if good_enough:
+        return min(good_enough, key=lambda ranking: ranking.total)
     return max(rankings, key=lambda ranking: ranking.measures["dev"]["spearman"].value)
 
 
@@ -172,7 +173,7 @@ def _ranking(
     making = Table(subsets[0].uri).manifest["seconds"] if subsets and one.proxy.is_table else making
     seconds = [math.fsum(row["seconds"] for row in table.values()) for table in tables]
     spent = sum(seconds) / len(seconds)
-    if one.proxy.shared:  # the weights are made once, for however many children
+    if one.proxy.shared:  # the weights are trained once, for any number of children
         making, spent = making + spent, 0.0
     each = spent / len(children)
     return Ranking(

@@ -1,4 +1,4 @@
-"""A table of children: which are trained and on what, what the table holds, and which of them is best."""
+"""Tables of children: which children are trained on what, the columns, and the ranking."""
 
 import math
 import random
@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
         ("steps", pa.int64()),
         ("accuracy", pa.float64()),  # mean over seeds, on held-out images; null if it failed
         ("accuracies", pa.list_(pa.float64())),
-        ("seconds", pa.float64()),  # of the device, all seeds
+        ("seconds", pa.float64()),  # on the device, over all seeds
         ("parameters", pa.int64()),
         ("multiply_adds", pa.int64()),
         ("reason", pa.string()),
@@ -42,9 +42,9 @@ class Trials:
 
     Args:
         title: human-readable label: "search", "truth", the proxy's.
-        children: how many; 0: those that a controller of shared weights names.
-        finalists: instead of a strategy's, so many of the best of the stage's input "search".
-        draw: which of a proxy's random subsets.
+        children: how many; 0: those that a controller of shared weights samples.
+        finalists: if above 0, this many of the best children of the input "search" instead of the strategy's.
+        draw: the number of the proxy's random subset.
     """
 
     title: str
@@ -73,7 +73,7 @@ def finalists(stage: Stage, config: Config, wanted: Trials, space: Space) -> Str
 
 
 def limit(proxy: Proxy, images: Stage) -> int | None:
-    """How many images a proxy takes; None: all. Raises InputError if there are not as many."""
+    """The number of images that a proxy takes; None: all. Raises InputError if there are fewer."""
     if proxy.images is None:
         return None
     table = Table(images.uri if proxy.selects else proxy.data)
@@ -85,17 +85,17 @@ def limit(proxy: Proxy, images: Stage) -> int | None:
 
 
 def source(stage: Stage, config: Config, proxy: Proxy) -> MaterialSource:
-    """Where a stage's children find what they are trained on. Raises InputError if it has fewer images than are wanted."""
+    """Where the training data of a stage's children come from. Raises InputError if there are fewer images than the proxy takes."""
     images, subset, search = stage.inputs["images"], stage.inputs.get("subset"), config.search
     given = (images.uri, subset.uri if subset else None, limit(proxy, images))
     return material_source(proxy, *given, search.train, search.validation, config.seed)
 
 
 def ranked(stage: Stage) -> list[dict[str, Any]]:
-    """The children of a finished stage, the best first: among those that were trained longest, by accuracy."""
+    """The children of a finished stage, the longest trained first and among these the most accurate first; without failed ones."""
     rows = [row for row in Table(stage.uri).read().to_pylist() if row["accuracy"] is not None]
     if not rows:
-        raise JobError(f"{stage.uri}: every child failed; their reasons are in its table.")
+        raise JobError(f"{stage.uri}: every child failed; see the reasons in its table.")
     return sorted(rows, key=lambda row: (-row["steps"], -row["accuracy"], row["order"]))
 
 

@@ -1,4 +1,4 @@
-"""Whether what a Wasserstein critic estimates follows how good the images are: its distance beside theirs, over training."""
+"""Whether the distance that a Wasserstein critic estimates follows the measured quality of the images, over training."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from dsopt.jobs.sweep.kinds.contract import Planned
+from dsopt.jobs.sweep.kinds.contract import PlannedTrial
 from dsopt.learners.adversarial import WeightedTerm, named_terms
 from dsopt.pipeline import adversaries
 from dsopt.reporting import page as pages
@@ -17,41 +17,41 @@ from dsopt.search.rank_quality import spearman
 from dsopt.storage import Table
 
 STEPS = "generate.steps"
-LAST = 0.05  # of the steps: one batch's estimate is noise
-FEWEST = 3  # points that have a rank correlation: two have none but 1 and -1
+LAST = 0.05  # of the steps, averaged: the estimate of one batch is noisy
+FEWEST = 3  # points for a rank correlation: that of two can only be 1 or -1
 
-Lines = dict[str, list[Critic]]  # what differs between rows other than the steps -> its trainings
+Lines = dict[str, list[Critic]]  # the settings of a row other than the steps -> its trainings
 
 
-def sections(done: Iterable[Planned], reached: Iterable[float], measure: str) -> list[Section]:
-    """A figure, the correlations and the numbers of all Wasserstein critics trained for several lengths; nothing without any.
+def sections(done: Iterable[PlannedTrial], measured: Iterable[float], measure: str) -> list[Section]:
+    """A figure, rank correlations and a table for Wasserstein critics of several training lengths; no section without any.
 
     Args:
         done: finished trials of a sweep of generators.
-        reached: what `measure` says of each of them.
+        measured: the value of `measure` for each of them.
     """
-    lines = {name: critics for name, critics in _lines(done, reached).items() if len({critic.steps for critic in critics}) > 1}
+    lines = {name: critics for name, critics in _lines(done, measured).items() if len({critic.steps for critic in critics}) > 1}
     if not lines:
         return []
     rhos = {name: correlation(critics) for name, critics in lines.items()}
-    told = "; ".join(f"{name} {_shown(rho)} of {_points(lines[name])}" for name, rho in rhos.items())
+    correlations = "; ".join(f"{name} {_shown(rho)} of {_points(lines[name])}" for name, rho in rhos.items())
     text = (
-        "Does a critic's loss follow the images? Spearman's rank correlation of the distance that the critic estimates (its mean "
-        f"score of real images less that of generated ones, over the last {LAST:.0%} of its steps) with the {measure}, a seed: "
-        f"{told}. 1 is always, 0 not at all, below 0 the reverse; by chance alone 3 points have 1 or -1 every third time, 4 every "
-        "twelfth."
-        "\n\nThe distance is the largest over all critics with bounded gradients: one that has not learned enough yet says less."
+        "Does a critic's loss follow the quality of the images? Spearman's rank correlation of the distance that the critic "
+        "estimates (its mean score of real images minus that of generated ones, over the last "
+        f"{LAST:.0%} of its steps) with the {measure}, per seed: {correlations}. 1 is perfect agreement, 0 none, below 0 the "
+        "reverse. By chance alone, 3 points have 1 or -1 in one case of three, 4 points in one of twelve."
+        "\n\nThe distance is a maximum over critics with bounded gradients, so an undertrained critic underestimates it."
     )
     panels = {f"{name}: ρ {_shown(rhos[name])}": critics for name, critics in lines.items()}
     head = ["row", "steps", "n", "critic's distance", measure]
     png = critic_estimates(panels, measure)
-    return [Section("The critic's distance beside the images'", text, png=png, html=pages.table(head, _cells(lines)))]
+    return [Section("The critic's distance and the quality of the images", text, png=png, html=pages.table(head, _cells(lines)))]
 
 
 def correlation(critics: Sequence[Critic]) -> float | None:
-    """Spearman's, of what critics say with what is measured: the mean over seeds, each alone; None if all are too few for one.
+    """Spearman's correlation of the critics' estimates with the measure: the mean over seeds; None if every seed has too few.
 
-    Other seeds make other images, which may differ by more than those of other steps.
+    Each seed is ranked alone, because images of different seeds may differ more than those of different steps.
     """
     found = []
     for own in _by_seed(critics):
@@ -66,8 +66,8 @@ def _by_seed(critics: Sequence[Critic]) -> list[list[Critic]]:
 
 
 def estimate(metrics: pa.Table, terms: Sequence[WeightedTerm]) -> float:
-    """The distance that a critic estimated at the end of its training: its loss's negative, without the terms in it (WGAN, Arjovsky
-    et al. 2017, arXiv:1701.07875, eq. 2-3, on the batches it learned from)."""
+    """The distance that a critic estimated at the end of its training: its negated loss without the added terms (WGAN, Arjovsky et
+    al. 2017, arXiv:1701.07875, eq. 2-3, on training batches)."""
     trained = metrics.filter(pc.field("split") == "train")
     end = (
         trained.filter(pc.field("step") > (1 - LAST) * trained["step"].to_numpy().max())
@@ -79,16 +79,16 @@ def estimate(metrics: pa.Table, terms: Sequence[WeightedTerm]) -> float:
     return added - values["loss"]
 
 
-def _lines(done: Iterable[Planned], reached: Iterable[float]) -> Lines:
+def _lines(done: Iterable[PlannedTrial], values: Iterable[float]) -> Lines:
     found: Lines = {}
-    for trial, measured in zip(done, reached, strict=True):
+    for trial, measured in zip(done, values, strict=True):
         settings = trial.config.generate
         if settings.learner != "adversarial" or settings.loss.name != "wasserstein":
             continue
         others = [text for text in trial.trial.overrides if not text.startswith(f"{STEPS}=")]
         name = " ".join(filter(None, [trial.trial.row, *others])) or "the grid"
-        said = estimate(Table(trial.trained.uri).read(), adversaries.terms("generate", settings))
-        found.setdefault(name, []).append(Critic(trial.trial.seed, settings.steps, said, measured))
+        estimated = estimate(Table(trial.trained.uri).read(), adversaries.terms("generate", settings))
+        found.setdefault(name, []).append(Critic(trial.trial.seed, settings.steps, estimated, measured))
     return found
 
 
@@ -105,7 +105,7 @@ def _cells(lines: Lines) -> list[list[str]]:
 
 
 def _points(critics: Sequence[Critic]) -> str:
-    """Seeds x lengths of training; of the seed that has most."""
+    """Seeds x training lengths, those of the seed with most of them."""
     seeds = _by_seed(critics)
     return f"{len(seeds)} x {max(map(len, seeds))}"
 

@@ -1,7 +1,7 @@
 """sweep: a grid of settings, named rows, or samples of a space -> one training run each, one table and one page for all.
 
-A trial is a list of overrides on the base configuration. Stages that trials share are made once, before; the training runs that are
-not done go side by side. Every result lies in the run's own stage, so a sweep that was killed runs no finished trial again.
+A trial is a list of overrides on the base configuration. Stages that trials share are made first, each once; then the unfinished
+training runs go in parallel. Every result lies in its run's own stage, so a sweep that was killed repeats no finished trial.
 """
 
 import re
@@ -19,8 +19,8 @@ from dsopt.files import check_writable
 from dsopt.jobs.job import Job
 from dsopt.jobs.sweep import page
 from dsopt.jobs.sweep.grid import expand, leaves, made_of, plans, sampled, space
-from dsopt.jobs.sweep.kinds.contract import Planned, common_steps, kind_of
-from dsopt.jobs.sweep.status import EVERY, Numbers, SweepStatus, TrialStatus
+from dsopt.jobs.sweep.kinds.contract import PlannedTrial, common_steps, kind_of
+from dsopt.jobs.sweep.status import STATUS_SECONDS, Numbers, SweepStatus, TrialStatus
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import run
 from dsopt.progress import Progress, say
@@ -30,15 +30,15 @@ from dsopt.training.loop import State
 from dsopt.training.worker import Worker
 
 SWEEP = Kind("sweep")
-# Worse than any that ends, which a searcher is to learn; and no scheduler compares what has spent nothing.
+# A score below any real one, so that a searcher avoids the setting; at 0 percent no scheduler compares it with others.
 FAILED = {"percent": 0.0, "score": -1e9}
 
 
-def judged(config: Config) -> Config:
-    """The configuration, with images held out to judge by where a scheduler or a searcher compares trials.
+def with_held_out(config: Config) -> Config:
+    """The configuration, with images held out for evaluation if a scheduler or a searcher compares trials.
 
     Raises:
-        InputError: images cannot be held out with this configuration.
+        InputError: this configuration cannot hold out images.
     """
     sweep, train, kind = config.sweep, config.train, kind_of(config)
     if kind.held_out is None or (sweep.scheduler == "none" and sweep.searcher == "grid"):
@@ -52,13 +52,13 @@ def judged(config: Config) -> Config:
     return variant(config, overrides)
 
 
-def planned(plan: Plan) -> tuple[Plan, list[Planned], Stage]:
-    """The plan as trials have it, the trials known before any ran, and the sweep's own stage.
+def planned(plan: Plan) -> tuple[Plan, list[PlannedTrial], Stage]:
+    """The plan of the trials, the trials that are known in advance, and the sweep's own stage.
 
     Raises:
-        InputError: anything in any trial that cannot work, as far as it can be known before.
+        InputError: any trial that cannot work, as far as that can be known in advance.
     """
-    plan = plan.having(judged(plan.config))
+    plan = plan.having(with_held_out(plan.config))
     config, sweep = plan.config, plan.config.sweep
     kind_of(config).check(config)
     if sweep.searcher == "grid" and sweep.space:
@@ -75,24 +75,24 @@ def planned(plan: Plan) -> tuple[Plan, list[Planned], Stage]:
     if sweep.x and sweep.x not in keys:
         raise unknown("sweep.x: key of the grid", sweep.x, keys)
     if sweep.equal_cost and config.train.phases:
-        raise InputError("sweep.equal_cost=true: does not go with train.phases; give a budget and train.split.")
+        raise InputError("sweep.equal_cost=true: cannot be combined with train.phases; give a budget and train.split.")
     trials = plans(plan, expand(config))
-    inputs = {"images": ingest.images(plan)} | {trial.judged.folder: trial.judged for trial in trials}
+    inputs = {"images": ingest.images(plan)} | {trial.evaluated.folder: trial.evaluated for trial in trials}
     work = partial(_make, plan=plan, trials=trials)
     return plan, trials, plan.add(SWEEP, f"{config.data.name}-{sweep.title}", made_of(config), inputs, work, title="sweep")
 
 
 def targets(plan: Plan) -> list[Stage]:
-    """The sweep; a search's own trials are not known before."""
+    """The sweep; the trials of a search are not known in advance."""
     return [planned(plan)[2]]
 
 
 def sweep(plan: Plan) -> None:
-    """Run the trials that are not done, then write and print the results.
+    """Run the unfinished trials, then write and print the results.
 
     Raises:
         InputError: wrong trials, or data without labels.
-        JobError: trials failed; the others are done, and the table and the page are written.
+        JobError: trials failed; the others are finished, and the table and the page are written.
     """
     plan, trials, stage = planned(plan)
     check_writable(plan.config.storage)
@@ -101,7 +101,7 @@ def sweep(plan: Plan) -> None:
     _make(Worker(), stage, plan.config, plan, trials)
 
 
-def _make(worker: Worker, stage: Stage, config: Config, plan: Plan, trials: list[Planned]) -> None:
+def _make(worker: Worker, stage: Stage, config: Config, plan: Plan, trials: list[PlannedTrial]) -> None:
     statuses = SweepStatus(stage, plan, trials)
     todo = [status for status in statuses.runs.values() if status.state == "left"]
     say("sweep", f"{len(statuses.runs)} trials known, {len(statuses.runs) - len(todo)} of them ended before")
@@ -115,11 +115,10 @@ def _make(worker: Worker, stage: Stage, config: Config, plan: Plan, trials: list
 
 
 def _prepare(plan: Plan, todo: list[TrialStatus], statuses: SweepStatus) -> None:
-    """Make what the trials need, each stage once: all data first, because only they tell whether there are labels."""
+    """Make the stages that trials need, each once: data sets first, because only they show whether there are labels."""
     steps = {step.stage.hash: step for step in plan.to(ingest.images(plan))}
-    trials = {
-        status.stage.hash for status in statuses.runs.values()
-    }  # a row at equal cost needs another trial: that goes its own way
+    # A row at equal cost needs another trial, which runs as a trial and not here.
+    trials = {status.stage.hash for status in statuses.runs.values()}
     for step in (step for status in todo for step in status.planned.shared if step.stage.hash not in trials):
         steps.setdefault(step.stage.hash, step)
     for step in common_steps(status.planned for status in todo):
@@ -148,17 +147,17 @@ def _prepare(plan: Plan, todo: list[TrialStatus], statuses: SweepStatus) -> None
             statuses.fail(status, reasons[0])
 
 
-def _train(plan: Plan, trials: list[Planned], statuses: SweepStatus) -> None:
+def _train(plan: Plan, trials: list[PlannedTrial], statuses: SweepStatus) -> None:
     from dsopt.cluster import tune
 
     config = plan.config
-    # What is done is not sent to workers: the step of an ingest holds the names of all files.
+    # Finished steps are not sent to workers: the step of an ingest holds the names of all files.
     sent = [replace(trial, shared=[step for step in trial.shared if not step.stage.done()]) for trial in trials]
     work = partial(_work, plan=plan.without_steps(), trials=sent)
     left = [status for status in statuses.runs.values() if status.state == "left"]
     earlier = [status.reports for status in statuses.runs.values() if status.state in ("done", "stopped")]
     fixed = [status for status in left if "trial" in status.point]
-    # Rows at equal cost come last: how long they train follows from how fast the row without was.
+    # Rows at equal cost come last: their number of steps depends on the speed of the row without the extra seconds.
     for late in (False, True):
         points = [status.point for status in fixed if status.planned.trial.equal_cost == late]
         tune.run(work, points, config, statuses, earlier=earlier)
@@ -171,15 +170,15 @@ def _train(plan: Plan, trials: list[Planned], statuses: SweepStatus) -> None:
 
 
 def _work(
-    worker: Worker, point: dict[str, Any], report: Callable[[Numbers], None], *, plan: Plan, trials: list[Planned]
+    worker: Worker, point: dict[str, Any], report: Callable[[Numbers], None], *, plan: Plan, trials: list[PlannedTrial]
 ) -> Numbers:
-    """One trial on a worker; what it still needs (a search's own subset) it makes there. Its failure is a number like others."""
+    """One trial on a worker, with the stages that only it needs (such as a search's subset). A failure is reported as a result."""
     config = plan.config
     try:
-        with _in_few_words(report, config):
+        with _brief_output(report, config):
             trial = trials[point["trial"]] if "trial" in point else sampled(plan, point)
             run([step.here() for step in (*trial.shared, *trial.own[:-1]) if not step.stage.done()])
-            if not trial.judged.done():
+            if not trial.evaluated.done():
                 last = trial.own[-1].here()
                 last.stage.begin(as_yaml(last.config))
                 last.work(replace(worker, watch=_Reports(report)), last.stage, last.config)
@@ -193,7 +192,7 @@ def _work(
 
 @dataclass
 class _Reports:
-    """Watches a training run, and passes on every new accuracy on held-out images."""
+    """Watches a training run, and reports every new accuracy on held-out images."""
 
     report: Callable[[Numbers], None]
     last: int = -1
@@ -208,18 +207,19 @@ class _Reports:
 
 
 @contextmanager
-def _in_few_words(report: Callable[[Numbers], None], config: Config) -> Iterator[None]:
-    """The lines of a single run are not for the terminal, which the sweep has: one now and then is a report of how the trial goes.
+def _brief_output(report: Callable[[Numbers], None], config: Config) -> Iterator[None]:
+    """Keep a run's lines off the terminal, which shows the whole sweep; report one now and then as the trial's progress.
 
-    Not to a scheduler or to Optuna, which take no report without a score.
+    With a scheduler or Optuna there are no such reports, because these need a score in each.
     """
-    told, asked = time.monotonic(), config.sweep.scheduler != "none" or config.sweep.searcher == "optuna"
+    last = time.monotonic()
+    need_scores = config.sweep.scheduler != "none" or config.sweep.searcher == "optuna"
 
     def line(text: str) -> None:
-        nonlocal told
-        if not asked and time.monotonic() - told >= EVERY:
-            told = time.monotonic()
-            report({"doing": re.sub(r" {2,}", "  ", text)})
+        nonlocal last
+        if not need_scores and time.monotonic() - last >= STATUS_SECONDS:
+            last = time.monotonic()
+            report({"progress": re.sub(r" {2,}", "  ", text)})
 
     before, progress.output = progress.output, line
     try:

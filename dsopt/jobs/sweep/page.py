@@ -1,4 +1,4 @@
-"""What a sweep leaves: the trials file, one metrics table, one page, and the table on the terminal."""
+"""The results of a sweep: the trials file, one metrics table, one page, and the table on the terminal."""
 
 from collections.abc import Collection
 from typing import Any
@@ -8,7 +8,7 @@ import pyarrow as pa
 from dsopt.config import Config
 from dsopt.files import write_bytes, write_table
 from dsopt.jobs.optimize.page import info as run_info
-from dsopt.jobs.sweep.kinds.contract import Planned, kind_of
+from dsopt.jobs.sweep.kinds.contract import PlannedTrial, kind_of
 from dsopt.jobs.sweep.rows import Over, infos, over
 from dsopt.jobs.sweep.status import SweepStatus, TrialStatus, name
 from dsopt.pipeline import outputs
@@ -37,33 +37,33 @@ TRIALS = pa.schema(
 )
 
 
-def write(stage: Stage, config: Config, trials: list[Planned], statuses: SweepStatus) -> None:
-    """Write the results of what has ended, and tell them; the stage is finished once nothing failed."""
+def write(stage: Stage, config: Config, trials: list[PlannedTrial], statuses: SweepStatus) -> None:
+    """Write and print the results of the ended trials; the stage is committed unless some failed."""
     trials = [*trials, *(status.planned for status in statuses.samples())]
-    done = [trial for trial in trials if statuses.runs[trial.judged.hash].state == "done"]
-    what, runs, found = kind_of(config), infos(trials, done), over(config, trials, statuses)
-    made = {trial.judged.hash: trial for trial in done}.values()
-    reports = [_reports(status, what.measure) for status in statuses.runs.values()]
-    metrics = pa.concat_tables([METRICS.empty_table(), *(trial.metrics() for trial in made), *reports])
-    results = summarise(metrics, runs, "validation" if kind_of(config).held_out else "test", what.measure, what.others)
+    done = [trial for trial in trials if statuses.runs[trial.evaluated.hash].state == "done"]
+    kind, runs, found = kind_of(config), infos(trials, done), over(config, trials, statuses)
+    distinct = {trial.evaluated.hash: trial for trial in done}.values()
+    reports = [_reports(status, kind.measure) for status in statuses.runs.values()]
+    metrics = pa.concat_tables([METRICS.empty_table(), *(trial.metrics() for trial in distinct), *reports])
+    results = summarise(metrics, runs, "validation" if kind.held_out else "test", kind.measure, kind.others)
     if config.sweep.searcher != "grid":
-        results.sort(key=lambda row: -what.measure.score(row.mean))
+        results.sort(key=lambda row: -kind.measure.score(row.mean))
     if not stage.done():
         listed = [_listed(trial, statuses) for trial in trials]
-        sections = [*_charts(config, metrics, runs, results, found), *_further(config, made, statuses)]
+        sections = [*_charts(config, metrics, runs, results, found), *_further(config, distinct, statuses)]
         sections += [*_pictures(config, runs, done), _trials(trials, statuses)]
-        device = next((Table(trial.trained.uri).manifest["device"] for trial in made), "")
+        device = next((Table(trial.trained.uri).manifest["device"] for trial in distinct), "")
         write_bytes(stage.path("report.html"), _page(config, statuses, device, sections).encode())
-        names = dict.fromkeys([what.measure.name, *(name for row in statuses.runs.values() for name in row.outcome)])
+        names = dict.fromkeys([kind.measure.name, *(name for row in statuses.runs.values() for name in row.outcome)])
         schema = pa.schema([*TRIALS, *((name, pa.float64()) for name in names)])
         write_table(stage.path("trials.parquet"), pa.Table.from_pylist(listed, schema=schema))
         if not statuses.count("failed"):
-            own = {step.stage.hash: step.stage for trial in made for step in trial.own}.values()
+            own = {step.stage.hash: step.stage for trial in distinct for step in trial.own}.values()
             outputs.commit(stage, metrics, seconds=outputs.spent(own), trials="trials.parquet", page="report.html")
-    _tell(stage, config, statuses, results, found)
+    _print_results(stage, config, statuses, results, found)
 
 
-def _tell(stage: Stage, config: Config, statuses: SweepStatus, results: list[ResultRow], found: Over | None) -> None:
+def _print_results(stage: Stage, config: Config, statuses: SweepStatus, results: list[ResultRow], found: Over | None) -> None:
     if found and _crossed(found):
         print("\n" + aligned(*over_lines.table(found.series, found.x, statuses.measure)))
     print("\n" + as_text(results))
@@ -75,13 +75,13 @@ def _tell(stage: Stage, config: Config, statuses: SweepStatus, results: list[Res
     print()
     best = statuses.best()
     if config.sweep.searcher != "grid" and best:
-        of = " of the held-out images" if kind_of(config).held_out else " against test images"
-        say("best", f"{name(best.planned.trial)}: {statuses.shown(best)}{of}")
+        images = "of the held-out images" if kind_of(config).held_out else "against test images"
+        say("best", f"{name(best.planned.trial)}: {statuses.shown(best)} {images}")
     say("report", stage.path("report.html"))
 
 
 def _reports(status: TrialStatus, measure: Measure) -> pa.Table:
-    """What a stopped run reported, as metrics; a finished one has that in its own."""
+    """The reports of a stopped run as metrics; a finished one has its own metrics."""
     if status.state != "stopped":
         return METRICS.empty_table()
     run, seed = status.stage.folder, status.planned.trial.seed
@@ -89,9 +89,9 @@ def _reports(status: TrialStatus, measure: Measure) -> pa.Table:
     return outputs.metrics(rows)
 
 
-def _listed(trial: Planned, statuses: SweepStatus) -> dict[str, Any]:
+def _listed(trial: PlannedTrial, statuses: SweepStatus) -> dict[str, Any]:
     """A row of the trials file."""
-    status = statuses.runs[trial.judged.hash]
+    status = statuses.runs[trial.evaluated.hash]
     row = {
         "row": trial.trial.row,
         "overrides": list(trial.trial.all),
@@ -99,17 +99,17 @@ def _listed(trial: Planned, statuses: SweepStatus) -> dict[str, Any]:
         "seed": trial.trial.seed,
         "status": status.state,
         "reason": status.reason,
-        "stage": trial.judged.folder,
+        "stage": trial.evaluated.folder,
     } | status.outcome
     if status.state != "done":
         return row
-    info = run_info(trial.row, trial.trial.seed, trial.judged)
+    info = run_info(trial.row, trial.trial.seed, trial.evaluated)
     training = Table(trial.trained.uri).manifest["seconds"]
     return row | {"images": info.images, "training_seconds": training, "choosing_seconds": info.choosing_seconds}
 
 
 def _crossed(found: Over) -> bool:
-    """Whether there are several lines and several places, so that a table of them tells something."""
+    """Whether there are several lines and several values of `x`, so that a table of both is worth showing."""
     return len(found.series) > 1 and len(over_lines.values_of(found.series)) > 1
 
 
@@ -128,9 +128,9 @@ def _charts(config: Config, metrics: pa.Table, runs: list[RunInfo], results: lis
         sections.append(Section(f"{title} over a setting", spread, png=png))
     sections.append(Section(title, spread, png=figures.accuracy_bars(results)))
     if kind_of(config).adversarial:
-        told = "Each on its own scale, of its first seed. Dark: of the discriminator, or the only one; orange: of the generator."
-        sections.append(Section("Losses", told, png=adversarial_losses(metrics, runs)))
-    elif "loss" in metrics["name"].to_pylist():  # what is trained on distilled images leaves only what it reached
+        note = "First seeds, each on its own scale. Dark: the discriminator's or the only loss; orange: the generator's."
+        sections.append(Section("Losses", note, png=adversarial_losses(metrics, runs)))
+    elif "loss" in metrics["name"].to_pylist():  # networks trained on distilled images have only their final metrics
         sections += [
             Section("Loss against steps", "Training loss.", png=figures.loss_curves(metrics, runs, "step")),
             Section("Loss against seconds", "The same, over training time.", png=figures.loss_curves(metrics, runs, "seconds")),
@@ -138,23 +138,23 @@ def _charts(config: Config, metrics: pa.Table, runs: list[RunInfo], results: lis
     return sections
 
 
-def _further(config: Config, done: Collection[Planned], statuses: SweepStatus) -> list[Section]:
+def _further(config: Config, done: Collection[PlannedTrial], statuses: SweepStatus) -> list[Section]:
     further = kind_of(config).further
-    reached = [statuses.runs[trial.judged.hash].outcome[statuses.measure.name] for trial in done]
-    return further(done, reached) if further else []
+    results = [statuses.runs[trial.evaluated.hash].outcome[statuses.measure.name] for trial in done]
+    return further(done, results) if further else []
 
 
-def _pictures(config: Config, runs: list[RunInfo], done: list[Planned]) -> list[Section]:
+def _pictures(config: Config, runs: list[RunInfo], done: list[PlannedTrial]) -> list[Section]:
     """The images generated, colored or distilled by the first seed of every row."""
-    stages, show = {trial.judged.folder: trial.judged for trial in done}, kind_of(config).pictures
+    stages, show = {trial.evaluated.folder: trial.evaluated for trial in done}, kind_of(config).pictures
     return show({row: stages[group[0].run] for row, group in by_row(runs).items()}) if show and runs else []
 
 
-def _trials(trials: list[Planned], statuses: SweepStatus) -> Section:
+def _trials(trials: list[PlannedTrial], statuses: SweepStatus) -> Section:
     cells = []
     for trial in trials:
-        status, words = statuses.runs[trial.judged.hash], name(trial.trial).rpartition(" ")[0]
-        cells.append([words or "as configured", str(trial.trial.seed), status.state, statuses.shown(status), status.reason])
+        status, overrides = statuses.runs[trial.evaluated.hash], name(trial.trial).rpartition(" ")[0]
+        cells.append([overrides or "as configured", str(trial.trial.seed), status.state, statuses.shown(status), status.reason])
     return Section("Trials", "", html=pages.table(["trial", "seed", "status", statuses.measure.name, "reason"], cells))
 
 
@@ -166,5 +166,5 @@ def _page(config: Config, statuses: SweepStatus, device: str, sections: list[Sec
         "hardware": device,
         "versions": ", ".join(f"{library} {number}" for library, number in versions().items()),
     }
-    lead = f"What the paper had: {config.sweep.paper}" if config.sweep.paper else kind_of(config).lead
+    lead = f"Results of the paper: {config.sweep.paper}" if config.sweep.paper else kind_of(config).lead
     return pages.page(f"dsopt: {config.sweep.title} on {config.data.name}", lead, facts, sections)

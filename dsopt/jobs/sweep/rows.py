@@ -1,4 +1,4 @@
-"""How the trials of a sweep are named and put together: rows of the table with a column a setting, lines of the figure."""
+"""How the trials of a sweep are named and grouped: rows of the table with a column for each setting, lines of the figure."""
 
 import functools
 import statistics
@@ -8,20 +8,20 @@ from typing import Any, NamedTuple
 from dsopt.config import Config
 from dsopt.jobs.optimize.page import info as run_info
 from dsopt.jobs.sweep.grid import leaves
-from dsopt.jobs.sweep.kinds.contract import Planned
+from dsopt.jobs.sweep.kinds.contract import PlannedTrial
 from dsopt.jobs.sweep.status import SweepStatus
 from dsopt.reporting.lines import Series
 from dsopt.reporting.tables import RunInfo, Spread
 
-# Settings that do not concern a run on the full data alone.
-_CHOOSING = ("select", "embed", "autoencoder", "loss", "proxy", "teacher")
+# Settings that have no effect on a run on the full data alone.
+_SELECTION = ("select", "embed", "autoencoder", "loss", "proxy", "teacher")
 
 
-def infos(trials: Sequence[Planned], done: Iterable[Planned]) -> list[RunInfo]:
-    """What every finished run counts for; trials that differ only in settings which do not concern them are one.
+def infos(trials: Sequence[PlannedTrial], done: Iterable[PlannedTrial]) -> list[RunInfo]:
+    """The row and settings of every finished run; trials that differ only in settings without effect on them are one.
 
     Args:
-        trials: all of them, whose overrides are the columns.
+        trials: all trials: their overrides are the columns.
     """
     named = any(trial.trial.row for trial in trials)
     keys = list(dict.fromkeys(key for trial in trials for key in _overridden(trial) if named or key != "select.name"))
@@ -30,7 +30,7 @@ def infos(trials: Sequence[Planned], done: Iterable[Planned]) -> list[RunInfo]:
         settings = {_short(key, keys): _cell(trial, key) for key in keys}
         title = trial.trial.row or trial.row.title
         row = ", ".join([title, *(f"{key} {value}" for key, value in settings.items() if value != "–")])
-        info = vars(run_info(trial.row, trial.trial.seed, trial.judged))
+        info = vars(run_info(trial.row, trial.trial.seed, trial.evaluated))
         info |= {"row": row, "settings": {"row" if named else "training data": title} | settings}
         info |= {"method": trial.trial.row} if trial.trial.row else {}
         found[row, info["run"]] = RunInfo(**info)
@@ -38,11 +38,11 @@ def infos(trials: Sequence[Planned], done: Iterable[Planned]) -> list[RunInfo]:
 
 
 class Over(NamedTuple):
-    """What was reached over the setting `x`.
+    """The results over the setting `x`.
 
     Args:
         series: a line for every row and combination of the other settings.
-        beside: the means of rows that have no place on `x`.
+        beside: the means of rows that have no value of `x`.
     """
 
     x: str
@@ -50,8 +50,8 @@ class Over(NamedTuple):
     beside: dict[str, float]
 
 
-def over(config: Config, trials: Sequence[Planned], statuses: SweepStatus) -> Over | None:
-    """What was reached over `sweep.x`; None where there is no grid."""
+def over(config: Config, trials: Sequence[PlannedTrial], statuses: SweepStatus) -> Over | None:
+    """The results over `sweep.x`; None without a grid."""
     grid = [key for key, _ in leaves("sweep.grid", config.sweep.grid)]
     if config.sweep.searcher != "grid" or not grid:
         return None
@@ -60,29 +60,29 @@ def over(config: Config, trials: Sequence[Planned], statuses: SweepStatus) -> Ov
     series: dict[str, dict[Any, list[float]]] = {}
     beside: dict[str, list[float]] = {}
     for trial in trials:
-        status = statuses.runs[trial.judged.hash]
+        status = statuses.runs[trial.evaluated.hash]
         if status.state != "done":
             continue
-        reached = status.outcome[name]
+        result = status.outcome[name]
         if trial.trial.equal_cost or _overridden(trial) != grid:
             more = [text for text in trial.trial.overrides if text != "train.split=0"]
-            beside.setdefault(", ".join([trial.row.title, *more]), []).append(reached)
+            beside.setdefault(", ".join([trial.row.title, *more]), []).append(result)
         else:
             words = [trial.trial.row, *(_named(key, _value(trial.config, key), others) for key in others)]
             line, at = ", ".join(filter(None, words)) or "the grid", _value(trial.config, x)
-            series.setdefault(line, {}).setdefault(str(at) if isinstance(at, list | dict) else at, []).append(reached)
+            series.setdefault(line, {}).setdefault(str(at) if isinstance(at, list | dict) else at, []).append(result)
     if not series:
         return None
     spreads = {line: {at: Spread.of(values) for at, values in found.items()} for line, found in series.items()}
     return Over(x, spreads, {title: statistics.fmean(values) for title, values in beside.items()})
 
 
-def _overridden(trial: Planned) -> list[str]:
+def _overridden(trial: PlannedTrial) -> list[str]:
     return [text.partition("=")[0] for text in trial.trial.overrides]
 
 
 def _short(key: str, keys: Sequence[str]) -> str:
-    """The last word of a key that tells, if it is no other key's."""
+    """The last part of a key if it is unique among these keys, else the whole key."""
 
     def last(key: str) -> str:
         return key.removesuffix(".name").rpartition(".")[2]
@@ -94,10 +94,10 @@ def _named(key: str, value: Any, keys: Sequence[str]) -> str:
     return str(value) if key.endswith(".name") else f"{_short(key, keys)} {_text(value)}"
 
 
-def _cell(trial: Planned, key: str) -> str:
-    chosen = trial.row.subset is not None or "scores" in trial.judged.inputs
-    concerned = chosen or key.partition(".")[0] not in _CHOOSING
-    return _text(_value(trial.config, key)) if concerned else "–"
+def _cell(trial: PlannedTrial, key: str) -> str:
+    selects = trial.row.subset is not None or "scores" in trial.evaluated.inputs
+    has_effect = selects or key.partition(".")[0] not in _SELECTION
+    return _text(_value(trial.config, key)) if has_effect else "–"
 
 
 def _text(value: Any) -> str:
@@ -111,7 +111,7 @@ def _value(config: Config, key: str) -> Any:
     return functools.reduce(below, key.split("."), config)
 
 
-def _first_with_numbers(grid: list[str], trials: Sequence[Planned]) -> str:
+def _first_with_numbers(grid: list[str], trials: Sequence[PlannedTrial]) -> str:
     def numbers(key: str) -> bool:
         values = [_value(trial.config, key) for trial in trials if _overridden(trial) == grid]
         return all(isinstance(value, int | float) for value in values) and len(set(values)) > 1

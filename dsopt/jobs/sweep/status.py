@@ -1,4 +1,4 @@
-"""How the trials of a sweep stand: live on the terminal, and written down for whoever starts the sweep again."""
+"""The status of a sweep's trials: live on the terminal, and in a journal from which the sweep resumes."""
 
 import time
 from dataclasses import dataclass, field
@@ -6,63 +6,63 @@ from typing import Any, Literal
 
 from dsopt import progress
 from dsopt.jobs.sweep.grid import sampled
-from dsopt.jobs.sweep.kinds.contract import Planned, Trial, kind_of
+from dsopt.jobs.sweep.kinds.contract import PlannedTrial, Trial, kind_of
 from dsopt.pipeline.parts import Journal
 from dsopt.pipeline.plan import Plan
 from dsopt.progress import duration
 from dsopt.storage import Stage, Table
 
 Numbers = dict[str, Any]  # percent, step, seconds, score
-EVERY = 10.0  # seconds between two lines on the whole sweep
+STATUS_SECONDS = 10.0  # between two lines on the whole sweep
 
 
 def name(trial: Trial) -> str:
-    """A trial in one line, as one would type it."""
+    """A trial in one line, in the syntax of the command line."""
     words = ["full data + choosing"] if trial.equal_cost else [trial.row, *trial.overrides]
     return " ".join(filter(None, [*words, f"seed={trial.seed}"]))
 
 
 @dataclass
 class TrialStatus:
-    """One training run of the sweep; trials that come to the same run share it.
+    """One training run of the sweep; trials with the same run share it.
 
     Args:
-        point: what the run is made from on a worker: {"trial": number}, or a search's values by key.
-        entry: its place in the journal.
-        reports: its scores on held-out images as training went.
-        doing: what it told last of how it goes.
-        outcome: what it reached, by name.
-        score: what of that it is judged by; more is better.
+        point: identifies the run on a worker: {"trial": number}, or a search's values by key.
+        entry: its number in the journal.
+        reports: its scores on held-out images during training.
+        progress: the last progress line that it reported.
+        outcome: its final metrics, by name.
+        score: the metric by which trials are compared; higher is better.
     """
 
-    planned: Planned
+    planned: PlannedTrial
     point: dict[str, Any]
     entry: int
     state: Literal["left", "running", "done", "stopped", "failed"] = "left"
     reason: str = ""
     reports: list[Numbers] = field(default_factory=list)
-    doing: str = ""
+    progress: str = ""
     outcome: dict[str, float] = field(default_factory=dict)
     score: float | None = None
 
     @property
     def stage(self) -> Stage:
-        return self.planned.judged
+        return self.planned.evaluated
 
 
 class SweepStatus:
-    """All runs of a sweep, by the hash of their stage. What has ended stays so when the sweep is started again.
+    """All runs of a sweep, by the hash of their stage. Ended runs stay ended when the sweep is started again.
 
-    The finished runs' own stages say that they are; the sweep's journal adds those that were stopped, all reports for the
-    scheduler, and the samples that a search has begun. Failed runs are tried again.
+    Finished runs are known by their own stages. The sweep's journal adds the stopped ones, all reports for the scheduler, and the
+    samples that a search has begun. Failed runs are tried again.
     """
 
-    def __init__(self, stage: Stage, plan: Plan, planned: list[Planned]) -> None:
+    def __init__(self, stage: Stage, plan: Plan, planned: list[PlannedTrial]) -> None:
         self.plan, self.journal, self.measure = plan, Journal(stage), kind_of(plan.config).measure
         self.runs: dict[str, TrialStatus] = {}
-        self.speak, self.told = progress.output, time.monotonic()
+        self.output, self.last_line_at = progress.output, time.monotonic()
         for number, trial in enumerate(planned):
-            self.runs.setdefault(trial.judged.hash, TrialStatus(trial, {"trial": number}, number))
+            self.runs.setdefault(trial.evaluated.hash, TrialStatus(trial, {"trial": number}, number))
         for number, entry in self.journal.entries.items():
             status = self.runs.get(entry["hash"]) or self._sample(entry["point"], number)
             if entry["status"] in ("done", "stopped"):
@@ -71,7 +71,7 @@ class SweepStatus:
         for status in self.runs.values():
             if status.planned.done():
                 self._done(status)
-        self.started_at: float | None = None  # the first trial: what they need was made before, at a speed of its own
+        self.started_at: float | None = None  # of the first trial: the stages before it say nothing about the speed of trials
         self.ended_at, self.ended_before = 0.0, 0
 
     def _sample(self, point: dict[str, Any], entry: int | None = None) -> TrialStatus:
@@ -85,29 +85,31 @@ class SweepStatus:
         return known[0] if known else self._sample(point)
 
     def count(self, *states: str) -> int:
+        """The number of runs in these states."""
         return sum(status.state in states for status in self.runs.values())
 
     def samples(self) -> list[TrialStatus]:
+        """The runs that a search added."""
         return [status for status in self.runs.values() if "trial" not in status.point]
 
     def best(self) -> TrialStatus | None:
         return max((s for s in self.runs.values() if s.score is not None), key=lambda s: s.score or 0.0, default=None)
 
     def shown(self, status: TrialStatus) -> str:
-        """The number that a trial is judged by; "" for one that has none."""
+        """The score of a trial as text; "" if it has none."""
         return "" if status.score is None else self.measure.shown(self.measure.score(status.score))
 
     def fail(self, status: TrialStatus, reason: str) -> None:
         status.state, status.reason = "failed", reason
-        self._tell(status)
+        self._print(status)
 
-    # What the runner tells:
+    # Called by the runner:
 
     def started(self, point: dict[str, Any]) -> None:
         if self.started_at is None:
             self.started_at, self.ended_before = time.monotonic(), self.count("done", "stopped", "failed")
         status = self._find(point)
-        status.doing = ""
+        status.progress = ""
         if status.state == "left":
             status.state = "running"
             if "trial" not in point:
@@ -115,7 +117,7 @@ class SweepStatus:
 
     def reported(self, point: dict[str, Any], numbers: Numbers) -> None:
         status = self._find(point)
-        status.reason, status.doing = numbers.get("reason", ""), numbers.get("doing", "")
+        status.reason, status.progress = numbers.get("reason", ""), numbers.get("progress", "")
         if "step" in numbers:
             status.reports.append({key: numbers[key] for key in ("percent", "step", "seconds", "score")})
         self.waiting()
@@ -133,7 +135,7 @@ class SweepStatus:
             status.score, status.outcome = last["score"], {self.measure.name: self.measure.score(last["score"])}
         if status.reports or "trial" not in point:
             self._write(status)
-        self._tell(status)
+        self._print(status)
 
     def _done(self, status: TrialStatus) -> None:
         status.state, status.outcome = "done", status.planned.outcome()
@@ -141,9 +143,9 @@ class SweepStatus:
 
     def waiting(self) -> None:
         now = time.monotonic()
-        if now - self.told < EVERY:
+        if now - self.last_line_at < STATUS_SECONDS:
             return
-        self.told = now
+        self.last_line_at = now
         ended, left = self.count("done", "stopped", "failed"), self.count("left", "running")
         new = ended - self.ended_before
         best = self.best()
@@ -155,20 +157,20 @@ class SweepStatus:
             parts += [f"{duration(expected)} left"] if expected > 0 else []
         self._say("sweep", "  ".join(part for part in parts if not part.startswith("0 ")))
         for status in self.runs.values():
-            if status.state == "running" and status.doing:
-                self._say(f"  {name(status.planned.trial)}", status.doing)
+            if status.state == "running" and status.progress:
+                self._say(f"  {name(status.planned.trial)}", status.progress)
 
     def _write(self, status: TrialStatus) -> None:
         kept = {key: getattr(status, key) for key in ("point", "reason", "reports", "outcome", "score")}
         self.journal.add(status.entry, kept | {"status": status.state, "hash": status.stage.hash})
 
-    def _tell(self, status: TrialStatus) -> None:
+    def _print(self, status: TrialStatus) -> None:
         ended = self.count("done", "stopped", "failed")
-        how = f"failed: {status.reason}" if status.state == "failed" else self.shown(status)
-        how += f", {status.reason}" if status.state == "stopped" else ""
+        result = f"failed: {status.reason}" if status.state == "failed" else self.shown(status)
+        result += f", {status.reason}" if status.state == "stopped" else ""
         if status.state == "done":
-            how += f" in {duration(sum(Table(step.stage.uri).manifest['seconds'] for step in status.planned.own))}"
-        self._say(f"trial {ended}/{max(len(self.runs), ended)}", f"{name(status.planned.trial)}: {how}")
+            result += f" in {duration(sum(Table(step.stage.uri).manifest['seconds'] for step in status.planned.own))}"
+        self._say(f"trial {ended}/{max(len(self.runs), ended)}", f"{name(status.planned.trial)}: {result}")
 
-    def _say(self, who: str, text: str) -> None:
-        self.speak(f"{who:<38} {text}")
+    def _say(self, label: str, text: str) -> None:
+        self.output(f"{label:<38} {text}")

@@ -1,1 +1,1 @@
-"""What the trials of a sweep are, one kind a file: see `contract.py`."""
+"""The kinds of sweep, one a file: see `contract.py`."""

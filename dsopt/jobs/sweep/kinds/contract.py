@@ -1,9 +1,9 @@
-"""A kind of sweep: what a trial of it is, what it is judged by, and what its page shows.
+"""A kind of sweep: what its trials train, by what measure they are compared, and what its page shows.
 
-A new kind is one registered function `(config) -> Kind` in a file of its own in this folder; `sweep.of` names it.
+A new kind is one registered function `(config) -> SweepKind` in a file of its own in this folder; `sweep.of` names it.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -27,10 +27,10 @@ class Trial:
     """One training run of a sweep.
 
     Args:
-        overrides: its place in the grid, or what a row beside the grid says.
-        equal_cost: the run on full data that is given the seconds of choosing on top.
-        row: one of `sweep.rows`, by name.
-        given: the overrides of that row, which come first.
+        overrides: its point of the grid, or those of a row beside the grid.
+        equal_cost: the run on full data whose budget is extended by the seconds of selection.
+        row: the name of its row in `sweep.rows`, if any.
+        given: the overrides of that row, applied first.
     """
 
     overrides: tuple[str, ...]
@@ -41,19 +41,19 @@ class Trial:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """What makes it from the base configuration."""
+        """All its overrides on the base configuration."""
         return self.given + self.overrides
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A trial with its own configuration and the steps that it takes.
+class PlannedTrial:
+    """A trial with its own configuration and its steps.
 
     Args:
-        row: what it learns from.
+        row: its training data.
         trained: the stage of its training.
-        shared: steps that other trials may need too: data, subsets, networks that judge.
-        own: its training and all that is made of it or measured beside it; the last leaves what it is judged by.
+        shared: steps that other trials may need too: data, subsets, the classifiers of the measures.
+        own: its training and all that depends on it or is measured beside it; the last one is the evaluation.
     """
 
     trial: Trial
@@ -64,72 +64,80 @@ class Planned:
     own: list[Step]
 
     @property
-    def judged(self) -> Stage:
-        """The stage whose metrics it is judged by; trials that come to the same one are the same."""
+    def evaluated(self) -> Stage:
+        """The stage whose metrics are its result; trials with the same one are the same."""
         return self.own[-1].stage
 
     def done(self) -> bool:
         return all(step.stage.done() for step in self.own)
 
     def metrics(self) -> pa.Table:
-        """All metrics of its training and of what was made of it, as one run."""
-        # A classifier that only judges has told its accuracy to the measure; its losses are no generator's.
-        stages = [step.stage for step in self.own if step.stage is self.judged or step.stage.kind != TRAIN]
+        """All metrics of its own stages, as one run."""
+        # Not those of a classifier trained for a measure: the measure has its accuracy, and its losses are not the generator's.
+        stages = [step.stage for step in self.own if step.stage is self.evaluated or step.stage.kind != TRAIN]
         tables = [Table(stage.uri) for stage in stages]
         found = pa.concat_tables([table.read() for table in tables if set(table.manifest["schema"]) == set(METRICS.names)])
-        return found.set_column(0, "run", pa.array([self.judged.folder] * len(found)))
+        return found.set_column(0, "run", pa.array([self.evaluated.folder] * len(found)))
 
     def outcome(self) -> dict[str, float]:
-        """What it reached, by name: its metrics at their last step on held-out images if it has them, else on the test images."""
+        """Its final metrics by name: on held-out images if it has any, else on the test images."""
         final = self.metrics().filter(pc.field("split") != "train").sort_by("step")
         return dict(zip(final["name"].to_pylist(), final["value"].to_pylist(), strict=True))
 
 
 def planned(
-    plan: Plan, trial: Trial, row: Row, judged: Stage, *, first: Stage, trained: Stage | None = None, beside: Sequence[Stage] = ()
-) -> Planned:
+    plan: Plan,
+    trial: Trial,
+    row: Row,
+    evaluated: Stage,
+    *,
+    first: Stage,
+    trained: Stage | None = None,
+    beside: Sequence[Stage] = (),
+) -> PlannedTrial:
     """A trial from its stages.
 
     Args:
-        judged: the stage that it is judged by.
-        first: the first stage that is the trial's own; so is all that depends on it.
+        evaluated: the stage whose metrics are its result.
+        first: the first stage of its own; all that depends on it is its own too.
         trained: the stage of its training, if that is not `first`.
-        beside: stages that are its own, too, and are made before.
+        beside: further stages of its own, made before `evaluated`.
     """
-    steps = plan.to(*beside, judged)
-    mine = {stage.hash for stage in (first, *beside)}
+    steps = plan.to(*beside, evaluated)
+    own_hashes = {stage.hash for stage in (first, *beside)}
     for step in steps:  # inputs come first
-        if any(needed.hash in mine for needed in step.stage.inputs.values()):
-            mine.add(step.stage.hash)
-    shared, own = [step for step in steps if step.stage.hash not in mine], [step for step in steps if step.stage.hash in mine]
-    return Planned(trial, plan.config, row, trained or first, shared, own)
+        if any(needed.hash in own_hashes for needed in step.stage.inputs.values()):
+            own_hashes.add(step.stage.hash)
+    shared = [step for step in steps if step.stage.hash not in own_hashes]
+    own = [step for step in steps if step.stage.hash in own_hashes]
+    return PlannedTrial(trial, plan.config, row, trained or first, shared, own)
 
 
-Pictures = Callable[[dict[str, Stage]], list[Section]]  # the judged stage of every row's first seed, by row -> sections
-Further = Callable[[Collection[Planned], Sequence[float]], list[Section]]  # finished trials, what each reached -> sections
+Pictures = Callable[[dict[str, Stage]], list[Section]]  # the evaluated stage of every row's first seed, by row -> sections
+Further = Callable[[Collection[PlannedTrial], Sequence[float]], list[Section]]  # finished trials, the result of each -> sections
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What the trials of a sweep are.
+class SweepKind:
+    """What the trials of a sweep train, and how they are compared.
 
     Args:
-        plan: a trial's own plan and its place in the sweep -> what it takes.
-        measure: what they are compared by.
+        plan: (a trial's own plan, the trial) -> its steps.
+        measure: by which trials are compared.
         network: what is trained, for the page.
-        lead: what the page says of the trials.
-        others: further numbers of the table.
-        note: what the page says of the further numbers.
-        pictures: sections with what the rows generated, colored or distilled.
-        further: further sections.
-        adversarial: the losses of both sides are shown instead of one.
-        needs_labels: what to say of a data set without labels; None where trials need none.
-        held_out: the share of the training images that trials are judged by; None where only test images can judge.
-        not_held_out: why no images can be held out with this configuration.
-        stoppable: trials tell their score as they train, so that ASHA can stop them; and have a row at equal cost.
+        lead: the page's first sentence on the trials.
+        others: further columns of the table.
+        note: explains the further columns on the page.
+        pictures: sections with the images that the rows generated, colored or distilled.
+        further: more sections.
+        adversarial: whether the page shows the losses of a generator and a discriminator.
+        needs_labels: the reason to refuse a data set without labels; None if trials need no labels.
+        held_out: the share of the training images to evaluate on; None if only test images are possible.
+        not_held_out: why no images can be held out with this configuration; "" if they can.
+        stoppable: whether trials report a score during training, so that ASHA can stop them, and can have a row at equal cost.
     """
 
-    plan: Callable[[Plan, Trial], Planned]
+    plan: Callable[[Plan, Trial], PlannedTrial]
     measure: Measure
     network: str
     lead: str
@@ -150,7 +158,7 @@ class Kind:
         sweep = config.sweep
         for wrong, key in [(sweep.equal_cost, "sweep.equal_cost=true"), (sweep.scheduler == "asha", "sweep.scheduler=asha")]:
             if wrong:
-                raise InputError(f"{key}: is for sweep.of=train; trials of sweep.of={sweep.of} are measured only at their end.")
+                raise InputError(f"{key}: is for sweep.of=train; trials of sweep.of={sweep.of} have a score only at their end.")
         if config.measure.extra:
             raise InputError(f"measure.extra=true: is for sweep.of=train; trials of sweep.of={sweep.of} train on no extra images.")
 
@@ -160,28 +168,28 @@ class Kind:
             raise InputError(f"{config.sweep.of}: the data set has no labels; {self.needs_labels}.")
 
 
-def kind_of(config: Config) -> Kind:
-    """What the trials of a configuration's sweep are. Raises InputError for a kind that is not known."""
+def kind_of(config: Config) -> SweepKind:
+    """The kind of a configuration's sweep. Raises InputError for an unknown one."""
     return KINDS.build(config.sweep.of)(config)
 
 
-def common_steps(trials: Iterable[Planned]) -> list[Step]:
-    """Steps that several trials have as their own, such as one generator with samples of several sizes: to be made once, before."""
+def common_steps(trials: Iterable[PlannedTrial]) -> list[Step]:
+    """Steps that are several trials' own, such as a generator with samples of several sizes: they run once, before the trials."""
     users: dict[str, set[str]] = {}
     found: dict[str, Step] = {}
     for trial in trials:
         for step in trial.own[:-1]:
-            users.setdefault(step.stage.hash, set()).add(trial.judged.hash)
+            users.setdefault(step.stage.hash, set()).add(trial.evaluated.hash)
             found.setdefault(step.stage.hash, step)
     return [step for hash, step in found.items() if len(users[hash]) > 1]
 
 
 def by_features(config: Config) -> tuple[str, str]:
-    """The Fréchet distance of `measure.extractor`: its name, and by whose features it is."""
+    """The name of the Fréchet distance of `measure.extractor`, and a phrase that names its features."""
     from dsopt.stages.measure import DISTANCE
 
-    whose: Mapping[str, str] = {"classifier": "a classifier", "inception": "Inception"}
-    return DISTANCE[config.measure.extractor], f"by the features of {whose[config.measure.extractor]}, less is better"
+    network = {"classifier": "a classifier", "inception": "Inception"}[config.measure.extractor]
+    return DISTANCE[config.measure.extractor], f"by the features of {network}, less is better"
 
 
 def training_settings(network: str, settings: object) -> str:

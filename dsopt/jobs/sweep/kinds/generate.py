@@ -1,9 +1,9 @@
-"""Trials that are trainings of a generator."""
+"""Each trial trains a generator."""
 
 from dsopt.config import Config
 from dsopt.jobs.generate import job, page
 from dsopt.jobs.sweep import critics
-from dsopt.jobs.sweep.kinds.contract import KINDS, Kind, Planned, Trial, adversaries_of, by_features, planned
+from dsopt.jobs.sweep.kinds.contract import KINDS, PlannedTrial, SweepKind, Trial, adversaries_of, by_features, planned
 from dsopt.losses.terms import TRAINED_CLASSIFIERS
 from dsopt.pipeline.plan import Plan
 from dsopt.reporting.tables import Measure
@@ -12,15 +12,15 @@ from dsopt.stages.classifier import Row
 
 
 @KINDS.register
-def generate(config: Config) -> Kind:
-    """One training run of a generator, judged by its images."""
+def generate(config: Config) -> SweepKind:
+    """One training run of a generator, evaluated by its images."""
     distance, by = by_features(config)
-    about = f"Fréchet distance ({distance}) of generated images from {{images}} images {by}"
-    return Kind(
+    about = f"Fréchet distance ({distance}) between generated images and {{images}} images {by}"
+    return SweepKind(
         _plan,
         Measure(distance, about, higher=False),
         adversaries_of(config.generate),
-        f"One generator for every setting and seed, judged by its images' {distance}.",
+        f"One generator for every setting and seed, evaluated by the {distance} of its images.",
         (*measure.CAS, "kid", "precision", "recall", "density", "coverage", "gan_test", "copied"),
         pictures=page.beside,
         further=lambda done, reached: critics.sections(done, reached, distance),
@@ -29,7 +29,7 @@ def generate(config: Config) -> Kind:
     )
 
 
-def _plan(plan: Plan, trial: Trial) -> Planned:
+def _plan(plan: Plan, trial: Trial) -> PlannedTrial:
     config, measured, images = plan.config, job.measured(plan, trial.seed), ingest.images(plan)
     trained = measured.inputs["samples"].inputs["generator"]
     base, guides = trained.inputs["base"], tuple(trained.inputs[role] for role in TRAINED_CLASSIFIERS if role in trained.inputs)

@@ -1,7 +1,7 @@
-"""Trials that are trainings of a classifier."""
+"""Each trial trains a classifier."""
 
 from dsopt.config import Config
-from dsopt.jobs.sweep.kinds.contract import KINDS, Kind, Planned, Trial, by_features, planned, training_settings
+from dsopt.jobs.sweep.kinds.contract import KINDS, PlannedTrial, SweepKind, Trial, by_features, planned, training_settings
 from dsopt.pipeline.plan import Plan
 from dsopt.reporting.tables import ACCURACY
 from dsopt.stages import classifier, ingest, measure, select
@@ -9,19 +9,19 @@ from dsopt.stages.classifier import Row
 
 
 @KINDS.register
-def train(config: Config) -> Kind:
+def train(config: Config) -> SweepKind:
     """One training run of a classifier."""
     others, note, (distance, by) = (), "", by_features(config)
     if config.measure.extra:
         others = (distance, f"{distance}_train", *measure.CAS, "coverage", "gan_test")
         note = (
-            f"{distance} is the Fréchet distance of the extra images of a row from the test images, {by}; {distance}_train is "
-            "that of as many training images. Both fall as images get more: compare rows of equally many. coverage is the "
-            "share of test images that an extra one comes near to, gan_test that of extra images that the classifier assigns to "
-            "their class."
+            f"{distance} is the Fréchet distance between the extra images of a row and the test images, {by}; {distance}_train "
+            "is that of as many training images. Both fall with the number of images: compare rows with equally many. coverage "
+            "is the share of test images with an extra image in their neighborhood, gan_test the share of extra images that the "
+            "classifier assigns to their class."
         )
-    from_held_out = f"judges by images held out, from which extra.name={config.extra.name} makes some to train on"
-    return Kind(
+    from_held_out = f"evaluates on held-out images, which extra.name={config.extra.name} would use for training"
+    return SweepKind(
         _plan,
         ACCURACY,
         training_settings(config.train.name, config.train),
@@ -35,7 +35,7 @@ def train(config: Config) -> Kind:
     )
 
 
-def _plan(plan: Plan, trial: Trial) -> Planned:
+def _plan(plan: Plan, trial: Trial) -> PlannedTrial:
     config, images = plan.config, ingest.images(plan)
     row = Row("full data", "full", 0.0, images)
     if trial.equal_cost:
