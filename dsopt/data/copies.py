@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dsopt.config import DataConfig
-from dsopt.data import decoding
+from dsopt.data import decoding, png
 from dsopt.data.pixels import Color, Unusable, eight_bits, opened, orientation, sixteen_bit_color, uniform, upright
 from dsopt.files import first_line
 
@@ -82,7 +82,7 @@ def _kept(image: bytes, picture: Image.Image, data: DataConfig) -> Copy | None:
     if not (
         picture.size == _target(picture.size, data)
         and picture.mode == ("L" if data.channels == 1 else "RGB")
-        and (picture.format == "JPEG" or (picture.format == "PNG" and image[24] == 8))  # byte 24 of a PNG: bits a channel
+        and (picture.format == "JPEG" or (image[24:25] == b"\x08" and png.sound(image)))  # byte 24 of a PNG: bits a channel
         and "transparency" not in picture.info
         and orientation(picture) == 1
     ):

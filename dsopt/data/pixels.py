@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from dsopt.data import decoding
+from dsopt.data import decoding, png
 from dsopt.files import first_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # not all of PIL's: for EPS, e.g., it starts Ghostscript
@@ -93,7 +93,7 @@ def sixteen_bit_color(image: bytes | np.ndarray) -> Image.Image | None:
     PIL itself drops the low bits, and a picture that uses 12 of 16 bits would become nearly black.
     """
     # Bytes 24 and 25 of a PNG are the bits a channel and the kind: 2, 4 and 6 are RGB, gray with alpha, and RGB with alpha.
-    if not isinstance(image, bytes) or not image.startswith(b"\x89PNG") or image[24:26] not in (b"\x10\2", b"\x10\4", b"\x10\6"):
+    if not isinstance(image, bytes) or image[24:26] not in (b"\x10\2", b"\x10\4", b"\x10\6") or not png.sound(image):
         return None
     pixels = decoding.decoded(decoding.as_tensor(image)).permute(1, 2, 0).numpy()
     if pixels.dtype == np.uint8:  # without torchvision
