@@ -47,12 +47,12 @@ class Gate:
         self.error = error
         self.opened.release()
 
-    def __call__(self, table: pa.Table, threads: int | None = None) -> images.Images:
+    def __call__(self, table: pa.Table, threads: int | None = None, *, size: int | None = None) -> images.Images:
         assert self.opened.acquire(timeout=30), "nobody opened the gate"
         if self.error:
             raise self.error
         self.decoded += 1
-        return DECODE(table, threads)
+        return DECODE(table, threads, size=size)
 
 
 def shut(monkeypatch: pytest.MonkeyPatch) -> Gate:

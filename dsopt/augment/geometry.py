@@ -25,6 +25,13 @@ def center_crop(images: Shaped[Tensor, "b c h w"], size: int) -> Shaped[Tensor, 
     return images[:, :, top : top + size, left : left + size]
 
 
+def resized(images: Shaped[Tensor, "b c h w"], size: int) -> Shaped[Tensor, "b c s s"]:
+    """Resize whole images, antialiased, to squares of `size` pixels; of the same type, and differentiable for floats."""
+    floats = images if images.is_floating_point() else images.to(torch.float32)
+    found = F.interpolate(floats, (size, size), mode="bilinear", antialias=True)
+    return found if images.is_floating_point() else found.round().to(images.dtype)
+
+
 @AUGMENTATIONS.register(bytes=True)
 def flip(images: Shaped[Tensor, "b c h w"], draw: UniformDraw) -> Shaped[Tensor, "b c h w"]:
     """Flip every image horizontally with probability 1/2."""

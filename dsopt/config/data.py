@@ -4,14 +4,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dsopt import registry
-from dsopt.config.keys import SHARE, Bound, Choice, above, at_least, interval, key, one_of
+from dsopt.config.keys import SHARE, Bound, Choice, above, at_least, interval, key, matching, one_of
+
+BYTE = r"(25[0-5]|2[0-4]\d|1?\d?\d)"
+COLOR = matching(rf"white|black|{BYTE},{BYTE},{BYTE}", "white, black or R,G,B with values of 0 to 255")
 
 
 @dataclass
 class DataConfig(Choice):
     name: str = key("digits", "the data set", family=registry.DATASETS)
     root: str | None = key(None, "a folder, file or glob, local or s3://; not given: ~/.cache/dsopt, downloaded if needed")
-    image_size: int = key(32, "height and width in pixels; images of other sizes are resized once, at ingest", at_least(1, "pixel"))
+    image_size: int = key(32, "the short side, in pixels, of the copies to work on, made once, at ingest", at_least(1, "pixel"))
+    fit: Literal["auto", "square", "whole"] = key(
+        "auto", "square: the middle of a picture; whole: all of it; auto: whole for an image_size above 64"
+    )
+    store: Literal["auto", "jpeg", "png"] = key("auto", "format of the copies; auto: JPEG for an image_size above 64, else PNG")
+    background: str = key("white", "the color below transparent pictures: white, black or R,G,B", COLOR)
     channels: int | None = key(None, "1: grayscale, 3: color; not given: as in the data", one_of(1, 3))
     test_fraction: float = key(0.2, "share of the images held out for testing, if the data has no test split", interval("(0, 1)"))
     on_error: Literal["skip", "fail"] = key("skip", "skip: leave broken images out and list them; fail: stop at the first one")

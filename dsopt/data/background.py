@@ -26,6 +26,7 @@ class BackgroundLoader:
         subset: some images of the full set; an image that is not in the full set keeps `row_of == n`.
         classes: number of classes; labels are probabilities if either set has soft labels.
         streamed: keep the images in a file on disk instead of on the device; None: only if they do not fit.
+        size: as of `load`, with which the subset was loaded.
 
     Attributes:
         subset: number of rows of the subset.
@@ -38,10 +39,17 @@ class BackgroundLoader:
     """
 
     def __init__(
-        self, uri: str, split: str, subset: Images, classes: int, device: torch.device, streamed: bool | None = None
+        self,
+        uri: str,
+        split: str,
+        subset: Images,
+        classes: int,
+        device: torch.device,
+        streamed: bool | None = None,
+        size: int | None = None,
     ) -> None:
         table, (c, h, w) = Table(uri), subset.images.shape[1:]
-        self.uri, self.split, self.subset = table.uri, split, len(subset.ids)
+        self.uri, self.split, self.size, self.subset = table.uri, split, size, len(subset.ids)
         self.n = table.rows(split)
         self.soft = classes if subset.soft is not None or "soft_label" in table.manifest["schema"] else None
         shape = (self.subset + self.n, h, w, c)
@@ -93,7 +101,7 @@ class BackgroundLoader:
         memory = self.memory[self.subset :] if self.memory.device.type == "cpu" else None
         whole, error = None, None
         try:
-            whole = load(self.uri, self.split, self._take, THREADS, memory)
+            whole = load(self.uri, self.split, self._take, THREADS, memory, size=self.size)
         except BaseException as raised:  # handed to the training thread, which must not wait for ever
             error = raised
         with self._changed:

@@ -3,14 +3,12 @@
 import contextlib
 import functools
 import hashlib
-import importlib.util
 import io
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,7 @@ from jaxtyping import Float32, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
-from dsopt.data import buffers
+from dsopt.data import buffers, decoding
 from dsopt.errors import InputError
 from dsopt.files import first_line
 from dsopt.storage import IMAGES, ORIGIN, Table, with_image_feature
@@ -43,11 +41,14 @@ class Images:
     soft: Float32[Tensor, "n k"] | None = None
 
 
-def decode(table: pa.Table, threads: int | None = None) -> Images:
-    """Decode rows with the columns `id`, `image` and, if present, `label` and `soft_label`.
+def decode(table: pa.Table, threads: int | None = None, *, size: int | None = None) -> Images:
+    """Decode rows with the columns `id`, `image` and, if present, `label`, `soft_label` and `key`, by which errors name a row.
 
     Uses `threads` threads, by default as many as torch, and torchvision's decoder if it is installed: on 2 cores it decodes
     44,000 JPEGs of 32x32 per second, PIL 16,000.
+
+    Args:
+        size: resize whole pictures to squares of so many pixels; None: all have the same size.
 
     Raises:
         InputError: no rows, an unreadable image, or images of different sizes.
@@ -57,15 +58,15 @@ def decode(table: pa.Table, threads: int | None = None) -> Images:
     files = _files(table["image"])
     if not files:
         raise InputError("a table of images has no rows.")
-    shape = _decoded(files, table, 0).shape
+    shape = _decoded(files, table, 0, size).shape
     pixels = torch.empty(len(files), *shape[1:], shape[0], dtype=torch.uint8)
     images = pixels.permute(0, 3, 1, 2)
 
     def fill(start: int) -> None:
-        some = [_decoded(files, table, i) for i in range(start, min(start + CHUNK, len(files)))]
+        some = [_decoded(files, table, i, size) for i in range(start, min(start + CHUNK, len(files)))]
         for i, image in enumerate(some, start):
             if image.shape != shape:
-                raise _differs(table["id"][0], shape, table["id"][i], image.shape)
+                raise _differs(_name(table, 0), shape, _name(table, i), image.shape)
         images[start : start + len(some)] = torch.stack(some)
 
     starts = range(0, len(files), CHUNK)
@@ -89,40 +90,21 @@ def _files(column: pa.ChunkedArray) -> list[UInt8[Tensor, " _"]]:
     return files
 
 
-def _decoded(files: list[UInt8[Tensor, " _"]], table: pa.Table, i: int) -> UInt8[Tensor, "c h w"]:
+def _decoded(files: list[UInt8[Tensor, " _"]], table: pa.Table, i: int, size: int | None) -> UInt8[Tensor, "c h w"]:
     try:
-        return _decode(files[i])
+        return decoding.decoded(files[i]) if size is None else decoding.decoded_at(files[i], size)
     except (RuntimeError, OSError) as error:
-        raise InputError(f"image {table['id'][i]} cannot be decoded: {first_line(error)}") from None
+        raise InputError(f"image {_name(table, i)} cannot be decoded: {first_line(error)}") from None
 
 
-def _decode_with_torch(file: UInt8[Tensor, " _"]) -> UInt8[Tensor, "c h w"]:
-    return torch.ops.image.decode_image(file, 0, False)  # 0: channels unchanged; False: EXIF orientation not applied
+def _name(table: pa.Table, i: int) -> str:
+    """A row by its id and, where it has one, its key: for a file of the user, its name."""
+    key = f" ({table['key'][i]})" if "key" in table.column_names else ""
+    return f"{table['id'][i]}{key}"
 
 
-def _decode_with_pil(file: UInt8[Tensor, " _"]) -> UInt8[Tensor, "c h w"]:
-    pixels = np.array(Image.open(io.BytesIO(file.numpy())))  # type: ignore[arg-type]
-    return torch.from_numpy(pixels).view(*pixels.shape[:2], -1).permute(2, 0, 1)
-
-
-def _load_operators() -> bool:
-    """Load torchvision's C++ decoders without importing torchvision, which would also import torch's compiler (3 s per process).
-
-    `torchvision.io.decode_image` itself spends a third of its time on a deprecation warning since 0.29.
-    """
-    found = importlib.util.find_spec("torchvision")
-    for folder in found.submodule_search_locations or () if found else ():
-        for library in Path(folder).glob("image*.so"):
-            with contextlib.suppress(OSError):
-                torch.ops.load_library(library)
-    return hasattr(torch.ops.image, "decode_image")
-
-
-_decode = _decode_with_torch if _load_operators() else _decode_with_pil
-
-
-def _differs(id: Any, shape: torch.Size, other_id: Any, other_shape: torch.Size) -> InputError:
-    return InputError(f"image {id} has shape {tuple(shape)}, image {other_id} {tuple(other_shape)}; all must be alike.")
+def _differs(name: Any, shape: torch.Size, other: Any, other_shape: torch.Size) -> InputError:
+    return InputError(f"image {name} has shape {tuple(shape)}, image {other} {tuple(other_shape)}; all must be alike.")
 
 
 def _integers(column: pa.ChunkedArray) -> Int64[Tensor, " n"]:
@@ -207,8 +189,12 @@ def load(
     threads: int | None = None,
     memory: buffers.Pixels | None = None,
     streamed: bool | None = None,
+    *,
+    size: int | None = None,
 ) -> Images:
     """The images of a finished stage, decoded part by part and cached in this process: do not write into them.
+
+    All are squares: whole pictures are resized.
 
     Args:
         watch: called after every part with all images and the number of rows decoded so far.
@@ -216,35 +202,52 @@ def load(
         memory: where to put the images; ignored if they are cached already.
         streamed: keep them on disk, in a file shared by the processes of a machine, instead of in memory; None: only if they do
             not fit.
+        size: the side in pixels that larger images are resized to; None: as the table says.
 
     Raises:
-        InputError: no such stage, no rows, or images of different sizes.
+        InputError: no such stage, no rows, or images of different channels.
         JobError: no space left on disk.
     """
-    kept = _kept(uri, split, streamed)
+    table = Table(uri)
+    shape = _shape(table, size)
+    kept = _kept(table.uri, split, streamed, shape)
     if kept:
         watch(kept[0], len(kept[0].ids))
     else:
-        kept.append(_read(Table(uri), split, watch, threads, memory, streamed))
+        kept.append(_read(table, split, shape, watch, threads, memory, streamed))
     return kept[0]
 
 
+def _shape(table: Table, size: int | None) -> tuple[int, int, int]:
+    """Channels, height and width of the images of a table, of at most `size` pixels a side. Raises InputError if it has none."""
+    manifest = table.manifest
+    if "image" not in manifest["schema"]:
+        raise InputError(f"{table.uri}: is no table of images; it has {', '.join(manifest['schema'])}.")
+    c, h, w = manifest.get("shape") or (manifest["channels"], manifest["image_size"], manifest["image_size"])
+    return (c, h, w) if size is None or size >= max(h, w) else (c, size, size)
+
+
 @functools.lru_cache(maxsize=4)
-def _kept(uri: str, split: str | None, streamed: bool | None) -> list[Images]:
+def _kept(uri: str, split: str | None, streamed: bool | None, shape: tuple[int, int, int]) -> list[Images]:
     """The cache entry of a set: a list that is empty until the set is read. A list, so that `load` sees whether it was read."""
     return []
 
 
 def _read(
-    table: Table, split: str | None, watch: OnPart, threads: int | None, memory: buffers.Pixels | None, streamed: bool | None
+    table: Table,
+    split: str | None,
+    shape: tuple[int, int, int],
+    watch: OnPart,
+    threads: int | None,
+    memory: buffers.Pixels | None,
+    streamed: bool | None,
 ) -> Images:
     n = table.rows(split)
     if not n:
         raise InputError(f"{table.uri}: has no {split or ''} images.")
-    columns = [name for name in ("id", "image", "label", "soft_label") if name in table.manifest["schema"]]
-    if "image" not in columns:
-        raise InputError(f"{table.uri}: is no table of images; it has {', '.join(table.manifest['schema'])}.")
-    with _buffer(table, split, memory, streamed) as (pixels, decoded):
+    columns = [name for name in ("id", "image", "label", "soft_label", "key") if name in table.manifest["schema"]]
+    c, h, w = shape
+    with _buffer(table, split, (n, h, w, c), memory, streamed) as (pixels, decoded):
         images, row, soft = pixels.permute(0, 3, 1, 2), 0, None
         ids, labels = (torch.empty(n, dtype=torch.int64) for _ in range(2))
         for block in table.blocks(split, [name for name in columns if name != "image" or not decoded]):
@@ -254,11 +257,11 @@ def _read(
             part = (
                 Images(_integers(block["id"]), images[here], _labels(block), _soft_labels(block))
                 if decoded
-                else decode(block, threads)
+                else decode(block, threads, size=h if h == w else None)
             )
             if part.images.shape[1:] != images.shape[1:]:
                 found, expected = tuple(part.images.shape[1:]), tuple(images.shape[1:])
-                raise InputError(f"image {part.ids[0]} has shape {found}, expected {expected}; all must be alike.")
+                raise InputError(f"image {_name(block, 0)} has shape {found}, expected {expected}; all must be alike.")
             if not decoded:
                 images[here] = part.images
             ids[here], labels[here] = part.ids, part.labels
@@ -272,18 +275,15 @@ def _read(
 
 @contextlib.contextmanager
 def _buffer(
-    table: Table, split: str | None, memory: buffers.Pixels | None, streamed: bool | None
+    table: Table, split: str | None, shape: buffers.Shape, memory: buffers.Pixels | None, streamed: bool | None
 ) -> Iterator[tuple[buffers.Pixels, bool]]:
     """The buffer for all images of a split, and whether another process has filled it."""
-    manifest = table.manifest
-    c, h, w = manifest.get("shape") or (manifest["channels"], manifest["image_size"], manifest["image_size"])
-    shape = (table.rows(split), h, w, c)
     if memory is not None:
         yield memory, False
     elif not (streamed or (streamed is None and not buffers.fits_memory(math.prod(shape)))):
         yield torch.empty(shape, dtype=torch.uint8), False
     else:
         # The manifest is part of the name: a stage that was deleted and made again in the same place is another set.
-        content = json.dumps([table.uri, split, manifest], sort_keys=True)
+        content = json.dumps([table.uri, split, shape, table.manifest], sort_keys=True)
         with buffers.shared(hashlib.sha256(content.encode()).hexdigest(), shape) as found:
             yield found

@@ -1,25 +1,32 @@
-"""From rows of a source to rows of the images table: every image is checked once; all get one size and number of channels."""
+"""From rows of a source to rows of the images table: every image is decoded once, and its working copy stored."""
 
 import hashlib
-import io
-from collections.abc import Iterable
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Set
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from dsopt.config import DataConfig
-from dsopt.data.source import Shard, SourceRow
+from dsopt.data.copies import Size, working_copy
+from dsopt.data.pixels import Unusable, is_gray, opened
+from dsopt.data.source import Findings, Shard, SourceRow
 from dsopt.errors import InputError
-from dsopt.files import first_line, retried
+from dsopt.files import retried
 from dsopt.seeds import splitmix64
 from dsopt.storage import IMAGES
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # not all of PIL's: for EPS, e.g., it starts Ghostscript
-GRAY_MODES = ("1", "L", "LA", "La", "I")
-ORIENTATION = 0x0112  # EXIF tag: how the camera was held
 MAX_LABEL = 2**31 - 1
+AHEAD = 2**26  # bytes of pictures that are read ahead of those that are decoded
+BLOCK = 2**26  # bytes of working copies in one block of a table
+SAMPLE = 64  # images that say whether a data set is color
+READ = 1024  # rows that are read to find these, at most
 
 
 class Broken(NamedTuple):
@@ -30,47 +37,131 @@ class Broken(NamedTuple):
     reason: str
 
 
-class Unusable(Exception):
-    """A row cannot be used; the message is the reason."""
+@dataclass
+class Ingested:
+    """What became of a shard.
+
+    Args:
+        tables: the images tables by split, "train" or "test"; only those with rows.
+        broken: the skipped rows.
+        uniform: how many pictures have one value in all pixels.
+        formats: how many pictures of each format there are; "array" for those that are no encoded files.
+        smallest, largest: width and height of the originals with the fewest and the most pixels; None if there is no picture.
+    """
+
+    tables: dict[str, pa.Table] = field(default_factory=dict)
+    broken: list[Broken] = field(default_factory=list)
+    uniform: int = 0
+    formats: Counter[str] = field(default_factory=Counter)
+    smallest: Size | None = None
+    largest: Size | None = None
+
+    def note(self, found: "_Row") -> None:
+        """Count a picture."""
+        size = found.columns["width"], found.columns["height"]
+        self.uniform += found.uniform
+        self.formats[found.format] += 1
+        self.smallest = min(self.smallest or size, size, key=_pixels)
+        self.largest = max(self.largest or size, size, key=_pixels)
+
+
+class _Row(NamedTuple):
+    columns: dict[str, Any]
+    uniform: bool
+    format: str
 
 
 @retried
-def ingest_shard(shard: Shard, data: DataConfig, classes: list[str] | None) -> tuple[dict[str, pa.Table], list[Broken]]:
-    """The images tables of a shard, by split ("train", "test"; only those with rows), and the skipped rows.
+def ingest_shard(shard: Shard, data: DataConfig, classes: list[str] | None, alone: Set[str] = frozenset()) -> Ingested:
+    """The images tables of a shard, and what else is known of its pictures.
 
-    Images that are already PNG or JPEG of the configured size keep their bytes; others are cropped to the central square, resized
-    (bicubic) and stored as PNG. A pure function of its arguments: running it again gives the same bytes.
+    A pure function of its arguments: running it again gives the same bytes. It decodes with as many threads as OMP_NUM_THREADS
+    says, which Ray sets for each worker, or else with all cores; memory is bounded by the bytes of the working copies.
 
     Args:
         data: with `channels` set (see `source_channels`).
         classes: the names of the labels; None if labels are numbers without names.
+        alone: classes with a single image: where `data.test_fraction` divides the rows, it is trained on.
 
     Raises:
         InputError: a row is broken and `data.on_error` is "fail".
     """
-    assert data.channels is not None
     numbers = None if classes is None else {name: i for i, name in enumerate(classes)}
-    kept: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
-    broken = []
-    for id, row in enumerate(shard.read(), start=shard.first_id):
+    single = {number for number, name in enumerate(classes or []) if name in alone}
+    tables = {split: _Blocks() for split in ("train", "test")}
+    found = Ingested()
+
+    def one(id: int, row: SourceRow) -> _Row | Broken:
         try:
-            label = _label(row.label, numbers, shard.labelled)
-            image, suffix = stored_image(row.image, data.image_size, data.channels)
-            origin = _origin(row)
+            return _row(id, row, _label(row.label, numbers, shard.labelled), data)
         except Unusable as reason:
-            if data.on_error == "fail":
-                raise InputError(f"{row.key}: {reason} (data.on_error=skip leaves such rows out).") from None
-            broken.append(Broken(id, row.key, str(reason)))
-            continue
-        split = shard.split or ("test" if held_out(id, data.test_fraction) else "train")
-        stored = {"bytes": image, "path": f"{id:08d}.{suffix}"}
-        kept[split].append({"id": id, "image": stored, "label": label, "key": row.key} | origin)
-    return {split: pa.Table.from_pylist(rows, IMAGES) for split, rows in kept.items() if rows}, broken
+            return Broken(id, row.key, str(reason))
+
+    with closing(_in_order(one, shard)) as results:
+        for made in results:
+            if isinstance(made, Broken):
+                if data.on_error == "fail":
+                    raise InputError(f"{made.key}: {made.reason} (data.on_error=skip leaves such rows out).")
+                found.broken.append(made)
+                continue
+            found.note(made)
+            test = held_out(made.columns["id"], data.test_fraction) and made.columns["label"] not in single
+            tables[shard.split or ("test" if test else "train")].add(made.columns)
+    found.tables = {split: blocks.table() for split, blocks in tables.items() if blocks.rows}
+    return found
 
 
-def _origin(row: SourceRow) -> dict[str, Any]:
+def _in_order(function: Callable[[int, SourceRow], _Row | Broken], shard: Shard) -> Generator[_Row | Broken]:
+    """The results for the rows of a shard, in order, computed by threads; few rows are in memory at once."""
+    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    waiting: deque[tuple[Future[_Row | Broken], int]] = deque()
+    size = 0
+    with ThreadPoolExecutor(threads) as pool:
+        for id, row in enumerate(shard.read(), start=shard.first_id):
+            bytes_of = 0 if row.image is None else len(row.image) if isinstance(row.image, bytes) else row.image.nbytes
+            waiting.append((pool.submit(function, id, row), bytes_of))
+            size += bytes_of
+            while len(waiting) > threads and (size > AHEAD or len(waiting) > 8 * threads):
+                future, done = waiting.popleft()
+                size -= done
+                yield future.result()
+        for future, _ in waiting:
+            yield future.result()
+
+
+class _Blocks:
+    """The rows of a split as a table that grows by blocks: plain Python rows take more memory, and a block of Arrow has a limit."""
+
+    def __init__(self) -> None:
+        self.blocks: list[pa.Table] = []
+        self.waiting: list[dict[str, Any]] = []
+        self.size = self.rows = 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.waiting.append(row)
+        self.rows += 1
+        self.size += len(row["image"]["bytes"])
+        if self.size > BLOCK:
+            self._close()
+
+    def table(self) -> pa.Table:
+        self._close()
+        return pa.concat_tables(self.blocks)
+
+    def _close(self) -> None:
+        if self.waiting:
+            self.blocks.append(pa.Table.from_pylist(self.waiting, IMAGES))
+        self.waiting, self.size = [], 0
+
+
+def _row(id: int, row: SourceRow, label: int | None, data: DataConfig) -> _Row:
+    picture, copy = opened(row.image), working_copy(row.image, data)
+    columns = {"id": id, "image": {"bytes": copy.data, "path": f"{id:08d}.{copy.suffix}"}, "label": label, "key": row.key}
+    return _Row(columns | _origin(row, picture), copy.uniform, picture.format or "array")
+
+
+def _origin(row: SourceRow, picture: Image.Image) -> dict[str, Any]:
     """The columns that say where an image lies and what it is; only those of its size where it is no encoded file."""
-    picture = opened(row.image)
     about: dict[str, Any] = {"width": picture.width, "height": picture.height}
     if row.place is None or not isinstance(row.image, bytes):
         return about
@@ -79,23 +170,48 @@ def _origin(row: SourceRow) -> dict[str, Any]:
 
 
 def source_channels(shards: Iterable[Shard]) -> int:
-    """1 if the first readable image is gray, else 3.
+    """3 if any of a sample of images is color, else 1: images are taken from shards all over the source.
 
     Raises:
         InputError: no image can be read.
     """
+    shards, usable = list(shards), 0
+    some = [shards[i * len(shards) // SAMPLE] for i in range(SAMPLE)] if len(shards) > SAMPLE else shards
+    for shard in some:
+        rows, wanted = min(shard.rows, READ // len(some)), max(1, SAMPLE // len(some))
+        for row in islice(shard.read(), 0, rows, max(1, rows // wanted)):
+            try:
+                if not is_gray(opened(row.image)):
+                    return 3
+                usable += 1
+            except Unusable:
+                continue
+    return 1 if usable else _first_usable(shards)
+
+
+def _first_usable(shards: list[Shard]) -> int:
     for shard in shards:
         for row in shard.read():
             try:
-                return 1 if _gray(opened(row.image)) else 3
+                return 1 if is_gray(opened(row.image)) else 3
             except Unusable:
                 continue
     raise InputError("no image of the data set can be read.")
 
 
+def single(findings: Findings) -> frozenset[str]:
+    """The classes with one image, among those that no split is given for; none where the source has not counted them."""
+    counts = (findings.counts or {}).get(None)
+    return frozenset(name for name, count in counts.items() if count == 1) if isinstance(counts, dict) else frozenset()
+
+
 def held_out(id: int, fraction: float) -> bool:
     """Whether a row belongs to the test split: follows from its id alone."""
     return splitmix64(id) < fraction * 2**64
+
+
+def _pixels(size: Size) -> int:
+    return size[0] * size[1]
 
 
 def _label(label: Any, numbers: dict[str, int] | None, labelled: bool) -> int | None:
@@ -113,70 +229,3 @@ def _label(label: Any, numbers: dict[str, int] | None, labelled: bool) -> int | 
     if not 0 <= label <= top:
         raise Unusable(f"label {label} is not in 0..{top}")
     return int(label)
-
-
-def stored_image(image: bytes | np.ndarray | None, size: int, channels: int) -> tuple[bytes, str]:
-    """The bytes that the images table stores for an image, `size` x `size` pixels, and their suffix, "png" or "jpg"."""
-    picture = opened(image)
-    try:
-        if isinstance(image, bytes) and _fits(image, picture, size, channels):
-            picture.load()
-            return image, "png" if picture.format == "PNG" else "jpg"
-        # Large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, which is much faster, but at no less than 3 times the target:
-        # the bicubic filter then still has enough pixels.
-        picture.draft(None, (3 * size, 3 * size))
-        picture = eight_bits(ImageOps.exif_transpose(picture), channels)
-        if picture.size != (size, size):
-            picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
-        sink = io.BytesIO()
-        picture.save(sink, "PNG")
-        return sink.getvalue(), "png"
-    except Unusable:
-        raise
-    except Exception as error:  # PIL's decoders raise errors of many types on damaged files
-        raise Unusable(f"image cannot be decoded ({first_line(error)})") from None
-
-
-def opened(image: bytes | np.ndarray | None) -> Image.Image:
-    """Open an image; only its header is read. Raises Unusable."""
-    if image is None:
-        raise Unusable("no image")
-    try:
-        if isinstance(image, np.ndarray):
-            return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)
-        return Image.open(io.BytesIO(image), formats=FORMATS)
-    except UnidentifiedImageError:
-        raise Unusable(f"not an image ({', '.join(FORMATS)} are supported)") from None
-    except Exception as error:
-        raise Unusable(f"image cannot be decoded ({first_line(error)})") from None
-
-
-def _fits(data: bytes, picture: Image.Image, size: int, channels: int) -> bool:
-    """Whether every reader decodes the file to the same `channels` x 8 bits, so that its bytes can be kept."""
-    return (
-        picture.size == (size, size)
-        and picture.mode == ("L" if channels == 1 else "RGB")
-        and (picture.format == "JPEG" or (picture.format == "PNG" and data[24] == 8))  # byte 24 of a PNG: bit depth
-        and "transparency" not in picture.info
-        and picture.getexif().get(ORIENTATION, 1) == 1
-    )
-
-
-def _gray(picture: Image.Image) -> bool:
-    return picture.mode in GRAY_MODES or picture.mode.startswith("I;16")
-
-
-def eight_bits(picture: Image.Image, channels: int) -> Image.Image:
-    """The picture in 8 bits per channel, gray or RGB; transparency is dropped, as torchvision and most loaders do."""
-    if picture.mode.startswith("I"):  # 16 bits, which PIL's convert would clip instead of scale
-        pixels = np.asarray(picture)
-        if pixels.min() < 0 or pixels.max() > 0xFFFF:
-            raise Unusable("image has more than 16 bits a pixel")
-        picture = Image.fromarray((pixels >> 8).astype(np.uint8))
-    if picture.mode == "F":
-        raise Unusable("image has floating-point pixels")
-    if picture.mode == "P":
-        picture = picture.convert("RGBA")  # a palette may have transparent entries
-    picture = picture.convert("L" if channels == 1 else "RGB")
-    picture.info.clear()  # else metadata such as a transparent color would be saved again
-    return picture

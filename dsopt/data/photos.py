@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from dsopt.data.ingest import Unusable, eight_bits, opened
+from dsopt.data.pixels import Unusable, eight_bits, opened
 from dsopt.files import first_line
 
 # Formats that are written as they were read, and how. Every other format becomes PNG: a GIF, e.g., would lose most colors.
@@ -35,7 +35,7 @@ class Photo(NamedTuple):
 
 
 def read(data: bytes) -> Photo:
-    """The photograph of a file. Raises `dsopt.data.ingest.Unusable` with the reason if it cannot be used."""
+    """The photograph of a file. Raises `dsopt.data.pixels.Unusable` with the reason if it cannot be used."""
     picture = opened(data)
     try:
         picture = ImageOps.exif_transpose(picture)

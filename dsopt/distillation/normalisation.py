@@ -140,14 +140,18 @@ def from_description(plain: dict[str, Any], tensors: dict[str, Tensor]) -> Norma
     return Whitening(tensors["mean"], tensors["vectors"], tensors["values"], **parameters)
 
 
-def normalized_inputs(normalisation: Normalisation, size: int) -> Inputs:
-    """Bytes [b, c, h, w] -> normalized images, cropped to the central square of `size` pixels."""
-    cut = make_inputs([], normalisation.side or size, None).test
+def normalized_inputs(normalisation: Normalisation, size: int, loaded: int | None = None) -> Inputs:
+    """Bytes [b, c, h, w] -> normalized images, cropped to the central square of `size` pixels.
+
+    Args:
+        loaded: as of `make_inputs`.
+    """
+    cut = make_inputs([], normalisation.side or size, None, loaded=loaded).test
 
     def transform(images: Tensor) -> Tensor:
         return center_crop(normalisation.normalize(cut(images)), size).contiguous()
 
-    return Inputs(lambda images, draw: transform(images), transform)
+    return Inputs(lambda images, draw: transform(images), transform, loaded=loaded)
 
 
 def to_bytes(normalisation: Normalisation, images: Float[Tensor, "b c s s"]) -> UInt8[Tensor, "b c s s"]:

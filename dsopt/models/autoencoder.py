@@ -53,7 +53,7 @@ class Autoencoder(nn.Module):
         return self.decoder(self.encoder(images))
 
 
-@MODELS.register(kind="autoencoder", input_size=24)
+@MODELS.register(kind="autoencoder", input_size=24, picture=32)
 def autoencoder(channels: int, *, width: int = 64, code_channels: int = 24) -> Autoencoder:
     """A convolutional autoencoder with an embedding of 216 = 24 x 3 x 3 elements (selection paper, section 4.2 and figure 2).
 

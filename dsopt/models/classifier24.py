@@ -5,7 +5,7 @@ from torch import nn
 from dsopt.registry import MODELS
 
 
-@MODELS.register(kind="classifier", input_size=24)
+@MODELS.register(kind="classifier", input_size=24, picture=32)
 def classifier24(channels: int, classes: int, *, width: int = 64, dropout: float = 0.0) -> nn.Sequential:
     """Two blocks of 5x5 convolution, batch normalization and 3x3 pooling, then 384-192-classes (selection paper, figure 1).
 

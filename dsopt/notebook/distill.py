@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
+from dsopt.augment.geometry import resized
+from dsopt.augment.inputs import View, view_of
 from dsopt.data.batches import Batches
 from dsopt.distillation import recipe
 from dsopt.distillation.contract import Problem, check_repeatable, check_unrollable
@@ -86,9 +88,11 @@ def distill(
     counts = classes_of.clamp_min(0).bincount()
     if (classes_of < 0).any() or not counts.all():
         raise InputError("distill: labels: expected every class from 0 to the last, and no image without.")
-    make, size = _network(network, real, len(counts))
+    make, (loaded, size) = _network(network, real, len(counts))
+    if real.dtype == torch.uint8 and loaded < real.shape[3]:
+        real = resized(real, loaded)
     normalisation = NORMALISATIONS.build(*call(normalise))(real.cpu(), size) if real.dtype == torch.uint8 else None
-    inputs = normalized_inputs(normalisation, size).test if normalisation else Tensor.float
+    inputs = normalized_inputs(normalisation, size, loaded).test if normalisation else Tensor.float
     problem = Problem(real, classes_of, inputs, len(counts), per_class, make, list(augment), seed, real.device, steps=steps)
     with _seeded(derive(seed, "distill"), real.device):
         untrained, called = make(), network if isinstance(network, str) else "yours"
@@ -109,10 +113,10 @@ def distill(
     return Distilled(made.images, made.labels, made.soft, shown, found.recipe(), found.weights(), inputs, make)
 
 
-def _network(network: str | Callable[[], nn.Sequential], images: Tensor, classes: int) -> tuple[Callable[[], nn.Sequential], int]:
-    """What makes fresh networks on the device of the images, and the side that they take."""
+def _network(network: str | Callable[[], nn.Sequential], images: Tensor, classes: int) -> tuple[Callable[[], nn.Sequential], View]:
+    """What makes fresh networks on the device of the images, and how they see these."""
     if not isinstance(network, str):
-        return lambda: network().to(images.device), images.shape[3]
+        return lambda: network().to(images.device), View(images.shape[3], images.shape[3])
     name, options = call(network)
     valid = [model for model in MODELS.names() if MODELS.traits(model).kind == "classifier"]
     if name not in valid:
@@ -120,7 +124,7 @@ def _network(network: str | Callable[[], nn.Sequential], images: Tensor, classes
     size, make = MODELS.traits(name).input_size, MODELS.build(name, options)
     if images.shape[3] < size or (images.shape[3] != size and images.dtype != torch.uint8):
         raise InputError(f"distill: images of {images.shape[3]} pixels: {name} takes {size}; resize them, or give a network.")
-    return lambda: make(images.shape[1], classes).to(images.device), size
+    return lambda: make(images.shape[1], classes).to(images.device), view_of(name, images.shape[3])
 
 
 @contextlib.contextmanager

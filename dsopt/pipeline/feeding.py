@@ -88,7 +88,8 @@ class Feeder:
         self.arriving = None  # the full set while it loads in the background of an overlap phase
         if "overlap" in needed:
             classes = self.table.manifest["num_classes"]
-            self.arriving = BackgroundLoader(self.table.uri, "train", self.subset, classes, worker.device, train.streamed)
+            more = {"streamed": train.streamed, "size": inputs.loaded}
+            self.arriving = BackgroundLoader(self.table.uri, "train", self.subset, classes, worker.device, **more)
 
     def close(self) -> None:
         if self.arriving:
@@ -98,7 +99,7 @@ class Feeder:
     def subset(self) -> Images:
         given = Table(self.stage.inputs["subset"].uri)
         _check_alike(given, self.table)
-        images = load(given.uri, given.training())
+        images = load(given.uri, given.training(), size=self.inputs.loaded)
         return on_device(self._with_added(self._trained_on(images, None), None), self.worker.device)
 
     @cached_property
@@ -143,7 +144,7 @@ class Feeder:
         return Feed((lambda step: source()(step)) if late else source(), memory)
 
     def _whole(self) -> Images:
-        return load(self.table.uri, "train", streamed=self.train.streamed)
+        return load(self.table.uri, "train", streamed=self.train.streamed, size=self.inputs.loaded)
 
     def _set(self, phase: PhaseConfig) -> Images:
         return self.full if phase["data"] == "full" else self.subset
@@ -179,7 +180,8 @@ class Feeder:
     def _with_added(self, images: Images, streamed: bool | None) -> Images:
         if "added" not in self.stage.inputs:
             return images
-        return joined(images, load(self.stage.inputs["added"].uri), self.table.manifest["num_classes"], streamed)
+        added = load(self.stage.inputs["added"].uri, size=self.inputs.loaded)
+        return joined(images, added, self.table.manifest["num_classes"], streamed)
 
     def _trained_on(self, images: Images, streamed: bool | None) -> Images:
         return self._divided(images, False, streamed)

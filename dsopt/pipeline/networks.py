@@ -1,13 +1,13 @@
 """Trained networks in stages: how one is described, its weights as safetensors, and how it is built again from its folder alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from dsopt.augment.inputs import Inputs, make_inputs
+from dsopt.augment.inputs import Inputs, Standardise, View, make_inputs
 from dsopt.config import Choice
 from dsopt.errors import InputError
 from dsopt.files import join, read_bytes, write_bytes
@@ -15,8 +15,6 @@ from dsopt.pipeline.outputs import unique_name
 from dsopt.registry import MODELS
 from dsopt.search.exported import ChildSpec, network_of
 from dsopt.storage import Stage, Table
-
-MOST = 1.5  # times the size that a network takes: of a larger picture it would see a small part in the middle
 
 
 def described(choice: Choice, *arguments: int, **facts: Any) -> dict[str, Any]:
@@ -27,6 +25,11 @@ def described(choice: Choice, *arguments: int, **facts: Any) -> dict[str, Any]:
         facts: what else its users must know: how inputs are prepared, the precision; plain values.
     """
     return {"name": choice.name, "options": dict(choice.options), "arguments": list(arguments)} | facts
+
+
+def described_inputs(view: View, augment: Sequence[str], standardise: Standardise | None) -> dict[str, Any]:
+    """What makes the inputs of a network again; goes into its description as `inputs`."""
+    return {"augment": list(augment), "size": view.taken, "loaded": view.loaded, "standardise": standardise}
 
 
 def save_weights(stage: Stage, weights: Mapping[str, Tensor], name: str = "model") -> str:
@@ -62,22 +65,10 @@ def trained(table: Table, device: torch.device) -> nn.Module:
 
 def inputs_of(table: Table) -> Inputs:
     """How images become inputs of the network that a finished stage trained."""
-    about = description_of(table)["inputs"]
-    return make_inputs(about["augment"], about["size"], about["standardise"])
+    return described_transforms(description_of(table))
 
 
-def input_size(name: str, image_size: int) -> int:
-    """The side in pixels that a network takes of images that have `image_size`.
-
-    Raises:
-        InputError: they are smaller, or so large that the network would see only the middle of a picture.
-    """
-    size = MODELS.traits(name).input_size
-    if image_size < size:
-        raise InputError(f"data.image_size={image_size}: {name} takes {size} pixels; expected {size} or more.")
-    if image_size > MOST * size:
-        raise InputError(
-            f"data.image_size={image_size}: {name} takes {size} pixels and would see only the middle of a picture; "
-            f"expected {size} to {int(MOST * size)}."
-        )
-    return size
+def described_transforms(about: Mapping[str, Any], classes: int | None = None) -> Inputs:
+    """How images become inputs of a described network. `classes`: how many there are, needed if labels are mixed."""
+    inputs = about["inputs"]
+    return make_inputs(inputs["augment"], inputs["size"], inputs["standardise"], classes, inputs["loaded"])

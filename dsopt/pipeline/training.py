@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsopt.augment import draws
-from dsopt.augment.inputs import Inputs
+from dsopt.augment.inputs import Inputs, view_of
 from dsopt.config import ClassifierConfig, Config
 from dsopt.data import buffers
 from dsopt.data.batches import Batch, Batches
@@ -84,8 +84,8 @@ def describe_classifier(settings: ClassifierConfig, table: Table) -> dict[str, A
 
     Raises InputError if the images do not fit the network.
     """
-    facts, size = table.manifest, networks.input_size(settings.name, table.manifest["image_size"])
-    inputs = {"augment": list(settings.augment), "size": size, "standardise": settings.standardise}
+    facts, view = table.manifest, view_of(settings.name, table.manifest["image_size"])
+    inputs = networks.described_inputs(view, settings.augment, settings.standardise)
     return networks.described(settings, facts["channels"], facts["num_classes"], inputs=inputs, precision=settings.precision)
 
 

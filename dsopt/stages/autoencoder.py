@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from dsopt.augment.inputs import make_inputs
+from dsopt.augment.inputs import make_inputs, view_of
 from dsopt.config import Config, differing
 from dsopt.data.batches import in_order
 from dsopt.data.images import load
@@ -27,7 +27,7 @@ AUTOENCODER = Kind("autoencoder")
 def model(plan: Plan) -> Stage:
     """The autoencoder trained on the configured data set."""
     config, images = plan.config, ingest.images(plan)
-    networks.input_size(config.autoencoder.name, config.data.image_size)  # refused before anything is done
+    view_of(config.autoencoder.name, config.data.image_size)  # refused before anything is done
     made_of = differing(config, "autoencoder", "loss", "seed")
     return plan.add(AUTOENCODER, config.data.name, made_of, {"images": images}, train, where="workers")
 
@@ -36,8 +36,8 @@ def train(worker: Worker, stage: Stage, config: Config) -> None:
     """One worker's part of training the autoencoder; the first worker writes the stage."""
     table = Table(stage.inputs["images"].uri)
     settings, channels = config.autoencoder, table.manifest["channels"]
-    size = networks.input_size(settings.name, table.manifest["image_size"])
-    images = load(table.uri, "train")
+    view = view_of(settings.name, table.manifest["image_size"])
+    images = load(table.uri, "train", size=view.loaded)
 
     torch.manual_seed(derive(config.seed, "weights"))
     network = MODELS.build(settings.name, settings.options)(channels)
@@ -53,7 +53,7 @@ def train(worker: Worker, stage: Stage, config: Config) -> None:
         device=worker.device,
         world=worker.world,
     )
-    inputs = make_inputs(settings.augment, size, None)
+    inputs = make_inputs(settings.augment, view.taken, None, loaded=view.loaded)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
     source, _ = shuffled(images, inputs, settings.batch_size, derive(config.seed, "autoencoder"), worker)
     run = Run(stage, "autoencoder", config.seed, settings.batch_size)
@@ -61,9 +61,9 @@ def train(worker: Worker, stage: Stage, config: Config) -> None:
 
     if not worker.leads:
         return
-    held_out = load(table.uri, "test") if table.rows("test") else images
+    held_out = load(table.uri, "test", size=view.loaded) if table.rows("test") else images
     tests = learner.evaluate(in_order(held_out.images, held_out.labels, 1000, inputs.test, worker.device))
-    about = networks.described(settings, channels, inputs={"augment": [], "size": size, "standardise": None})
+    about = networks.described(settings, channels, inputs=networks.described_inputs(view, [], None))
     finish(run, worker, state, tests, unwrapped(learner.networks["autoencoder"]), about)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from dsopt.augment.inputs import make_inputs
+from dsopt.augment.inputs import view_of
 from dsopt.config import Config, TrainConfig, differing
 from dsopt.data.batches import in_order
 from dsopt.data.images import load
@@ -77,7 +77,7 @@ def run(plan: Plan, row: Row, seed: int, earlier: Stage | None = None, where: Wh
         earlier: for a row with `extra`, the same run without it, whose speed converts the extra seconds to steps.
     """
     config, budget = plan.config, phases(plan.config.train, row.split)
-    networks.input_size(config.train.name, config.data.image_size)  # refused before anything is done
+    view_of(config.train.name, config.data.image_size)  # refused before anything is done
     feeding.check(budget, config.train, row.added is not None)
     made_of = differing(config, "train", without=[f"train.{key}" for key in _ELSEWHERE]) | {"phases": budget, "seed": seed}
     if config.train.streamed:
@@ -111,7 +111,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
     if not table.manifest["labelled"]:
         raise InputError("train: the data set has no labels; without them the job goes up to select.")
     settings, about = config.train, describe_classifier(config.train, table)
-    inputs = make_inputs(settings.augment, about["inputs"]["size"], settings.standardise, table.manifest["num_classes"])
+    inputs = networks.described_transforms(about, table.manifest["num_classes"])
     learner = classifier_learner(settings, table, seed, worker)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
     with closing(Feeder(stage, settings, seed, inputs, worker)) as feeder:
@@ -124,7 +124,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
         split, held_out = ("validation", feeder.held_out()) if settings.validation else ("test", None)
 
         def evaluate() -> dict[str, float]:
-            images = held_out or load(table.uri, "test")
+            images = held_out or load(table.uri, "test", size=inputs.loaded)
             return learner.evaluate(in_order(images.images, images.labels, 1000, inputs.test, worker.device))
 
         job = Run(stage, title, seed, settings.batch_size)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from dsopt.augment.inputs import Inputs
+from dsopt.augment.inputs import Inputs, view_of
 from dsopt.config import Choice, Config, differing, plain
 from dsopt.data.holdout import divided
 from dsopt.data.images import Images, encode, load
@@ -85,9 +85,13 @@ def fresh(choice: Choice, table: Table, device: torch.device) -> Callable[[], nn
     return lambda: make(table.manifest["channels"], table.manifest["num_classes"]).to(device)
 
 
-def real_images(table: Table, validation: float, held: bool = False) -> Images:
-    """The training images less a share of them, the same for every seed; or those held out, to judge by."""
-    return divided(load(table.uri, "train"), validation, 0, "distill.validation", held=held)
+def real_images(table: Table, validation: float, size: int | None = None, *, held: bool = False) -> Images:
+    """The training images less a share of them, the same for every seed; or those held out, to judge by.
+
+    Args:
+        size: the side in pixels to which larger ones are resized.
+    """
+    return divided(load(table.uri, "train", size=size), validation, 0, "distill.validation", held=held)
 
 
 def normalisation_of(table: Table) -> Normalisation | None:
@@ -108,10 +112,10 @@ def _check_labels(stage: Stage, config: Config) -> None:
 
 def _train(worker: Worker, stage: Stage, config: Config) -> None:
     table, settings = Table(stage.inputs["images"].uri), config.distill
-    images = real_images(table, settings.validation)
-    size = networks.input_size(settings.network.name, table.manifest["image_size"])
-    normalisation = NORMALISATIONS.build(settings.normalise.name, settings.normalise.options)(images.images, size)
-    inputs = normalized_inputs(normalisation, size)
+    view = view_of(settings.network.name, table.manifest["image_size"])
+    images = real_images(table, settings.validation, view.loaded)
+    normalisation = NORMALISATIONS.build(settings.normalise.name, settings.normalise.options)(images.images, view.taken)
+    inputs = normalized_inputs(normalisation, view.taken, view.loaded)
     found, problem = _problem(images, inputs, table, stage, config, worker)
     traits = DISTILLERS.traits(settings.name)
     if traits.balanced and settings.batch_size // problem.classes < worker.world:
@@ -206,6 +210,7 @@ def _write(
         loss=losses[-1][4] if losses else None,
         per_class=config.distill.per_class,
         shape=list(synthetic.images.shape[1:]),
+        loaded=view_of(config.distill.network.name, table.manifest["image_size"]).loaded,
         stored=plain(config.distill.stored),
         normalisation=plainly,
         network=plain(config.distill.network),

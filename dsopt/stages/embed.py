@@ -50,8 +50,8 @@ def _embed(worker: Worker, stage: Stage, config: Config) -> None:
     from dsopt.cluster.data import stream
 
     table = Table(stage.inputs["images"].uri)
-    parts = table.parts("train")
-    read, write = partial(read_part, parts=parts), partial(write_embeddings, stage=stage)
+    parts, size = table.parts("train"), _loaded(stage, config, table.manifest["image_size"])
+    read, write = partial(read_part, parts=parts, size=size), partial(write_embeddings, stage=stage)
     encoder = partial(_encoder, stage=stage, config=config)
 
     def entries(indices: list[int]) -> Iterator[dict[str, Any]]:
@@ -65,9 +65,17 @@ def _embed(worker: Worker, stage: Stage, config: Config) -> None:
     stage.commit([entry["part"] for entry in done], schema, seconds=seconds, embedding_size=done[0]["size"])
 
 
-def read_part(index: int, parts: list[Part]) -> tuple[int, Any]:
-    """The decoded images of one part of an images table."""
-    return index, decode(read_table(parts[index].uri, ["id", "image", "label"]))
+def _loaded(stage: Stage, config: Config, image_size: int) -> int:
+    """The side in pixels to which pictures are resized when they are loaded."""
+    for role in ("autoencoder", "proxy"):
+        if role in stage.inputs:
+            return networks.inputs_of(Table(stage.inputs[role].uri)).loaded or image_size
+    return min(config.embed.size, image_size)
+
+
+def read_part(index: int, parts: list[Part], size: int) -> tuple[int, Any]:
+    """The decoded images of one part of an images table, as squares of `size` pixels."""
+    return index, decode(read_table(parts[index].uri, ["id", "image", "label", "key"]), size=size)
 
 
 def write_embeddings(item: Embedded, stage: Stage) -> dict[str, Any]:

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from dsopt.augment.geometry import center_crop
+from dsopt.augment.inputs import View, view_of
 from dsopt.config import Choice, Config, differing, plain
-from dsopt.data.images import Images, decode, load
+from dsopt.data.images import Images, load
 from dsopt.distillation.normalisation import Normalisation, channels, normalized_inputs
 from dsopt.distillation.recipe import Recipe, accuracy, augmented, loss_of, train
 from dsopt.errors import InputError
 from dsopt.learners.optim import minimize
-from dsopt.pipeline import networks, outputs
+from dsopt.pipeline import outputs
 from dsopt.pipeline.plan import Plan
 from dsopt.progress import Progress
 from dsopt.seeds import derive
@@ -113,15 +114,20 @@ def _title(name: str, trial: Evaluation) -> str:
     return ", ".join(parts)
 
 
-def read_set(uri: str, normalisation: Normalisation, pictures: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Images as a network takes them [m, c, h, w], their labels, and soft labels [m, classes] where there are any."""
+def read_set(
+    uri: str, normalisation: Normalisation, pictures: bool, loaded: int | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Images as a network takes them [m, c, h, w], their labels, and soft labels [m, classes] where there are any.
+
+    Args:
+        loaded: the side in pixels to which larger pictures are resized.
+    """
     table = Table(uri)
-    rows = table.read(table.training())
-    decoded = decode(rows)
+    decoded = load(uri, table.training(), size=loaded)
     if pictures:
         images = normalized_inputs(normalisation, min(decoded.images.shape[-2:])).test(decoded.images)
     else:
-        values = rows["pixels"].combine_chunks().flatten().to_numpy().astype(np.float32)
+        values = table.read(table.training(), ["pixels"])["pixels"].combine_chunks().flatten().to_numpy().astype(np.float32)
         images = torch.from_numpy(values).view(-1, *table.manifest["shape"])
     return images, decoded.labels, decoded.soft
 
@@ -136,15 +142,15 @@ class _Setting:
     whole: Table
     recipe: Recipe
     normalisation: Normalisation
-    size: int
+    view: View
     device: torch.device
 
     def inputs(self, images: Tensor) -> Tensor:
-        return normalized_inputs(self.normalisation, self.size).test(images)
+        return normalized_inputs(self.normalisation, self.view.taken, self.view.loaded).test(images)
 
     def real(self) -> Images:
         """The images that any may be trained on."""
-        return real_images(self.whole, self.trial.validation)
+        return real_images(self.whole, self.trial.validation, self.view.loaded)
 
     def seed(self, *of: int | str) -> int:
         return derive(self.config.seed, "evaluate", *of)
@@ -156,12 +162,14 @@ Learn = Callable[[nn.Sequential, int], object]  # network, repeat
 def work(worker: Worker, stage: Stage, config: Config, trial: Evaluation) -> None:
     started = time.monotonic()
     table, whole = Table(trial.uri), Table(stage.inputs["images"].uri)
-    size = networks.input_size(trial.network.name, whole.manifest["image_size"])
+    view = view_of(trial.network.name, whole.manifest["image_size"])
+    view = view._replace(loaded=table.manifest.get("loaded", view.loaded))  # of the real images that a set was made from
     recipe = _recipe(trial, config, table)
-    normalisation = normalisation_of(table) or channels(real_images(whole, trial.validation).images, size)
-    setting = _Setting(config, trial, table, whole, recipe, normalisation, size, worker.device)
+    real = partial(real_images, whole, trial.validation, view.loaded)
+    normalisation = normalisation_of(table) or channels(real().images, view.taken)
+    setting = _Setting(config, trial, table, whole, recipe, normalisation, view, worker.device)
     learn = _on_all(setting) if trial.images == "all" else _on_few(setting)
-    test = real_images(whole, trial.validation, held=True) if trial.validation else load(whole.uri, "test")
+    test = real(held=True) if trial.validation else load(whole.uri, "test", size=view.loaded)
     held_out = setting.inputs(test.images.to(worker.device))
     make, found = fresh(trial.network, whole, worker.device), []
     progress = Progress(_title(stage.name, trial), config.evaluate.repeats, "trainings")
@@ -182,10 +190,10 @@ def work(worker: Worker, stage: Stage, config: Config, trial: Evaluation) -> Non
 
 def _on_few(of: _Setting) -> Learn:
     """Training on the images of a table, or on random ones in their places, all at once in every step."""
-    images, labels, soft = read_set(of.trial.uri, of.normalisation, of.trial.pictures)
-    if min(images.shape[-2:]) < of.size:
+    images, labels, soft = read_set(of.trial.uri, of.normalisation, of.trial.pictures, of.view.loaded)
+    if min(images.shape[-2:]) < of.view.taken:
         raise InputError(
-            f"evaluate.networks={of.trial.network.name}: takes {of.size} pixels; {of.trial.uri} has {images.shape[-1]}."
+            f"evaluate.networks={of.trial.network.name}: takes {of.view.taken} pixels; {of.trial.uri} has {images.shape[-1]}."
         )
     if images.shape[1] != of.whole.manifest["channels"]:
         raise InputError(
@@ -194,7 +202,7 @@ def _on_few(of: _Setting) -> Learn:
         )
     hard = of.trial.recipe == "common" or of.trial.hard
     targets = (labels if soft is None or hard else soft).to(of.device)
-    given = center_crop(images, of.size).to(of.device)
+    given = center_crop(images, of.view.taken).to(of.device)
 
     def drawn(repeat: int) -> Tensor:
         real = of.real()

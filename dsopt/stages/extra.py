@@ -56,7 +56,8 @@ def _copies(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
 
 def _copy(index: int, stage: Stage, parts: list[Part], config: Config, seed: int) -> dict[str, Any]:
     """Write `extra.amount` copies of one part; of its fractional part, copies of about that share of the images."""
-    rows, amount = read_table(parts[index].uri), config.extra.amount
+    rows, amount, augment = read_table(parts[index].uri), config.extra.amount, config.extra.augment
+    side = Table(stage.inputs["base"].uri).manifest["image_size"]
     rows = rows.select([name for name in rows.column_names if name in (*IMAGES.names, "soft_label")])
     copies = []
     for number in range(ceil(amount)):
@@ -64,16 +65,16 @@ def _copy(index: int, stage: Stage, parts: list[Part], config: Config, seed: int
         kept = held_out(ids, amount - number, derive(seed, "extra", number))  # all of them where the share is 1 or more
         some = rows.filter(pa.array(kept.numpy()))
         if len(some):
-            some = _transformed(some, config.extra.augment, derive(seed, "extra", index, number)) if config.extra.augment else some
+            some = _transformed(some, side, augment, derive(seed, "extra", index, number)) if augment else some
             renumbered = pa.array(ids[kept].numpy() * ceil(amount) + number)
             copies.append(some.set_column(0, "id", renumbered))
     return {"index": index, "part": write_part(stage, index, pa.concat_tables(copies) if copies else rows.slice(0, 0))}
 
 
-def _transformed(rows: pa.Table, augment: list[str], seed: int) -> pa.Table:
-    """The images after the transforms, as PNG."""
-    images = decode(rows)
-    n, side = len(images.ids), images.images.shape[2]
+def _transformed(rows: pa.Table, side: int, augment: list[str], seed: int) -> pa.Table:
+    """The images, as squares of `side` pixels, after the transforms, as PNG."""
+    images = decode(rows, size=side)
+    n = len(images.ids)
     transformed = make_inputs(augment, side, None).train(images.images, draws(seed, n, 0, n, torch.device("cpu")))
     pixels = (255 * transformed).round().clamp(0, 255).to(torch.uint8)
     return encode(replace(images, images=pixels), rows["key"].to_pylist()).cast(rows.schema)

@@ -58,8 +58,9 @@ def extractor(stage: Stage, config: Config, device: torch.device) -> Encode:
 def _extract(worker: Worker, stage: Stage, config: Config) -> None:
     from dsopt.cluster.data import stream
 
-    parts = Table(stage.inputs["images"].uri).parts()
-    read, write = partial(read_part, parts=parts), partial(write_embeddings, stage=stage)
+    table = Table(stage.inputs["images"].uri)
+    parts = table.parts()
+    read, write = partial(read_part, parts=parts, size=table.manifest["image_size"]), partial(write_embeddings, stage=stage)
     on_device = partial(_on_device, stage=stage, config=config)
 
     def entries(indices: list[int]) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from dsopt.config import Config, DataConfig, differing, plain
-from dsopt.data.ingest import ingest_shard, source_channels
+from dsopt.data.ingest import ingest_shard, single, source_channels
 from dsopt.data.source import Shard, Source, find
 from dsopt.errors import InputError
 from dsopt.pipeline.parts import item_by_item, write_part
@@ -36,7 +36,8 @@ def _ingest(worker: Worker, stage: Stage, config: Config, source: Source) -> Non
     if not shards:
         raise InputError(f"data.root={config.data.root}: has no images.")
     data = dataclasses.replace(config.data, channels=config.data.channels or source_channels(shards))
-    one = partial(_shard, stage=stage, shards=shards, data=data, classes=classes)
+    alone = single(source.look())
+    one = partial(_shard, stage=stage, shards=shards, data=data, classes=classes, alone=alone)
     stream = partial(_stream, ingest=one, config=config, remote=source.remote)
     entries, seconds = item_by_item(f"ingest {stage.name}", stage, [1] * len(shards), "shards", stream)
     parts = [part for entry in entries for part in entry["parts"]]
@@ -74,15 +75,19 @@ def _stream(indices: list[int], ingest: partial[dict[str, Any]], config: Config,
     return stream(indices, cluster, ingest)
 
 
-def _shard(index: int, stage: Stage, shards: list[Shard], data: DataConfig, classes: list[str] | None) -> dict[str, Any]:
+def _shard(
+    index: int, stage: Stage, shards: list[Shard], data: DataConfig, classes: list[str] | None, alone: frozenset[str]
+) -> dict[str, Any]:
     """Write the parts of one shard, one of each split that it has rows of; gives its entry in the journal."""
-    tables, broken = ingest_shard(shards[index], data, classes)
+    found = ingest_shard(shards[index], data, classes, alone)
     parts, highest = [], None
-    for split, table in tables.items():
+    for split, table in found.tables.items():
         if not len(table):
             continue
         table = table.replace_schema_metadata(with_image_feature(IMAGES).metadata)
         parts.append(write_part(stage, index, table, split))
         known = [label for label in table["label"].to_pylist() if label is not None]
         highest = max([*known, *([highest] if highest is not None else [])], default=None)
-    return {"index": index, "parts": parts, "broken": [row._asdict() for row in broken], "labels": highest}
+    broken = [row._asdict() for row in found.broken]
+    pictures = {name: getattr(found, name) for name in ("uniform", "formats", "smallest", "largest")}
+    return {"index": index, "parts": parts, "broken": broken, "labels": highest} | pictures

@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dsopt.augment.geometry import resized
 from dsopt.config import Config
 from dsopt.data.images import Images, encode, find
 from dsopt.errors import InputError
 from dsopt.generation.interpolate import interpolate
 from dsopt.generation.sample import cyclic_labels
+from dsopt.pipeline import networks
 from dsopt.pipeline.parts import item_by_item, write_part
 from dsopt.pipeline.plan import Plan
 from dsopt.seeds import derive
@@ -27,7 +29,8 @@ def images(plan: Plan, base: Stage, amount: int | float, seed: int) -> Stage:
     """Images between those of a table (of an ingested one: of its training images).
 
     Each lies between a random image and one of its nearest neighbors of the same class, in the embedding space (selection paper,
-    discussion). The autoencoder reconstructs only the center of an image; border pixels are replicated up to the full size.
+    discussion). The autoencoder reconstructs only the center of an image; border pixels are replicated around it, and the result is
+    enlarged to the size of the images.
 
     Args:
         amount: how many, each class in turn; a float is a multiple of the images given.
@@ -48,13 +51,16 @@ def _interpolate(worker: Worker, stage: Stage, config: Config, amount: int | flo
     points = _points(embeddings, ids)
     wanted = cyclic_labels(0, amount if isinstance(amount, int) else round(amount * len(ids)), table.manifest["num_classes"])
     found, ends = interpolate(points, labels, wanted, derive(seed, "interpolated"))
-    network = autoencoder.trained(embeddings.inputs["autoencoder"], torch.device("cpu"))
+    model = embeddings.inputs["autoencoder"]
+    network, loaded = autoencoder.trained(model, torch.device("cpu")), networks.inputs_of(Table(model.uri)).loaded
     side = table.manifest["image_size"]
 
     @torch.inference_mode()
     def part(index: int) -> dict[str, Any]:
         here = slice(index * PART, (index + 1) * PART)
-        pixels = (_enlarged(network.decode(found[here]), side) * 255).round().clamp(0, 255).to(torch.uint8)
+        decoded = _enlarged(network.decode(found[here]), loaded or side)
+        decoded = decoded if decoded.shape[-1] == side else resized(decoded, side)
+        pixels = (decoded * 255).round().clamp(0, 255).to(torch.uint8)
         sources = [f"between {a} and {b}" for a, b in ids[ends[here]].tolist()]
         rows = encode(Images(torch.arange(len(wanted))[here], pixels, wanted[here]), sources)
         return {"index": index, "part": write_part(stage, index, rows)}

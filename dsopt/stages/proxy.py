@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dsopt.augment import draws
-from dsopt.augment.inputs import Inputs, make_inputs
+from dsopt.augment.inputs import Inputs, view_of
 from dsopt.config import ClassifierConfig, Config, differing
 from dsopt.data.batches import in_order
 from dsopt.data.images import Images, load
@@ -38,7 +38,7 @@ KINDS = {"proxy": Kind("proxy"), "teacher": Kind("teacher")}
 def model(plan: Plan, role: Role) -> Stage:
     """The proxy or the teacher trained on the configured data set, with its scores table."""
     config, images = plan.config, ingest.images(plan)
-    networks.input_size(getattr(config, role).name, config.data.image_size)  # refused before anything is done
+    view_of(getattr(config, role).name, config.data.image_size)  # refused before anything is done
     made_of = differing(config, role, "seed")
     train, check = partial(_train, role=role), partial(_check, role=role)
     return plan.add(KINDS[role], config.data.name, made_of, {"images": images}, train, where="workers", check=check)
@@ -56,10 +56,10 @@ def _check(stage: Stage, config: Config, role: Role) -> None:
 
 def _train(worker: Worker, stage: Stage, config: Config, role: Role) -> None:
     table, settings = Table(stage.inputs["images"].uri), getattr(config, role)
-    images = load(table.uri, "train")
     learner = classifier_learner(settings, table, config.seed, worker)
     about = describe_classifier(settings, table)
-    inputs = make_inputs(settings.augment, about["inputs"]["size"], settings.standardise)
+    inputs = networks.described_transforms(about)
+    images = load(table.uri, "train", size=inputs.loaded)
     dynamics = Dynamics(len(images.labels), math.ceil(settings.steps * settings.batch_size / len(images.labels)))
     feed = shuffled(images, inputs, settings.batch_size, derive(config.seed, role), worker, observe=dynamics)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)

@@ -135,7 +135,7 @@ def _softener(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[i
         index, table = item
         if not len(table):
             return item
-        images = decode(table.select(["id", "image", "label"]))
+        images = decode(table.select(["id", "image", "label", "key"]), size=judge.inputs.loaded)
         batches = enumerate(images.images.split(SOFTEN_BATCH))
         found = torch.cat([judge.soft_labels(batch, select.views, derive(config.seed, "soft", index, i)) for i, batch in batches])
         labels = F.one_hot(images.labels, found.shape[1]).to(found).lerp(found, select.soft_share)

@@ -41,9 +41,9 @@ def ingested(listing: Listing, **changes: Any) -> tuple[dict[str, list[dict[str,
     rows: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
     broken = []
     for shard in pickle.loads(pickle.dumps(shards)):
-        tables, bad = ingest_shard(shard, data, classes)
-        broken += bad
-        for split, table in tables.items():
+        found = ingest_shard(shard, data, classes)
+        broken += found.broken
+        for split, table in found.tables.items():
             rows[split] += table.to_pylist()
     return rows, broken
 
@@ -309,8 +309,8 @@ def test_a_shard_reads_its_own_rows_only(tmp_path, monkeypatch, row_group):
         assert rows[0].key == f"a.parquet#{shard.first_id}"
 
 
-def test_channels_follow_the_first_readable_image(tmp_path):
-    write(tmp_path, a__0_png=b"broken", a__1_png=encoded(7, mode="L"), a__2_png=encoded())
+def test_channels_follow_the_readable_images(tmp_path):
+    write(tmp_path, a__0_png=b"broken", a__1_png=encoded(7, mode="L"), a__2_png=encoded(9, mode="L"))
     shards, classes = find(folder(tmp_path)).list_shards()
     assert source_channels(shards) == 1
     rows, _ = ingested((shards, classes), channels=1)
@@ -323,5 +323,5 @@ def test_channels_follow_the_first_readable_image(tmp_path):
 def test_ingest_gives_the_same_bytes_twice(tmp_path):
     data = DataConfig(name="digits", channels=1, limit=50)
     shards, classes = find(data).list_shards()
-    first, second = (ingest_shard(shards[0], dataclasses.replace(data), classes)[0] for _ in range(2))
+    first, second = (ingest_shard(shards[0], dataclasses.replace(data), classes).tables for _ in range(2))
     assert first["train"].equals(second["train"]) and np.all(np.diff(first["train"]["id"].to_numpy()) > 0)

@@ -15,6 +15,7 @@ from PIL import Image
 import dsopt
 import dsopt.data.images
 from dsopt import storage
+from dsopt.data import decoding
 from dsopt.data.images import CHUNK, decode, load
 from dsopt.errors import InputError
 from dsopt.files import write_table
@@ -33,6 +34,7 @@ def images(n: int, *shape: int, seed: int = 0) -> np.ndarray:
 def table(arrays: Any, labels: list[int | None] | None = None, kind: str = "PNG", first: int = 0) -> pa.Table:
     files = [file(array, kind) for array in arrays]
     rows = {"id": range(first, first + len(files)), "image": files, "label": labels or list(range(len(files)))}
+    rows["key"] = [f"{i}.png" for i in rows["id"]]
     return pa.table({name: pa.array(rows[name], storage.IMAGES.field(name).type) for name in rows})
 
 
@@ -70,7 +72,7 @@ def test_decode_without_torchvision_gives_the_same(monkeypatch):
         rows = table(images(5, *shape))
         expected = decode(rows).images
         with monkeypatch.context() as patch:
-            patch.setattr(dsopt.data.images, "_decode", dsopt.data.images._decode_with_pil)
+            patch.setattr(decoding, "_decode", decoding._decode_with_pil)
             assert torch.equal(decode(rows).images, expected)
 
 
@@ -94,7 +96,7 @@ def test_images_of_different_shapes_are_refused(other):
 def test_damaged_and_missing_images_are_refused():
     rows = table(images(2, 4, 4))
     damaged = [rows["image"][0].as_py(), {"bytes": b"junk", "path": None}]
-    with pytest.raises(InputError, match="image 1 cannot be decoded"):
+    with pytest.raises(InputError, match=r"image 1 \(1.png\) cannot be decoded"):
         decode(rows.set_column(1, "image", pa.array(damaged, storage.IMAGE)))
     with pytest.raises(InputError, match="without an image"):
         decode(rows.set_column(1, "image", pa.array([damaged[0], None], storage.IMAGE)))
@@ -115,10 +117,45 @@ def test_load_joins_the_parts_of_a_split(tmp_path):
         load(uri, "validation")
 
 
-def test_load_refuses_parts_of_different_sizes(tmp_path):
-    uri = stage(tmp_path, {"train": [table(images(2, 6, 6)), table(images(2, 7, 7), first=2)]}, channels=1)
+def test_load_refuses_parts_of_different_channels(tmp_path):
+    uri = stage(tmp_path, {"train": [table(images(2, 6, 6)), table(images(2, 6, 6, 3), first=2)]}, channels=1)
     with pytest.raises(InputError, match="image 2 "):
         load(uri)
+
+
+def gradient(width: int, height: int) -> np.ndarray:
+    """Dark at the left and the top, bright at the right and the bottom."""
+    across, down = np.linspace(0, 255, width), np.linspace(0, 255, height)
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[..., 0], pixels[..., 1] = across, down[:, None]
+    return pixels
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("width, height", [(6, 6), (96, 60), (60, 400)])
+def test_load_resizes_whole_pictures_to_squares(tmp_path, kind, width, height):
+    uri = stage(tmp_path, {"train": [table([gradient(width, height)] * 3, kind=kind)]})
+    (found, *_), expected = load(uri).images, gradient(6, 6)
+    assert found.shape == (3, 6, 6)
+    assert np.abs(found.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 40  # the outer pixels are means
+
+
+def test_load_at_a_size_is_cached_by_it(tmp_path):
+    uri = stage(tmp_path, {"train": [table([gradient(90, 60)] * 3)]}, image_size=60)
+    whole, small = load(uri, "train"), load(uri, "train", size=20)
+    assert whole.images.shape == (3, 3, 60, 60) and small.images.shape == (3, 3, 20, 20)
+    assert load(uri, "train", size=60) is whole and load(uri, "train", size=99) is whole and load(uri, "train", size=20) is small
+    streamed = load(uri, "train", streamed=True, size=20)
+    assert torch.equal(streamed.images, small.images)
+    assert load(uri, "train", streamed=True, size=60).images.shape == whole.images.shape
+
+
+def test_an_unreadable_row_is_named_by_its_key():
+    rows = table(images(2, 4, 4))
+    damaged = [rows["image"][0].as_py(), {"bytes": b"junk", "path": None}]
+    for size in (None, 4):
+        with pytest.raises(InputError, match=r"image 1 \(1.png\) cannot be decoded"):
+            decode(rows.set_column(1, "image", pa.array(damaged, storage.IMAGE)), size=size)
 
 
 def subset(arrays: np.ndarray) -> pa.Table:

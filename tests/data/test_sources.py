@@ -230,8 +230,9 @@ def test_the_real_cifar10_keeps_its_bytes():
     assert classes is not None and classes[9] == "truck"
     shards, _ = find(data).list_shards()
     assert [(shard.split, shard.first_id, shard.rows) for shard in shards] == [("train", 0, 300), ("test", 50000, 300)]
-    tables, broken = ingest_shard(shards[0], data, classes)
-    assert broken == [] and len(tables["train"]) == 300
+    found = ingest_shard(shards[0], data, classes)
+    tables = found.tables
+    assert found.broken == [] and len(tables["train"]) == 300
     raw = pq.ParquetFile(CIFAR10 / "train-00000-of-00001.parquet").read_row_group(0)
     assert tables["train"]["image"][7]["bytes"] == raw["img"][7]["bytes"]
     assert tables["train"]["label"].to_pylist() == raw["label"].to_pylist()[:300]

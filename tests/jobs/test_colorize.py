@@ -14,7 +14,7 @@ from s3_server import S3Server
 
 from dsopt.data import photos
 from dsopt.data.colors import rgb_to_lab
-from dsopt.data.ingest import Unusable
+from dsopt.data.pixels import Unusable
 from dsopt.errors import InputError
 from dsopt.files import read_bytes, write_bytes
 from dsopt.generation.colorize import colorized

@@ -150,7 +150,7 @@ def test_overlapping_decodes_the_full_set_once_and_keeps_it(tmp_path: Path, monk
     assert [phase["data"] for phase in step.stage.made_of["phases"]] == ["subset", "overlap"]
     reading._kept.cache_clear()
     decoded, decode = [], reading.decode
-    monkeypatch.setattr(reading, "decode", lambda table, threads=None: decoded.append(len(table)) or decode(table, threads))
+    monkeypatch.setattr(reading, "decode", lambda table, *more, **how: decoded.append(len(table)) or decode(table, *more, **how))
     run([step])
     assert Table(step.stage.uri).manifest["steps"] == 20
     full = reading.load(step.stage.inputs["images"].uri, "train")

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 
 from dsopt.data import photos
-from dsopt.data.ingest import Unusable
+from dsopt.data.pixels import Unusable
 from dsopt.data.source import list_folder
 from dsopt.errors import InputError
 from dsopt.files import absolute, exists, is_remote, join, read_bytes, write_bytes

@@ -13,7 +13,7 @@ from dsopt.reporting import page as pages
 from dsopt.reporting.losses import loss_panels
 from dsopt.reporting.page import Section
 from dsopt.stages import generator
-from dsopt.storage import Part, Stage, Table, versions
+from dsopt.storage import Stage, Table, versions
 from dsopt.training.worker import Worker
 
 SHOWN = 10  # images of each class, generated and real
@@ -51,14 +51,15 @@ def _write(worker: Worker, stage: Stage, config: Config) -> None:
 def beside(measured: dict[str, Stage]) -> list[Section]:
     """Images of several generators, by name, below real ones: a row each, from the inputs of their measures."""
     real = next(iter(measured.values())).inputs["features"].inputs["images"]
-    rows = [("real", _first(Table(real.uri).parts("test")))]
-    rows += [(name, _first(Table(measures.inputs["samples"].uri).parts())) for name, measures in measured.items()]
+    rows = [("real", _first(Table(real.uri), "test"))]
+    rows += [(name, _first(Table(measures.inputs["samples"].uri))) for name, measures in measured.items()]
     grids = [figures.image_grid([("", rows[start : start + ROWS])]) for start in range(0, len(rows), ROWS)]
     return [Section("Generated images", "The first ones of each, not cherry-picked.", png=png) for png in grids]
 
 
-def _first(parts: list[Part]) -> np.ndarray:
-    return _pixels(decode(read_table(parts[0].uri).slice(0, 2 * SHOWN)).images)
+def _first(table: Table, split: str | None = None) -> np.ndarray:
+    rows = read_table(table.parts(split)[0].uri).slice(0, 2 * SHOWN)
+    return _pixels(decode(rows, size=table.manifest["image_size"]).images)
 
 
 def lines(measures: Stage) -> list[list[str]]:

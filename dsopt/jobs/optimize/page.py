@@ -24,6 +24,7 @@ from dsopt.training.worker import Worker
 
 Rows = list[tuple[Row, int, Stage]]  # of every run: its row of the comparison, its seed and its stage
 
+THUMBNAIL = 64  # pixels a side of shown images, at most
 SHOWN = 8  # images of the autoencoder figure, and of each class in the grid
 
 
@@ -92,14 +93,13 @@ def _facts(config: Config, rows: Rows, images: Table) -> dict[str, str]:
 
 
 def _pictures(config: Config, rows: Rows, images: Table) -> list[Section]:
-    train = load(images.uri, "train")
     classes = images.manifest["classes"] or [str(i) for i in range(images.manifest["num_classes"])]
     first: dict[str, Stage] = {}
     for row, _, _ in rows:
         if row.subset and not row.added:
             first.setdefault(row.method, row.subset)
     order = sorted(first, key=lambda method: method != config.select.name)  # the configured method before its baselines
-    subsets = {method: load(first[method].uri) for method in order}
+    subsets = {method: load(first[method].uri, size=THUMBNAIL) for method in order}
     counts = {method: torch.bincount(s.labels, minlength=len(classes)).tolist() for method, s in subsets.items()}
     grids = [(method, _by_class(subset, _ranks(first[method]), classes)) for method, subset in list(subsets.items())[:2]]
     sections = []
@@ -113,7 +113,7 @@ def _pictures(config: Config, rows: Rows, images: Table) -> list[Section]:
         text = (
             "Inputs, embeddings as images, and reconstructions (figure 3 of the selection paper). Selection needs no sharper ones."
         )
-        sections.append(Section("Autoencoder", text, png=_reconstructions(trained, train)))
+        sections.append(Section("Autoencoder", text, png=_reconstructions(trained, images)))
     return sections
 
 
@@ -132,8 +132,9 @@ def _pixels(images: torch.Tensor) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _reconstructions(stage: Stage, images: Images) -> bytes:
+def _reconstructions(stage: Stage, table: Table) -> bytes:
     network, inputs = autoencoder.trained(stage, torch.device("cpu")), networks.inputs_of(Table(stage.uri))
+    images = load(table.uri, "train", size=inputs.loaded)
     picked = inputs.test(images.images[torch.linspace(0, len(images.images) - 1, SHOWN).long()])
     codes = network.encode(picked)
     decoded = network.decode(codes).clamp(0, 1)

@@ -2,7 +2,7 @@
 
 import torch
 
-from dsopt.augment.inputs import make_inputs
+from dsopt.augment.inputs import View, make_inputs
 from dsopt.config import Config, differing
 from dsopt.data.batches import in_order
 from dsopt.data.images import load
@@ -11,7 +11,7 @@ from dsopt.files import write_bytes
 from dsopt.jobs.search.child import EVALUATION_BATCH, classifier, rate
 from dsopt.jobs.search.trials import ranked
 from dsopt.learners.classifier import Classifier
-from dsopt.pipeline import outputs
+from dsopt.pipeline import networks, outputs
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.training import Run, finish, fit_run, shuffled
 from dsopt.search.exported import ChildSpec, dump, network_of, restore
@@ -57,5 +57,5 @@ def _train(worker: Worker, stage: Stage, config: Config) -> None:
     file = outputs.unique_name("child", "pt")
     if not stage.done():
         write_bytes(stage.path(file), exported)
-    described = about._asdict() | {"inputs": {"augment": [], "size": about.size, "standardise": about.standardise}}
+    described = about._asdict() | {"inputs": networks.described_inputs(View(about.size, about.size), [], settings.standardise)}
     finish(run, worker, state, found, network, described, exported=file, child=child)

@@ -1,0 +1,128 @@
+"""Pictures as people have them: the working copy has the middle value that a person sees."""
+
+import io
+import random
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dsopt.config import DataConfig
+from dsopt.data.images import decode
+from dsopt.data.ingest import Broken, Ingested, ingest_shard, source_channels
+from dsopt.data.source import Shard, SourceRow
+
+RED, GRAY, WHITE = (200, 40, 40), (200, 200, 200), (255, 255, 255)
+red = Image.new("RGB", (50, 50), RED)
+
+
+def shard(files: Iterable[tuple[str, bytes]]) -> Shard:
+    found = [SourceRow(data, None, name) for name, data in files]
+    return Shard("train", 0, lambda: iter(found), len(found), labelled=False)
+
+
+def saved(picture: Image.Image, kind: str, **how: object) -> bytes:
+    sink = io.BytesIO()
+    picture.save(sink, kind, **how)
+    return sink.getvalue()
+
+
+def array(value: float, type: type) -> Image.Image:
+    return Image.fromarray(np.full((50, 50), value, type))
+
+
+def noise(size: int) -> Image.Image:
+    return Image.effect_noise((size, size), 80).convert("RGB")
+
+
+def camera(tag: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    return exif
+
+
+GOOD = {
+    "cmyk.jpg": (saved(red.convert("CMYK"), "JPEG", quality=95), RED),
+    "grey16.png": (saved(array(200 * 257, np.uint16), "PNG"), GRAY),
+    "grey12in16.png": (saved(array(3200, np.uint16), "PNG"), GRAY),
+    "int32_0_255.tif": (saved(array(200, np.int32), "TIFF"), GRAY),
+    "float01.tif": (saved(array(0.78, np.float32), "TIFF"), GRAY),
+    "palette.png": (saved(red.convert("P", palette=Image.Palette.ADAPTIVE), "PNG"), RED),
+    "palette_transparent.png": (saved(red.convert("P", palette=Image.Palette.ADAPTIVE), "PNG", transparency=0), WHITE),
+    "la.png": (saved(Image.new("LA", (50, 50), (200, 255)), "PNG"), GRAY),
+    "la_transparent.png": (saved(Image.new("LA", (50, 50), (200, 0)), "PNG"), WHITE),
+    "bit.png": (saved(Image.new("1", (50, 50), 1), "PNG"), WHITE),
+    "all_transparent.png": (saved(Image.new("RGBA", (50, 50), (0, 0, 0, 0)), "PNG"), WHITE),
+    "transparent_colour.png": (saved(red, "PNG", transparency=RED), WHITE),
+    "transparent.webp": (saved(Image.new("RGBA", (50, 50), (9, 9, 9, 0)), "WEBP", lossless=True), WHITE),
+    "transparent.tif": (saved(Image.new("RGBA", (50, 50), (9, 9, 9, 0)), "TIFF"), WHITE),
+    "a.gif": (saved(red, "GIF", save_all=True, append_images=[Image.new("RGB", (50, 50), (0, 0, 255))]), RED),
+    "a.webp": (saved(red, "WEBP", save_all=True, append_images=[Image.new("RGB", (50, 50), (0, 0, 255))]), RED),
+    "progressive.jpg": (saved(red, "JPEG", progressive=True, quality=95), RED),
+    "mpo.jpg": (saved(red, "MPO", save_all=True, append_images=[red], quality=95), RED),
+    "png_called.jpg": (saved(red, "PNG"), RED),
+    "bad_icc.jpg": (saved(red, "JPEG", icc_profile=b"\0" * 40, quality=95), RED),
+    "bad_exif.jpg": (saved(red, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12", quality=95), RED),
+    "garbage_exif.jpg": (saved(red, "JPEG", exif=b"Exif\0\0garbage", quality=95), RED),
+    "fit_bad_exif.jpg": (saved(red.resize((32, 32)), "JPEG", exif=b"Exif\0\0garbage", quality=95), RED),
+    "ycbcr.tif": (saved(red.convert("YCbCr"), "TIFF"), RED),
+    "lab.tif": (saved(red.convert("LAB"), "TIFF"), RED),
+    "cmyk.tif": (saved(red.convert("CMYK"), "TIFF"), RED),
+    "sliver.png": (saved(Image.new("L", (5, 3000), 200), "PNG"), GRAY),
+    "a.bmp": (saved(red, "BMP"), RED),
+    "a.ppm": (saved(red, "PPM"), RED),
+    "a.pgm": (saved(array(200, np.uint8), "PPM"), GRAY),
+}
+BROKEN = {
+    "truncated.jpg": saved(noise(200), "JPEG")[:9000],
+    "empty.jpg": b"",
+    "lfs.jpg": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n",
+}
+
+
+@pytest.mark.parametrize("size", [32, 100])
+def test_every_kind_of_picture_has_the_value_that_a_person_sees(size: int) -> None:
+    files = [(name, data) for name, (data, _) in GOOD.items()]
+    found = ingest_shard(shard([*files, *BROKEN.items()]), DataConfig(image_size=size, channels=3), None)
+    assert [row.key for row in found.broken] == list(BROKEN) and all(row.reason for row in found.broken)
+    images = decode(found.tables["train"], size=size).images
+    seen = {name: tuple(image[:, size // 2, size // 2].tolist()) for name, image in zip(GOOD, images, strict=True)}
+    wrong = {name: seen[name] for name, (_, value) in GOOD.items() if np.abs(np.subtract(seen[name], value)).max() > 6}
+    assert not wrong
+    assert found.uniform >= len(GOOD) - 1  # they all are, up to what JPEG does to a color; as those with noise are not
+
+
+def test_a_picture_is_turned_as_the_camera_was_held() -> None:
+    halves = np.concatenate([np.full((50, 25, 3), RED, np.uint8), np.full((50, 25, 3), (0, 0, 200), np.uint8)], 1)
+    data = saved(Image.fromarray(halves), "PNG", exif=camera(6))
+    (image,) = decode(ingest_shard(shard([("exif6.png", data)]), DataConfig(channels=3), None).tables["train"]).images
+    assert image[:, 8, 16].tolist() == list(RED) and image[:, 24, 16].tolist() == [0, 0, 200]
+
+
+def test_one_gray_scan_first_of_all_leaves_a_set_in_color() -> None:
+    files = [("apple/00.png", saved(Image.new("L", (40, 40), 99), "PNG"))]
+    files += [(f"{i % 3}/{i:02}.png", saved(Image.new("RGB", (40, 40), (220, 20 + i, 20)), "PNG")) for i in range(35)]
+    assert source_channels([shard(files)]) == 3
+
+
+def damaged(count: int) -> list[tuple[str, bytes]]:
+    """JPEGs and PNGs of the right size with a few bytes changed, some cut off."""
+    numbers, picture, files = random.Random(3), Image.effect_noise((32, 32), 90).convert("RGB"), []
+    for n in range(count):
+        kind = ("JPEG", "PNG")[n % 2]
+        data = bytearray(saved(picture, kind))
+        for _ in range(numbers.choice((1, 1, 2, 4))):
+            data[numbers.randrange(20, len(data))] = numbers.randrange(256)
+        files.append((f"{n:03}.{kind.lower()}", bytes(data[: len(data) - (numbers.randrange(1, 60) if n % 7 == 0 else 0)])))
+    return files
+
+
+@pytest.mark.parametrize("size", [32, 24, 80])
+def test_what_ingest_lets_through_can_be_trained_on(size: int, tmp_path: Path) -> None:
+    found: Ingested = ingest_shard(shard(damaged(400)), DataConfig(image_size=size, channels=3), None)
+    images = decode(found.tables["train"])
+    assert len(images.ids) > 20 and len(images.ids) + len(found.broken) == 400
+    assert all(isinstance(row, Broken) and row.reason for row in found.broken)
+    assert decode(found.tables["train"], size=20).images.shape == (len(images.ids), 3, 20, 20)
