@@ -68,13 +68,14 @@ def decide_splits(named: set[str | None], unlabelled: Iterable[str | None] = ())
 
 
 def told(named: set[str | None], unlabelled: set[str | None]) -> tuple[str, ...]:
-    """One line where splits are left out because they have no labels."""
+    """One line for each split that is not used, and why."""
     uses = decide_splits(named, unlabelled)
-    left = sorted(str(name) for name in (named - set(uses)) & unlabelled)
-    if not left:
-        return ()
-    judge = next((str(name) for name, use in uses.items() if use == "test"), None)
-    return (f"no labels in {', '.join(left)}, which is left out: {judge or 'data.test_fraction of the training images'} tests.",)
+    judge = next((str(name) for name, use in uses.items() if use == "test"), "data.test_fraction of the training images")
+    left = sorted(named - set(uses), key=str)
+    why = {name: "has no labels and" if name in unlabelled else "" for name in left}
+    return tuple(
+        f"the split {name or 'without a name'} {why[name]} is not used; {judge} serves as test.".replace("  ", " ") for name in left
+    )
 
 
 # --- folders of images -----------------------------------------------------------------------------------------------

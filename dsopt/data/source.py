@@ -182,7 +182,7 @@ def _spread(shards: list[Shard], limit: int) -> list[Shard] | None:
     """
     if sum(shard.rows for shard in shards) <= limit or any(shard.labels is None or not shard.labelled for shard in shards):
         return None
-    encoded = pa.chunked_array([shard.labels() for shard in shards if shard.labels]).combine_chunks().dictionary_encode()
+    encoded = _joined([shard.labels() for shard in shards if shard.labels]).dictionary_encode()
     codes = encoded.indices.fill_null(-1).to_numpy()
     if len(set(codes[:limit]) - {-1}) == len(set(codes) - {-1}):
         return None
@@ -202,6 +202,13 @@ def _spread(shards: list[Shard], limit: int) -> list[Shard] | None:
             kept.append(replace(shard, first_id=first_id, rows=len(some), read=read, labels=labels))
             first_id += len(some)
     return kept
+
+
+def _joined(labels: list[pa.Array]) -> pa.Array:
+    """Labels of several shards, whose types may differ: some may have none at all."""
+    types = {array.type for array in labels if not pa.types.is_null(array.type)} or {pa.int64()}
+    common = types.pop() if len(types) == 1 else pa.string() if pa.string() in types else pa.float64()
+    return pa.concat_arrays([array.cast(common) for array in labels])
 
 
 def _first(read: Callable[[], Iterator[SourceRow]], rows: int) -> Iterator[SourceRow]:

@@ -4,7 +4,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from dsopt.data import kinds
 from dsopt.data.labels import LABEL_COLUMNS, clean
@@ -61,7 +61,7 @@ def read_index(uri: str, image: str | None = None, label: str | None = None) -> 
             ) from None
 
 
-def _samples(tar: tarfile.TarFile, file: BinaryIO, image: str | None, label: str | None) -> Index:
+def _samples(tar: tarfile.TarFile, file: io.BufferedReader, image: str | None, label: str | None) -> Index:
     samples, extensions, no_image, fields = [], {}, [], set()
     for key, members in _groups(tar):
         found = _image(members, image)
@@ -103,7 +103,7 @@ def _image(members: dict[str, tarfile.TarInfo], wanted: str | None) -> str | Non
     return min(images, key=lambda extension: extension.count("."), default=None)
 
 
-def _label(members: dict[str, tarfile.TarInfo], file: BinaryIO, wanted: str | None, fields: set[str]) -> int | str | None:
+def _label(members: dict[str, tarfile.TarInfo], file: io.BufferedReader, wanted: str | None, fields: set[str]) -> int | str | None:
     for name in (wanted,) if wanted else LABEL_MEMBERS:
         if name in members:
             return _plain(_content(members[name], file).decode("utf-8", errors="replace"))
@@ -121,7 +121,7 @@ def _label(members: dict[str, tarfile.TarInfo], file: BinaryIO, wanted: str | No
     return next((_value(lower[name]) for name in names if name in lower), None)
 
 
-def _content(member: tarfile.TarInfo, file: BinaryIO) -> bytes:
+def _content(member: tarfile.TarInfo, file: io.BufferedReader) -> bytes:
     if member.size > LABEL_BYTES:
         return b""
     before = file.tell()

@@ -1,6 +1,6 @@
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from dsopt.registry import DATASETS
 SHARD_FILES = 1024  # fewer than a shard of a table has rows: every row is a file to open, on an object store a request
 READ_AHEAD = 32  # files read concurrently, which hides the latency of an object store
 AHEAD_BYTES = 64 << 20  # of these files together
+UNKNOWN_BYTES = 4 << 20  # what a file counts whose size is not known
 
 
 class ImageFile(NamedTuple):
@@ -128,7 +129,7 @@ class FileRows:
 
     def __call__(self) -> Iterator[SourceRow]:
         with ThreadPoolExecutor(READ_AHEAD) as pool:
-            for some in windows(self.files, lambda file: file.size):
+            for some in windows(self.files):
                 yield from pool.map(self._row, some)
 
     def labels(self) -> pa.Array:
@@ -161,15 +162,16 @@ def readable(uri: str) -> bytes | None:
         raise
 
 
-def windows(items: Sequence[ImageFile], size: Callable[[ImageFile], int]) -> Iterable[list[ImageFile]]:
-    """Consecutive items to be read at once: at most READ_AHEAD, and AHEAD_BYTES of them, but at least one."""
+def windows(files: Sequence[ImageFile]) -> Iterable[list[ImageFile]]:
+    """Consecutive files to be read at once: at most READ_AHEAD, and AHEAD_BYTES of them, but at least one."""
     some: list[ImageFile] = []
     total = 0
-    for item in items:
-        if some and (len(some) == READ_AHEAD or total + size(item) > AHEAD_BYTES):
+    for file in files:
+        size = file.size or UNKNOWN_BYTES
+        if some and (len(some) == READ_AHEAD or total + size > AHEAD_BYTES):
             yield some
             some, total = [], 0
-        some.append(item)
-        total += size(item)
+        some.append(file)
+        total += size
     if some:
         yield some

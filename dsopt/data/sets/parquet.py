@@ -16,7 +16,7 @@ from dsopt.data.footers import Footer, distinct, file_labels, footer, has_labels
 from dsopt.data.labels import FileLabels, agree, kind_of, named
 from dsopt.data.layout import check_one_set, decide_splits, named_split, told
 from dsopt.data.listing import Below, File, Skipped, list_data, needed_root, passed_over, version_of
-from dsopt.data.sets.folder import located, readable
+from dsopt.data.sets.folder import READ_AHEAD, located, readable
 from dsopt.data.source import SHARD_ROWS, Findings, Listing, Place, Shard, Source, SourceRow
 from dsopt.errors import InputError
 from dsopt.files import absolute, filesystem, is_remote, join, retried
@@ -193,9 +193,11 @@ class ParquetRows:
                 batch = batch.slice(skip, max(self.stop - row, 0) - skip)
                 row += skip
                 labels = batch.column(label).to_pylist() if label else [self.footer.constant] * len(batch)
-                for found, value in zip(_images(batch.column(image)), labels, strict=True):
-                    yield self._row(found, named(value, self.names or ()), row)
-                    row += 1
+                found = [
+                    (data, named(value, self.names or ())) for data, value in zip(_images(batch.column(image)), labels, strict=True)
+                ]
+                yield from self._rows(found, row)
+                row += len(batch)
                 if row >= self.stop:
                     return
 
@@ -203,6 +205,15 @@ class ParquetRows:
         if not self.footer.label:
             return pa.array([self.footer.constant] * (self.stop - self.start), pa.string())
         return file_labels(self.uri, self.footer.label, self.footer.file.version, self.names)[self.start : self.stop]
+
+    def _rows(self, found: list[tuple[bytes | str | None, Any]], first: int) -> Iterator[SourceRow]:
+        if not any(isinstance(image, str) for image, _ in found):
+            yield from (self._row(image, label, row) for row, (image, label) in enumerate(found, first))
+            return
+        with ThreadPoolExecutor(READ_AHEAD) as pool:  # every row is a file to open, on an object store a request
+            for start in range(0, len(found), READ_AHEAD):
+                some = found[start : start + READ_AHEAD]
+                yield from pool.map(self._row, *zip(*some, strict=True), range(first + start, first + start + len(some)))
 
     def _row(self, image: bytes | str | None, label: int | float | str | None, row: int) -> SourceRow:
         if isinstance(image, str):
