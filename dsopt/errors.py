@@ -14,6 +14,11 @@ class JobError(Exception):
     """The work failed (a full disk, a diverged run): says what and where. The job exits with status 1."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type if it has none."""
+    return (str(error).split("\n")[0] or type(error).__name__).strip()
+
+
 def unknown(what: str, given: str, valid: Iterable[str]) -> InputError:
     """The error for a name that is not among the `valid` ones; suggests the closest of them."""
     valid = sorted(valid)

@@ -1,4 +1,4 @@
-"""Files by URI, on local disk and on object stores, which have no rename and no locks.
+"""Files by URI, on local disk and on object stores, which have no rename and no locks. Schemes: see `dsopt.schemes`.
 
 Every write is atomic: on S3 an object appears only when it is complete; on local disk a hidden temporary file is renamed. Functions
 retry while an object store is unreachable.
@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.fs as pf
 import pyarrow.parquet as pq
 
-from dsopt.errors import InputError
+from dsopt import schemes
+from dsopt.errors import InputError, first_line
 
 RETRY_SECONDS = 120.0  # how long calls are retried while an object store is unreachable; outages of 40 s occur in practice
 
@@ -34,28 +35,26 @@ _FINAL_S3_ERRORS = re.compile(
 
 
 def is_remote(uri: str) -> bool:
-    """Whether a URI is on an object store."""
-    return uri.startswith("s3://")
+    """Whether a URI is on an object store or a server."""
+    return schemes.scheme(uri) not in (None, "file")
 
 
 def absolute(uri: str) -> str:
     """The URI without a trailing slash; local paths become absolute, so that they mean the same in every process.
 
     Raises:
-        InputError: it is neither s3:// nor a local path, has no bucket, or contains credentials or settings.
+        InputError: it is neither a local path nor of a known scheme, has no bucket, or contains credentials or settings.
     """
-    scheme = re.match(r"\w[\w+.-]*:/", uri)
-    if not scheme or uri.startswith("file://"):
+    found = re.match(r"\w[\w+.-]*:/", uri)
+    if not found or uri.startswith("file://"):
         return os.path.abspath(os.path.expanduser(uri.removeprefix("file://")))
-    rest = uri[scheme.end() :].removeprefix("/")
-    authority = rest.partition("/")[0]
-    if "@" in authority or "?" in rest or (":" in authority and "@" in rest):  # a secret may contain a slash
-        raise InputError("storage URI: must not contain credentials or settings; use AWS_ACCESS_KEY_ID and similar variables.")
-    if not is_remote(uri):  # checked here: for other schemes pyarrow would search for credentials for minutes
-        raise InputError(f"{uri}: is neither s3:// nor a folder; expected s3://bucket/prefix or a folder.")
-    if not authority:
+    rest = uri[found.end() :].removeprefix("/")
+    schemes.check(uri, rest)
+    if not uri.startswith("s3://"):
+        return uri.rstrip("/")
+    if not rest.partition("/")[0]:
         raise InputError(f"{uri}: there is no bucket; expected s3://bucket/prefix.")
-    return uri.rstrip("/")
+    return "s3://" + re.sub("//+", "/", rest).rstrip("/")  # pyarrow refuses s3://bucket//prefix
 
 
 def join(uri: str, *names: str) -> str:
@@ -68,23 +67,22 @@ def filesystem(uri: str) -> tuple[pf.FileSystem, str]:
     uri = absolute(uri)
     if not is_remote(uri):
         return pf.LocalFileSystem(), uri
+    if not uri.startswith("s3://"):
+        system, path = schemes.system(uri)
+        return pf.PyFileSystem(pf.FSSpecHandler(system)), path
     path = uri.removeprefix("s3://")
     return _remote(path.partition("/")[0]), path
 
 
 @functools.cache
 def _remote(bucket: str) -> pf.FileSystem:
+    schemes.check_endpoint()
     try:
         return pf.FileSystem.from_uri(f"s3://{bucket}")[0]
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, OSError) and _transient(error):  # from_uri asks the store for the bucket's region
             raise
         raise InputError(f"s3://{bucket}: {first_line(error)}") from None
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type if it has none."""
-    return (str(error).split("\n")[0] or type(error).__name__).strip()
 
 
 def _transient(error: OSError) -> bool:
@@ -147,6 +145,9 @@ def missing(uris: list[str]) -> list[str]:
 @retried
 def read_bytes(uri: str) -> bytes:
     """The content of a small file. Raises FileNotFoundError."""
+    if schemes.by_fsspec(uri):
+        other, path = schemes.system(absolute(uri))
+        return other.cat_file(path)
     system, path = filesystem(uri)
     while True:
         with system.open_input_file(path) as file:  # one request for the whole file; an input stream would read 256 KiB at a time
@@ -157,12 +158,22 @@ def read_bytes(uri: str) -> bytes:
 
 
 @retried
+def read_range(uri: str, offset: int, length: int) -> bytes:
+    """At most `length` bytes of a file from `offset`. Raises FileNotFoundError."""
+    system, path = filesystem(uri)
+    with system.open_input_file(path) as file:
+        return file.read_at(length, offset)
+
+
+@retried
 def write_bytes(uri: str, data: bytes | memoryview) -> None:
     """Write a file atomically: it exists completely or not at all."""
     _write_once(uri, data)
 
 
 def _write_once(uri: str, data: bytes | memoryview) -> None:
+    if schemes.by_fsspec(absolute(uri)):
+        raise InputError(f"{uri}: files are written to a folder or to s3:// only.")
     system, path = filesystem(uri)
     if is_remote(uri):
         with system.open_output_stream(path) as stream:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.fs as pf
 import pytest
@@ -70,13 +71,65 @@ def test_a_uri_that_is_none_is_told(uri: str) -> None:
     assert uri.partition("://")[0] in one_line(error)
 
 
-@pytest.mark.parametrize("uri", ["gs://bucket", "gs://bucket/x", "hdfs://host/x", "s3:/bucket/x", "S3://bucket/x", "file:/x"])
-def test_what_is_neither_s3_nor_a_folder_is_refused_at_once(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("uri", ["nowhere://host/x", "s3:/bucket/x", "S3://bucket/x", "file:/x"])
+def test_what_is_neither_a_folder_nor_of_a_known_scheme_is_refused_at_once(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files.pf, "FileSystem", SimpleNamespace(from_uri=lambda uri: pytest.fail("it was asked for")))
     for function in (files.absolute, files.exists, files.check_readable):
         with pytest.raises(InputError) as error:
             function(uri)
-        assert one_line(error) == f"{uri}: is neither s3:// nor a folder; expected s3://bucket/prefix or a folder."
+        assert one_line(error).startswith(f"{uri}: is neither a folder nor a URI of a known scheme; expected a folder, s3://bucket")
+
+
+@pytest.mark.parametrize("uri, package", [("gs://bucket/x", "gcsfs"), ("az://container@account/x", "adlfs")])
+def test_a_missing_package_is_named(uri: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert files.absolute(uri) == uri and files.is_remote(uri)
+    for function in (files.exists, files.read_bytes):
+        with pytest.raises(InputError, match=f"needs the package {package}, which is not installed") as error:
+            function(uri)
+        one_line(error)
+
+
+def test_other_schemes_are_read_and_not_written() -> None:
+    system = fsspec.filesystem("memory")
+    system.pipe("/dsopt-files/a/x.bin", b"content")
+    uri = "memory://dsopt-files/a/x.bin"
+    assert files.exists(uri) and files.exists("memory://dsopt-files/a") and not files.exists(uri + "x")
+    assert files.read_bytes(uri) == b"content" and files.read_range(uri, 2, 3) == b"nte" and files.stat(uri) is not None
+    assert files.list_files("memory://dsopt-files") == {"a/x.bin": 7}
+    with pytest.raises(FileNotFoundError):
+        files.read_bytes(uri + "x")
+    with pytest.raises(InputError, match="written to a folder or to s3:// only"):
+        files.check_writable("memory://dsopt-files")
+    system.rm("/dsopt-files", recursive=True)
+
+
+@pytest.mark.parametrize("key", ["q?/x y.bin", "50% off/#1.bin", "a=b&c;d/%20.bin", "日本/x+y@z.bin"])
+def test_keys_may_have_any_characters(storage: str, key: str) -> None:
+    uri = files.join(storage, key)
+    files.write_bytes(uri, b"x")
+    assert files.read_bytes(uri) == b"x" and files.read_range(uri, 0, 9) == b"x" and list(files.list_files(storage)) == [key]
+
+
+def test_a_slash_too_many_is_no_part_of_a_key(s3_storage: str) -> None:
+    bucket, _, prefix = s3_storage.removeprefix("s3://").partition("/")
+    files.write_bytes(f"s3://{bucket}//{prefix}/x", b"x")
+    assert files.read_bytes(f"{s3_storage}//x") == b"x"
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "user:secret@host:9000", "host"])
+def test_an_endpoint_without_a_scheme_is_told_at_once(endpoint: str, as_client: Callable[..., None]) -> None:
+    as_client(AWS_ENDPOINT_URL=endpoint)
+    start = time.monotonic()
+    with pytest.raises(InputError, match=r"AWS_ENDPOINT_URL=\S+: does not begin with http:// or https://") as error:
+        files.exists("s3://dsopt/x")
+    assert time.monotonic() - start < 5 and "secret" not in one_line(error)
+
+
+def test_an_endpoint_may_end_with_a_slash(s3: S3Server, s3_storage: str, as_client: Callable[..., None]) -> None:
+    as_client(AWS_ENDPOINT_URL=s3.env["AWS_ENDPOINT_URL"] + "/")
+    files.write_bytes(s3_storage + "/x", b"x")
+    assert files.read_bytes(s3_storage + "/x") == b"x"
 
 
 # --- reading and writing ---------------------------------------------------------------------------------------------

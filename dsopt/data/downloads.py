@@ -1,6 +1,7 @@
 """Well-known data sets: searched for in data.root, a Debian package and the cache, else downloaded by torchvision."""
 
 import functools
+import hashlib
 import os
 import shutil
 import tempfile
@@ -11,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsopt.config import DataConfig
+from dsopt.data.listing import File, list_folder
+from dsopt.data.sets.parquet import Known as KnownLabels
 from dsopt.data.sets.parquet import parquet_files, parquet_source
-from dsopt.data.source import Arrays, File, Listing, Source, array_shards, list_folder
+from dsopt.data.source import Arrays, Listing, Source, array_shards
 from dsopt.errors import InputError
-from dsopt.files import absolute, exists, is_remote, join
+from dsopt.files import absolute, exists, is_remote, join, read_bytes
 
 _DOWNLOADS = ContextVar("downloads", default=True)
 
@@ -101,8 +104,9 @@ def _in_files(known: Known, root: str) -> Source | None:
 
 
 def _source(known: Known, folder: str, files: list[File]) -> Source:
-    fingerprint = {"set": known.name, "files": {file.name: file.size for file in files}}
     uris = tuple(join(folder, file.name) for file in files)
+    digests = {file.name: _content(uri, file.size, file.version) for file, uri in zip(files, uris, strict=True)}
+    fingerprint = {"set": known.name, "files": digests}
     return Source(fingerprint, is_remote(folder), functools.partial(_list_shards, known, uris))
 
 
@@ -110,14 +114,16 @@ def _list_shards(known: Known, uris: tuple[str, ...]) -> Listing:
     return array_shards(known.name, known.read, uris), list(known.classes)
 
 
+@functools.lru_cache(maxsize=64)
+def _content(uri: str, size: int, version: int) -> str:
+    """A digest of a file. Names and sizes would not do: a copy with other labels has the same."""
+    return f"{size}-{hashlib.blake2b(read_bytes(uri), digest_size=8).hexdigest()}"
+
+
 def _in_parquet(known: Known, root: str) -> Source | None:
     """The set as Parquet files from the Hugging Face hub."""
     base, files = parquet_files(root)
-    if not files:
-        return None
-    source = parquet_source(base, files, classes=known.classes)
-    sizes = {file.name: file.size for file in files}
-    return Source({"set": known.name, "files": sizes}, source.remote, source.list_shards)
+    return parquet_source(base, files, known=KnownLabels(known.name, known.classes)) if files else None
 
 
 def _download(known: Known, target: str) -> None:

@@ -1,21 +1,21 @@
 """A data set before ingest: shards of rows, where a row's id is its position in the source."""
 
 import functools
-import hashlib
 import itertools
-import json
-import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.fs as pf
+import pyarrow as pa
 
+from dsopt import schemes
 from dsopt.config import DataConfig
-from dsopt.errors import InputError
-from dsopt.files import absolute, filesystem, first_line, retried
+from dsopt.data.labels import values
+from dsopt.data.listing import PassedOver
+from dsopt.data.listing import digest as digest  # where others import it from
+from dsopt.data.listing import list_folder as list_folder
+from dsopt.errors import InputError, first_line
 from dsopt.registry import DATASETS
 
 SHARD_ROWS = 4096  # a shard is one unit of work: large enough to outweigh starting a task, small enough to retry
@@ -41,7 +41,7 @@ class SourceRow(NamedTuple):
     """
 
     image: bytes | np.ndarray | None
-    label: int | str | None
+    label: int | float | str | None
     key: str
     place: Place | None = None
 
@@ -55,6 +55,7 @@ class Shard:
         read: picklable, so that any process can read the shard.
         rows: the number of rows that `read` yields.
         labelled: the source has labels, so a row without one is broken.
+        labels: the labels of its rows alone, as `read` gives them; None if they cannot be read without the images.
     """
 
     split: str | None
@@ -62,23 +63,10 @@ class Shard:
     read: Callable[[], Iterator[SourceRow]]
     rows: int
     labelled: bool = True
+    labels: Callable[[], pa.Array] | None = None
 
 
 Listing = tuple[list[Shard], list[str] | None]  # the shards, and the class names if labels have names
-
-
-class PassedOver(NamedTuple):
-    """Files that a source did not take, for one reason such as "hidden" or "no image suffix".
-
-    Args:
-        examples: the first few.
-        lost_classes: classes of which no other file is left.
-    """
-
-    reason: str
-    count: int
-    examples: tuple[str, ...] = ()
-    lost_classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +76,7 @@ class Findings:
     Args:
         hints: one line each: columns, partitions or metadata files that may hold labels and were not used; which split tests.
         counts: for each split (None where the source has none) the images of each class, or their number alone if they have no
-            labels; None if counting would read the data.
+            labels; None if counting would read the data. Images without a label, in a split with labels, are not counted.
     """
 
     passed_over: tuple[PassedOver, ...] = ()
@@ -101,10 +89,10 @@ class Source:
     """A data set that was found.
 
     Args:
-        fingerprint: plain values that change with the content; computed from names, sizes and times, without reading the data.
+        fingerprint: plain values that change with the content: digests of labels and footers, names, sizes, times or ETags.
         remote: it is on an object store, so every node of a cluster can read it.
         list_shards: returns the shards and the class names (index = label; None if labels are numbers without names).
-        look: what else was found; may read labels and footers, not images.
+        look: what else was found; `find` adds the counts. May read labels and footers, not images.
     """
 
     fingerprint: dict[str, Any]
@@ -114,18 +102,50 @@ class Source:
 
 
 def find(data: DataConfig) -> Source:
-    """The source that a configuration names, limited to the first `data.limit` rows of each split.
+    """The source that a configuration names, limited to `data.limit` rows of each split.
 
     Raises:
         InputError: nothing usable is there; the message says what was expected where.
     """
     try:
         source = DATASETS.build(data.name, data.options)(data)
-    except OSError as error:
-        raise InputError(f"data.root={data.root}: cannot be read: {first_line(error)}") from None
-    if data.limit is None:
-        return source
-    return replace(source, list_shards=functools.partial(_list_limited, source.list_shards, data.limit))
+    except InputError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) or (data.root and schemes.by_fsspec(data.root)):  # whose packages raise errors of their own
+            raise InputError(f"data.root={data.root}: cannot be read: {first_line(error)}") from None
+        raise
+    list_shards = source.list_shards
+    if data.limit is not None:
+        list_shards = functools.partial(_list_limited, list_shards, data.limit)
+    return replace(source, list_shards=list_shards, look=functools.partial(_look, list_shards, source.look))
+
+
+def _look(list_shards: Callable[[], Listing], look: Callable[[], Findings]) -> Findings:
+    return replace(look(), counts=count(*list_shards()))
+
+
+def count(shards: list[Shard], classes: list[str] | None) -> dict[str | None, dict[str, int] | int] | None:
+    """The images of each class by split, or their number without labels; None if the labels of a shard are not at hand."""
+    counts: dict[str | None, dict[str, int] | int] = {}
+    for shard in shards:
+        if not shard.labelled:
+            before = counts.get(shard.split, 0)
+            counts[shard.split] = shard.rows + (before if isinstance(before, int) else 0)
+            continue
+        if shard.labels is None:
+            return None
+        found = counts.setdefault(shard.split, {})
+        assert isinstance(found, dict)
+        for value, rows in values(shard.labels()).items():
+            name = value if isinstance(value, str) else _named(value, classes)
+            found[name] = found.get(name, 0) + rows
+    return counts
+
+
+def _named(number: int | float, classes: list[str] | None) -> str:
+    whole = int(number) if number == int(number) else number
+    return classes[whole] if classes and isinstance(whole, int) and whole < len(classes) else str(whole)
 
 
 def _list_limited(list_shards: Callable[[], Listing], limit: int) -> Listing:
@@ -134,21 +154,79 @@ def _list_limited(list_shards: Callable[[], Listing], limit: int) -> Listing:
 
 
 def limit_shards(shards: list[Shard], limit: int) -> list[Shard]:
-    """Keep the first `limit` rows of every split; the others are not read."""
-    left: dict[str | None, int] = defaultdict(lambda: limit)
+    """Keep `limit` rows of every split: the first ones, or, if these lack a class, as many of every class as there are."""
+    kept = []
+    for split in dict.fromkeys(shard.split for shard in shards):
+        own = [shard for shard in shards if shard.split == split]
+        kept += _spread(own, limit) or _cut(own, limit)
+    return kept
+
+
+def _cut(shards: list[Shard], limit: int) -> list[Shard]:
     kept = []
     for shard in shards:
-        rows = min(shard.rows, left[shard.split])
-        left[shard.split] -= rows
+        rows = min(shard.rows, limit)
+        limit -= rows
         if rows == shard.rows:
             kept.append(shard)
         elif rows:
-            kept.append(replace(shard, rows=rows, read=functools.partial(_first, shard.read, rows)))
+            labels = shard.labels and functools.partial(_first_labels, shard.labels, rows)
+            kept.append(replace(shard, rows=rows, read=functools.partial(_first, shard.read, rows), labels=labels))
     return kept
+
+
+def _spread(shards: list[Shard], limit: int) -> list[Shard] | None:
+    """The first rows of every class; None if the first `limit` rows have all classes, or labels are not at hand.
+
+    The ids of the rows count on from the first of the split.
+    """
+    if sum(shard.rows for shard in shards) <= limit or any(shard.labels is None or not shard.labelled for shard in shards):
+        return None
+    encoded = _joined([shard.labels() for shard in shards if shard.labels]).dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy()
+    if len(set(codes[:limit]) - {-1}) == len(set(codes) - {-1}):
+        return None
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], codes)  # where the class of each row begins in that order
+    rank = np.empty(len(codes), np.int64)
+    rank[order] = np.arange(len(codes))
+    rank -= starts
+    labelled = np.flatnonzero(codes >= 0)
+    chosen = np.sort(labelled[np.lexsort((codes[labelled], rank[labelled]))[:limit]])
+    kept, row, first_id = [], 0, shards[0].first_id
+    for shard in shards:
+        some = tuple(int(i) for i in chosen[(chosen >= row) & (chosen < row + shard.rows)] - row)
+        row += shard.rows
+        if some:
+            read, labels = functools.partial(_picked, shard.read, some), functools.partial(_picked_labels, shard.labels, some)
+            kept.append(replace(shard, first_id=first_id, rows=len(some), read=read, labels=labels))
+            first_id += len(some)
+    return kept
+
+
+def _joined(labels: list[pa.Array]) -> pa.Array:
+    """Labels of several shards, whose types may differ: some may have none at all."""
+    types = {array.type for array in labels if not pa.types.is_null(array.type)} or {pa.int64()}
+    common = types.pop() if len(types) == 1 else pa.string() if pa.string() in types else pa.float64()
+    return pa.concat_arrays([array.cast(common) for array in labels])
 
 
 def _first(read: Callable[[], Iterator[SourceRow]], rows: int) -> Iterator[SourceRow]:
     return itertools.islice(read(), rows)
+
+
+def _first_labels(labels: Callable[[], pa.Array], rows: int) -> pa.Array:
+    return labels()[:rows]
+
+
+def _picked(read: Callable[[], Iterator[SourceRow]], rows: tuple[int, ...]) -> Iterator[SourceRow]:
+    wanted = set(rows)
+    return (row for i, row in enumerate(itertools.islice(read(), rows[-1] + 1)) if i in wanted)
+
+
+def _picked_labels(labels: Callable[[], pa.Array] | None, rows: tuple[int, ...]) -> pa.Array:
+    assert labels is not None
+    return labels().take(pa.array(rows))
 
 
 # --- arrays --------------------------------------------------------------------------------------------------------
@@ -171,6 +249,9 @@ class ArrayRows:
         for i in range(self.start, self.stop):
             yield SourceRow(images[i], int(labels[i]), f"{where}#{i}")
 
+    def labels(self) -> pa.Array:
+        return pa.array(self.load(*self.arguments)[self.split][1][self.start : self.stop])
+
 
 def array_shards(name: str, load: Callable[..., Arrays], *arguments: Any) -> list[Shard]:
     """The shards of a set that fits in memory; ids count on from one split to the next."""
@@ -179,74 +260,6 @@ def array_shards(name: str, load: Callable[..., Arrays], *arguments: Any) -> lis
         for start in range(0, len(images), SHARD_ROWS):
             stop = min(start + SHARD_ROWS, len(images))
             rows = ArrayRows(load, arguments, name, split, start, stop)
-            shards.append(Shard(split, first_id + start, rows, stop - start))
+            shards.append(Shard(split, first_id + start, rows, stop - start, labels=rows.labels))
         first_id += len(images)
     return shards
-
-
-# --- files ---------------------------------------------------------------------------------------------------------
-
-
-class File(NamedTuple):
-    """A file below a root: its name relative to the root, its size in bytes, its modification time in nanoseconds."""
-
-    name: str
-    size: int
-    modified: int
-
-
-def needed_root(data: DataConfig) -> str:
-    """`data.root` as an absolute URI. Raises InputError if it is not set."""
-    if not data.root:
-        raise InputError(f"data.name={data.name}: needs data.root=..., the folder or URI of the data.")
-    return absolute(data.root)
-
-
-@retried
-def list_folder(uri: str, *, recursive: bool = True) -> list[File]:
-    """The files below a folder, sorted by name, without hidden ones; empty if the folder does not exist."""
-    system, path = filesystem(uri)
-    try:
-        found = system.get_file_info(pf.FileSelector(path, recursive=recursive, allow_not_found=True))
-    except NotADirectoryError:
-        return []
-    files = [
-        File(info.path[len(path) :].lstrip("/"), info.size, info.mtime_ns or 0) for info in found if info.type == pf.FileType.File
-    ]
-    return sorted(file for file in files if not _hidden(file.name))
-
-
-def _hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))  # __MACOSX: from archives made on a Mac
-
-
-def digest(files: list[File]) -> dict[str, Any]:
-    """The fingerprint of a list of files; of fixed size, however many there are."""
-    listed = hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
-    return {"files": len(files), "bytes": sum(file.size for file in files), "digest": listed}
-
-
-# --- splits --------------------------------------------------------------------------------------------------------
-
-_SPLIT = re.compile(r"(?<![a-z])(train|test|valid|val|dev)(?:ing|idation)?(?![a-z])", re.IGNORECASE)
-
-
-def named_split(path: str) -> str | None:
-    """The split that a path names, in the file name or else the nearest folder: "train", "test", "validation", or None."""
-    for part in reversed(path.split("/")):
-        if match := _SPLIT.search(part):
-            word = match[1].lower()
-            return word if word in ("train", "test") else "validation"
-    return None
-
-
-def decide_splits(named: set[str | None]) -> dict[str | None, str | None]:
-    """Map each named split to its use, "train", "test" or None; splits that are not in the result are not used.
-
-    The test split is "test", or "validation" if there is no "test". If there are not both a train and a test split, the use of
-    all is None, and `data.test_fraction` divides the rows.
-    """
-    test = next((name for name in ("test", "validation") if name in named), None)
-    if test is None or not named & {"train", None}:
-        return dict.fromkeys(named)
-    return {**dict.fromkeys(named & {"train", None}, "train"), test: "test"}

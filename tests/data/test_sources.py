@@ -17,8 +17,9 @@ import torchvision.datasets
 from dsopt.config import DataConfig
 from dsopt.data.downloads import Known, find_known, without_downloads
 from dsopt.data.ingest import ingest_shard, source_channels
+from dsopt.data.layout import decide_splits, named_split
 from dsopt.data.sets import mnist
-from dsopt.data.source import Shard, SourceRow, decide_splits, find, limit_shards, named_split
+from dsopt.data.source import Shard, SourceRow, find, limit_shards
 from dsopt.errors import InputError
 from dsopt.registry import DATASETS
 
@@ -75,7 +76,7 @@ def pixels(rows: list[SourceRow]) -> np.ndarray:
 
 
 def test_every_data_set_is_registered():
-    wanted = ["cifar10", "cifar100", "digits", "fashion_mnist", "folder", "mnist", "parquet"]
+    wanted = ["cifar10", "cifar100", "digits", "fashion_mnist", "folder", "mnist", "parquet", "table", "webdataset"]
     assert DATASETS.names() == wanted
     assert all(DATASETS.summary(name) for name in wanted)
 

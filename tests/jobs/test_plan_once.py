@@ -4,14 +4,13 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from running import SMALL, here, read
 
-from dsopt.data import source
+from dsopt.data import listing
 from dsopt.data.sets import folder, parquet
 from dsopt.jobs.optimize import job as optimize
 from dsopt.jobs.sweep import grid
@@ -40,14 +39,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> str:
 def listed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each folder was listed, by whichever kind of data set."""
     counts: Counter[str] = Counter()
-    original: Callable[..., list[source.File]] = source.list_folder
+    original: Callable[[str], listing.Below] = listing.list_data
 
-    def counted(uri: str, **how: Any) -> list[source.File]:
+    def counted(uri: str) -> listing.Below:
         counts[uri] += 1
-        return original(uri, **how)
+        return original(uri)
 
     for module in (folder, parquet):
-        monkeypatch.setattr(module, "list_folder", counted)
+        monkeypatch.setattr(module, "list_data", counted)
     return counts
 
 

@@ -1,79 +1,123 @@
 import functools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import pyarrow as pa
+
+from dsopt import schemes
 from dsopt.config import DataConfig
-from dsopt.data.source import Listing, Place, Shard, Source, SourceRow, decide_splits, digest, list_folder, named_split, needed_root
+from dsopt.data import kinds
+from dsopt.data.layout import Layout, decide_splits, layout, normal, told
+from dsopt.data.listing import File, Skipped, digest, list_data, needed_root, passed_over
+from dsopt.data.metadata import Metadata, read_metadata
+from dsopt.data.source import Findings, Listing, Place, Shard, Source, SourceRow
 from dsopt.errors import InputError
 from dsopt.files import exists, is_remote, join, read_bytes
 from dsopt.registry import DATASETS
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-SHARD_FILES = 1024  # fewer than SHARD_ROWS: every row is a file to open, on an object store a request
+SHARD_FILES = 1024  # fewer than a shard of a table has rows: every row is a file to open, on an object store a request
 READ_AHEAD = 32  # files read concurrently, which hides the latency of an object store
+AHEAD_BYTES = 64 << 20  # of these files together
+UNKNOWN_BYTES = 4 << 20  # what a file counts whose size is not known
 
-LabelledFile = tuple[str, str | None]  # file name, class name
+
+class ImageFile(NamedTuple):
+    """A file with its label: its name below a root, or a URI; `size` is in bytes, 0 if it is not known."""
+
+    name: str
+    label: int | str | None
+    size: int
+
+
+Files = dict[str | None, list[ImageFile]]  # named split -> files
 
 
 @DATASETS.register
-def folder(data: DataConfig) -> Source:
-    """Image files in folders: train/<class>/* and test/<class>/*, or <class>/*; without class folders there are no labels."""
+def folder(data: DataConfig, *, label_column: str | None = None) -> Source:
+    """Image files in folders: train/<class>/* and test/<class>/*, or <class>/*, or a metadata.csv with labels, as on the hub."""
     root = needed_root(data)
-    files = [file for file in list_folder(root) if file.name.lower().endswith(EXTENSIONS)]
+    below = list_data(root)
     if not is_remote(root) and not exists(root):
         raise InputError(f"data.root={root}: there is no such folder.")
+    files, skipped = kinds.images(root, below)
     if not files:
-        raise InputError(f"data.root={root}: no image files there; expected <class>/*.png, or train/<class>/* and test/<class>/*.")
-    splits = _splits(root, [file.name for file in files])
-    return Source(digest(files), is_remote(root), functools.partial(_list_shards, root, splits))
+        raise InputError(
+            f"data.root={root}: no image files there; expected <class>/*.png, or train/<class>/* and test/<class>/*."
+            + "".join(f" There are {one.count} files: {one.reason}, such as {one.examples[0]}." for one in passed_over(skipped)[:1])
+        )
+    try:
+        found = layout([file.name for file in files])
+    except InputError as error:
+        raise InputError(f"data.root={root}: {error}") from None
+    metadata = read_metadata(root, below.files, label_column)
+    splits = _splits(files, found, metadata)
+    uses, hints = _uses(splits)
+    used = {use: _interleaved(splits, uses, use) for use in dict.fromkeys(uses.values())}
+    skipped = [one for one in skipped if one.name not in metadata.files]
+    look = functools.partial(_findings, skipped, found, _classes(splits), (*metadata.hints, *hints))
+    fingerprint = digest([*files, *(file for file in below.files if file.name in metadata.files)])
+    return Source(fingerprint, is_remote(root), functools.partial(list_files, root, used), look)
 
 
-def _splits(root: str, names: list[str]) -> dict[str | None, list[LabelledFile]]:
-    """The files of each split with their classes."""
-    tops: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        tops[name.partition("/")[0] if "/" in name else ""].append(name)
-    named = {top: named_split(top) if _is_split(top) else None for top in tops}
-    uses = decide_splits(set(named.values()) - {None})
-    if "test" in uses.values():
-        if stray := sorted(top or tops[top][0] for top in tops if named[top] is None):
-            raise InputError(f"data.root={root}: has train/ and test/, but also {', '.join(stray[:3])}; move it into one of them.")
-        files = {use: [name for top in tops if uses.get(named[top]) == use for name in tops[top]] for use in ("train", "test")}
-        return {use: _labelled(files[use], 1) for use in files}
-    alone = len(tops) == 1 and next(iter(named.values())) is not None  # e.g. only train/<class>/*: no test split
-    return {None: _labelled(names, 1 if alone else 0)}
+def _splits(files: list[File], found: Layout, metadata: Metadata) -> Files:
+    """The files of each named split, with their labels from the metadata or else the folders."""
+    splits: Files = defaultdict(list)
+    for file in files:
+        split, label = found.of(file.name)
+        if metadata.labels is not None:
+            label = metadata.labels.get(normal(file.name))
+        splits[split].append(ImageFile(file.name, label, file.size))
+    return dict(splits)
 
 
-def _is_split(top: str) -> bool:
-    return top.lower() in ("train", "training", "test", "testing", "val", "valid", "validation")
+def _uses(splits: Files) -> tuple[dict[str | None, str | None], tuple[str, ...]]:
+    """The use of each named split, and what must be said of it."""
+    unlabelled = {split for split, files in splits.items() if all(file.label is None for file in files)}
+    return decide_splits(set(splits), unlabelled), told(set(splits), unlabelled)
 
 
-def _labelled(names: list[str], depth: int) -> list[LabelledFile]:
-    """Files with the folder at `depth` as their class, classes interleaved: the first file of every class, then the second, ...
+def _interleaved(splits: Files, uses: dict[str | None, str | None], use: str | None) -> list[ImageFile]:
+    """The files of one use, classes interleaved: the first file of every class, then the second, ...
 
     So the first rows of a split (`data.limit`) contain all classes, and so does every shard.
     """
-    counts: dict[str | None, int] = defaultdict(int)
+    counts: dict[str | int | None, int] = defaultdict(int)
     ordered = []
-    for name in sorted(names):
-        parts = name.split("/")
-        label = parts[depth] if len(parts) > depth + 1 else None
-        ordered.append((counts[label], label or "", name, label))
-        counts[label] += 1
-    return [(name, label) for _, _, name, label in sorted(ordered)]
+    for file in sorted(file for split in splits if split in uses and uses[split] == use for file in splits[split]):
+        ordered.append((counts[file.label], "" if file.label is None else str(file.label), file.name, file))
+        counts[file.label] += 1
+    return [file for *_, file in sorted(ordered, key=lambda one: one[:3])]
 
 
-def _list_shards(root: str, splits: dict[str | None, list[LabelledFile]]) -> Listing:
-    classes = sorted({label for files in splits.values() for _, label in files if label is not None})
+def _classes(splits: Files) -> set[str]:
+    return {file.label for files in splits.values() for file in files if isinstance(file.label, str)}
+
+
+def _findings(skipped: list[Skipped], found: Layout, classes: set[str], hints: tuple[str, ...]) -> Findings:
+    lost = {one.name: label for one in skipped if (label := found.of(one.name)[1]) is not None and label not in classes}
+    return Findings(passed_over(skipped, lost if classes else None), hints)
+
+
+def list_files(root: str, uses: Files) -> Listing:
+    """The shards of image files by use, and the class names if labels are text.
+
+    Raises:
+        InputError: some labels are numbers and others are text.
+    """
+    labels = {file.label for files in uses.values() for file in files} - {None}
+    texts = sorted(label for label in labels if isinstance(label, str))
+    if texts and len(texts) < len(labels):
+        raise InputError(f"{root}: some labels are numbers, others are text, such as {texts[0]!r}; they must be one kind.")
     shards, first_id = [], 0
-    for split, files in splits.items():
+    for use, files in uses.items():
         for start in range(0, len(files), SHARD_FILES):
-            some = tuple(files[start : start + SHARD_FILES])
-            shards.append(Shard(split, first_id + start, FileRows(root, some), len(some), labelled=bool(classes)))
+            rows = FileRows(root, tuple(files[start : start + SHARD_FILES]))
+            shards.append(Shard(use, first_id + start, rows, len(rows.files), labelled=bool(labels), labels=rows.labels))
         first_id += len(files)
-    return shards, classes or None
+    return shards, texts or None
 
 
 @dataclass(frozen=True)
@@ -81,17 +125,53 @@ class FileRows:
     """One row per file. A file that cannot be opened is a row without an image."""
 
     root: str
-    files: tuple[LabelledFile, ...]
+    files: tuple[ImageFile, ...]
 
     def __call__(self) -> Iterator[SourceRow]:
         with ThreadPoolExecutor(READ_AHEAD) as pool:
-            for start in range(0, len(self.files), READ_AHEAD):
-                yield from pool.map(self._row, self.files[start : start + READ_AHEAD])
+            for some in windows(self.files):
+                yield from pool.map(self._row, some)
 
-    def _row(self, file: LabelledFile) -> SourceRow:
-        name, label = file
-        uri = join(self.root, name)
-        try:
-            return SourceRow(read_bytes(uri), label, name, Place(uri))
-        except (FileNotFoundError, PermissionError):
-            return SourceRow(None, label, name)
+    def labels(self) -> pa.Array:
+        return pa.array([file.label for file in self.files])
+
+    def _row(self, file: ImageFile) -> SourceRow:
+        uri = located(self.root, file.name)
+        image = readable(uri)
+        return SourceRow(image, file.label, file.name, None if image is None else Place(uri))
+
+
+def located(root: str, name: str) -> str:
+    """The URI of a name in a table: a URI, an absolute path, or relative to `root`."""
+    if schemes.scheme(name) or (name.startswith("/") and not is_remote(root)):
+        return name
+    return join(root, name.removeprefix("./"))
+
+
+def readable(uri: str) -> bytes | None:
+    """The content of a file; None if it does not exist or may not be read. Raises InputError if no such URI can be read."""
+    try:
+        return read_bytes(uri)
+    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, pa.ArrowInvalid):
+        return None
+    except InputError:
+        raise
+    except Exception:
+        if schemes.by_fsspec(uri):  # whose packages raise errors of their own, such as for a status of 403
+            return None
+        raise
+
+
+def windows(files: Sequence[ImageFile]) -> Iterable[list[ImageFile]]:
+    """Consecutive files to be read at once: at most READ_AHEAD, and AHEAD_BYTES of them, but at least one."""
+    some: list[ImageFile] = []
+    total = 0
+    for file in files:
+        size = file.size or UNKNOWN_BYTES
+        if some and (len(some) == READ_AHEAD or total + size > AHEAD_BYTES):
+            yield some
+            some, total = [], 0
+        some.append(file)
+        total += size
+    if some:
+        yield some

@@ -1,0 +1,103 @@
+import functools
+import posixpath
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from dsopt import schemes
+from dsopt.config import DataConfig
+from dsopt.data.labels import clean, kind_of, label_column
+from dsopt.data.layout import decide_splits, named_split, split_word, told
+from dsopt.data.listing import digest, needed_root, passed_over
+from dsopt.data.sets.folder import Files, ImageFile, list_files
+from dsopt.data.sets.parquet import find_files
+from dsopt.data.source import Findings, Source
+from dsopt.data.tables import SUFFIXES, read_rows
+from dsopt.errors import InputError, unknown
+from dsopt.files import is_remote, join
+from dsopt.registry import DATASETS
+
+IMAGE_COLUMNS = (
+    *("file_name", "filename", "image_path", "filepath", "file_path", "path", "uri", "url", "file", "image", "img"),
+    *("image_file", "image_name", "image_url"),
+)
+SPLIT_COLUMNS = ("split", "subset", "partition", "fold_name")
+
+
+@DATASETS.register
+def table(
+    data: DataConfig, *, image_column: str | None = None, label_column: str | None = None, split_column: str | None = None
+) -> Source:
+    """A CSV, JSON lines or Parquet file with a column of paths or URIs of images and, where there is one, a column of labels."""
+    root = needed_root(data)
+    base, tables, skipped = find_files(root, SUFFIXES)
+    if not tables:
+        raise InputError(f"data.root={root}: no table there; expected a file {', '.join('*' + end for end in SUFFIXES)}.")
+    splits: Files = {}
+    hints: dict[str, None] = {}
+    for file in tables:
+        uri = join(base, file.name)
+        rows = read_rows(uri)
+        image = _image_column(uri, rows, image_column)
+        label, some = _label_column(rows, label_column, image)
+        hints |= dict.fromkeys(some)
+        split = _column(rows, (split_column,) if split_column else SPLIT_COLUMNS)
+        if split_column and split is None:
+            raise unknown(f"{uri}: options.split_column", split_column, rows.column_names)
+        labels = rows[label].to_pylist() if label else [None] * len(rows)
+        named = rows[split].to_pylist() if split else [None] * len(rows)
+        folder = file.name.rpartition("/")[0]
+        for name, value, word in zip(rows[image].to_pylist(), labels, named, strict=True):
+            here = split_word(str(word)) if split else named_split(file.name)
+            splits.setdefault(here, []).append(ImageFile(_relative(folder, name), _label(value), 0))
+    unlabelled = {split for split, files in splits.items() if all(file.label is None for file in files)}
+    uses = decide_splits(set(splits), unlabelled)
+    used = {use: _sorted(splits, uses, use) for use in sorted(set(uses.values()), key=lambda use: use == "test")}
+    look = functools.partial(Findings, passed_over(skipped), (*hints, *told(set(splits), unlabelled)))
+    remote = is_remote(base)
+    return Source(digest(tables), remote, functools.partial(list_files, base, used), look)
+
+
+def _sorted(splits: Files, uses: dict[str | None, str | None], use: str | None) -> list[ImageFile]:
+    """The rows of one use in their order."""
+    return [file for split, files in splits.items() if split in uses and uses[split] == use for file in files]
+
+
+def _column(rows: pa.Table, wanted: Iterable[str]) -> str | None:
+    """The first of the wanted columns that is there, in whatever case."""
+    lower = {name.lower(): name for name in reversed(rows.column_names)}
+    return next((name if name in rows.column_names else lower[name.lower()] for name in wanted if name.lower() in lower), None)
+
+
+def _image_column(uri: str, rows: pa.Table, wanted: str | None) -> str:
+    image = _column(rows, (wanted,) if wanted else IMAGE_COLUMNS)
+    if image is None:
+        raise unknown(f"{uri}: column of paths (options.image_column)", wanted or "file_name", rows.column_names)
+    kind = rows.schema.field(image).type
+    if not (pt.is_string(kind) or pt.is_large_string(kind)):
+        raise InputError(f"{uri}: column {image!r} is {kind}; expected paths or URIs (data.name=parquet reads images in columns).")
+    return image
+
+
+def _label_column(rows: pa.Table, wanted: str | None, image: str) -> tuple[str | None, tuple[str, ...]]:
+    columns = [name for name in rows.column_names if name != image]
+    others = [name for name in columns if kind_of(rows.schema.field(name).type) and name.lower() not in SPLIT_COLUMNS]
+    return label_column(columns, wanted, (), others)
+
+
+def _label(value: int | float | str | None) -> int | str | None:
+    """A label; a column of numbers with gaps has become one of floats."""
+    value = clean(value)
+    if isinstance(value, float):
+        return int(value) if value == value and value == int(value) else None if value != value else str(value)
+    return None if isinstance(value, int) and value < 0 else value
+
+
+def _relative(folder: str, name: str | None) -> str:
+    """A name below the root; paths are relative to the table."""
+    if not name:
+        return ""
+    if schemes.scheme(name) or name.startswith("/"):
+        return name
+    return posixpath.normpath(posixpath.join(folder, name.replace("\\", "/")))

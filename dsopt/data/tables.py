@@ -1,0 +1,46 @@
+"""Small tables as people write them: CSV, tab-separated, JSON lines, Parquet."""
+
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from dsopt.errors import InputError, first_line
+from dsopt.files import read_bytes
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".pq")
+
+
+def read_rows(uri: str) -> pa.Table:
+    """All rows of a table. Raises InputError if it is not of the kind that its suffix says, or empty."""
+    data = read_bytes(uri)
+    try:
+        table = _parsed(uri.lower(), data)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{uri}: not a readable table: {first_line(error)}") from None
+    if not len(table):
+        raise InputError(f"{uri}: has no rows.")
+    return table
+
+
+def _parsed(name: str, data: bytes) -> pa.Table:
+    if name.endswith((".parquet", ".pq")):
+        return pq.read_table(io.BytesIO(data))
+    if name.endswith((".csv", ".tsv")):
+        parse = pyarrow.csv.ParseOptions(delimiter="\t" if name.endswith(".tsv") else ",", newlines_in_values=True)
+        convert = pyarrow.csv.ConvertOptions(strings_can_be_null=False)
+        return pyarrow.csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=convert)
+    text = data.decode("utf-8-sig")
+    rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in text.splitlines() if line.strip()]
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+
+
+def _column(values: list[object]) -> pa.Array:
+    """A column of JSON values; where they are of several types, as text."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
