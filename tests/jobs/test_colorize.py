@@ -119,7 +119,7 @@ def test_transparency_is_kept_where_the_file_can_have_it(job, tmp_path: Path) ->
     assert job(f"input={tmp_path / 'logo.png'}", f"output={tmp_path / 'out.png'}")[0] == 0
     photo = photos.read((tmp_path / "out.png").read_bytes())
     for out in ("out.png", "out.webp", "out.jpg"):
-        made = Image.open(io.BytesIO(photos.write(photo, out)))
+        made = Image.open(io.BytesIO(photos.write(photo, out).data))
         assert made.mode == ("RGB" if out == "out.jpg" else "RGBA")
         if made.mode == "RGBA":
             assert np.array_equal(np.array(made)[..., 3], picture(40, 30, 4)[..., 3])
