@@ -27,15 +27,8 @@ KINDS = tuple(_WRITTEN)
 _TRANSPARENT = ("PNG", "WEBP", "TIFF")
 _PROFILED = ("PNG", "JPEG", "WEBP", "TIFF")
 _MEASURED = ("PNG", "JPEG", "TIFF", "BMP")
-_TOLD = (
-    0x010F,
-    0x0110,
-    0x0132,
-    0x013B,
-    0x8298,
-    0x8769,
-    0x8825,
-)  # EXIF: camera, date, artist, copyright, how and where it was taken
+# EXIF tags that people may want: camera, date, artist, copyright, how and where it was taken.
+_TOLD = (0x010F, 0x0110, 0x0132, 0x013B, 0x8298, 0x8769, 0x8825)
 
 
 class Photo(NamedTuple):

@@ -101,8 +101,8 @@ def _check_place(config: Config) -> None:
     if submitted or (address != "local" and config.cluster.workers):
         lost = "the folder of a submitted job is temporary, and its results would be lost" if submitted else "workers are elsewhere"
         raise InputError(
-            f"storage={config.storage}: is relative, and {lost}; expected storage=s3://bucket/prefix, or the absolute path of a folder "
-            "that all machines of the cluster share."
+            f"storage={config.storage}: is relative, and {lost}; expected storage=s3://bucket/prefix, or the absolute path "
+            "of a folder that all machines of the cluster share."
         )
 
 

@@ -22,6 +22,7 @@ from dsopt.storage import IMAGES, Kind, Part, Stage
 from dsopt.training.worker import Worker
 
 INGEST = Kind("ingest")
+FEW = 256  # rows that are read before a second process has started
 LISTED = 1000  # broken rows named in the manifest; all are counted
 
 
@@ -108,4 +109,5 @@ def _stream(
 
         return stream(items, config.cluster, one)
     # Only this machine is sure to see a local folder, and it needs no Ray to use its own cores.
-    return processes.unordered(one, items, config.cluster.cpus_per_worker or processes.cores())
+    few = sum(shard.rows for _, shard in items) < FEW
+    return processes.unordered(one, items, 1 if few else config.cluster.cpus_per_worker or processes.cores())
