@@ -23,6 +23,7 @@ Counts = Mapping[str | None, Mapping[str, int] | int]
 SHOWN = 20  # classes that the table lists
 NAMED = 3  # examples in a warning
 BROKEN = 0.1  # share of the rows above which broken ones are warned of
+POINTERS = "pointers of git-lfs or git-annex: get what they stand for (git lfs pull, git annex get)"
 READERS = 16  # parts read at once: on an object store each is a wait
 _SPLITS = re.compile(r"train|training|test|testing|val|valid|validation|dev|eval|evaluation")
 
@@ -167,6 +168,10 @@ def rest(facts: Mapping[str, Any], told: bool, declared: bool, classes: Sequence
     """
     understood = Understood() if told else of_counts(facts["counts"] if declared else {None: _together(facts["counts"])})
     lines, warnings = understood.lines, understood.warnings
+    if not declared:
+        held_out = facts["counts"].get("test", 0)
+        held_out = held_out if isinstance(held_out, int) else sum(held_out.values())
+        lines.append(f"  {'held out':<14} {held_out:>11,}  for testing (data.test_fraction)")
     formats = ", ".join(f"{count:,} {name}" for name, count in facts["formats"].items())
     lines.append(f"  {'read':<14} {size(facts['bytes']):>11}  {formats}".rstrip())
     if facts["smallest"]:
@@ -194,7 +199,7 @@ def broken(reasons: Sequence[str], rows: int, pointers: int) -> str:
     (reason, count), *_ = Counter(reasons).most_common(1)
     text = f"{len(reasons):,} of {rows:,} rows are broken, {count:,} of them: {reason}"
     if pointers:
-        text += f"; {pointers:,} files are pointers of git-lfs or git-annex: get what they stand for (git lfs pull, git annex get)"
+        text += f"; {pointers:,} files are {POINTERS}"
     return text
 
 

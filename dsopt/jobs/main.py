@@ -86,10 +86,8 @@ def _main(name: str, arguments: Sequence[str]) -> None:
     else:
         stages = job.targets(plan)
         plan.run(*stages)
-        for stage in stages:
+        for stage in stages:  # every job ends with the absolute place of its results
             progress.say(plan.step(stage).label, stage.uri)
-    if not dry_run:
-        progress.say("results", config.storage)
 
 
 def _check_place(config: Config) -> None:

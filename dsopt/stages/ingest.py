@@ -16,7 +16,7 @@ from dsopt.errors import InputError
 from dsopt.pipeline import processes
 from dsopt.pipeline.parts import item_by_item
 from dsopt.pipeline.plan import Plan
-from dsopt.pipeline.shards import write_shard
+from dsopt.pipeline.shards import POINTERS, write_shard
 from dsopt.progress import say, tell
 from dsopt.storage import IMAGES, Kind, Part, Stage
 from dsopt.training.worker import Worker
@@ -60,7 +60,7 @@ def _ingest(worker: Worker, stage: Stage, config: Config, source: Source) -> Non
     shards, classes = source.list_shards()
     if not shards:
         raise InputError(f"data.root={config.data.root}: has no images.")
-    data = dataclasses.replace(config.data, channels=config.data.channels or source_channels(shards))
+    data = dataclasses.replace(config.data, channels=config.data.channels or _channels(shards))
     stream = partial(_stream, shards=shards, one=partial(write_shard, stage=stage, data=data, classes=classes), config=config)
     label, rows = f"ingest {stage.name}", [shard.rows for shard in shards]
     entries, seconds = item_by_item(label, stage, rows, "images", partial(stream, remote=source.remote))
@@ -98,6 +98,17 @@ def _ingest(worker: Worker, stage: Stage, config: Config, source: Source) -> Non
         splits=splits,
         understood=facts,
     )
+
+
+def _channels(shards: list[Shard]) -> int:
+    try:
+        return source_channels(shards)
+    except InputError as error:  # there is no image at all
+        for row in shards[0].read():
+            if isinstance(row.image, bytes) and row.image.startswith(POINTERS):
+                raise InputError(f"{error} Its files, such as {row.key}, are {understood.POINTERS}.") from None
+            break
+        raise
 
 
 def _stream(
