@@ -1,3 +1,8 @@
+import contextlib
+import os
+import pty
+import subprocess
+import sys
 import time
 
 import pytest
@@ -32,3 +37,53 @@ def test_lines_say_how_far_how_fast_and_how_long_still(monkeypatch: pytest.Monke
         "400/1,000 images   40 %  50/s  12 s left  all well",  # the 200 of before are not counted in the speed
         "600/1,000 images   60 %  50/s  8 s left  all well",  # not after 5 s, too soon, nor at the end
     ]
+
+
+@pytest.mark.parametrize(("count", "told"), [(870, "870 B"), (14_300, "14 kB"), (3_210_000_000, "3.2 GB"), (5e15, "5000 TB")])
+def test_sizes_are_for_people(count: float, told: str) -> None:
+    assert progress.size(count) == told
+
+
+SCRIPT = """
+import time
+from dsopt import progress
+found = progress.Progress("embed digits", 1000, "images")
+for done in (100, 500, 900):
+    time.sleep(0.15)
+    found.update(done, "all well")
+progress.say("other", "a line beside it")
+print("printed by others")
+time.sleep(0.3)
+found.update(1000)
+progress.say("embed digits", "done")
+progress.screen.close()
+"""
+
+
+def run(terminal: bool) -> str:
+    """What the script writes, to a terminal or to a pipe."""
+    command = [sys.executable, "-c", SCRIPT]
+    if not terminal:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm", "COLUMNS": "160"})
+    os.close(theirs)
+    found = b""
+    with contextlib.suppress(OSError):  # at its end, on Linux
+        while data := os.read(ours, 65536):
+            found += data
+    assert process.wait() == 0
+    return found.decode()
+
+
+def test_a_terminal_has_a_live_bar_and_a_log_has_lines() -> None:
+    shown = run(terminal=True)
+    assert "━" in shown and "900/1,000 images" in shown and "left  all well" in shown
+    assert "a line beside it" in shown and "printed by others" in shown
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") > 0  # the cursor is hidden, and comes back
+    assert run(terminal=False) == f"{'other':<38} a line beside it\nprinted by others\n{'embed digits':<38} done\n"
+
+
+def test_a_line_with_a_bar_is_a_line() -> None:
+    line = progress.Line.of("embed  5/10", progress.Bar("embed", 5, 10))
+    assert line == "embed  5/10" and line.bar == ("embed", 5, 10)

@@ -1,6 +1,7 @@
 """Connecting to Ray, each worker's share of its resources, and messages from workers to the driver."""
 
 import atexit
+import json
 import logging
 import math
 import os
@@ -141,14 +142,16 @@ class Board:
 
     def put(self, line: str) -> None:
         key = f"{self.name} line {time.time_ns():020d} {uuid.uuid4().hex}"
+        value = json.dumps([line, getattr(line, "bar", None)])
         with suppress(Exception):  # a lost line is no reason to stop the work
-            _store()._internal_kv_put(key, line, namespace=_NAMESPACE)
+            _store()._internal_kv_put(key, value, namespace=_NAMESPACE)
 
     def take(self) -> list[str]:
         """Remove and return the lines written since the last call, sorted by time."""
         lines = []
         for key in sorted(_store()._internal_kv_list(f"{self.name} line ", namespace=_NAMESPACE)):
-            lines.append(_store()._internal_kv_get(key, namespace=_NAMESPACE).decode())
+            text, bar = json.loads(_store()._internal_kv_get(key, namespace=_NAMESPACE))
+            lines.append(progress.Line.of(text, bar and progress.Bar(*bar)))
             _store()._internal_kv_del(key, namespace=_NAMESPACE)
         return lines
 
@@ -179,7 +182,7 @@ def message_board() -> Iterator[Board]:
 
     def print_lines() -> None:
         for line in board.take():
-            print(line, flush=True)
+            progress.screen.show(line)
 
     try:
         with _repeating(print_lines, 0.3):

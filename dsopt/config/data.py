@@ -24,6 +24,7 @@ class DataConfig(Choice):
     test_fraction: float = key(0.2, "share of the images held out for testing, if the data has no test split", interval("(0, 1)"))
     on_error: Literal["skip", "fail"] = key("skip", "skip: leave broken images out and list them; fail: stop at the first one")
     limit: int | None = key(None, "read only the first rows of each split, for a quick look", at_least(1))
+    check: bool = key(True, "off: neither warn of nor refuse data that look wrong, such as one class only")
 
 
 @dataclass

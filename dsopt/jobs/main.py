@@ -1,9 +1,12 @@
 """The command line of every job: arguments, help and dry run, errors in one line, exit status."""
 
+import os
 import sys
 from collections.abc import Sequence
 
 from dsopt import config as configuration
+from dsopt import progress
+from dsopt.config import Config
 from dsopt.config.help import describe, describe_keys
 from dsopt.data.downloads import without_downloads
 from dsopt.errors import InputError, JobError, unknown
@@ -12,6 +15,8 @@ from dsopt.jobs.job import described, find
 from dsopt.version import __version__
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray in what `ray job submit` runs
 
 HELP = ("help", "--help", "-h")
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -48,6 +53,8 @@ def main(name: str, arguments: Sequence[str]) -> int:
         return _say(f"{type(error).__name__}: {first_line(error)}", FAILED)
     except KeyboardInterrupt:
         return _say("interrupted; the same command resumes here", INTERRUPTED)
+    finally:
+        progress.screen.close()
     return DONE
 
 
@@ -64,6 +71,7 @@ def _main(name: str, arguments: Sequence[str]) -> None:
         print(_job_help(name))
         return
     config = configuration.load(overrides)
+    _check_place(config)
     config.storage = absolute(config.storage)  # workers have working directories of their own
     check_readable(config.storage)
     from dsopt.pipeline.plan import Plan  # not above: it imports torch, which help and wrong arguments need not wait for
@@ -76,7 +84,24 @@ def _main(name: str, arguments: Sequence[str]) -> None:
     elif job.run:
         job.run(plan)
     else:
-        plan.run(*job.targets(plan))
+        stages = job.targets(plan)
+        plan.run(*stages)
+        for stage in stages:  # every job ends with the absolute place of its results
+            progress.say(plan.step(stage).label, stage.uri)
+
+
+def _check_place(config: Config) -> None:
+    """Refuse results in a place that is lost with the cluster, or that other machines do not see. Raises InputError."""
+    if "://" in config.storage or os.path.isabs(os.path.expanduser(config.storage)):
+        return
+    submitted = SUBMITTED in os.environ
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    if submitted or (address != "local" and config.cluster.workers):
+        lost = "the folder of a submitted job is temporary, and its results would be lost" if submitted else "workers are elsewhere"
+        raise InputError(
+            f"storage={config.storage}: is relative, and {lost}; expected storage=s3://bucket/prefix, or the absolute path "
+            "of a folder that all machines of the cluster share."
+        )
 
 
 def _flags(arguments: Sequence[str]) -> tuple[str | None, bool, list[str]]:
@@ -98,6 +123,7 @@ def _flags(arguments: Sequence[str]) -> tuple[str | None, bool, list[str]]:
 
 
 def _say(error: object, status: int) -> int:
+    progress.screen.close()
     print(f"error: {error}", file=sys.stderr, flush=True)
     return status
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from dsopt.errors import InputError, JobError
 from dsopt.files import list_files, read_bytes, write_bytes, write_table
-from dsopt.progress import Progress, say
+from dsopt.progress import Progress, say, size
 from dsopt.storage import Stage
 
 
@@ -45,7 +45,8 @@ def item_by_item(
 
     Args:
         sizes: the size of each item in `unit`, for the progress.
-        stream: the indices to process -> their entries, each with its "index", in any order.
+        stream: the indices to process -> their entries, each with its "index", in any order; "read", where they have it, is how many
+            bytes were read for them.
 
     Returns:
         The entries of all items in order, and the seconds they took, earlier runs included.
@@ -63,12 +64,12 @@ def item_by_item(
         say(step_label, f"resumes after {count:,} {unit} of an interrupted run")
     progress = Progress(step_label, sum(sizes), unit, done=count)
     before = max((entry["seconds"] for entry in journal), default=0.0)
-    started = time.monotonic()
+    read, started = sum(entry.get("read", 0) for entry in journal), time.monotonic()
     for entry in stream(todo) if todo else ():
         index = entry.pop("index")
         journal.add(index, entry | {"seconds": before + time.monotonic() - started})
-        count += sizes[index]
-        progress.update(count)
+        count, read = count + sizes[index], read + entry.get("read", 0)
+        progress.update(count, size(read) if read else "")
     if len(journal.entries) != len(sizes):
         raise JobError(f"{stage.uri}: only {len(journal.entries)} of {len(sizes)} items were finished.")
     return list(journal), before + time.monotonic() - started

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dsopt.config import Config
-from dsopt.pipeline.step import Check, Step, Where, Work, run
+from dsopt.pipeline.step import Check, Preview, Step, Where, Work, run
 from dsopt.storage import Kind, Stage
 
 
@@ -44,16 +44,18 @@ class Plan:
         where: Where = "driver",
         check: Check | None = None,
         title: str = "",
+        needs: Check | None = None,
+        preview: Preview | None = None,
     ) -> Stage:
         """The stage of these settings and inputs. Its step is added unless the plan has it already.
 
         Args:
             name: human-readable label of the stage's folder.
             made_of: everything but the inputs that determines the content, as plain values; see `dsopt.config.differing`.
-            work, where, check, title: see `Step`.
+            work, where, check, title, needs, preview: see `Step`.
         """
         stage = Stage(self.config.storage, kind, name, made_of, inputs)
-        self._steps.setdefault(stage.hash, Step(stage, self.config, work, where, check, title))
+        self._steps.setdefault(stage.hash, Step(stage, self.config, work, where, check, title, needs, preview))
         return stage
 
     def data_set(self, key: str, find: Callable[[], Stage]) -> Stage:

@@ -13,6 +13,7 @@ from dsopt.training.worker import Worker
 
 Work = Callable[[Worker, Stage, Config], None]
 Check = Callable[[Stage, Config], None]
+Preview = Callable[[], object]
 Where = Literal["driver", "worker", "workers"]
 
 
@@ -27,6 +28,9 @@ class Step:
             other such steps that are ready; "workers": one run over all workers, as a process group.
         check: refuses wrong inputs, on the driver, before any worker is started for the work.
         title: its label in progress lines; by default the stage's kind and name.
+        needs: refuses a data set, its stage's input "images", that cannot do for the work: as soon as that is there, before any
+            other step is made.
+        preview: tells, in a dry run, what the work would find.
     """
 
     stage: Stage
@@ -35,6 +39,8 @@ class Step:
     where: Where = "driver"
     check: Check | None = None
     title: str = ""
+    needs: Check | None = None
+    preview: Preview | None = None
 
     @property
     def label(self) -> str:
@@ -49,8 +55,13 @@ class Step:
 def show(steps: Iterable[Step], config: Config) -> None:
     """Print the resolved configuration and the stages, each done or to do, for `dry_run=true`."""
     print(as_yaml(config))
+    steps = list(steps)
     for step in steps:
         print(f"{'done  ' if step.stage.done() else 'to do '} {step.label:<38} {step.stage.uri}")
+    for step in steps:
+        if step.preview:
+            step.preview()
+    check_needs([step for step in steps if not step.stage.done()])
 
 
 def run(steps: Sequence[Step], mentioned: set[str] | None = None) -> None:
@@ -75,12 +86,28 @@ def run(steps: Sequence[Step], mentioned: set[str] | None = None) -> None:
     mentioned |= {step.stage.hash for step in steps}
     if todo:
         check_writable(todo[0].config.storage)
+    unchecked = todo
     while todo:
         missing = {step.stage.hash for step in todo}
+        unchecked = check_needs(unchecked)
         ready = [step for step in todo if not any(needed.hash in missing for needed in step.stage.inputs.values())]
         batch = next(([step] for step in ready if step.where != "worker"), ready)
         _make(batch)
         todo = [step for step in todo if step not in batch]
+
+
+def check_needs(steps: Sequence[Step]) -> list[Step]:
+    """Refuse a data set that cannot do for one of the steps, see `Step.needs`; the steps whose data set is not there yet.
+
+    Raises:
+        InputError: what is missing.
+    """
+    steps = [step for step in steps if step.needs and "images" in step.stage.inputs]
+    there = {step.stage.inputs["images"].hash: step.stage.inputs["images"].done() for step in steps}
+    for step in steps:
+        if step.needs and there[step.stage.inputs["images"].hash]:
+            step.needs(step.stage, step.config)
+    return [step for step in steps if not there[step.stage.inputs["images"].hash]]
 
 
 def make_together(steps: Sequence[Step], work: Callable[[], None]) -> None:

@@ -17,7 +17,7 @@ from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import Where
 from dsopt.pipeline.training import Run, classifier_learner, describe_classifier, finish, fit_run
 from dsopt.registry import SCHEDULES
-from dsopt.stages import extra, ingest, proxy, select
+from dsopt.stages import extra, ingest, needs, proxy, select
 from dsopt.storage import Kind, Stage, Table
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker
@@ -90,7 +90,9 @@ def run(plan: Plan, row: Row, seed: int, earlier: Stage | None = None, where: Wh
     if row.extra and earlier:
         inputs |= {"extra": row.extra, "earlier": earlier}
     title, name = f"train {row.title}, seed {seed}", f"{config.data.name}-{row.method}"
-    return plan.add(TRAIN, name, made_of, inputs, partial(train, seed=seed, title=title), where=where, title=title)
+    needed = needs.labels if config.train.validation else needs.labels_and_test
+    work = partial(train, seed=seed, title=title)
+    return plan.add(TRAIN, name, made_of, inputs, work, where=where, title=title, needs=needed)
 
 
 def alone(plan: Plan) -> Stage:

@@ -42,7 +42,7 @@ def model(plan: Plan, seed: int) -> Stage:
     _networks(config, size, torch.device("meta"))
     made_of = differing(config, "colorize", without=[f"colorize.{key}" for key in _ELSEWHERE]) | {"seed": seed}
     inputs = {"images": ingest.images(plan)}
-    return plan.add(COLORIZER, config.data.name, made_of, inputs, partial(train, seed=seed), where="workers", check=_check)
+    return plan.add(COLORIZER, config.data.name, made_of, inputs, partial(train, seed=seed), where="workers", needs=_check)
 
 
 def _networks(config: Config, size: int, device: torch.device) -> tuple[nn.Module, nn.Module | None]:

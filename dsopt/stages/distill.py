@@ -21,7 +21,7 @@ from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.training import Run, StageCheckpoint, batches, fit_run
 from dsopt.registry import AUGMENTATIONS, DISTILLERS, MODELS, NORMALISATIONS, SCHEDULES, STORED, call
 from dsopt.seeds import derive
-from dsopt.stages import generator, ingest
+from dsopt.stages import generator, ingest, needs
 from dsopt.storage import Kind, Stage, Table, with_image_feature
 from dsopt.training.loop import Phase, State, resume
 from dsopt.training.samplers.by_class import by_class
@@ -43,7 +43,7 @@ def artefact(plan: Plan, seed: int | None = None) -> Stage:
     if STORED.traits(config.distill.stored.name).generated:
         inputs["generator"] = generator.model(plan, generator.base(plan), config.seed)  # one for all seeds of a sweep
     own, name = plan.having(dataclasses.replace(config, seed=seed)), f"{config.data.name}-{config.distill.name}"
-    return own.add(DISTILL, name, made_of, inputs, _train, where="workers", check=_check_labels)
+    return own.add(DISTILL, name, made_of, inputs, _train, where="workers", needs=needs.distilling)
 
 
 def check(config: Config) -> None:
@@ -103,11 +103,6 @@ def normalisation_of(table: Table) -> Normalisation | None:
 def weights_of(table: Table, key: str) -> dict[str, torch.Tensor]:
     """The tensors in the file that the manifest of a set names under `key`; none where it names none."""
     return networks.load_weights(table, table.manifest[key]) if key in table.manifest else {}
-
-
-def _check_labels(stage: Stage, config: Config) -> None:
-    if not Table(stage.inputs["images"].uri).manifest["labelled"]:
-        raise InputError("distill: the data set has no labels.")
 
 
 def _train(worker: Worker, stage: Stage, config: Config) -> None:

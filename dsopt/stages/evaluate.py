@@ -26,6 +26,7 @@ from dsopt.pipeline import outputs
 from dsopt.pipeline.plan import Plan
 from dsopt.progress import Progress
 from dsopt.seeds import derive
+from dsopt.stages import needs
 from dsopt.stages.distill import fresh, normalisation_of, real_images, weights_of
 from dsopt.storage import Kind, Stage, Table
 from dsopt.training.samplers.shuffle import shuffle
@@ -85,7 +86,8 @@ def evaluation(plan: Plan, trial: Evaluation, images: Stage) -> Stage:
     made_of |= {"validation": trial.validation} if trial.validation else {}
     made_of |= {"real_epochs": config.evaluate.real_epochs} if trial.images == "all" else {}
     inputs, title = {"table": table, "images": images}, _title(table.name, trial)
-    return plan.add(EVALUATE, table.name, made_of, inputs, partial(work, trial=trial), where="worker", title=title)
+    needed = needs.labels if trial.validation else needs.labels_and_test
+    return plan.add(EVALUATE, table.name, made_of, inputs, partial(work, trial=trial), where="worker", title=title, needs=needed)
 
 
 def of_trial(plan: Plan, made: Stage, seed: int) -> Stage:
@@ -98,7 +100,8 @@ def of_trial(plan: Plan, made: Stage, seed: int) -> Stage:
     validation = config.distill.validation  # in the hash of `made`
     trial = Evaluation(made.uri, network, "own", False, validation=validation)
     own, inputs = plan.having(dataclasses.replace(config, seed=seed)), {"table": made, "images": made.inputs["images"]}
-    return own.add(EVALUATE, made.name, made_of, inputs, partial(work, trial=trial), where="worker")
+    needed = needs.labels if validation else needs.labels_and_test
+    return own.add(EVALUATE, made.name, made_of, inputs, partial(work, trial=trial), where="worker", needs=needed)
 
 
 def common(config: Config) -> dict[str, Any]:

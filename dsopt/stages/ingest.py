@@ -2,21 +2,27 @@
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 from dsopt.config import Config, DataConfig, differing, plain
-from dsopt.data.ingest import ingest_shard, single, source_channels
-from dsopt.data.source import Shard, Source, find
+from dsopt.data import understood
+from dsopt.data.ingest import single, source_channels
+from dsopt.data.source import Findings, Shard, Source, find
+from dsopt.data.understood import Understood
 from dsopt.errors import InputError
-from dsopt.pipeline.parts import item_by_item, write_part
+from dsopt.pipeline import processes
+from dsopt.pipeline.parts import item_by_item
 from dsopt.pipeline.plan import Plan
-from dsopt.progress import say
-from dsopt.storage import IMAGES, Kind, Stage, with_image_feature
+from dsopt.pipeline.shards import POINTERS, write_shard
+from dsopt.progress import say, tell
+from dsopt.storage import IMAGES, Kind, Part, Stage
 from dsopt.training.worker import Worker
 
 INGEST = Kind("ingest")
+FEW = 256  # rows that are read before a second process has started
 LISTED = 1000  # broken rows named in the manifest; all are counted
 
 
@@ -26,33 +32,60 @@ def images(plan: Plan) -> Stage:
 
 
 def _found(plan: Plan) -> Stage:
-    source = find(plan.config.data)
-    made_of = differing(plan.config, "data", without=("data.root",)) | {"source": source.fingerprint}
-    return plan.add(INGEST, plan.config.data.name, made_of, {}, partial(_ingest, source=source))
+    source, config = find(plan.config.data), plan.config
+    made_of = differing(config, "data", without=("data.root", "data.check")) | {"source": source.fingerprint}
+    look = partial(_look, source=source, data=config.data)
+    return plan.add(INGEST, config.data.name, made_of, {}, partial(_ingest, source=source), preview=look)
+
+
+def _look(source: Source, data: DataConfig) -> Findings:
+    """Tell what the source is, before any image is read. Raises InputError for what is wrong beyond doubt."""
+    findings = source.look()
+    seen = understood.found(findings)
+    where = f" in {understood.shown(data.root)}" if data.root else ""
+    _tell(dataclasses.replace(seen, lines=[f"what was found{where}", *seen.lines] if seen.lines else []), data)
+    return findings
+
+
+def _tell(seen: Understood, data: DataConfig) -> None:
+    tell(seen.lines)
+    if data.check:
+        tell([f"  warning        {warning}" for warning in seen.warnings])
+        if seen.refused:
+            raise InputError(f"data: {'; '.join(seen.refused)} (data.check=off takes the data as they are).")
 
 
 def _ingest(worker: Worker, stage: Stage, config: Config, source: Source) -> None:
+    findings = _look(source, config.data)
     shards, classes = source.list_shards()
     if not shards:
         raise InputError(f"data.root={config.data.root}: has no images.")
-    data = dataclasses.replace(config.data, channels=config.data.channels or source_channels(shards))
-    alone = single(source.look())
-    one = partial(_shard, stage=stage, shards=shards, data=data, classes=classes, alone=alone)
-    stream = partial(_stream, ingest=one, config=config, remote=source.remote)
-    entries, seconds = item_by_item(f"ingest {stage.name}", stage, [1] * len(shards), "shards", stream)
+    data = dataclasses.replace(config.data, channels=config.data.channels or _channels(shards))
+    one = partial(write_shard, stage=stage, data=data, classes=classes, alone=single(findings))
+    stream = partial(_stream, shards=shards, one=one, config=config)
+    label, rows = f"ingest {stage.name}", [shard.rows for shard in shards]
+    entries, seconds = item_by_item(label, stage, rows, "images", partial(stream, remote=source.remote))
     parts = [part for entry in entries for part in entry["parts"]]
     broken = [row for entry in entries for row in entry["broken"]]
-    rows = {split: sum(p["rows"] for p in parts if p["split"] == split) for split in ("train", "test")}
-    if not rows["train"]:
-        raise InputError(
-            f"data.root={config.data.root}: not one usable training image ({len(broken)} broken; first: {broken[:1]})."
-        )
+    splits = {split: sum(p["rows"] for p in parts if p["split"] == split) for split in ("train", "test")}
+    totals = Counter[str]()
+    for entry in entries:
+        totals.update({key: entry.get(key, 0) for key in ("read", "pointers", "uniform")})
+    reasons = [row["reason"] for row in broken]
+    if not splits["train"]:
+        why = understood.broken(reasons, sum(rows), totals["pointers"]) if broken else "all are for testing"
+        raise InputError(f"data.root={config.data.root}: not one usable training image ({why}; first: {broken[:1]}).")
     if broken:
-        say(f"ingest {stage.name}", f"left out {len(broken)} broken rows, listed in {stage.folder}/manifest.json")
+        say(label, f"left out {len(broken)} broken rows, listed in {stage.folder}/manifest.json")
     labels = [entry["labels"] for entry in entries if entry["labels"] is not None]
     num_classes = len(classes) if classes else max(labels, default=-1) + 1
-    if num_classes > max(10_000, sum(rows.values())):
+    if num_classes > max(10_000, sum(splits.values())):
         raise InputError(f"data.root={config.data.root}: labels go up to {num_classes - 1}; number the classes from 0.")
+    facts = understood.facts([Part(stage.path(p["path"]), p["rows"], p["split"]) for p in parts], classes)
+    facts |= {"bytes": totals["read"], "pointers": totals["pointers"], "uniform": totals["uniform"], "hints": list(findings.hints)}
+    declared = any(shard.split for shard in shards)
+    seen = understood.rest(facts | {"broken": reasons, "rows": sum(rows)}, findings.counts is not None, declared, classes)
+    _tell(dataclasses.replace(seen, lines=["what was read", *seen.lines]), config.data)
     stage.commit(
         parts,
         IMAGES,
@@ -63,31 +96,30 @@ def _ingest(worker: Worker, stage: Stage, config: Config, source: Source) -> Non
         channels=data.channels,
         image_size=data.image_size,
         broken={"count": len(broken), "rows": broken[:LISTED]},
-        splits=rows,
+        splits=splits,
+        understood=facts,
     )
 
 
-def _stream(indices: list[int], ingest: partial[dict[str, Any]], config: Config, remote: bool) -> Iterator[dict[str, Any]]:
-    from dsopt.cluster.data import stream
+def _channels(shards: list[Shard]) -> int:
+    try:
+        return source_channels(shards)
+    except InputError as error:  # there is no image at all
+        for row in shards[0].read():
+            if isinstance(row.image, bytes) and row.image.startswith(POINTERS):
+                raise InputError(f"{error} Its files, such as {row.key}, are {understood.POINTERS}.") from None
+            break
+        raise
 
-    # Only this machine is sure to see a local folder, and a single machine gains nothing by asking Ray for small sets.
-    cluster = config.cluster if remote else dataclasses.replace(config.cluster, workers=0)
-    return stream(indices, cluster, ingest)
 
+def _stream(
+    indices: list[int], shards: list[Shard], one: partial[dict[str, Any]], config: Config, remote: bool
+) -> Iterator[dict[str, Any]]:
+    items = [(index, shards[index]) for index in indices]
+    if config.cluster.workers and remote:
+        from dsopt.cluster.data import stream
 
-def _shard(
-    index: int, stage: Stage, shards: list[Shard], data: DataConfig, classes: list[str] | None, alone: frozenset[str]
-) -> dict[str, Any]:
-    """Write the parts of one shard, one of each split that it has rows of; gives its entry in the journal."""
-    found = ingest_shard(shards[index], data, classes, alone)
-    parts, highest = [], None
-    for split, table in found.tables.items():
-        if not len(table):
-            continue
-        table = table.replace_schema_metadata(with_image_feature(IMAGES).metadata)
-        parts.append(write_part(stage, index, table, split))
-        known = [label for label in table["label"].to_pylist() if label is not None]
-        highest = max([*known, *([highest] if highest is not None else [])], default=None)
-    broken = [row._asdict() for row in found.broken]
-    pictures = {name: getattr(found, name) for name in ("uniform", "formats", "smallest", "largest")}
-    return {"index": index, "parts": parts, "broken": broken, "labels": highest} | pictures
+        return stream(items, config.cluster, one)
+    # Only this machine is sure to see a local folder, and it needs no Ray to use its own cores.
+    few = sum(shard.rows for _, shard in items) < FEW
+    return processes.unordered(one, items, 1 if few else config.cluster.cpus_per_worker or processes.cores())

@@ -41,7 +41,7 @@ def model(plan: Plan, role: Role) -> Stage:
     view_of(getattr(config, role).name, config.data.image_size)  # refused before anything is done
     made_of = differing(config, role, "seed")
     train, check = partial(_train, role=role), partial(_check, role=role)
-    return plan.add(KINDS[role], config.data.name, made_of, {"images": images}, train, where="workers", check=check)
+    return plan.add(KINDS[role], config.data.name, made_of, {"images": images}, train, where="workers", needs=check)
 
 
 def _check(stage: Stage, config: Config, role: Role) -> None:

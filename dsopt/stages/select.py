@@ -20,7 +20,7 @@ from dsopt.pipeline.plan import Plan
 from dsopt.registry import SELECTORS
 from dsopt.seeds import derive
 from dsopt.selection.choose import choose
-from dsopt.stages import embed, ingest, proxy
+from dsopt.stages import embed, ingest, needs, proxy
 from dsopt.storage import SUBSET, Kind, Part, Stage, Table, with_image_feature
 from dsopt.training.worker import Worker
 
@@ -50,7 +50,9 @@ def subset(plan: Plan, select: SelectConfig, seed: int, *, at_most: bool = False
         inputs["judge"] = proxy.model(plan, select.soft_labels)
         made_of |= {"views": select.views, "soft_share": select.soft_share}
     work = partial(_select, seed=seed, at_most=at_most)
-    return plan.add(SELECT, f"{plan.config.data.name}-{select.name}", made_of, inputs, work)
+    return plan.add(
+        SELECT, f"{plan.config.data.name}-{select.name}", made_of, inputs, work, needs=None if at_most else needs.budget
+    )
 
 
 def baseline(config: Config, name: str) -> SelectConfig:

@@ -102,7 +102,7 @@ def test_any_photograph_gets_colours_and_keeps_its_lightness(job, tmp_path: Path
     for name, made in KINDS.items():
         write_bytes(str(tmp_path / "in" / name), made())
     status, output, errors = job(f"input={tmp_path / 'in'}", f"output={tmp_path / 'out'}/")
-    assert (status, errors) == (0, "") and f"{len(KINDS)} pictures coloured" in output
+    assert (status, errors) == (0, "") and f"{len(KINDS)} pictures colored" in output
     for name in KINDS:
         before, after = Image.open(tmp_path / "in" / name), Image.open(tmp_path / "out" / name)
         assert after.size == before.size and after.mode == "RGB" and not is_grey(after), name
@@ -119,7 +119,7 @@ def test_transparency_is_kept_where_the_file_can_have_it(job, tmp_path: Path) ->
     assert job(f"input={tmp_path / 'logo.png'}", f"output={tmp_path / 'out.png'}")[0] == 0
     photo = photos.read((tmp_path / "out.png").read_bytes())
     for out in ("out.png", "out.webp", "out.jpg"):
-        made = Image.open(io.BytesIO(photos.write(photo, out)))
+        made = Image.open(io.BytesIO(photos.write(photo, out).data))
         assert made.mode == ("RGB" if out == "out.jpg" else "RGBA")
         if made.mode == "RGBA":
             assert np.array_equal(np.array(made)[..., 3], picture(40, 30, 4)[..., 3])
@@ -146,7 +146,7 @@ def test_a_folder_with_what_is_no_image(job, tmp_path: Path) -> None:
     (source / "broken.png").write_bytes((source / "a.png").read_bytes()[:-90])
     (source / "notes.txt").write_text("no image")
     status, output, errors = job(f"input={source}", f"output={target}")
-    assert (status, errors) == (0, "") and "4 pictures coloured, 2 left out" in output
+    assert (status, errors) == (0, "") and "4 pictures colored, 2 left out" in output
     assert all(f"left out {source / name}: " in output for name in ("broken.png", "notes.txt"))
     made = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
     assert made == {"a.png", "b.gif.png", "b.png", "deep/c.jpg"}

@@ -37,7 +37,7 @@ def test_killed_at_every_stage(pictures: str, undisturbed: str, tmp_path: Path) 
     command = [sys.executable, str(Path(__file__).parent / "killed.py"), json.dumps(MOMENTS), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    assert "resumes after 2 shards" in done.stdout and "resumes after step 20" in done.stdout
+    assert "resumes after 240 images" in done.stdout and "resumes after step 20" in done.stdout
     assert_same(tables(str(tmp_path)), tables(undisturbed), tolerance=0)
 
 

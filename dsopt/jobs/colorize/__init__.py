@@ -1,1 +1,1 @@
-"""Colorizers, and photographs coloured by them."""
+"""Colorizers, and photographs colored by them."""

@@ -10,7 +10,7 @@ from dsopt.jobs.optimize.page import Rows
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import run
 from dsopt.progress import say
-from dsopt.stages import classifier, ingest, select
+from dsopt.stages import classifier, ingest, needs, select
 from dsopt.stages.classifier import Row
 from dsopt.storage import Stage, Table
 
@@ -78,6 +78,7 @@ def optimize(plan: Plan) -> None:
     comparison(plan)  # a wrong configuration is refused before any work
     plan.run(ingest.images(plan))
     if unlabelled(plan):
+        needs.no_overlooked_labels(ingest.images(plan), config)
         subset = select.subset(plan, config.select, config.seed)
         plan.run(subset)
         say("optimize", f"the data set has no labels: done up to the subset, {subset.uri}")

@@ -16,6 +16,7 @@ from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.training import Run, finish, fit_run, shuffled
 from dsopt.search.exported import ChildSpec, dump, network_of, restore
 from dsopt.seeds import derive
+from dsopt.stages import needs
 from dsopt.storage import Kind, Stage, Table
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker
@@ -28,7 +29,7 @@ def best(plan: Plan, finalists: Stage) -> Stage:
     config = plan.config
     made_of = differing(config, "search.train", "search.space", "seed")
     inputs, name = {"images": finalists.inputs["images"], "finalists": finalists}, f"{config.data.name}-{config.search.space.name}"
-    return plan.add(CHILD, name, made_of, inputs, _train, where="worker", title="train the best child")
+    return plan.add(CHILD, name, made_of, inputs, _train, where="worker", title="train the best child", needs=needs.labels_and_test)
 
 
 def _train(worker: Worker, stage: Stage, config: Config) -> None:

@@ -15,7 +15,7 @@ from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import make_together
 from dsopt.registry import STRATEGIES
 from dsopt.search.proxies import Proxy, parse
-from dsopt.stages import ingest, select
+from dsopt.stages import ingest, needs, select
 from dsopt.storage import Kind, Stage, Table
 from dsopt.training.worker import Worker
 
@@ -64,8 +64,10 @@ def children(plan: Plan, wanted: Trials, **inputs: Stage) -> Stage:
     name, title = f"{config.data.name}-{search.space.name}", f"children: {wanted.title}"
     if proxy.shared:
         shared.check(space_of(config))
-        return plan.add(CHILDREN, name, made_of, inputs, partial(_share, wanted=wanted), where="worker", title=title)
-    return plan.add(CHILDREN, name, made_of, inputs, MakeTable(wanted), title=title)
+        return plan.add(
+            CHILDREN, name, made_of, inputs, partial(_share, wanted=wanted), where="worker", title=title, needs=needs.labels
+        )
+    return plan.add(CHILDREN, name, made_of, inputs, MakeTable(wanted), title=title, needs=needs.labels)
 
 
 @dataclass(frozen=True)

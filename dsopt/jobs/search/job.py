@@ -7,6 +7,7 @@ from dsopt.jobs.search.children import children, proxy_of, together
 from dsopt.jobs.search.page import SearchStages
 from dsopt.jobs.search.trials import FULL, Trials
 from dsopt.pipeline.plan import Plan
+from dsopt.pipeline.step import check_needs
 from dsopt.progress import say
 from dsopt.stages import ingest
 from dsopt.storage import Stage, Table
@@ -39,6 +40,7 @@ def search(plan: Plan) -> None:
     plan.run(ingest.images(plan))
     stages = planned(plan)
     report = page.page(plan, stages)
+    check_needs(plan.to(report))
     together(plan, report)
     plan.run(report)
     page.print_results(plan.config, stages)

@@ -22,7 +22,7 @@ from dsopt.jobs.sweep.grid import expand, leaves, made_of, plans, sampled, space
 from dsopt.jobs.sweep.kinds.contract import PlannedTrial, common_steps, kind_of
 from dsopt.jobs.sweep.status import STATUS_SECONDS, Numbers, SweepStatus, TrialStatus
 from dsopt.pipeline.plan import Plan
-from dsopt.pipeline.step import run
+from dsopt.pipeline.step import check_needs, run
 from dsopt.progress import Progress, say
 from dsopt.stages import ingest
 from dsopt.storage import Kind, Stage, Table
@@ -127,6 +127,7 @@ def _prepare(plan: Plan, todo: list[TrialStatus], statuses: SweepStatus) -> None
         if step.stage.kind == ingest.INGEST:
             run([step])
             kind_of(plan.config).check_labels(step.config, Table(step.stage.uri).manifest["labelled"])
+    check_needs([*steps.values(), *(step for status in todo for step in status.planned.own)])
     missing = [step for step in steps.values() if not step.stage.done()]
     bar = Progress("sweep", len(missing), "stages that trials need")
     failed: dict[str, str] = {}

@@ -1,0 +1,63 @@
+"""Work shared out over this machine's cores by processes, without Ray; they end with the process that started them."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+from dsopt.errors import JobError
+
+T = TypeVar("T")
+
+
+def cores() -> int:
+    """How many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def unordered(function: Callable[[Any], T], items: Sequence[Any], processes: int) -> Iterator[T]:
+    """The results of `function(item)` as they finish; in this process if one process or one item is all there is.
+
+    Closing the iterator, as an interruption does, ends the processes at once; so does the end of this process, however it comes.
+
+    Args:
+        function: picklable, like items and results; imported anew in each process.
+
+    Raises:
+        JobError: a process was lost. Whatever `function` raises is raised here.
+    """
+    count = min(processes, len(items))
+    if count < 2:
+        yield from map(function, items)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads, such as torch's and Arrow's, may hang
+    lifeline, end = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(count, context, _begin, (lifeline, max(1, processes // count)))
+    try:
+        for future in as_completed([pool.submit(function, item) for item in items]):
+            yield future.result()
+        pool.shutdown()
+    except BrokenProcessPool:
+        raise JobError(f"one of {count} processes of this machine was lost; it may have been out of memory.") from None
+    finally:
+        end.close()
+        lifeline.close()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin(lifeline: Connection, threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first of them ends the others
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+
+
+def _end_with(lifeline: Connection) -> None:
+    try:
+        lifeline.recv()
+    except (EOFError, OSError):
+        os._exit(1)

@@ -1,0 +1,99 @@
+"""Work on several processes of this machine: all results, errors as they are, and an end in every case."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import psutil
+import pytest
+from running import title, until
+
+from dsopt.errors import InputError, JobError
+from dsopt.pipeline.processes import unordered
+
+
+def square(number: int) -> tuple[int, int]:
+    return number**2, os.getpid()
+
+
+def refuse(number: int) -> int:
+    raise InputError(f"{number} is wrong")
+
+
+def die(number: int) -> None:
+    os._exit(7)
+
+
+def sleep(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "spawn_main" in title(child)]
+
+
+def test_one_process_or_one_item_is_this_process() -> None:
+    assert list(unordered(square, range(5), 1)) == [(i * i, os.getpid()) for i in range(5)]
+    assert list(unordered(square, [3], 8)) == [(9, os.getpid())]
+    assert list(unordered(square, [], 8)) == []
+
+
+@pytest.mark.slow
+def test_all_results_from_other_processes_which_end() -> None:
+    found = list(unordered(square, range(9), 2))
+    assert sorted(value for value, _ in found) == [i * i for i in range(9)]
+    assert os.getpid() not in {pid for _, pid in found}
+    until(lambda: not children())
+
+
+@pytest.mark.slow
+def test_an_error_is_raised_as_it_is() -> None:
+    with pytest.raises(InputError, match="is wrong"):
+        list(unordered(refuse, range(3), 2))
+    until(lambda: not children())
+
+
+@pytest.mark.slow
+def test_a_lost_process_is_told() -> None:
+    with pytest.raises(JobError, match="lost"):
+        list(unordered(die, range(3), 2))
+
+
+@pytest.mark.slow
+def test_closing_ends_them_amid_their_work() -> None:
+    results: Iterator[int] = unordered(sleep, [0.0, 600.0, 600.0], 2)
+    with closing(results):  # type: ignore[type-var]
+        next(results)
+        assert children()
+    until(lambda: not children(), 20)
+
+
+SCRIPT = """
+import sys, time
+sys.path[:0] = {path!r}
+from test_processes import sleep
+from dsopt.pipeline.processes import unordered
+if __name__ == "__main__":
+    for pid in unordered(sleep, [0.0, 0.0, 600.0, 600.0], 2):
+        print(pid, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_they_end_with_the_process_that_started_them(how: signal.Signals, tmp_path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT.format(path=[p for p in sys.path if p]))
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "script.py")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert parent.stdout is not None and parent.stdout.readline()
+    started = psutil.Process(parent.pid).children(recursive=True)
+    assert len(started) >= 2
+    parent.send_signal(how)
+    parent.wait(timeout=20)
+    until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in started), 20)
