@@ -16,11 +16,11 @@ from dsopt.storage import Stage
 class Journal:
     """What a stage has finished, item by item, so that an interrupted one resumes.
 
-    One small JSON file an item below `_journal/`, written after the item's output: {"seconds", ...whatever the item yields}.
+    One small JSON file an item below `folder`, written after the item's output: {"seconds", ...whatever the item yields}.
     """
 
-    def __init__(self, stage: Stage) -> None:
-        self.uri = stage.path("_journal")
+    def __init__(self, stage: Stage, folder: str = "_journal") -> None:
+        self.uri = stage.path(folder)
         names = list_files(self.uri)
         self.entries: dict[int, dict[str, Any]] = {
             int(name.removesuffix(".json")): json.loads(read_bytes(f"{self.uri}/{name}")) for name in names
@@ -40,14 +40,16 @@ def item_by_item(
     sizes: Sequence[int],
     unit: str,
     stream: Callable[[list[int]], Iterator[dict[str, Any]]],
+    folder: str = "_journal",
 ) -> tuple[list[dict[str, Any]], float]:
     """Do a stage's items that its journal does not have; the entries of all of them in order, and the seconds it took.
 
     Args:
         sizes: how many `unit` each item is, for the progress.
         stream: the indices to do -> their entries, each with its "index", in any order.
+        folder: of the journal, for a stage that is made in several passes.
     """
-    journal = Journal(stage)
+    journal = Journal(stage, folder)
     if not set(journal.entries) <= set(range(len(sizes))):
         raise InputError(f"{stage.uri}: its journal is not of these {len(sizes)} items; remove the folder.")
     todo = [index for index in range(len(sizes)) if index not in journal.entries]
