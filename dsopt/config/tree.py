@@ -45,9 +45,7 @@ class Config:
     generate: GenerateConfig = part(GenerateConfig, "a generator of images")
     extra: ExtraConfig = part(ExtraConfig, "images to train on beside the given ones")
     colorize: ColorizeConfig = part(ColorizeConfig, "a network that colors grayscale images")
-    output: str | None = key(
-        None, "`dsopt colorize`: where the colored images go; `dsopt export`: a new folder"
-    )
+    output: str | None = key(None, "`dsopt colorize`: where the colored images go; `dsopt export`: a new folder")
     format: Literal["folder", "webdataset", "parquet"] = key("folder", "`dsopt export`: image files, tar shards, or Parquet files")
     measure: MeasureConfig = part(MeasureConfig, "how generated images are measured")
     cluster: ClusterConfig = part(ClusterConfig, "the Ray cluster")

@@ -175,6 +175,8 @@ def _rows(uri: str, by_row: dict[int, list[int]], wanted: list[Original]) -> dic
 
 
 def _unreadable(original: Original, error: Exception) -> InputError | JobError:
+    if isinstance(error, pa.ArrowInvalid):  # no Parquet file, or one with fewer rows
+        return _changed(original)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return InputError(f"{original.key}: its original is no longer at {original.uri}.")
     return JobError(f"{original.key}: {original.uri} cannot be read: {first_line(error)}")
@@ -182,5 +184,9 @@ def _unreadable(original: Original, error: Exception) -> InputError | JobError:
 
 def _checked(original: Original, data: bytes | None) -> bytes:
     if data is None or (original.digest is not None and content_digest(data) != original.digest):
-        raise InputError(f"{original.key}: {original.uri} has changed since it was ingested; ingest it anew.")
+        raise _changed(original)
     return data
+
+
+def _changed(original: Original) -> InputError:
+    return InputError(f"{original.key}: {original.uri} has changed since it was ingested; ingest it anew.")

@@ -19,8 +19,14 @@ T = TypeVar("T")
 
 # Connections of a process. s3fs reads the address and the keys from the environment variables that pyarrow reads, too.
 _OPTIONS = {"s3": {"config_kwargs": {"max_pool_connections": 64}, "default_fill_cache": False}}
-_TRANSIENT = (errno.EIO, errno.EBUSY, getattr(errno, "EREMOTEIO", errno.EIO))  # what s3fs makes of a store's own errors
-_NETWORK = ("HTTPClientError", "ClientConnectionError", "ClientPayloadError")  # bases of errors of botocore and aiohttp
+# What s3fs makes of a store's own errors, and the names of the bases of errors of botocore and aiohttp.
+_TRANSIENT = (errno.EIO, errno.EBUSY, getattr(errno, "EREMOTEIO", errno.EIO))
+_NETWORK = (
+    "ConnectionError",
+    "HTTPClientError",
+    "ClientConnectionError",
+    "ClientPayloadError",
+)
 
 
 def is_remote(uri: str) -> bool:
@@ -56,6 +62,8 @@ def read_ranges(wanted: list[Range]) -> list[bytes | Exception]:
             starts, stops = [wanted[i][1] or 0 for i in some], [wanted[i][2] for i in some]
             for i, data in zip(some, system.cat_ranges(paths, starts, stops, on_error="return"), strict=True):
                 found[i] = data
+        # A file that ends before a range begins gives nothing, as a local one does.
+        found = [b"" if isinstance(data, OSError) and "range is not satisfiable" in str(data) else data for data in found]
         left = [i for i in left if isinstance(found[i], Exception) and _transient(found[i])]
         if not left or time.monotonic() + pause > deadline:
             break

@@ -73,7 +73,7 @@ def write_csv(stage: Stage, files: list[dict[str, Any]]) -> str:
     return name
 
 
-def _differ(table: pa.Table) -> pa.Array:
+def _differ(table: pa.Table) -> pa.ChunkedArray:
     """Of which rows the original is another file than the working copy."""
     stored = pa.array([content_digest(image["bytes"].as_buffer()) for chunk in table["image"].chunks for image in chunk])
     return pc.and_(table["uri"].is_valid(), pc.fill_null(pc.not_equal(table["digest"], stored), True))  # pyright: ignore[reportAttributeAccessIssue]
@@ -94,7 +94,7 @@ def _copy(index: int, stage: Stage, parts: list[dict[str, Any]], classes: list[s
 
 def _with_originals(table: pa.Table) -> Iterator[pa.Table]:
     """The rows with their originals as images, so many at a time as a file holds."""
-    differ = _differ(table).to_numpy(zero_copy_only=False)
+    differ = _differ(table).to_numpy()
     wanted = places(table.filter(pa.array(differ)))
     originals, images, start, size = read_originals(wanted), [], 0, 0
     names = iter(wanted)
