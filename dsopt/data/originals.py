@@ -52,10 +52,14 @@ class Span(NamedTuple):
 
 def places(rows: pa.Table) -> list[Original]:
     """The originals of rows with the columns key and `dsopt.storage.ORIGIN`."""
-    pixels = pc.multiply(rows["width"].cast(pa.int64()), rows["height"].cast(pa.int64()))  # pyright: ignore[reportAttributeAccessIssue]
-    size = pc.coalesce(rows["length"], pixels, pa.scalar(UNKNOWN_SIZE, pa.int64()))  # pyright: ignore[reportAttributeAccessIssue]
     columns = [rows[name].to_pylist() for name in ("key", "uri", "offset", "length", "row", "digest")]
-    return [Original(*values) for values in zip(*columns, size.to_pylist(), strict=True)]
+    return [Original(*values) for values in zip(*columns, sizes(rows).to_pylist(), strict=True)]
+
+
+def sizes(rows: pa.Table) -> pa.ChunkedArray:
+    """The bytes of each original, as far as they are known."""
+    pixels = pc.multiply(rows["width"].cast(pa.int64()), rows["height"].cast(pa.int64()))  # pyright: ignore[reportAttributeAccessIssue]
+    return pc.coalesce(rows["length"], pixels, pa.scalar(UNKNOWN_SIZE, pa.int64()))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def read_originals(wanted: Iterable[Original], memory: int = MEMORY) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from jaxtyping import Int64
 from torch.utils.data import IterableDataset, get_worker_info
 
-from dsopt.data.originals import MEMORY, MOST, Original, places, read_originals
+from dsopt.data.originals import MEMORY, MOST, Original, places, read_originals, sizes
 from dsopt.data.subset import Label, Transform, labels_of, listed, opened, soft_labels_of
 from dsopt.errors import InputError
 from dsopt.storage import ORIGIN, Table
@@ -131,7 +131,7 @@ class StreamedSubset(IterableDataset):
         if blocks is None:
             return random.permutation(n)
         order = np.argsort(random.permutation(blocks[-1] + 1)[blocks], kind="stable")
-        size = max(BLOCK_ROWS, min(MOST, MEMORY * n // sum(one.size for one in places(self._rows))))
+        size = max(BLOCK_ROWS, min(MOST, MEMORY * n // sum(sizes(self._rows).to_pylist())))
         for start in range(0, n, size):  # so many are in memory at once, so their order costs nothing
             random.shuffle(order[start : start + size])
         return order

@@ -17,6 +17,7 @@ import pyarrow.csv
 from dsopt.config import Config
 from dsopt.data import remote
 from dsopt.data.originals import places, read_originals
+from dsopt.errors import InputError
 from dsopt.files import read_table, write_bytes, write_table
 from dsopt.pipeline.parts import item_by_item
 from dsopt.storage import IMAGE, Part, Stage, content_digest, with_image_feature
@@ -85,10 +86,12 @@ def _copy(index: int, stage: Stage, parts: list[dict[str, Any]], classes: list[s
     table = read_table(stage.path(path))
     name = path.replace("working/", "data/").removesuffix(".parquet")
     files = []
-    for number, piece in enumerate(_with_originals(table)):
-        size = max(1, piece.nbytes // len(piece))
-        part = _write(stage, f"{name}-{number:03d}.parquet", piece, classes, group_rows=max(1, GROUP_BYTES // size))
-        files.append(part)
+    try:
+        for number, piece in enumerate(_with_originals(table)):
+            group_rows = max(1, GROUP_BYTES * len(piece) // max(1, piece.nbytes))
+            files.append(_write(stage, f"{name}-{number:03d}.parquet", piece, classes, group_rows=group_rows))
+    except InputError as error:
+        raise InputError(f"{error} Or take working copies: select.content=working.") from None
     return {"index": index, "files": files}
 
 
