@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 from dsopt.version import __version__
 
 if TYPE_CHECKING:
+    from dsopt.data.streaming import stream_subset
     from dsopt.data.subset import load_subset
     from dsopt.notebook.distill import distill
     from dsopt.notebook.sampler import sampler
     from dsopt.notebook.select import select
     from dsopt.notebook.transforms import transforms
 
-__all__ = ["__version__", "distill", "load_subset", "sampler", "select", "transforms"]
+__all__ = ["__version__", "distill", "load_subset", "sampler", "select", "stream_subset", "transforms"]
 
-_MODULES = {"load_subset": "dsopt.data.subset"}  # the others are modules of dsopt.notebook of their own
+# The others are modules of dsopt.notebook of their own.
+_MODULES = {"load_subset": "dsopt.data.subset", "stream_subset": "dsopt.data.streaming"}
 
 
 def __getattr__(name: str) -> Any:

@@ -219,10 +219,14 @@ def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
         return pq.read_table(file, columns=columns)
 
 
-def write_table(uri: str, table: pa.Table, *, compression: str = "zstd") -> int:
-    """Write a Parquet file atomically; return its size in bytes. The same table always gives the same file."""
+def write_table(uri: str, table: pa.Table, *, compression: str = "zstd", group_rows: int | None = None) -> int:
+    """Write a Parquet file atomically; return its size in bytes. The same table always gives the same file.
+
+    Args:
+        group_rows: rows of a row group, the least that a reader can read; by default as many as pyarrow takes.
+    """
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression=compression)
+    pq.write_table(table, sink, compression=compression, row_group_size=group_rows)
     write_bytes(uri, sink.getbuffer())
     return sink.tell()
 

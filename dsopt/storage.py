@@ -13,12 +13,13 @@ import hashlib
 import json
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dsopt.errors import InputError, JobError
 from dsopt.files import absolute, exists, first_line, join, missing, read_bytes, read_table, write_bytes
@@ -42,7 +43,7 @@ ORIGIN = pa.schema(
     ]
 )
 IMAGES = pa.schema([("id", pa.int64()), ("image", IMAGE), ("label", pa.int64()), ("key", pa.string()), *ORIGIN])
-SUBSET = pa.schema([*IMAGES, ("rank", pa.int32()), ("score", pa.float32()), ("reason", pa.string())])
+SUBSET = pa.schema([*IMAGES, ("label_name", pa.string()), ("rank", pa.int32()), ("score", pa.float32()), ("reason", pa.string())])
 METRICS = pa.schema(
     [
         ("run", pa.string()),
@@ -56,13 +57,18 @@ METRICS = pa.schema(
 )
 
 
+def content_digest(data: bytes) -> str:
+    """What the column `digest` holds of an original's bytes."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
 def embeddings_schema(size: int) -> pa.Schema:
     """The embeddings table: a standard Arrow tensor column that Ray, pyarrow, pandas, DuckDB and Polars read."""
     return pa.schema([("id", pa.int64()), ("label", pa.int64()), ("embedding", pa.fixed_shape_tensor(pa.float32(), [size]))])
 
 
-def with_image_feature(schema: pa.Schema) -> pa.Schema:
-    """The schema with the note that makes Hugging Face `datasets` decode the image column to pictures."""
+def with_image_feature(schema: pa.Schema, classes: Sequence[str] | None = None) -> pa.Schema:
+    """The schema with the note that makes Hugging Face `datasets` decode images, and show labels by the names of `classes`."""
     kinds = {"int64": "int64", "int32": "int32", "float": "float32", "string": "string"}
 
     def feature(type: pa.DataType) -> dict[str, Any]:
@@ -71,6 +77,8 @@ def with_image_feature(schema: pa.Schema) -> pa.Schema:
         return {"dtype": kinds[str(type)], "_type": "Value"}
 
     features: dict[str, Any] = {f.name: {"_type": "Image"} if f.name == "image" else feature(f.type) for f in schema}
+    if classes and "label" in features:
+        features["label"] = {"names": list(classes), "_type": "ClassLabel"}
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
@@ -205,11 +213,25 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Part:
-    """One file of a table."""
+    """One file of a table.
+
+    Args:
+        images: the part of another table that holds the images of these rows, by their ids; None: they are in this file.
+    """
 
     uri: str
     rows: int
-    split: str | None
+    split: str | None = None
+    images: str | None = None
+
+    def read(self, columns: list[str] | None = None) -> pa.Table:
+        """Its rows, in order, with the images wherever they are."""
+        if self.images is None or (columns is not None and "image" not in columns):
+            return read_table(self.uri, columns)
+        rows, images = read_table(self.uri), read_table(self.images, ["id", "image"])
+        found = pc.index_in(rows["id"], images["id"].combine_chunks())  # pyright: ignore[reportAttributeAccessIssue]
+        rows = rows.add_column(1, images.schema.field("image"), images["image"].take(found))
+        return rows if columns is None else rows.select(columns)
 
 
 class Table:
@@ -233,8 +255,19 @@ class Table:
             raise InputError(f"{self.uri}: cannot be read: {first_line(error)}") from None
 
     def parts(self, split: str | None = None) -> list[Part]:
-        listed = [Part(join(self.uri, p["path"]), p["rows"], p.get("split")) for p in self.manifest["parts"]]
-        return [part for part in listed if split is None or part.split == split]
+        """What training reads: images of one size."""
+        return [part for part in self._listed("parts") if split is None or part.split == split]
+
+    def files(self) -> list[Part]:
+        """What people take away: of a subset its files below `data/`, with originals; of any other table the parts to train on."""
+        return self._listed("files") if "files" in self.manifest else self.parts(self.training())
+
+    def _listed(self, key: str) -> list[Part]:
+        storage = self.uri.rpartition("/")[0].rpartition("/")[0]
+        return [
+            Part(join(self.uri, p["path"]), p["rows"], p.get("split"), join(storage, p["images"]) if "images" in p else None)
+            for p in self.manifest[key]
+        ]
 
     def training(self) -> str | None:
         """The split to train on: "train", where there are splits; a subset has none."""
@@ -251,7 +284,7 @@ class Table:
         """The parts one after another, in order."""
         for part in self.parts(split):
             try:
-                table = read_table(part.uri, columns)
+                table = part.read(columns)
             except (FileNotFoundError, pa.ArrowInvalid) as error:
                 raise JobError(f"{part.uri}: is in the manifest but cannot be read: {first_line(error)}") from None
             if len(table) != part.rows:

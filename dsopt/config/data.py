@@ -51,6 +51,10 @@ class SelectConfig(Choice):
     per_class: bool = key(False, "select the same number of images from every class")
     pca: int | None = key(None, "reduce the embeddings to this many principal components", at_least(1, "component"))
     shard_rows: int = key(1_000_000, "embeddings in memory at once; with more, each shard is pre-selected on its own", at_least(1))
+    content: Literal["originals", "working", "none"] = key(
+        "originals",
+        "what the subset holds: the original files byte for byte, the working copies, or only an index of where they lie",
+    )
     soft_labels: Literal["none", "proxy", "teacher"] = key("none", "store the class probabilities of this model with the subset")
     views: int = key(8, "augmented views per image that a soft label is averaged over", at_least(1))
     soft_share: float = key(1.0, "weight of the predicted probabilities in a soft label; the given label has the rest", SHARE)

@@ -1,6 +1,7 @@
 """The whole configuration: its sections, and the keys that belong to none."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from dsopt import registry
 from dsopt.config.data import DataConfig, EmbedConfig, ExtraConfig, SelectConfig
@@ -37,11 +38,14 @@ class Config:
     sweep: SweepConfig = part(SweepConfig, "a grid of settings, or a search over them")
     search: SearchConfig = part(SearchConfig, "search for a network architecture")
     distill: DistillConfig = part(DistillConfig, "a few synthetic images instead of a data set")
-    input: str | None = key(None, "`dsopt evaluate`: folder of an images table; `dsopt colorize`: an image, or a folder of images")
+    input: str | None = key(
+        None, "`dsopt evaluate`: folder of an images table; `dsopt colorize`: an image, or a folder; `dsopt export`: a subset"
+    )
     evaluate: EvaluateConfig = part(EvaluateConfig, "networks trained on a distilled set")
     generate: GenerateConfig = part(GenerateConfig, "a generator of images")
     extra: ExtraConfig = part(ExtraConfig, "images to train on beside the given ones")
     colorize: ColorizeConfig = part(ColorizeConfig, "a network that colors grayscale images")
-    output: str | None = key(None, "`dsopt colorize`: where the colored images go, a file or a folder")
+    output: str | None = key(None, "`dsopt colorize`: where the colored images go; `dsopt export`: a new folder")
+    format: Literal["folder", "webdataset", "parquet"] = key("folder", "`dsopt export`: image files, tar shards, or Parquet files")
     measure: MeasureConfig = part(MeasureConfig, "how generated images are measured")
     cluster: ClusterConfig = part(ClusterConfig, "the Ray cluster")

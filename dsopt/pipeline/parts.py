@@ -16,11 +16,11 @@ from dsopt.storage import Stage
 class Journal:
     """The finished items of a stage, from which an interrupted one resumes.
 
-    One small JSON file for each item in `_journal/`, written after the item's output: {"seconds", ...the item's own entry}.
+    One small JSON file for each item in `folder`, written after the item's output: {"seconds", ...the item's own entry}.
     """
 
-    def __init__(self, stage: Stage) -> None:
-        self.uri = stage.path("_journal")
+    def __init__(self, stage: Stage, folder: str = "_journal") -> None:
+        self.uri = stage.path(folder)
         names = list_files(self.uri)
         self.entries: dict[int, dict[str, Any]] = {
             int(name.removesuffix(".json")): json.loads(read_bytes(f"{self.uri}/{name}")) for name in names
@@ -40,13 +40,15 @@ def item_by_item(
     sizes: Sequence[int],
     unit: str,
     stream: Callable[[list[int]], Iterator[dict[str, Any]]],
+    folder: str = "_journal",
 ) -> tuple[list[dict[str, Any]], float]:
     """Process the items of a stage that are not in its journal yet.
 
     Args:
         sizes: the size of each item in `unit`, for the progress.
-        stream: the indices to process -> their entries, each with its "index", in any order; "read", where they have it, is how many
-            bytes were read for them.
+        stream: the indices to process -> their entries, each with its "index", in any order; "read", where they have it, is the
+            number of bytes read for them.
+        folder: of the journal, for a stage that is made in several passes.
 
     Returns:
         The entries of all items in order, and the seconds they took, earlier runs included.
@@ -55,7 +57,7 @@ def item_by_item(
         InputError: the journal belongs to other items.
         JobError: items are missing at the end.
     """
-    journal = Journal(stage)
+    journal = Journal(stage, folder)
     if not set(journal.entries) <= set(range(len(sizes))):
         raise InputError(f"{stage.uri}: its journal has entries beyond the {len(sizes)} items of this run; remove the folder.")
     todo = [index for index in range(len(sizes)) if index not in journal.entries]

@@ -14,7 +14,6 @@ from dsopt.augment.inputs import make_inputs
 from dsopt.config import Config, differing
 from dsopt.data.holdout import held_out
 from dsopt.data.images import decode, encode
-from dsopt.files import read_table
 from dsopt.pipeline.parts import item_by_item, write_part
 from dsopt.pipeline.plan import Plan
 from dsopt.seeds import derive
@@ -56,7 +55,7 @@ def _copies(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
 
 def _copy(index: int, stage: Stage, parts: list[Part], config: Config, seed: int) -> dict[str, Any]:
     """Write `extra.amount` copies of one part; of its fractional part, copies of about that share of the images."""
-    rows, amount, augment = read_table(parts[index].uri), config.extra.amount, config.extra.augment
+    rows, amount, augment = parts[index].read(), config.extra.amount, config.extra.augment
     side = Table(stage.inputs["base"].uri).manifest["image_size"]
     rows = rows.select([name for name in rows.column_names if name in (*IMAGES.names, "soft_label")])
     copies = []

@@ -14,17 +14,19 @@ import torch.nn.functional as F
 
 from dsopt.config import Config, SelectConfig, differing
 from dsopt.data.images import decode
+from dsopt.data.subset import placed
 from dsopt.files import read_table
-from dsopt.pipeline.parts import item_by_item, write_part
+from dsopt.pipeline.parts import item_by_item
 from dsopt.pipeline.plan import Plan
 from dsopt.registry import SELECTORS
 from dsopt.seeds import derive
 from dsopt.selection.choose import choose
 from dsopt.stages import embed, ingest, needs, proxy
-from dsopt.storage import SUBSET, Kind, Part, Stage, Table, with_image_feature
+from dsopt.stages.taken import copy_originals, write_csv, write_rows
+from dsopt.storage import SUBSET, Kind, Part, Stage, Table
 from dsopt.training.worker import Worker
 
-SELECT = Kind("select")
+SELECT = Kind("select", 2)
 SOFTEN_BATCH = 512  # images a forward pass of the judge
 
 
@@ -53,6 +55,12 @@ def subset(plan: Plan, select: SelectConfig, seed: int, *, at_most: bool = False
     return plan.add(
         SELECT, f"{plan.config.data.name}-{select.name}", made_of, inputs, work, needs=None if at_most else needs.budget
     )
+
+
+def for_training(plan: Plan, select: SelectConfig, seed: int) -> Stage:
+    """A subset to train on: with working copies alone, unless it is the one that the configuration is about."""
+    own = select == plan.config.select and (seed == plan.config.seed or not SELECTORS.traits(select.name).seeded)
+    return subset(plan, select if own else replace(select, content="working"), seed)
 
 
 def baseline(config: Config, name: str) -> SelectConfig:
@@ -100,7 +108,8 @@ def _select(worker: Worker, stage: Stage, config: Config, seed: int, at_most: bo
     )
     choosing = time.monotonic() - started
     parts = images.parts("train")
-    keep, write = partial(_filter, parts=parts, chosen=chosen), partial(_write, stage=stage)
+    keep = partial(_filter, parts=parts, chosen=chosen, classes=images.manifest["classes"], index_only=select.content == "none")
+    write = partial(write_rows, stage=stage, content=select.content, parts=parts, classes=images.manifest["classes"])
     soften = partial(_softener, stage=stage, config=config) if "judge" in stage.inputs else None
 
     def entries(indices: list[int]) -> Iterator[dict[str, Any]]:
@@ -108,25 +117,42 @@ def _select(worker: Worker, stage: Stage, config: Config, seed: int, at_most: bo
 
     done, seconds = item_by_item(f"select {select.name}", stage, [part.rows for part in parts], "images", entries)
     written = [entry["part"] for entry in done if entry["part"]["rows"]]
+    files = copy_originals(stage, written, images.manifest["classes"], config)
     stage.commit(
         written,
         _schema(images.manifest["num_classes"] if soften else None),
-        seconds=choosing + seconds,
+        seconds=choosing + seconds,  # not those of copying originals, which training does not need
         seed=seed,
+        content=select.content,
+        files=files,
+        csv=write_csv(stage, files),
         method=select.name,
         of=images.rows("train"),
         **images.about(),
     )
 
 
-def _filter(index: int, parts: list[Part], chosen: pa.Table) -> tuple[int, pa.Table]:
-    """The chosen images of one part of the images table, in the order of their ids."""
+def _filter(index: int, parts: list[Part], chosen: pa.Table, classes: list[str] | None, index_only: bool) -> tuple[int, pa.Table]:
+    """The chosen images of one part of the images table, in the order of their ids.
+
+    Args:
+        index_only: of images without an original `uri` and `row` say where their working copies are.
+    """
     found = pc.index_in(read_table(parts[index].uri, ["id"])["id"], chosen["id"].combine_chunks())  # pyright: ignore[reportAttributeAccessIssue]
     if found.null_count == len(found):
         return index, SUBSET.empty_table()
-    images = read_table(parts[index].uri).filter(found.is_valid())
-    reasons = chosen.take(found.drop_null())
-    return index, pa.table([*images.columns, *(reasons[name] for name in ("rank", "score", "reason"))], schema=SUBSET)
+    images = read_table(parts[index].uri)
+    if index_only:
+        images = placed(images, parts[index].uri)
+    images, reasons = images.filter(found.is_valid()), chosen.take(found.drop_null())
+    columns = {name: images[name] for name in images.column_names} | {"label_name": _names(images["label"], classes)}
+    columns |= {name: reasons[name] for name in ("rank", "score", "reason")}
+    return index, pa.table([columns[name] for name in SUBSET.names], schema=SUBSET)
+
+
+def _names(labels: pa.ChunkedArray, classes: list[str] | None) -> pa.ChunkedArray | pa.Array:
+    """The names of labels; of labels without names, their numbers."""
+    return pa.array(classes, pa.string()).take(labels.combine_chunks()) if classes else labels.cast(pa.string())
 
 
 def _softener(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[int, pa.Table]], tuple[int, pa.Table]]:
@@ -145,11 +171,6 @@ def _softener(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[i
         return index, table.append_column("soft_label", column)
 
     return soften
-
-
-def _write(item: tuple[int, pa.Table], stage: Stage) -> dict[str, Any]:
-    index, table = item
-    return {"index": index, "part": write_part(stage, index, table.cast(with_image_feature(table.schema)))}
 
 
 def _schema(classes: int | None) -> pa.Schema:

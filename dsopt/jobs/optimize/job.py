@@ -25,7 +25,7 @@ def comparison(plan: Plan) -> Rows:
     for name, settings in _named(_compared(config)):
         for split in config.compare.splits:
             for seed in seeds:
-                subset = select.subset(plan, settings, seed)
+                subset = select.for_training(plan, settings, seed)
                 row = Row(f"{name}, {100 * split:g}/{100 * (1 - split):g}", name, split, images, subset)
                 pairs.append((row, seed))
     if config.extra.name != "none":  # every row, with and without extra images

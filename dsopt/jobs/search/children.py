@@ -96,7 +96,7 @@ def _selection(config: Config, proxy: Proxy) -> SelectConfig:
     amount = proxy.images or 0
     budget = min(1.0, share * amount) if isinstance(amount, float) else math.ceil(share * amount) + 30
     choice = {"name": proxy.data, "options": proxy.options, "budget": budget, "per_class": proxy.per_class}
-    return replace(config.select, **choice, soft_labels="none")
+    return replace(config.select, **choice, soft_labels="none", content="working")
 
 
 def _share(worker: Worker, stage: Stage, config: Config, wanted: Trials) -> None:

@@ -1,5 +1,7 @@
 """Each trial trains a classifier."""
 
+from dataclasses import replace
+
 from dsopt.config import Config
 from dsopt.jobs.sweep.kinds.contract import KINDS, PlannedTrial, SweepKind, Trial, by_features, planned, training_settings
 from dsopt.pipeline.plan import Plan
@@ -37,14 +39,15 @@ def train(config: Config) -> SweepKind:
 
 def _plan(plan: Plan, trial: Trial) -> PlannedTrial:
     config, images = plan.config, ingest.images(plan)
+    chosen = replace(config.select, content="working")  # nobody takes the subsets of trials away
     row = Row("full data", "full", 0.0, images)
     if trial.equal_cost:
         earlier = classifier.run(plan, row, trial.seed)
-        row = Row("full data + choosing", "full", 0.0, images, extra=select.subset(plan, config.select, trial.seed))
+        row = Row("full data + choosing", "full", 0.0, images, extra=select.subset(plan, chosen, trial.seed))
         run = classifier.run(plan, row, trial.seed, earlier)
         return planned(plan, trial, row, run, first=run)
     if any(phase["data"] != "full" for phase in classifier.phases(config.train, config.train.split)):
-        subset = select.subset(plan, config.select, trial.seed)
+        subset = select.subset(plan, chosen, trial.seed)
         row = Row(config.select.name, config.select.name, config.train.split, images, subset)
     row = classifier.beside(plan, row, trial.seed)
     run, beside = classifier.run(plan, row, trial.seed), []
