@@ -87,3 +87,38 @@ def test_a_terminal_has_a_live_bar_and_a_log_has_lines() -> None:
 def test_a_line_with_a_bar_is_a_line() -> None:
     line = progress.Line.of("embed  5/10", progress.Bar("embed", 5, 10))
     assert line == "embed  5/10" and line.bar == ("embed", 5, 10)
+
+
+def test_workers_send_lines_with_their_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dsopt.cluster import session
+
+    kept: dict[str, bytes] = {}
+
+    class Store:
+        """Ray's key-value store."""
+
+        @staticmethod
+        def _internal_kv_put(key: str, value: str, namespace: str) -> None:
+            kept[key] = value.encode()
+
+        @staticmethod
+        def _internal_kv_list(prefix: str, namespace: str) -> list[str]:
+            return [key for key in kept if key.startswith(prefix)]
+
+        @staticmethod
+        def _internal_kv_get(key: str, namespace: str) -> bytes:
+            return kept[key]
+
+        @staticmethod
+        def _internal_kv_del(key: str, namespace: str) -> None:
+            del kept[key]
+
+    monkeypatch.setattr(session, "_store", lambda: Store)
+    board = session.Board("board")
+    monkeypatch.setattr(progress, "output", board.put)
+    progress.say("embed", "begins: ü")
+    found = progress.Progress("embed", 10, "images", every=0)
+    found.update(5)
+    first, second = board.take()
+    assert isinstance(first, progress.Line) and first.split() == ["embed", "begins:", "ü"] and first.bar is None
+    assert second.bar == progress.Bar("embed", 5, 10) and "5/10 images" in second and board.take() == []
