@@ -10,7 +10,7 @@ from running import here, read
 from dsopt.config import Config
 from dsopt.errors import InputError, JobError
 from dsopt.jobs.sweep import job as sweep
-from dsopt.jobs.sweep.kinds.contract import Planned, common_steps
+from dsopt.jobs.sweep.kinds.contract import PlannedTrial, common_steps
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import Step
 from dsopt.storage import Table
@@ -39,7 +39,7 @@ def run(storage: Path, *overrides: str) -> None:
     here(f"storage={storage}", *GENERATORS, *overrides, job="sweep")
 
 
-def planned(storage: Path | str, *overrides: str) -> list[Planned]:
+def planned(storage: Path | str, *overrides: str) -> list[PlannedTrial]:
     return sweep.planned(Plan(load(storage, *overrides)))[1]
 
 
@@ -161,7 +161,7 @@ def test_extra_images_are_measured_where_asked_and_their_trainings_stay_the_same
     plain, asked = planned(tmp_path, *EXTRA), planned(tmp_path, *EXTRA, "measure.extra=true")
     assert [stages(trial.own) for trial in plain] == [["train"]] * 5
     assert [stages(trial.own) for trial in asked] == [["train"], *[["measure", "train"]] * 4]
-    assert [trial.judged.hash for trial in plain] == [trial.judged.hash for trial in asked]
+    assert [trial.evaluated.hash for trial in plain] == [trial.evaluated.hash for trial in asked]
     assert len({step.stage.hash for trial in asked for step in trial.own[:-1]}) == 3  # of COPIES and LIGHT, the same images
     shared = {kind for trial in asked for kind in stages(trial.shared)}
     assert {"proxy", "features"} <= shared and not {"proxy", "features"} & {kind for t in plain for kind in stages(t.shared)}

@@ -86,8 +86,8 @@ def test_a_sample_that_is_planned_on_a_worker_lists_nothing(root: str, listed: C
     assert listed == {root: 1} and len(trials) == 2
     listed.clear()
     sent = plan.without_steps()
-    known = {trial.judged.hash for trial in trials}
-    sampled = {grid.sampled(sent, {"select.name": name}).judged.hash for name in ("random", "kcenter")}
+    known = {trial.evaluated.hash for trial in trials}
+    sampled = {grid.sampled(sent, {"select.name": name}).evaluated.hash for name in ("random", "kcenter")}
     assert known <= sampled and not listed
 
 

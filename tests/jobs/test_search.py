@@ -30,7 +30,7 @@ from dsopt.jobs.search import job as search
 from dsopt.jobs.search import page as search_page
 from dsopt.jobs.search.child import material
 from dsopt.jobs.search.children import proxy_of
-from dsopt.jobs.search.page import Made
+from dsopt.jobs.search.page import SearchStages
 from dsopt.jobs.search.study import Ranking, Studied, choose, measures_of
 from dsopt.jobs.search.trials import FULL, Trials, ranked, source
 from dsopt.pipeline.plan import Plan
@@ -58,7 +58,7 @@ def go(storage: Path | str, *overrides: str) -> None:
     running.here(f"storage={storage}", *TINY, *overrides, job="search")
 
 
-def planned(storage: Path | str, *overrides: str) -> Made:
+def planned(storage: Path | str, *overrides: str) -> SearchStages:
     return search.planned(Plan(read(storage, *overrides)))
 
 
@@ -87,7 +87,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return storage
 
 
-def made(storage: Path) -> Made:
+def made(storage: Path) -> SearchStages:
     return planned(storage, STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2")
 
 
@@ -248,7 +248,7 @@ def test_an_interrupted_search_resumes_to_the_same_children(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """What bundles were told of is kept: of whole ones, or of each child."""
-    monkeypatch.setattr(bundles, "TELL_SECONDS", tell_seconds)
+    monkeypatch.setattr(bundles, "REPORT_SECONDS", tell_seconds)
     options = ["search.strategy.options.population=2"] if strategy == "evolution" else ["search.strategy.options.rungs=2"]
     how = [f"search.strategy.name={strategy}", *options]
 
@@ -295,11 +295,11 @@ def test_no_proxy_has_a_held_out_image(tmp_path: Path) -> None:
         given_from = source(one.draws[0], config, one.proxy)
         given = material(given_from, CPU)
         used = load(given_from.subset or "").ids[given.rows]
-        assert len(used) == count and not torch.isin(used, given.judged.ids).any()
+        assert len(used) == count and not torch.isin(used, given.held_out.ids).any()
     balanced = material(source(found[0].draws[0], config, found[0].proxy), CPU)
     assert balanced.labels[balanced.rows].bincount().tolist() == [4] * 10
     full = material(source(found[0].draws[0], config, FULL), CPU)
-    assert 0.1 < len(full.judged.ids) / 240 < 0.3
+    assert 0.1 < len(full.held_out.ids) / 240 < 0.3
 
 
 @pytest.mark.parametrize("method", ["random", "random_balanced"])
@@ -309,7 +309,7 @@ def test_a_proxy_may_have_all_images_that_are_not_held_out(method: str, tmp_path
     (one,) = studied(Plan(config))
     given = material(source(one.draws[0], config, one.proxy), CPU)
     assert Table(one.draws[0].inputs["subset"].uri).rows() == 244  # all there are
-    assert 0.95 * (244 - len(given.judged.ids)) < len(given.rows) <= 244 - len(given.judged.ids)  # balanced ones a few less
+    assert 0.95 * (244 - len(given.held_out.ids)) < len(given.rows) <= 244 - len(given.held_out.ids)  # balanced ones a few less
     again = study.planned(Plan(config))[1][0].draws[0]
     assert again.hash == one.draws[0].hash  # a dry run, before the images are counted, shows the folder that will be
 

@@ -10,7 +10,7 @@ from dsopt.config import Config
 from dsopt.jobs.search import best, study, trials
 from dsopt.jobs.search import page as search_page
 from dsopt.jobs.search.children import proxy_of
-from dsopt.jobs.search.page import Made
+from dsopt.jobs.search.page import SearchStages
 from dsopt.pipeline.plan import Plan
 from dsopt.search.exported import load_child
 from dsopt.stages import ingest, proxy
@@ -114,7 +114,7 @@ def test_the_rankings_of_a_study_stand(tmp_path: Path, monkeypatch: pytest.Monke
         trials.commit(tables[-1], plan.config, rows(plan.config, 1.0), {"a device"})
     truth, ranked = tables
     one = study.Studied("early", proxy_of({"data": "full", "steps": 3}, ""), [ranked])
-    page = search_page.page(plan, Made(truth, child.inputs["finalists"], child, truth, [one]))
+    page = search_page.page(plan, SearchStages(truth, child.inputs["finalists"], child, truth, [one]))
     make(plan, page)
     before = made_of(page)
     monkeypatch.setattr(search_page, "_listed", lambda *_: [])  # a second driver that found something else

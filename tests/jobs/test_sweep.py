@@ -16,7 +16,7 @@ from dsopt.config import Config
 from dsopt.errors import InputError, JobError
 from dsopt.jobs.sweep import grid, status
 from dsopt.jobs.sweep import job as sweep
-from dsopt.jobs.sweep.kinds.contract import Planned, Trial, kind_of
+from dsopt.jobs.sweep.kinds.contract import PlannedTrial, Trial, kind_of
 from dsopt.pipeline.plan import Plan
 from dsopt.storage import Table
 
@@ -31,7 +31,7 @@ def run(storage: Path | str, *overrides: str) -> None:
     here(f"storage={storage}", *TINY, *overrides, job="sweep")
 
 
-def planned(config: Config) -> list[Planned]:
+def planned(config: Config) -> list[PlannedTrial]:
     return grid.plans(Plan(config), grid.expand(config))
 
 
@@ -166,10 +166,10 @@ def test_random_samples_are_the_same_every_time_and_in_their_range() -> None:
 
 def test_a_search_never_looks_at_the_test_images() -> None:
     space = ("sweep.searcher=random", "sweep.space.distill.options.learning_rate={log: [0.001, 0.1]}")
-    config = sweep.judged(load("runs", "sweep.of=distill", *space))
+    config = sweep.with_held_out(load("runs", "sweep.of=distill", *space))
     assert config.distill.validation == 0.1 and kind_of(config).held_out
-    assert sweep.judged(load("runs", "sweep.of=distill", *space, "distill.validation=0.3")).distill.validation == 0.3
-    assert not kind_of(sweep.judged(load("runs", "sweep.of=distill", "sweep.grid.distill.steps=[1,2]"))).held_out
+    assert sweep.with_held_out(load("runs", "sweep.of=distill", *space, "distill.validation=0.3")).distill.validation == 0.3
+    assert not kind_of(sweep.with_held_out(load("runs", "sweep.of=distill", "sweep.grid.distill.steps=[1,2]"))).held_out
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +277,7 @@ def test_study_presets(preset: str, tmp_path: Path) -> None:
     plan, trials, stage = sweep.planned(Plan(configuration.load(given)))
     config = plan.config
     assert config.sweep.paper and stage.name == f"digits-{config.sweep.title}"
-    assert len({trial.judged.hash for trial in trials}) > 6
+    assert len({trial.evaluated.hash for trial in trials}) > 6
     if config.sweep.equal_cost:
         titles = {(trial.row.title, trial.config.train.sampler.name) for trial in trials}
         assert {("full data", "shuffle"), ("full data", "rs2"), ("full data + choosing", "shuffle")} <= titles
@@ -287,8 +287,8 @@ def test_study_presets(preset: str, tmp_path: Path) -> None:
 def test_a_long_trial_tells_how_far_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sweep, "EVERY", 0.0)
-    monkeypatch.setattr(status, "EVERY", 0.0)
+    monkeypatch.setattr(sweep, "STATUS_SECONDS", 0.0)
+    monkeypatch.setattr(status, "STATUS_SECONDS", 0.0)
     monkeypatch.setattr(progress.Progress.__init__, "__kwdefaults__", {"done": 0, "every": 0.0})
     run(tmp_path, "sweep.grid.select.name=[random]", "train.split=1", "train.steps=60", "sweep.seeds=1")
     told = re.findall(
