@@ -59,7 +59,7 @@ class Cell(nn.Module):
         return nodes[-1]
 
 
-class Halving(nn.Module):
+class ResidualReduction(nn.Module):
     """A residual block that halves the image and doubles the width (arXiv:2001.00326, figure 1)."""
 
     def __init__(self, width: int) -> None:
@@ -85,7 +85,7 @@ def cell_network(
     for stage in range(3):
         here = width << stage
         layers += [Cell([edge(number, here) for number in range(len(EDGES))]) for _ in range(cells)]
-        layers += [Halving(here)] if stage < 2 else []
+        layers += [ResidualReduction(here)] if stage < 2 else []
     last = 4 * width
     return nn.Sequential(*layers, nn.BatchNorm2d(last), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(last, classes))
 
