@@ -1,6 +1,7 @@
 import functools
 import posixpath
 from collections.abc import Iterable
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.types as pt
@@ -50,7 +51,7 @@ def table(
         folder = file.name.rpartition("/")[0]
         for name, value, word in zip(rows[image].to_pylist(), labels, named, strict=True):
             here = split_word(str(word)) if split else named_split(file.name)
-            splits.setdefault(here, []).append(ImageFile(_relative(folder, name), value, 0))
+            splits.setdefault(here, []).append(ImageFile(_relative(base, folder, name), value, 0))
     unlabelled = {split for split, files in splits.items() if all(file.label is None for file in files)}
     uses = decide_splits(set(splits), unlabelled)
     used = {use: _sorted(splits, uses, use) for use in sorted(set(uses.values()), key=lambda use: use == "test")}
@@ -86,10 +87,11 @@ def _label_column(rows: pa.Table, wanted: str | None, image: str) -> tuple[str |
     return label_column(columns, wanted, (), others)
 
 
-def _relative(folder: str, name: str | None) -> str:
-    """A name below the root; paths are relative to the table."""
+def _relative(base: str, folder: str, name: str | None) -> str:
+    """A name below the root `base`; paths are relative to the table, which lies in `folder` below it."""
     if not name:
         return ""
     if schemes.scheme(name) or name.startswith("/"):
         return name
-    return posixpath.normpath(posixpath.join(folder, name.replace("\\", "/")))
+    path = posixpath.normpath(posixpath.join(folder, name.replace("\\", "/")))
+    return quote(path) if schemes.scheme(base) in ("http", "https") else path
