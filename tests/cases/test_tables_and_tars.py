@@ -201,7 +201,7 @@ def test_shards_without_known_labels_name_what_is_there(tmp_path: Path) -> None:
 def test_class_folders_in_a_tar_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(tar({"cat/1.png": picture(1), "dog/1.png": picture(2)}))
     (hint,) = found("webdataset", tmp_path).findings.hints
-    assert hint.startswith("no labels; members lie in folders such as dog")
+    assert hint.startswith("no labels; members lie in folders, such as dog")
 
 
 def test_what_is_no_plain_tar_is_told(tmp_path: Path) -> None:
