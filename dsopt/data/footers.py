@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from dsopt.data.labels import cleaned, kind_of, label_column, values
-from dsopt.data.layout import partitions
+from dsopt.data.layout import normal, partitions
 from dsopt.data.listing import File
 from dsopt.errors import InputError, first_line, unknown
-from dsopt.files import filesystem, join, retried
+from dsopt.files import filesystem, join, read_range, retried
 
 IMAGE_COLUMNS = ("image", "img")
+POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ def footer(base: str, file: File, image_column: str | None, wanted: str | None) 
             parquet = pq.ParquetFile(handle)
             schema, metadata = parquet.schema_arrow, parquet.metadata
     except pa.ArrowInvalid as error:
+        if read_range(uri, 0, len(POINTER)) == POINTER:
+            raise InputError(f"{uri}: is a pointer of git-lfs, not the file itself; expected the file (git lfs pull).") from None
         raise InputError(f"{uri}: not a readable Parquet file: {first_line(error)}") from None
     features = _features(schema)
     image = _image(uri, schema, image_column, features)
@@ -83,7 +86,7 @@ def footer(base: str, file: File, image_column: str | None, wanted: str | None) 
     names = features.get(label, {}).get("names") if label and isinstance(features.get(label), dict) else None
     groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
     return Footer(
-        *(file, image, label, constant, kind, tuple(map(str, names)) if names else None, groups),
+        *(file, image, label, constant, kind, tuple(normal(str(name)) for name in names) if names else None, groups),
         *(_image_bytes(metadata, image), _digest(metadata), hints),
     )
 

@@ -18,6 +18,7 @@ _SPLIT = re.compile(
 )
 _FILLING = re.compile(r"[\W_\d]|(?<![a-z])(?:set|data|images?|imgs?|split|folder)(?![a-z])", re.IGNORECASE)
 _RESOLUTION = re.compile(r"\d+(x\d+|px)", re.IGNORECASE)
+_NO_CLASS = re.compile(r"(jpeg)?ima?ge?s?|masks?|annotations?", re.IGNORECASE)  # folders by what files are, not by what they show
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 Folders = tuple[str, ...]
@@ -153,6 +154,9 @@ def layout(names: Sequence[str]) -> Layout:
     if with_splits:
         other = next((top for top in tops if top not in with_splits), "images")
         raise InputError(f"has splits in {with_splits[0]}, but also {other}; name {with_splits[0]} in data.root, or move it.")
+    if len(tops) > 1 and (kind := next((top for top in tops if _NO_CLASS.fullmatch(top)), None)):
+        other = next(top for top in tops if top != kind)
+        raise InputError(f"has images in {kind} and in {other}, which are hardly classes; name one of them in data.root.")
     nested = [top for top in tops if () not in below[top]]
     if len(nested) > 1 or (tops and all(_RESOLUTION.fullmatch(top) for top in tops)):
         relative = _relative(names, prefix)

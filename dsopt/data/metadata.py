@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.types as pt
 
-from dsopt.data.labels import clean, kind_of, label_column
+from dsopt.data.labels import kind_of, label_column
 from dsopt.data.layout import normal
 from dsopt.data.listing import File
-from dsopt.data.tables import read_rows
+from dsopt.data.tables import labels_of, read_rows
 from dsopt.errors import InputError
 from dsopt.files import join
 
@@ -52,9 +52,8 @@ def read_metadata(root: str, files: list[File], wanted: str | None) -> Metadata:
         if label is None:
             continue
         folder = name.rpartition("/")[0]
-        for file, value in zip(table[column].to_pylist(), table[label].to_pylist(), strict=True):
-            value = clean(value)
-            if file and value is not None and value == value:
+        for file, value in zip(table[column].to_pylist(), labels_of(join(root, name), table, label), strict=True):
+            if file and value is not None:
                 labels[normal(posixpath.normpath(f"{folder}/{file}".lstrip("/")))] = value
         used.add(name)
     if wanted is not None and not tables:

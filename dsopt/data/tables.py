@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from dsopt.data.labels import clean, kind_of
 from dsopt.errors import InputError, first_line
 from dsopt.files import read_bytes
 
@@ -23,6 +24,25 @@ def read_rows(uri: str) -> pa.Table:
     if not len(table):
         raise InputError(f"{uri}: has no rows.")
     return table
+
+
+def labels_of(uri: str, table: pa.Table, column: str) -> list[int | str | None]:
+    """The labels of a column: whole numbers or text; empty texts, missing and negative numbers are none.
+
+    Raises:
+        InputError: it is a column of something else.
+    """
+    kind = table.schema.field(column).type
+    if kind_of(kind) is None and not pa.types.is_null(kind):
+        raise InputError(f"{uri}: label column {column!r} is {kind}; expected whole numbers or text.")
+    return [_label(value) for value in table[column].to_pylist()]
+
+
+def _label(value: int | float | str | None) -> int | str | None:
+    value = clean(value)
+    if isinstance(value, float):  # a column of whole numbers with gaps
+        value = None if value != value else int(value) if value == int(value) else str(value)
+    return None if isinstance(value, int) and value < 0 else value
 
 
 def _parsed(name: str, data: bytes) -> pa.Table:

@@ -153,3 +153,33 @@ def test_metadata_without_labels_is_told(tmp_path: Path) -> None:
     assert read.labels() == ["cat", "dog"]
     assert read.findings.hints == ("metadata.csv: no column is known to hold labels; these may: caption (options.label_column).",)
     assert found("folder", tmp_path, label_column="caption").labels() == ["a cat", "a dog"]
+
+
+def test_a_table_beside_images_without_labels_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "images/1.png", "images/2.png")
+    (tmp_path / "labels.csv").write_text("file,label\nimages/1.png,1\n")
+    read = found("folder", tmp_path)
+    assert read.findings.hints == (f"no labels; labels.csv may hold them: data.name=table data.root={tmp_path}/labels.csv.",)
+
+
+@pytest.mark.parametrize("content", [b"file_name,label\n1.png,caf\xe9\n", b"file_name,label\n1.png\n", b"", b"\xff\xfe"])
+def test_a_table_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes) -> None:
+    write(tmp_path, "1.png")
+    (tmp_path / "metadata.csv").write_bytes(content)
+    for name, root in (("folder", tmp_path), ("table", tmp_path / "metadata.csv")):
+        with pytest.raises(InputError, match=r"metadata\.csv: ") as error:
+            found(name, root)
+        assert "\n" not in str(error.value)
+
+
+def test_labels_of_a_table_with_gaps(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{i}.png" for i in range(4)))
+    (tmp_path / "metadata.csv").write_text("file_name,label\n0.png,1\n1.png,\n2.png,0\n3.png,-1\n")
+    read = found("folder", tmp_path)
+    assert read.rows[""] == {"2.png": 0, "0.png": 1} and [row.reason for row in read.broken] == ["no label"] * 2
+
+
+def test_a_pointer_of_git_lfs_is_told(tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(InputError, match=r"train\.parquet: is a pointer of git-lfs"):
+        found("parquet", tmp_path)

@@ -122,6 +122,14 @@ def test_two_sets_below_one_root_are_refused(tmp_path: Path, one: str, other: st
     assert found("folder", tmp_path / one).rows
 
 
+@pytest.mark.parametrize("one, other", [("images/1.jpg", "annotations/trimaps/1.png"), ("JPEGImages/1.jpg", "Segmentation/2.png")])
+def test_folders_by_the_kind_of_files_are_no_classes(tmp_path: Path, one: str, other: str) -> None:
+    write(tmp_path, one, other)
+    with pytest.raises(InputError, match=f"has images in {one.split('/')[0]}|{other.split('/')[0]} .* hardly classes"):
+        found("folder", tmp_path)
+    assert found("folder", tmp_path / one.split("/")[0]).labels() == [None]
+
+
 @pytest.mark.parametrize("one, other", [("fine", "coarse"), ("32x32", "64x64"), ("data/fine", "data/coarse")])
 def test_two_configurations_of_parquet_files_are_refused(tmp_path: Path, one: str, other: str) -> None:
     for top in (one, other):

@@ -1,9 +1,12 @@
 """Tables of paths, Parquet files with paths only, and tar shards."""
 
+import functools
+import http.server
 import io
 import json
 import shutil
 import tarfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,6 +74,17 @@ def test_paths_may_be_uris_and_absolute(tmp_path: Path, s3_storage: str) -> None
     rows = [row for shard in read.source.list_shards()[0] for row in shard.read()]
     assert [row.place and row.place.uri for row in rows[:2]] == uris
     memory.rm("/dsopt-table", recursive=True)
+
+
+def test_a_table_on_a_web_server(tmp_path: Path) -> None:
+    write(tmp_path, "img/1 #.png", "img/2.png")
+    (tmp_path / "all.csv").write_text("path,label\nimg/1 #.png,1\nimg/2.png,0\nimg/3.png,0\n")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        read = found("table", f"http://127.0.0.1:{server.server_port}/all.csv")
+        server.shutdown()
+    assert read.labels() == [1, 0] and [row.key for row in read.broken] == ["img/3.png"]
 
 
 def test_columns_of_a_table_can_be_named_and_wrong_ones_are_told(tmp_path: Path) -> None:
@@ -182,6 +196,12 @@ def test_shards_without_known_labels_name_what_is_there(tmp_path: Path) -> None:
     )
     assert found("webdataset", tmp_path, label_column="species").labels() == ["oak"]
     assert found("webdataset", tmp_path, label_column="txt").labels() == ["an oak"]
+
+
+def test_class_folders_in_a_tar_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(tar({"cat/1.png": picture(1), "dog/1.png": picture(2)}))
+    (hint,) = found("webdataset", tmp_path).findings.hints
+    assert hint.startswith("no labels; members lie in folders, such as dog")
 
 
 def test_what_is_no_plain_tar_is_told(tmp_path: Path) -> None:

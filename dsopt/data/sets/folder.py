@@ -12,8 +12,9 @@ from dsopt.config import DataConfig
 from dsopt.data import kinds
 from dsopt.data.layout import Layout, decide_splits, layout, normal, told
 from dsopt.data.listing import File, Skipped, digest, list_data, needed_root, passed_over
-from dsopt.data.metadata import Metadata, read_metadata
+from dsopt.data.metadata import NAMES, Metadata, read_metadata
 from dsopt.data.source import Findings, Listing, Place, Shard, Source, SourceRow
+from dsopt.data.tables import SUFFIXES as TABLES
 from dsopt.errors import InputError
 from dsopt.files import exists, is_remote, join, read_bytes
 from dsopt.registry import DATASETS
@@ -57,7 +58,8 @@ def folder(data: DataConfig, *, label_column: str | None = None) -> Source:
     uses, hints = _uses(splits)
     used = {use: _interleaved(splits, uses, use) for use in dict.fromkeys(uses.values())}
     skipped = [one for one in skipped if one.name not in metadata.files]
-    look = functools.partial(_findings, skipped, found, _classes(splits), (*metadata.hints, *hints))
+    hints = (*metadata.hints, *hints, *_tables(root, below.files, splits))
+    look = functools.partial(_findings, skipped, found, _classes(splits), hints)
     fingerprint = digest([*files, *(file for file in below.files if file.name in metadata.files)])
     return Source(fingerprint, is_remote(root), functools.partial(list_files, root, used), look)
 
@@ -94,6 +96,16 @@ def _interleaved(splits: Files, uses: dict[str | None, str | None], use: str | N
 
 def _classes(splits: Files) -> set[str]:
     return {file.label for files in splits.values() for file in files if isinstance(file.label, str)}
+
+
+def _tables(root: str, files: list[File], splits: Files) -> tuple[str, ...]:
+    """A hint on tables that may hold the labels, where there are none."""
+    if any(file.label is not None for some in splits.values() for file in some):
+        return ()
+    tables = [f.name for f in files if f.name.lower().endswith(TABLES) and f.name.rpartition("/")[2].lower() not in NAMES]
+    if not tables:
+        return ()
+    return (f"no labels; {', '.join(tables[:3])} may hold them: data.name=table data.root={join(root, tables[0])}.",)
 
 
 def _findings(skipped: list[Skipped], found: Layout, classes: set[str], hints: tuple[str, ...]) -> Findings:

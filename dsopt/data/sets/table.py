@@ -1,19 +1,20 @@
 import functools
 import posixpath
 from collections.abc import Iterable
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.types as pt
 
 from dsopt import schemes
 from dsopt.config import DataConfig
-from dsopt.data.labels import clean, kind_of, label_column
+from dsopt.data.labels import kind_of, label_column
 from dsopt.data.layout import decide_splits, named_split, split_word, told
 from dsopt.data.listing import digest, needed_root, passed_over
 from dsopt.data.sets.folder import Files, ImageFile, list_files
 from dsopt.data.sets.parquet import find_files
 from dsopt.data.source import Findings, Source
-from dsopt.data.tables import SUFFIXES, read_rows
+from dsopt.data.tables import SUFFIXES, labels_of, read_rows
 from dsopt.errors import InputError, unknown
 from dsopt.files import is_remote, join
 from dsopt.registry import DATASETS
@@ -45,12 +46,12 @@ def table(
         split = _column(rows, (split_column,) if split_column else SPLIT_COLUMNS)
         if split_column and split is None:
             raise unknown(f"{uri}: options.split_column", split_column, rows.column_names)
-        labels = rows[label].to_pylist() if label else [None] * len(rows)
+        labels = labels_of(uri, rows, label) if label else [None] * len(rows)
         named = rows[split].to_pylist() if split else [None] * len(rows)
         folder = file.name.rpartition("/")[0]
         for name, value, word in zip(rows[image].to_pylist(), labels, named, strict=True):
             here = split_word(str(word)) if split else named_split(file.name)
-            splits.setdefault(here, []).append(ImageFile(_relative(folder, name), _label(value), 0))
+            splits.setdefault(here, []).append(ImageFile(_relative(base, folder, name), value, 0))
     unlabelled = {split for split, files in splits.items() if all(file.label is None for file in files)}
     uses = decide_splits(set(splits), unlabelled)
     used = {use: _sorted(splits, uses, use) for use in sorted(set(uses.values()), key=lambda use: use == "test")}
@@ -86,18 +87,11 @@ def _label_column(rows: pa.Table, wanted: str | None, image: str) -> tuple[str |
     return label_column(columns, wanted, (), others)
 
 
-def _label(value: int | float | str | None) -> int | str | None:
-    """A label; a column of numbers with gaps has become one of floats."""
-    value = clean(value)
-    if isinstance(value, float):
-        return int(value) if value == value and value == int(value) else None if value != value else str(value)
-    return None if isinstance(value, int) and value < 0 else value
-
-
-def _relative(folder: str, name: str | None) -> str:
-    """A name below the root; paths are relative to the table."""
+def _relative(base: str, folder: str, name: str | None) -> str:
+    """A name below the root `base`; paths are relative to the table, which lies in `folder` below it."""
     if not name:
         return ""
     if schemes.scheme(name) or name.startswith("/"):
         return name
-    return posixpath.normpath(posixpath.join(folder, name.replace("\\", "/")))
+    path = posixpath.normpath(posixpath.join(folder, name.replace("\\", "/")))
+    return quote(path) if schemes.scheme(base) in ("http", "https") else path

@@ -86,11 +86,14 @@ def _look(find: "functools.partial[tuple[Found, set[str | None]]]", skipped: lis
     indices = [index for _, index in found.values()]
     missing = [Skipped(f"{name}/{key}", "a sample without an image") for name, (_, i) in found.items() for key in i.no_image]
     hints = list(told({split for split, _ in found.values()}, unlabelled))
-    if not any(_known(sample.label) for index in indices for sample in index.samples):
+    samples = [sample for index in indices for sample in index.samples]
+    if not any(_known(sample.label) for sample in samples):
         fields = sorted(set().union(*(index.fields for index in indices)) - {e for index in indices for e in index.extensions})
-        hints += [f"no member is known to hold labels; these are there: {', '.join(fields[:10])} (options.label_column)."] * bool(
-            fields
-        )
+        folders = sorted({sample.key.rpartition("/")[0] for sample in samples})
+        if fields:
+            hints.append(f"no member is known to hold labels; these are there: {', '.join(fields[:10])} (options.label_column).")
+        elif len(folders) > 1:
+            hints.append(f"no labels; members lie in folders, such as {folders[-1]}: unpack them if these are classes.")
     return Findings(passed_over([*skipped, *missing]), tuple(hints))
 
 
