@@ -14,10 +14,13 @@ class SlowLink:
     Args:
         port: of the server, on this machine.
         rate: bytes a second of the answers; requests pass at once.
+
+    Attributes:
+        passed: bytes of the answers so far.
     """
 
     def __init__(self, port: int, rate: float) -> None:
-        self.target, self.rate = port, rate
+        self.target, self.rate, self.passed = port, rate, 0
         self._free, self._lock = time.monotonic(), threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -47,5 +50,6 @@ class SlowLink:
         with self._lock:
             now = time.monotonic()
             self._free = max(self._free, now) + count / self.rate
+            self.passed += count
             pause = self._free - now
         time.sleep(pause)

@@ -33,7 +33,12 @@ def subset(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The first 40 digits as a subset table."""
     images, labels = digits()
     rows = encode(Images(torch.arange(40), images[:40], labels[:40]), ["digits"] * 40)
-    chosen = {"rank": range(40), "score": [0.0] * 40, "reason": ["first"] * 40}
+    chosen = {
+        "label_name": [str(label) for label in labels[:40].tolist()],
+        "rank": range(40),
+        "score": [0.0] * 40,
+        "reason": ["first"] * 40,
+    }
     for name, values in chosen.items():
         rows = rows.append_column(name, pa.array(values, SUBSET.field(name).type))
     stage = Stage(str(tmp_path_factory.mktemp("storage")), Kind("select"), "digits-random", {})

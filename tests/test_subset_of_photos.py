@@ -237,6 +237,7 @@ def test_names_are_safe_and_never_alike(tmp_path: Path) -> None:
     rows = pa.table({"key": names, "id": range(len(names))})
     found = _names(rows)
     assert len({name.casefold() for name in found}) == len(names)
+    assert len({name.casefold() for name in _names(pa.table({"key": ["a.b", "a_b"], "id": [0, 1]}), dot="_")}) == 2
     assert all(name and not name.startswith(".") and len(name) <= 110 and "/" not in name for name in map(safe, names))
     assert len(set(_folders(["a/b", "a_b", "A b", None, ".."]).values())) == 4
 

@@ -87,7 +87,8 @@ def _shards(
     rows: pa.Table, output: str, there: set[str], format: str, classes: list[str] | None, done: Callable[[int], None]
 ) -> None:
     """Files of many rows each, whose bounds follow from the table alone."""
-    bounds, names = list(_bounds(rows)), _names(rows)
+    # The reader of WebDataset takes all after the first dot as the suffix.
+    bounds, names = list(_bounds(rows)), _names(rows, dot="_" if format == "webdataset" else ".")
     for number, (start, stop) in enumerate(bounds):
         name = f"data/train-{number:05d}-of-{len(bounds):05d}.parquet" if format == "parquet" else f"{number:06d}.tar"
         if name not in there:
@@ -101,13 +102,10 @@ def _write_tar(uri: str, rows: list[Named], schema: pa.Schema, classes: list[str
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w") as tar:
         for row, name, data in rows:
-            name = name.replace(".", "_")  # the reader takes all after the first dot as the suffix
             files = {suffix(row, data).lower(): data}
             if row["label"] is not None:
                 files[".cls"] = str(row["label"]).encode()
-            about = {
-                key: row[key] for key in ("id", "key", "label", "label_name", "rank", "score", "reason", "soft_label") if key in row
-            }
+            about = {key: row[key] for key in ABOUT if key in row and row[key] == row[key]}  # JSON has no NaN
             files[".json"] = json.dumps(about, ensure_ascii=False).encode()
             for kind, content in files.items():
                 info = tarfile.TarInfo(name + kind)
@@ -146,9 +144,9 @@ def _bounds(rows: pa.Table) -> Iterator[tuple[int, int]]:
     yield start, len(rows)
 
 
-def _names(rows: pa.Table) -> list[str]:
+def _names(rows: pa.Table, dot: str = ".") -> list[str]:
     """A name for each row, from its key without suffix, safe on every file system and different from all others."""
-    names = [safe(_SUFFIX.sub("", key or "image")) for key in rows["key"].to_pylist()]
+    names = [safe(_SUFFIX.sub("", key or "image")).replace(".", dot) for key in rows["key"].to_pylist()]
     ids, counts = rows["id"].to_pylist(), Counter(name.casefold() for name in names)
     unique = [name if counts[name.casefold()] == 1 else f"{name}-{id}" for name, id in zip(names, ids, strict=True)]
     if len({name.casefold() for name in unique}) < len(unique):

@@ -111,13 +111,14 @@ def read(wanted: list[Original]) -> list[bytes]:
     others = [span for span in spans if remote.is_remote(span.uri)]
     with ThreadPoolExecutor(max(1, min(THREADS, len(local) + len(rows)))) as pool:
         from_rows = [(by_row, pool.submit(_rows, uri, by_row, wanted)) for uri, by_row in rows.items()]
-        from_files = [(span, pool.submit(_local, span, wanted)) for span in local]
+        share = -(-len(local) // THREADS) or 1
+        from_files = [pool.submit(_local, local[i : i + share], wanted, found) for i in range(0, len(local), share)]
         for span, data in zip(others, remote.read_ranges([span[:3] for span in others]), strict=True):
             if isinstance(data, Exception):
                 raise _unreadable(wanted[span.members[0]], data) from None
             _cut(span, data, wanted, found)
-        for span, future in from_files:
-            _cut(span, future.result(), wanted, found)
+        for future in from_files:
+            future.result()
         for by_row, future in from_rows:
             for row, data in future.result().items():
                 for i in by_row[row]:
@@ -154,21 +155,33 @@ def _cut(span: Span, data: bytes, wanted: list[Original], found: list[bytes | No
         found[i] = data if length is None or length == len(data) else data[start : start + length]
 
 
-def _local(span: Span, wanted: list[Original]) -> bytes:
+def _local(spans: list[Span], wanted: list[Original], found: list[bytes | None]) -> None:
+    """Read spans of local files; those of one file follow each other, and it is opened once."""
+    name, file = "", -1
     try:
-        file = os.open(span.uri, os.O_RDONLY)
-        try:
-            start = span.start or 0
-            size = (os.fstat(file).st_size if span.stop is None else span.stop) - start
-            pieces = []
-            while size > 0 and (piece := os.pread(file, size, start)):  # a read gives at most 2 GiB
-                pieces.append(piece)
-                start, size = start + len(piece), size - len(piece)
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        finally:
+        for span in spans:
+            try:
+                if span.uri != name:
+                    opened = os.open(span.uri, os.O_RDONLY)
+                    if file >= 0:
+                        os.close(file)
+                    name, file = span.uri, opened
+                start = span.start or 0
+                stop = os.fstat(file).st_size if span.stop is None else span.stop
+                _cut(span, _pread(file, start, stop), wanted, found)
+            except OSError as error:
+                raise _unreadable(wanted[span.members[0]], error) from None
+    finally:
+        if file >= 0:
             os.close(file)
-    except OSError as error:
-        raise _unreadable(wanted[span.members[0]], error) from None
+
+
+def _pread(file: int, start: int, stop: int) -> bytes:
+    pieces = []
+    while start < stop and (piece := os.pread(file, stop - start, start)):  # one call gives at most 2 GiB
+        pieces.append(piece)
+        start += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _rows(uri: str, by_row: dict[int, list[int]], wanted: list[Original]) -> dict[int, bytes]:

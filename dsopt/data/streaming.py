@@ -58,7 +58,7 @@ class StreamedSubset(IterableDataset):
         rows = listed(table, stored=False)
         self._rows = rows.select(["key", *ORIGIN.names]).combine_chunks()
         self._labels, self._soft = labels_of(rows), soft_labels_of(rows)
-        self.classes, self._channels = table.manifest.get("classes"), table.manifest["channels"]
+        self.classes, self._channels = table.manifest.get("classes"), table.manifest.get("channels", 3)
         self.shuffle, self.seed, self.transform, self.memory = shuffle, seed, transform, memory
         self.batch_size, self.drop_last, self._rank, self._world = batch_size, drop_last, rank, world
         # Shared with the workers of a DataLoader, which may outlive an epoch: the epoch, the images consumed before the iteration,

@@ -117,7 +117,7 @@ class SubsetDataset(torch.utils.data.Dataset):
         self.keys = self._rows["key"].to_pylist()
         self.classes = table.manifest.get("classes")
         self.transform = transform
-        self._soft, self._channels = soft_labels_of(self._rows), table.manifest["channels"]
+        self._soft, self._channels = soft_labels_of(self._rows), table.manifest.get("channels", 3)
         self.images = _working_copies(table)
 
     def __len__(self) -> int:

@@ -28,7 +28,7 @@ def export(plan: Plan) -> None:
     rows = listed(table, stored=True)
     progress = Progress("export", len(rows), "images")
     mark = {"subset": stage.folder, "format": config.format}
-    exports.export(rows, output, config.format, table.manifest["classes"], mark, progress.update)
+    exports.export(rows, output, config.format, table.manifest.get("classes"), mark, progress.update)
     say("export", f"{len(rows):,} images: {output}")
 
 

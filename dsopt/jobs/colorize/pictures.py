@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import chain, count
 
 from dsopt.data import photos
+from dsopt.data.listing import list_folder
 from dsopt.data.pixels import Unusable
-from dsopt.data.source import list_folder
 from dsopt.errors import InputError
 from dsopt.files import absolute, exists, is_remote, join, read_bytes, write_bytes
 from dsopt.generation.colorize import colorized
