@@ -1,7 +1,6 @@
 """From rows of a source to rows of the images table: every image is decoded once, and its working copy stored."""
 
 import hashlib
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Set
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +10,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import torch
 from PIL import Image
 
 from dsopt.config import DataConfig
@@ -75,8 +75,8 @@ class _Row(NamedTuple):
 def ingest_shard(shard: Shard, data: DataConfig, classes: list[str] | None, alone: Set[str] = frozenset()) -> Ingested:
     """The images tables of a shard, and what else is known of its pictures.
 
-    A pure function of its arguments: running it again gives the same bytes. It decodes with as many threads as OMP_NUM_THREADS
-    says, which Ray sets for each worker, or else with all cores; memory is bounded by the bytes of the working copies.
+    A pure function of its arguments: running it again gives the same bytes. It decodes with as many threads as torch has, all
+    cores or what Ray gives a worker; memory is bounded by the bytes of the working copies.
 
     Args:
         data: with `channels` set (see `source_channels`).
@@ -113,7 +113,7 @@ def ingest_shard(shard: Shard, data: DataConfig, classes: list[str] | None, alon
 
 def _in_order(function: Callable[[int, SourceRow], _Row | Broken], shard: Shard) -> Generator[_Row | Broken]:
     """The results for the rows of a shard, in order, computed by threads; few rows are in memory at once."""
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    threads = torch.get_num_threads()
     waiting: deque[tuple[Future[_Row | Broken], int]] = deque()
     size = 0
     with ThreadPoolExecutor(threads) as pool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 import dsopt.data.ingest
@@ -309,9 +310,9 @@ def test_a_class_with_one_image_keeps_it_in_training():
     assert splits == [{"train"}, {"test"}, {"test"}]
 
 
-@pytest.mark.parametrize("threads", ["1", "3"])
+@pytest.mark.parametrize("threads", [1, 3])
 def test_a_table_is_in_order_and_in_blocks(monkeypatch, threads):
-    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(dsopt.data.ingest, "BLOCK", 9000)
     monkeypatch.setattr(dsopt.data.ingest, "AHEAD", 9000)
     found = ingest_shard(rows([encoded(noise(size=32))] * 50), DataConfig(channels=3, test_fraction=1e-9), None).tables["train"]

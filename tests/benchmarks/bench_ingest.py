@@ -1,0 +1,91 @@
+"""How fast photographs are taken in, beside the same working copies made plainly, in one run.
+
+    python tests/benchmarks/bench_ingest.py [--images 500] [--size 224] [--repeat 3]
+
+The photographs are JPEGs of 500x375 pixels, cut from scikit-learn's two. Plainly: a loop with PIL in one thread, as square PNGs
+(`data.fit=square data.store=png`) and as JPEGs of the whole picture. Wanted: at least as fast as the same copies made plainly.
+Wall-clock and processor time.
+"""
+
+import argparse
+import io
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from sklearn.datasets import load_sample_images
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from dsopt.config import DataConfig
+from dsopt.data.ingest import ingest_shard
+from dsopt.data.source import find
+
+WIDTH, HEIGHT = 500, 375
+
+
+def write_photographs(root: Path, count: int) -> None:
+    pictures, numbers = [Image.fromarray(pixels) for pixels in load_sample_images().images], np.random.default_rng(0)
+    for i in range(count):
+        whole = pictures[i % 2]
+        width = int(numbers.uniform(0.35, 0.85) * whole.width)
+        height = width * HEIGHT // WIDTH
+        x, y = numbers.integers(0, whole.width - width + 1), numbers.integers(0, whole.height - height + 1)
+        place = root / ("china", "flower")[i % 2] / f"{i:05}.jpg"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        whole.crop((x, y, x + width, y + height)).resize((WIDTH, HEIGHT)).save(place, quality=90)
+
+
+def ours(root: Path, size: int) -> int:
+    shards, classes = find(DataConfig(name="folder", root=str(root))).list_shards()
+    data = DataConfig(image_size=size, channels=3)
+    return sum(len(table) for shard in shards for table in ingest_shard(shard, data, classes).tables.values())
+
+
+def square_png(root: Path, size: int) -> int:
+    return plainly(root, lambda picture: encoded(ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC), "PNG"))
+
+
+def whole_jpeg(root: Path, size: int) -> int:
+    target = round(size * WIDTH / HEIGHT), size
+    return plainly(
+        root, lambda picture: encoded(picture.resize(target, Image.Resampling.BICUBIC), "JPEG", quality=92, subsampling=0)
+    )
+
+
+def plainly(root: Path, copy: Callable[[Image.Image], bytes]) -> int:
+    return len([copy(Image.open(file).convert("RGB")) for file in sorted(root.rglob("*.jpg"))])
+
+
+def encoded(picture: Image.Image, kind: str, **options: int) -> bytes:
+    sink = io.BytesIO()
+    picture.save(sink, kind, **options)
+    return sink.getvalue()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in (("images", 500), ("size", 224), ("repeat", 3)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    asked = parser.parse_args()
+    taken: dict[str, list[tuple[float, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        write_photographs(Path(folder), asked.images)
+        for turn in range(asked.repeat):
+            functions = [ours, whole_jpeg, square_png]
+            for function in functions if turn % 2 == 0 else reversed(functions):
+                wall, processor = time.perf_counter(), time.process_time()
+                assert function(Path(folder), asked.size) == asked.images
+                taken.setdefault(function.__name__, []).append((time.perf_counter() - wall, time.process_time() - processor))
+    for name, seconds in taken.items():
+        wall, processor = (statistics.median(column) for column in zip(*seconds, strict=True))
+        print(f"{name}: {asked.images / wall:.0f} images/s, {processor / asked.images * 1000:.1f} ms of a processor an image")
+
+
+if __name__ == "__main__":
+    main()
