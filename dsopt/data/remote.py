@@ -42,7 +42,8 @@ def file_system(uri: str) -> fsspec.AbstractFileSystem:
     """
     scheme = uri.partition("://")[0]
     try:
-        return fsspec.filesystem(scheme, **_OPTIONS.get(scheme, {}))
+        kind: Any = fsspec.get_filesystem_class(scheme)
+        return fsspec.filesystem(scheme, **kind._get_kwargs_from_urls(uri), **_OPTIONS.get(scheme, {}))
     except (ValueError, ImportError) as error:
         raise InputError(f"{uri}: {first_line(error)}") from None
 
@@ -52,12 +53,11 @@ def read_ranges(wanted: list[Range]) -> list[bytes | Exception]:
     found: list[Any] = [None] * len(wanted)
     left, deadline, pause = list(range(len(wanted))), time.monotonic() + files.RETRY_SECONDS, 0.5
     while left:
-        by_scheme: dict[str, list[int]] = defaultdict(list)
+        by_system: dict[Any, list[int]] = defaultdict(list)  # fsspec gives one object for each store
         for i in left:
-            by_scheme[wanted[i][0].partition("://")[0]].append(i)
-        for some in by_scheme.values():
-            system = file_system(wanted[some[0]][0])
-            paths = [wanted[i][0] for i in some]
+            by_system[file_system(wanted[i][0])].append(i)
+        for system, some in by_system.items():
+            paths = [system._strip_protocol(wanted[i][0]) for i in some]
             # 0 instead of None: s3fs would ask for the size of the file first.
             starts, stops = [wanted[i][1] or 0 for i in some], [wanted[i][2] for i in some]
             for i, data in zip(some, system.cat_ranges(paths, starts, stops, on_error="return"), strict=True):

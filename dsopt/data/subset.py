@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int32, Int64
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from dsopt.data.images import Images, decode
+from dsopt.data.images import decode
 from dsopt.data.originals import places, read
 from dsopt.data.pixels import eight_bits
 from dsopt.errors import InputError
@@ -143,12 +143,13 @@ class SubsetDataset(torch.utils.data.Dataset):
 
 
 def _working_copies(table: Table) -> Tensor | None:
-    """The images of a table whose rows are all working copies; None of one with originals, or with no images."""
+    """The images of a table whose rows are all working copies of one size; None of any other."""
     files = table.files()
     if any(part.images for part in files) or not {part.uri for part in files} <= {part.uri for part in table.parts()}:
         return None
-    decoded: Images = decode(pa.concat_tables([part.read(["id", "image"]) for part in files]))
-    return decoded.images
+    rows = pa.concat_tables([part.read(["id", "image"]) for part in files])
+    sizes = {Image.open(io.BytesIO(image["bytes"].as_py())).size for chunk in rows["image"].chunks for image in chunk}
+    return decode(rows).images if len(sizes) == 1 else None
 
 
 def load_subset(uri: str, transform: Transform | None = None) -> SubsetDataset:

@@ -41,7 +41,7 @@ JOB = Job(
 folder: <class>/<key>; webdataset: tar shards with the image, cls and json; parquet: as on the Hugging Face hub, with class names.
 An interrupted export resumes with the same command; a folder that is not empty is refused.
 """,
-    keys="input output format",
+    keys="input output format storage",
     targets=targets,
     run=export,
 )

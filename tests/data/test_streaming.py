@@ -150,6 +150,15 @@ def test_drop_last_gives_all_ranks_whole_batches(subset: str) -> None:
     assert lengths == {12}
 
 
+@pytest.mark.slow
+def test_forked_workers_read_from_s3(s3_storage: str) -> None:
+    places = as_tar(s3_storage, range(20)) | as_parquet(s3_storage, range(20, 40))
+    one = stream(index_of(s3_storage, places))
+    assert next(iter(one))[0] == one.order()[0]  # this process has connections of its own
+    loader = DataLoader(one, batch_size=4, num_workers=2, multiprocessing_context="fork")
+    assert flat([batch.tolist() for batch, _ in loader]) == one.order().tolist()
+
+
 def _rank(rank: int, subset: str, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2)
     one = dsopt.stream_subset(subset, transform=id_of, batch_size=4)

@@ -76,7 +76,7 @@ def test_help(job, name: str) -> None:
     assert (status, errors) == (0, "") and len(output.splitlines()) <= 90
     assert output.startswith(f"usage: dsopt {name} ") and f"dsopt {name} " in output.partition("\n\n")[2]
     assert "storage=runs" in output and "  storage=runs" in output
-    assert ("select.budget" in output) == (name not in ("ingest", "embed", "evaluate", "colorize", "distill", "search"))
+    assert ("select.budget" in output) == (name not in ("ingest", "embed", "evaluate", "export", "colorize", "distill", "search"))
     found = find(name)
     assert (found.about, found.keys) == (described()[name].about, described()[name].keys)
     assert (REPOSITORY / "jobs" / f"{name}.py").is_file()
