@@ -46,7 +46,7 @@ class Screen:
                 return
             for stage in [stage for stage in self.tasks if line.startswith(title(stage))]:
                 self._end(stage)  # it says something else: it is past its bar
-            print(line, flush=True)
+            print(line.encode(errors="backslashreplace").decode(), flush=True)  # names of files need not be UTF-8
 
     def _draw(self, bar: Bar, text: str) -> None:
         if self.progress is None:

@@ -84,6 +84,11 @@ def test_a_terminal_has_a_live_bar_and_a_log_has_lines() -> None:
     assert run(terminal=False) == f"{'other':<38} a line beside it\nprinted by others\n{'embed digits':<38} done\n"
 
 
+def test_names_that_are_not_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
+    progress.say("colorize", "left out " + os.fsdecode(b"caf\xe9.jpg"))
+    assert capsys.readouterr().out.endswith("left out caf\\udce9.jpg\n")
+
+
 def test_a_line_with_a_bar_is_a_line() -> None:
     line = progress.Line.of("embed  5/10", progress.Bar("embed", 5, 10))
     assert line == "embed  5/10" and line.bar == ("embed", 5, 10)

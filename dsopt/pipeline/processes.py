@@ -3,10 +3,12 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
@@ -39,7 +41,9 @@ def unordered(function: Callable[[Any], T], items: Sequence[Any], processes: int
     lifeline, end = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(count, context, _begin, (lifeline, max(1, processes // count)))
     try:
-        for future in as_completed([pool.submit(function, item) for item in items]):
+        with _without_main():
+            futures = [pool.submit(function, item) for item in items]
+        for future in as_completed(futures):
             yield future.result()
         pool.shutdown()
     except BrokenProcessPool:
@@ -48,6 +52,19 @@ def unordered(function: Callable[[Any], T], items: Sequence[Any], processes: int
         end.close()
         lifeline.close()
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """While processes start: else they import the main module anew, which fails for a script without a guard, or from a pipe."""
+    main = vars(sys.modules["__main__"])
+    kept = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    main.pop("__file__", None)
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(kept)
 
 
 def _begin(lifeline: Connection, threads: int) -> None:

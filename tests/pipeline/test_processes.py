@@ -73,6 +73,15 @@ def test_closing_ends_them_amid_their_work() -> None:
     until(lambda: not children(), 20)
 
 
+@pytest.mark.slow
+def test_scripts_without_a_guard_and_from_a_pipe() -> None:
+    script = f"import sys; sys.path[:0] = {[p for p in sys.path if p]!r}\n"
+    script += "from test_processes import square\nfrom dsopt.pipeline.processes import unordered\n"
+    script += "print(sum(value for value, _ in unordered(square, range(4), 2)))"
+    done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("14\n", "")
+
+
 SCRIPT = """
 import sys, time
 sys.path[:0] = {path!r}
