@@ -70,7 +70,8 @@ def found(name: str, root: Path | str, limit: int | None = None, **options: Any)
     shards, classes = source.list_shards()
     rows, broken, ids = defaultdict(dict), [], []
     for shard in pickle.loads(pickle.dumps(shards)):
-        tables, bad = ingest_shard(shard, data, classes)
+        ingested = ingest_shard(shard, data, classes)
+        tables, bad = ingested.tables, ingested.broken
         broken += bad
         listed = [row for table in tables.values() for row in table.to_pylist()]
         ids += [row["id"] for row in listed] + [row.id for row in bad]

@@ -47,7 +47,8 @@ def stage(storage_uri: Path, parts: dict[str, list[pa.Table]], **notes: Any) -> 
         for i, part in enumerate(tables):
             size = write_table(made.path("data", f"{split}-{i}.parquet"), part)
             listed.append({"path": f"data/{split}-{i}.parquet", "rows": len(part), "bytes": size, "split": split})
-    made.commit(listed, storage.IMAGES, seconds=0.0, **notes)
+    schema = next((part.schema for tables in parts.values() for part in tables), storage.IMAGES)
+    made.commit(listed, schema, seconds=0.0, **notes)
     return made.uri
 
 

@@ -78,11 +78,11 @@ def test_the_manifest_and_the_terminal_have_what_was_read(tmp_path: Path, capsys
 
 
 def test_check_off_warns_of_nothing_and_changes_no_hash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path / "in", {"cats": 12})
+    write(tmp_path / "in", {"train/cats": 6, "train/dogs": 6, "test/cats": 2})
     hash = made(tmp_path / "in", tmp_path / "runs", "data.check=off")["hash"]
     assert "warning" not in capsys.readouterr().out
     assert made(tmp_path / "in", tmp_path / "other")["hash"] == hash
-    assert "warning        there is one class only, cats" in capsys.readouterr().out
+    assert "warning        1 of 2 classes are only in training, and never tested: dogs" in capsys.readouterr().out
 
 
 def test_names_that_differ_between_splits_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
