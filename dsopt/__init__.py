@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from dsopt.version import __version__
 
 if TYPE_CHECKING:
-    from dsopt.data.streaming import stream_subset
-    from dsopt.data.subset import load_subset
+    from dsopt.data.subsets.streaming import stream_subset
+    from dsopt.data.subsets.subset import load_subset
     from dsopt.notebook.distill import distill
     from dsopt.notebook.sampler import sampler
     from dsopt.notebook.select import select
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "distill", "load_subset", "sampler", "select", "stream_subset", "transforms"]
 
 # The others are modules of dsopt.notebook of their own.
-_MODULES = {"load_subset": "dsopt.data.subset", "stream_subset": "dsopt.data.streaming"}
+_MODULES = {"load_subset": "dsopt.data.subsets.subset", "stream_subset": "dsopt.data.subsets.streaming"}
 
 
 def __getattr__(name: str) -> Any:

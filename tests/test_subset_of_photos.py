@@ -207,7 +207,7 @@ def test_the_parquet_files(subset: str, storage: str, tmp_path: Path) -> None:
 def test_an_interrupted_export_resumes(format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(f"{tmp_path}/photos")
     subset, output = chosen(str(tmp_path)), f"{tmp_path}/out"
-    monkeypatch.setattr("dsopt.data.exports.SHARD_ROWS", 3)
+    monkeypatch.setattr("dsopt.data.subsets.exports.SHARD_ROWS", 3)
     export(subset, f"{tmp_path}/undisturbed", format)
     written = list_files(f"{tmp_path}/undisturbed")
     plain, count = write_bytes, iter(range(100))
@@ -217,7 +217,7 @@ def test_an_interrupted_export_resumes(format: str, tmp_path: Path, monkeypatch:
             raise OSError("the disk is gone")
         plain(uri, data)
 
-    target = "dsopt.files.write_bytes" if format == "parquet" else "dsopt.data.exports.write_bytes"
+    target = "dsopt.files.write_bytes" if format == "parquet" else "dsopt.data.subsets.exports.write_bytes"
     with monkeypatch.context() as patched:
         patched.setattr(target, failing)
         with pytest.raises(OSError, match="the disk is gone"):
@@ -232,7 +232,7 @@ def test_an_interrupted_export_resumes(format: str, tmp_path: Path, monkeypatch:
 
 def test_names_are_safe_and_never_alike(tmp_path: Path) -> None:
     names = ("a/b.png", "a_b.png", "A_B.png", "..", "x?y.png", "dir/.hidden.png", "l" * 300 + ".png")
-    from dsopt.data.exports import _folders, _names, safe
+    from dsopt.data.subsets.exports import _folders, _names, safe
 
     rows = pa.table({"key": names, "id": range(len(names))})
     found = _names(rows)

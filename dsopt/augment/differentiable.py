@@ -30,7 +30,7 @@ def differentiable(names: Sequence[str], low: float = -1.0) -> Callable[[Tensor,
 
 
 @DIFFERENTIABLE.register
-def colour(images: Float[Tensor, "b c h w"], draw: UniformDraw) -> Float[Tensor, "b c h w"]:
+def color(images: Float[Tensor, "b c h w"], draw: UniformDraw) -> Float[Tensor, "b c h w"]:
     """Change brightness by +-0.5 (a quarter of the range), saturation by a factor of 0 to 2, contrast by 0.5 to 1.5.
 
     Random per image (arXiv:2006.10738, section 4).

@@ -73,7 +73,7 @@ class AdversarialConfig:
     )
     augment: list[str] = key([], "transforms of the real images, in order", family=registry.AUGMENTATIONS, options=True)
     differentiable: list[str] = key(
-        [], "DiffAugment, on real and generated images alike: colour, translation, cutout", family=registry.DIFFERENTIABLE
+        [], "DiffAugment, on real and generated images alike: color, translation, cutout", family=registry.DIFFERENTIABLE
     )
     precision: Precision = key("fp32", "auto: bf16 where the hardware supports it")
 

@@ -16,7 +16,7 @@ from PIL import Image
 from dsopt.config import DataConfig
 from dsopt.data.copies import Size, working_copy
 from dsopt.data.pixels import Unusable, is_gray, opened
-from dsopt.data.source import Findings, Shard, SourceRow
+from dsopt.data.sources.source import Findings, Shard, SourceRow
 from dsopt.errors import InputError
 from dsopt.files import retried
 from dsopt.seeds import splitmix64

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dsopt.data.source import Findings
+from dsopt.data.sources.source import Findings
 from dsopt.files import read_table
 from dsopt.progress import size
 from dsopt.storage import Part

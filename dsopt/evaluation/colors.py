@@ -21,9 +21,9 @@ def colors(true: UInt8[Tensor, "n 3 h w"], generated: UInt8[Tensor, "n 3 h w"]) 
     found: dict[str, list[Tensor]] = {}
     for real, fake in zip(true.split(BLOCK), generated.split(BLOCK), strict=True):
         a, b = real.float() / 255, fake.float() / 255
-        colorful = colourfulness(b)
-        values = {"ab_error": ab_error(a, b), "psnr": psnr(a, b), "ssim": ssim(a, b), "colourfulness": colorful}
-        for name, value in (values | {"colourfulness_gain": colorful - colourfulness(a)}).items():
+        colorful = colorfulness(b)
+        values = {"ab_error": ab_error(a, b), "psnr": psnr(a, b), "ssim": ssim(a, b), "colorfulness": colorful}
+        for name, value in (values | {"colorfulness_gain": colorful - colorfulness(a)}).items():
             found.setdefault(name, []).append(value.double())
     return {name: float(torch.cat(values).mean()) for name, values in found.items()}
 
@@ -57,7 +57,7 @@ def ssim(true: Float[Tensor, "b c h w"], generated: Float[Tensor, "b c h w"]) ->
     return similar.mean((1, 2, 3)).to(true.dtype)
 
 
-def colourfulness(rgb: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+def colorfulness(rgb: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
     """The colorfulness of sRGB images in 0..1 (Hasler and Süsstrunk 2003, doi:10.1117/12.477378).
 
     It is on the scale of bytes: 0 is gray, 59 quite colorful, 109 extremely colorful.

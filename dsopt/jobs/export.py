@@ -1,7 +1,7 @@
 """export: a subset -> its pictures in the layout of another tool."""
 
-from dsopt.data import exports
-from dsopt.data.subset import listed
+from dsopt.data.subsets import exports
+from dsopt.data.subsets.subset import listed
 from dsopt.errors import InputError
 from dsopt.files import absolute
 from dsopt.jobs.job import Job

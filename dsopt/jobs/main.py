@@ -8,7 +8,7 @@ from dsopt import config as configuration
 from dsopt import progress
 from dsopt.config import Config
 from dsopt.config.help import describe, describe_keys
-from dsopt.data.downloads import without_downloads
+from dsopt.data.sources.downloads import without_downloads
 from dsopt.errors import InputError, JobError, unknown
 from dsopt.files import absolute, check_readable, first_line
 from dsopt.jobs.job import described, find

@@ -6,7 +6,7 @@ from typing import Any
 
 from dsopt.config import DataConfig
 from dsopt.data.ingest import ingest_shard
-from dsopt.data.source import Shard, SourceRow
+from dsopt.data.sources.source import Shard, SourceRow
 from dsopt.pipeline.parts import write_part
 from dsopt.storage import IMAGES, Stage, with_image_feature
 

@@ -1,4 +1,4 @@
-"""colorizer: colour images -> a network that gives any lightness colours, by Ray Train over all workers or in this process."""
+"""colorizer: color images -> a network that gives any lightness colors, by Ray Train over all workers or in this process."""
 
 from functools import partial
 
@@ -79,7 +79,7 @@ def _learner(config: Config, size: int, worker: Worker) -> AdversarialLearner:
 
 
 def _split(batch: Batch) -> tuple[Tensor, Tensor]:
-    """The colours to be made, and the lightness that they are made for."""
+    """The colors to be made, and the lightness that they are made for."""
     lightness, ab = colors.split(batch.images)
     return ab, lightness
 
@@ -103,5 +103,5 @@ class Colorizer:
 
     @torch.inference_mode()
     def __call__(self, lightness: Tensor) -> Tensor:
-        """The colours of each image: lightness [b, 1, h, w] in -1..1 -> a and b [b, 2, h, w] in -1..1."""
+        """The colors of each image: lightness [b, 1, h, w] in -1..1 -> a and b [b, 2, h, w] in -1..1."""
         return self.network(None, lightness.to(self.device))

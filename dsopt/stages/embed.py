@@ -12,8 +12,8 @@ from torch import Tensor
 
 from dsopt.config import Config, differing
 from dsopt.data.images import decode
-from dsopt.data.listing import digest
 from dsopt.data.sets.parquet import parquet_files
+from dsopt.data.sources.listing import digest
 from dsopt.errors import InputError, JobError
 from dsopt.files import first_line, join, read_bytes, read_table, stat
 from dsopt.learners.placement import autocast, compute_dtype

@@ -10,7 +10,7 @@ from typing import Any
 from dsopt.config import Config, DataConfig, differing, plain
 from dsopt.data import understood
 from dsopt.data.ingest import single, source_channels
-from dsopt.data.source import Findings, Shard, Source, find
+from dsopt.data.sources.source import Findings, Shard, Source, find
 from dsopt.data.understood import Understood
 from dsopt.errors import InputError
 from dsopt.pipeline import processes

@@ -1,4 +1,4 @@
-"""measure_colors: a colorizer and held-out images -> metrics: how true its colours are, how colourful, what a classifier says."""
+"""measure_colors: a colorizer and held-out images -> metrics: how true its colors are, how colorful, what a classifier says."""
 
 import time
 from collections.abc import Callable
@@ -26,9 +26,9 @@ from dsopt.storage import Kind, Stage, Table
 from dsopt.training.worker import Worker
 
 MEASURE_COLORS = Kind("measure_colors")
-BLOCK = 250  # images coloured at once
+BLOCK = 250  # images colored at once
 
-Recolour = Callable[[Tensor], Tensor]  # colours [b, 2, h, w] for a lightness [b, 1, h, w], both in -1..1
+Recolor = Callable[[Tensor], Tensor]  # colors [b, 2, h, w] for a lightness [b, 1, h, w], both in -1..1
 
 
 def measured(plan: Plan, model: Stage) -> Stage:
@@ -52,7 +52,7 @@ def _measure(worker: Worker, stage: Stage, config: Config) -> None:
     started = time.monotonic()
     table = Table(stage.inputs["images"].uri)
     if table.manifest["channels"] != 3:
-        raise InputError(f"data.name={config.data.name}: its images are grey; there are no colours to compare with.")
+        raise InputError(f"data.name={config.data.name}: its images are grey; there are no colors to compare with.")
     colorizer, test = Colorizer(stage.inputs["colorizer"], worker.device), load(table.uri, "test")
     random = torch.Generator().manual_seed(derive(config.seed, "measure"))
     rows = torch.randperm(len(test.ids), generator=random)[: config.measure.samples]
@@ -61,29 +61,29 @@ def _measure(worker: Worker, stage: Stage, config: Config) -> None:
     judge = _Reference(stage, config, worker, true, labels)
     found = judge.measures(colorizer)
     found |= {f"{name}_grey": value for name, value in judge.measures(grey).items()}
-    found["colourfulness_true"] = found["colourfulness"] - found["colourfulness_gain"]
+    found["colorfulness_true"] = found["colorfulness"] - found["colorfulness_gain"]
     found |= {f"{name}_true": value for name, value in judge.accuracy(judge.seen).items()}
     seconds = time.monotonic() - started
     about = {"n": len(rows), "reference": "test", "extractor": config.measure.extractor, "device": worker.describe()}
     metrics = outputs.measured(stage, config.seed, found)
     outputs.commit(stage, metrics, seconds=seconds, seed=config.seed, **about)
-    told = ("fcd", "fid", "ab_error", "colourfulness")
+    told = ("fcd", "fid", "ab_error", "colorfulness")
     say(f"measure {stage.name}", "  ".join(f"{name} {found[name]:.3f}" for name in told if name in found))
 
 
 def grey(lightness: Tensor) -> Tensor:
-    """No colours: what any colorizer must be better than."""
+    """No colors: what any colorizer must be better than."""
     return torch.zeros_like(lightness).expand(-1, 2, -1, -1)
 
 
-def recoloured(true: Tensor, colours: Recolour) -> Tensor:
-    """Images, uint8 [b, 3, h, w], with their own lightness and other colours."""
+def recolored(true: Tensor, recolor: Recolor) -> Tensor:
+    """Images, uint8 [b, 3, h, w], with their own lightness and other colors."""
     lightness, _ = lab.split(true.float() / 255)
-    return (lab.join(lightness, colours(lightness).float().cpu()) * 255).round().to(torch.uint8)
+    return (lab.join(lightness, recolor(lightness).float().cpu()) * 255).round().to(torch.uint8)
 
 
 class _Reference:
-    """What all colourings of the same images are measured by."""
+    """What all recolorings of the same images are measured by."""
 
     def __init__(self, stage: Stage, config: Config, worker: Worker, true: Tensor, labels: Tensor) -> None:
         self.true, self.labels, self.distance = true, labels, DISTANCE[config.measure.extractor]
@@ -93,12 +93,12 @@ class _Reference:
         self.last = proxy.Judge(stage.inputs["proxy"], torch.device("cpu")).last if classifier else None
         self.seen = self.extract(true) if self.extract else None
 
-    def measures(self, colours: Recolour) -> dict[str, float]:
-        """The values of a colouring of the images."""
+    def measures(self, recolor: Recolor) -> dict[str, float]:
+        """The values of a recoloring of the images."""
         found: dict[str, float] = {}
         parts = []
         for true in self.true.split(BLOCK):
-            made = recoloured(true, colours)
+            made = recolored(true, recolor)
             for name, value in colors(true, made).items():
                 found[name] = found.get(name, 0.0) + value * len(true) / len(self.true)
             if self.extract:

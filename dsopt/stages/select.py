@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from dsopt.config import Config, SelectConfig, differing
 from dsopt.data.images import decode
-from dsopt.data.subset import placed
+from dsopt.data.subsets.subset import placed
 from dsopt.files import read_table
 from dsopt.pipeline.parts import item_by_item
 from dsopt.pipeline.plan import Plan

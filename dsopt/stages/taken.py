@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from dsopt.config import Config
-from dsopt.data import remote
-from dsopt.data.originals import places, read_originals
+from dsopt.data.subsets import remote
+from dsopt.data.subsets.originals import places, read_originals
 from dsopt.errors import InputError
 from dsopt.files import read_table, write_bytes, write_table
 from dsopt.pipeline.parts import item_by_item

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dsopt.augment import draws
-from dsopt.augment.differentiable import colour, cutout, differentiable, translation
+from dsopt.augment.differentiable import color, cutout, differentiable, translation
 from dsopt.registry import DIFFERENTIABLE
 
 CPU, COUNT = torch.device("cpu"), 64
@@ -20,7 +20,7 @@ def draw(seed: int = 0):
 
 
 def test_there_are_those_of_the_paper():
-    assert NAMES == ["colour", "cutout", "translation"]
+    assert NAMES == ["color", "cutout", "translation"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -41,10 +41,10 @@ def test_the_gradient_is_that_of_finite_differences(name):
     assert torch.autograd.gradcheck(lambda x: transform(x, draws(0, 3, 0, 3, CPU)), given)
 
 
-def test_colour_as_the_formulas_say():
+def test_color_as_the_formulas_say():
     given, u = images(), [torch.rand(COUNT, generator=torch.Generator().manual_seed(i)) for i in range(3)]
     numbers = iter(u)
-    found = colour(given, lambda: next(numbers))
+    found = color(given, lambda: next(numbers))
     for image, made, b, s, c in zip(given, found, *u, strict=True):
         image = image + (b - 0.5)
         image = image.mean(0) + (image - image.mean(0)) * 2 * s

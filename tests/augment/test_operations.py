@@ -21,7 +21,7 @@ POLICIES = {
 
 
 def photographs(count: int) -> torch.Tensor:
-    """Smooth colour images with noise, uint8."""
+    """Smooth color images with noise, uint8."""
     random = torch.Generator().manual_seed(0)
     coarse = torch.rand(count, 3, 5, 5, generator=random)
     smooth = torch.nn.functional.interpolate(coarse, (32, 30), mode="bicubic").clamp(0, 1)

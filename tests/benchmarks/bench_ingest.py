@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dsopt.config import DataConfig
 from dsopt.data.ingest import ingest_shard
-from dsopt.data.source import find
+from dsopt.data.sources.source import find
 
 WIDTH, HEIGHT = 500, 375
 

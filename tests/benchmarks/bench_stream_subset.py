@@ -29,8 +29,8 @@ import s3fs
 from s3_server import S3Server
 from slow_link import SlowLink
 
-from dsopt.data.originals import places, read_originals
-from dsopt.data.streaming import StreamedSubset, stream_subset
+from dsopt.data.subsets.originals import places, read_originals
+from dsopt.data.subsets.streaming import StreamedSubset, stream_subset
 from dsopt.files import write_bytes, write_table
 from dsopt.storage import SUBSET, Kind, Stage, content_digest
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from dsopt.config import DataConfig
 from dsopt.data.ingest import Broken, ingest_shard
-from dsopt.data.source import Findings, Source, find
+from dsopt.data.sources.source import Findings, Source, find
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 

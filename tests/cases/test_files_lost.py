@@ -7,7 +7,7 @@ import pytest
 from PIL import features
 from reading import found, picture, write
 
-from dsopt.data.kinds import is_image, suffix
+from dsopt.data.sources.kinds import is_image, suffix
 from dsopt.errors import InputError
 from dsopt.files import join, write_bytes
 
@@ -40,7 +40,7 @@ def test_what_is_no_image_is_counted_by_reason_and_lost_classes_are_named(tmp_pa
 
 def test_only_files_of_unknown_suffixes_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
-    monkeypatch.setattr("dsopt.data.kinds._header", lambda uri: opened.append(uri) or picture()[:32])
+    monkeypatch.setattr("dsopt.data.sources.kinds._header", lambda uri: opened.append(uri) or picture()[:32])
     write(tmp_path, "cat/1.png", "cat/2", "dog/1.xyz", "dog/notes.txt")
     assert found("folder", tmp_path).sizes() == {"": 3}
     assert sorted(Path(uri).name for uri in opened) == ["1.xyz", "2"]

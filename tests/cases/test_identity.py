@@ -15,7 +15,7 @@ import pytest
 from reading import found, picture, write, write_parquet
 
 from dsopt.config import DataConfig
-from dsopt.data.source import find
+from dsopt.data.sources.source import find
 
 
 def mnist(folder: Path, labels: np.ndarray, pack: bool = False, image: int = 0) -> dict:
@@ -101,7 +101,7 @@ def test_a_part_of_known_sets_and_folders(tmp_path: Path) -> None:
 MEASURE = """
 import resource, sys
 from dsopt.config import DataConfig
-from dsopt.data.source import find
+from dsopt.data.sources.source import find
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 shards, _ = find(DataConfig(name=sys.argv[1], root=sys.argv[2])).list_shards()
 rows = sum(1 for shard in shards for row in shard.read())

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import found, write, write_parquet
 
-from dsopt.data.layout import layout, named_split, split_word
+from dsopt.data.sources.layout import layout, named_split, split_word
 from dsopt.errors import InputError
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from dsopt.config import DataConfig
 from dsopt.data.images import decode
 from dsopt.data.ingest import Broken, Ingested, ingest_shard, source_channels
-from dsopt.data.source import Shard, SourceRow
+from dsopt.data.sources.source import Shard, SourceRow
 
 RED, GRAY, WHITE = (200, 40, 40), (200, 200, 200), (255, 255, 255)
 red = Image.new("RGB", (50, 50), RED)
@@ -55,7 +55,7 @@ GOOD = {
     "la_transparent.png": (saved(Image.new("LA", (50, 50), (200, 0)), "PNG"), WHITE),
     "bit.png": (saved(Image.new("1", (50, 50), 1), "PNG"), WHITE),
     "all_transparent.png": (saved(Image.new("RGBA", (50, 50), (0, 0, 0, 0)), "PNG"), WHITE),
-    "transparent_colour.png": (saved(red, "PNG", transparency=RED), WHITE),
+    "transparent_color.png": (saved(red, "PNG", transparency=RED), WHITE),
     "transparent.webp": (saved(Image.new("RGBA", (50, 50), (9, 9, 9, 0)), "WEBP", lossless=True), WHITE),
     "transparent.tif": (saved(Image.new("RGBA", (50, 50), (9, 9, 9, 0)), "TIFF"), WHITE),
     "a.gif": (saved(red, "GIF", save_all=True, append_images=[Image.new("RGB", (50, 50), (0, 0, 255))]), RED),

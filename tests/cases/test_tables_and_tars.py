@@ -19,8 +19,8 @@ from reading import IMAGE, found, picture, write, write_parquet
 
 from dsopt.config import DataConfig
 from dsopt.data.sets.webdataset import spans
-from dsopt.data.source import find
-from dsopt.data.tars import Sample, read_index
+from dsopt.data.sources.source import find
+from dsopt.data.sources.tars import Sample, read_index
 from dsopt.errors import InputError
 from dsopt.files import join, read_range, write_bytes
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from reading import found, write, write_parquet
 
-from dsopt.data.listing import list_data, stage_folders
+from dsopt.data.sources.listing import list_data, stage_folders
 from dsopt.errors import InputError
 
 

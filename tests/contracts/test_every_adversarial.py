@@ -232,7 +232,7 @@ def test_a_discriminator_at_rate_0_stays_as_it_was():
         {"optimizer": "rmsprop"},
         {"average": 0.0},
         {"precision": "bf16"},
-        {"differentiable": ["colour", "translation", "cutout"]},
+        {"differentiable": ["color", "translation", "cutout"]},
     ],
 )
 def test_a_way_of_training(more):

@@ -71,7 +71,7 @@ def test_children_are_networks_that_learn(space: Space) -> None:
 def test_a_line_of_another_space_is_told(space: Space) -> None:
     line = space.encode(space.sample(random.Random(0)))
     with pytest.raises(InputError, match="is not of the space"):
-        space.decode("colour=red")
+        space.decode("color=red")
     field, _, _ = line.partition("=")
     with pytest.raises(InputError, match="is not known"):
         space.decode(line.replace(line.split()[0], f"{field}=nosuch"))

@@ -7,7 +7,7 @@ import torch
 from dsopt.data.colors import join, lab_to_rgb, rgb_to_lab, split
 
 
-def every_colour(step: int = 15) -> torch.Tensor:
+def every_color(step: int = 15) -> torch.Tensor:
     """A grid of sRGB colors, with the corners, as two images."""
     values = torch.arange(0, 256, step) / 255
     grid = torch.stack(torch.meshgrid(values, values, values, indexing="ij"))
@@ -20,7 +20,7 @@ def by_skimage(function: str, images: torch.Tensor) -> np.ndarray:
 
 
 def test_lab_is_that_of_scikit_image():
-    np.testing.assert_allclose(rgb_to_lab(every_colour()).numpy(), by_skimage("rgb2lab", every_colour()), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(rgb_to_lab(every_color()).numpy(), by_skimage("rgb2lab", every_color()), rtol=0, atol=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore:.*negative Z values")
@@ -30,18 +30,18 @@ def test_rgb_is_that_of_scikit_image_also_out_of_gamut():
     np.testing.assert_allclose(lab_to_rgb(lab).numpy(), by_skimage("lab2rgb", lab), rtol=0, atol=1e-3)
 
 
-def test_known_colours():
+def test_known_colors():
     """White, black, and red of sRGB: L 53.24, a 80.09, b 67.20."""
-    colours = torch.tensor([[1.0, 1, 1], [0, 0, 0], [1, 0, 0]])[:, :, None, None]
+    colors = torch.tensor([[1.0, 1, 1], [0, 0, 0], [1, 0, 0]])[:, :, None, None]
     expected = torch.tensor([[100.0, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20]])[:, :, None, None]
-    torch.testing.assert_close(rgb_to_lab(colours), expected, rtol=0, atol=0.011)
+    torch.testing.assert_close(rgb_to_lab(colors), expected, rtol=0, atol=0.011)
 
 
 def test_split_and_join_undo_each_other_within_half_a_byte():
-    lightness, ab = split(every_colour())
+    lightness, ab = split(every_color())
     assert lightness.shape[1] == 1 and ab.shape[1] == 2
     assert lightness.min() == -1 and lightness.max() <= 1.0001 and 0.95 < ab.abs().max() < 1
-    torch.testing.assert_close(join(lightness, ab), every_colour(), rtol=0, atol=0.5 / 255)
+    torch.testing.assert_close(join(lightness, ab), every_color(), rtol=0, atol=0.5 / 255)
 
 
 def test_gradients_are_finite_at_black_and_white_and_right_between():
@@ -55,7 +55,7 @@ def test_gradients_are_finite_at_black_and_white_and_right_between():
     assert torch.autograd.gradcheck(rgb_to_lab, between.requires_grad_())
 
 
-def test_autocast_does_not_round_colours():
+def test_autocast_does_not_round_colors():
     with torch.autocast("cpu", torch.bfloat16):
-        found = rgb_to_lab(every_colour(51))
-    torch.testing.assert_close(found, rgb_to_lab(every_colour(51)), rtol=0, atol=1e-3)
+        found = rgb_to_lab(every_color(51))
+    torch.testing.assert_close(found, rgb_to_lab(every_color(51)), rtol=0, atol=1e-3)

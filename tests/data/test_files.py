@@ -17,13 +17,13 @@ from PIL import Image
 from dsopt.config import DataConfig
 from dsopt.data.ingest import Broken, ingest_shard, source_channels
 from dsopt.data.sets import parquet as parquet_set
-from dsopt.data.source import Listing, find
+from dsopt.data.sources.source import Listing, find
 from dsopt.errors import InputError
 
 
-def encoded(colour: Any = (200, 30, 90), kind: str = "PNG", mode: str = "RGB", size: tuple[int, int] = (32, 32)) -> bytes:
+def encoded(color: Any = (200, 30, 90), kind: str = "PNG", mode: str = "RGB", size: tuple[int, int] = (32, 32)) -> bytes:
     sink = io.BytesIO()
-    Image.new(mode, size, colour).save(sink, kind)
+    Image.new(mode, size, color).save(sink, kind)
     return sink.getvalue()
 
 

@@ -15,7 +15,7 @@ from dsopt.config import DataConfig
 from dsopt.data.copies import working_copy
 from dsopt.data.ingest import held_out, ingest_shard, single, source_channels
 from dsopt.data.pixels import Unusable, scaled
-from dsopt.data.source import Findings, Shard, SourceRow, find
+from dsopt.data.sources.source import Findings, Shard, SourceRow, find
 from dsopt.errors import InputError
 from dsopt.storage import IMAGES
 
@@ -71,7 +71,7 @@ def test_other_files_become_plain_png(data):
     assert working_copy(data, DataConfig(channels=3)).data != data
 
 
-def test_colours_survive():
+def test_colors_survive():
     red = Image.new("RGB", (50, 50), (250, 10, 20))
     for picture in (red, red.convert("RGBA"), red.quantize(4), red.convert("CMYK")):
         kind = "TIFF" if picture.mode == "CMYK" else "PNG"
@@ -264,7 +264,7 @@ def deep(pixels: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize("top", [4095, 65535])
-def test_colours_of_sixteen_bits_are_scaled_too(top):
+def test_colors_of_sixteen_bits_are_scaled_too(top):
     pixels = np.zeros((32, 32, 4), np.uint16)
     pixels[...] = (top * 0.8, top * 0.2, 0, 65535)
     pixels[0, 0] = (top, 0, 0, 0)
@@ -282,13 +282,13 @@ def rows(pictures: list[bytes], labels: list[Any] | None = None, first_id: int =
     return Shard(None, first_id, lambda: iter(found), len(found))
 
 
-def test_a_set_is_colour_if_any_of_a_sample_is():
-    grey, colour = encoded(Image.new("L", (4, 4), 99)), encoded(Image.new("RGB", (4, 4), (9, 99, 9)))
-    assert source_channels([rows([grey, colour, grey])]) == 3 and source_channels([rows([grey, b"junk", grey])]) == 1
-    assert source_channels([rows([grey] * 500 + [colour] * 100)]) == 3
-    assert source_channels([rows([grey])] * 150 + [rows([colour])] * 50) == 3
+def test_a_set_is_color_if_any_of_a_sample_is():
+    grey, color = encoded(Image.new("L", (4, 4), 99)), encoded(Image.new("RGB", (4, 4), (9, 99, 9)))
+    assert source_channels([rows([grey, color, grey])]) == 3 and source_channels([rows([grey, b"junk", grey])]) == 1
+    assert source_channels([rows([grey] * 500 + [color] * 100)]) == 3
+    assert source_channels([rows([grey])] * 150 + [rows([color])] * 50) == 3
     assert source_channels([rows([b"junk"] * 3), rows([b"junk", grey])]) == 1
-    assert source_channels([rows([b"junk"] * 1024), rows([b"junk"] * 99 + [colour])]) == 3
+    assert source_channels([rows([b"junk"] * 1024), rows([b"junk"] * 99 + [color])]) == 3
     with pytest.raises(InputError, match="no image of the data set can be read"):
         source_channels([rows([b"junk"])])
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from originals_on_disk import as_files, as_parquet, as_tar, picture, rows_of
 from s3_server import S3Server
 
-from dsopt.data import originals, parquet_rows, remote
-from dsopt.data.originals import Original, places, read, read_originals
+from dsopt.data.subsets import originals, parquet_rows, remote
+from dsopt.data.subsets.originals import Original, places, read, read_originals
 from dsopt.errors import InputError
 from dsopt.files import write_bytes, write_table
 from dsopt.storage import content_digest

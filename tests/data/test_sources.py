@@ -15,11 +15,11 @@ import pytest
 import torchvision.datasets
 
 from dsopt.config import DataConfig
-from dsopt.data.downloads import Known, find_known, without_downloads
 from dsopt.data.ingest import ingest_shard, source_channels
-from dsopt.data.layout import decide_splits, named_split
 from dsopt.data.sets import mnist
-from dsopt.data.source import Shard, SourceRow, find, limit_shards
+from dsopt.data.sources.downloads import Known, find_known, without_downloads
+from dsopt.data.sources.layout import decide_splits, named_split
+from dsopt.data.sources.source import Shard, SourceRow, find, limit_shards
 from dsopt.errors import InputError
 from dsopt.registry import DATASETS
 

@@ -12,7 +12,7 @@ from originals_on_disk import as_files, as_parquet, as_tar, index_of
 from torch.utils.data import DataLoader
 
 import dsopt
-from dsopt.data.streaming import StreamedSubset
+from dsopt.data.subsets.streaming import StreamedSubset
 from dsopt.errors import InputError
 
 N = 61

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from dsopt.data import understood
-from dsopt.data.source import Findings, PassedOver
+from dsopt.data.sources.source import Findings, PassedOver
 from dsopt.data.understood import Counts, of_counts
 from dsopt.files import write_table
 from dsopt.storage import Part

@@ -1,4 +1,4 @@
-"""Colour measures against scikit-image and by their formulas."""
+"""Color measures against scikit-image and by their formulas."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dsopt.errors import InputError
-from dsopt.evaluation.colors import ab_error, colors, colourfulness, psnr, ssim
+from dsopt.evaluation.colors import ab_error, colorfulness, colors, psnr, ssim
 
 
 def pictures(n: int = 4, height: int = 24, width: int = 17) -> tuple[Tensor, Tensor]:
@@ -44,21 +44,21 @@ def test_ratio_by_its_formula():
     assert psnr(true, made).tolist() == pytest.approx([20 * math.log10(25.5), 100])
 
 
-def test_error_of_colours_is_that_of_a_and_b():
+def test_error_of_colors_is_that_of_a_and_b():
     color = pytest.importorskip("skimage.color")
     true, made = floats()
     a, b = (color.rgb2lab(x.double().permute(0, 2, 3, 1).numpy())[..., 1:] for x in (true, made))
     np.testing.assert_allclose(ab_error(true, made).numpy(), np.abs(a - b).mean((1, 2, 3)), atol=1e-3)
 
 
-def test_colourfulness_by_its_formula():
+def test_colorfulness_by_its_formula():
     """Grey has none; half red, half blue: rg is 255 and 0, yb is 127.5 and -255."""
     grey = torch.rand(1, 1, 6, 6, generator=torch.Generator().manual_seed(0)).expand(-1, 3, -1, -1)
-    assert float(colourfulness(grey)) == pytest.approx(0, abs=1e-3)
+    assert float(colorfulness(grey)) == pytest.approx(0, abs=1e-3)
     two = torch.zeros(1, 3, 2, 2)
     two[:, 0, 0], two[:, 2, 1] = 1, 1
     expected = math.hypot(127.5, 191.25) + 0.3 * math.hypot(127.5, -63.75)
-    assert float(colourfulness(two)) == pytest.approx(expected, rel=1e-6)
+    assert float(colorfulness(two)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_all_together_are_means_over_pictures():
@@ -67,16 +67,16 @@ def test_all_together_are_means_over_pictures():
     a, b = true.float() / 255, made.float() / 255
     assert found["psnr"] == pytest.approx(float(psnr(a, b).mean()), rel=1e-5)
     assert found["ssim"] == pytest.approx(float(ssim(a, b).mean()), rel=1e-5)
-    assert found["colourfulness_gain"] == pytest.approx(float((colourfulness(b) - colourfulness(a)).mean()), rel=1e-4)
+    assert found["colorfulness_gain"] == pytest.approx(float((colorfulness(b) - colorfulness(a)).mean()), rel=1e-4)
     same = colors(true, true)
-    assert same["ssim"] == pytest.approx(1) and same["psnr"] == 100 and same["ab_error"] == same["colourfulness_gain"] == 0
+    assert same["ssim"] == pytest.approx(1) and same["psnr"] == 100 and same["ab_error"] == same["colorfulness_gain"] == 0
 
 
-def test_grey_is_less_colourful_than_the_truth():
+def test_grey_is_less_colorful_than_the_truth():
     true, _ = pictures()
     grey = true.float().mean(1, keepdim=True).round().byte().expand(-1, 3, -1, -1)
     found = colors(true, grey)
-    assert found["colourfulness"] == pytest.approx(0, abs=1e-3) and found["colourfulness_gain"] < -10 and found["ab_error"] > 5
+    assert found["colorfulness"] == pytest.approx(0, abs=1e-3) and found["colorfulness_gain"] < -10 and found["ab_error"] > 5
 
 
 def test_pictures_smaller_than_the_window_are_refused():

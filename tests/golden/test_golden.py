@@ -28,7 +28,7 @@ GENERATORS = {
         "generate.loss.name=hinge",
         "generate.terms=[{name: gradient_penalty, weight: 1}, {name: feature_matching, weight: 1}]",
         "generate.discriminator_steps=2",
-        "generate.differentiable=[colour, translation, cutout]",
+        "generate.differentiable=[color, translation, cutout]",
     ],
     "information": [
         "generate.generator={name: infogan_generator, options: {width: 4, condition: concat}}",

@@ -50,7 +50,7 @@ def is_grey(image: Image.Image) -> bool:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a colorizer that has taken a few steps on a few colour images."""
+    """The folder of a colorizer that has taken a few steps on a few color images."""
     folder = tmp_path_factory.mktemp("data")
     random = np.random.default_rng(0)
     for i in range(16):
@@ -98,7 +98,7 @@ KINDS = {
 }
 
 
-def test_any_photograph_gets_colours_and_keeps_its_lightness(job, tmp_path: Path) -> None:
+def test_any_photograph_gets_colors_and_keeps_its_lightness(job, tmp_path: Path) -> None:
     for name, made in KINDS.items():
         write_bytes(str(tmp_path / "in" / name), made())
     status, output, errors = job(f"input={tmp_path / 'in'}", f"output={tmp_path / 'out'}/")
@@ -108,7 +108,7 @@ def test_any_photograph_gets_colours_and_keeps_its_lightness(job, tmp_path: Path
         assert after.size == before.size and after.mode == "RGB" and not is_grey(after), name
         if before.mode == "I;16":
             before = Image.fromarray((np.array(before) >> 8).astype(np.uint8))
-        # Black and white have no colours that a screen can show: they are cut off, which changes the lightness.
+        # Black and white have no colors that a screen can show: they are cut off, which changes the lightness.
         error = (lightness(after) - lightness(before)).abs()
         assert float(error.median()) < (3 if name.endswith(("jpg", "bits.png")) else 1), name
 
@@ -138,7 +138,7 @@ def test_a_camera_that_was_turned(job, tmp_path: Path) -> None:
 
 
 def test_a_folder_with_what_is_no_image(job, tmp_path: Path) -> None:
-    source, target = tmp_path / "in", tmp_path / "in" / "coloured"
+    source, target = tmp_path / "in", tmp_path / "in" / "colored"
     (source / "deep").mkdir(parents=True)
     for name in ("a.png", "b.gif", "b.png", "deep/c.jpg"):
         kind = {"png": "PNG", "gif": "GIF", "jpg": "JPEG"}[name[-3:]]
@@ -151,7 +151,7 @@ def test_a_folder_with_what_is_no_image(job, tmp_path: Path) -> None:
     made = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
     assert made == {"a.png", "b.gif.png", "b.png", "deep/c.jpg"}
     assert not any(is_grey(Image.open(target / name)) for name in made)
-    assert len(pictures.paths(str(source), str(target)).pairs) == 6  # what was made is not coloured again
+    assert len(pictures.paths(str(source), str(target)).pairs) == 6  # what was made is not colored again
 
 
 def test_on_an_object_store(job, s3_storage: str, s3: S3Server) -> None:
@@ -180,9 +180,9 @@ def test_what_is_wrong_is_told(tmp_path: Path, model: str, source: str, target: 
     for name, content in (("a.png", data), ("notes.txt", b"no image"), ("none/notes.txt", b"no image")):
         write_bytes(str(tmp_path / name), content)
     (tmp_path / "empty").mkdir()
-    colours = colorizer.Colorizer(Stage.existing(model), torch.device("cpu"))
+    colors = colorizer.Colorizer(Stage.existing(model), torch.device("cpu"))
     with pytest.raises(InputError, match=says):
-        pictures.color(pictures.paths(str(tmp_path / source), target and str(tmp_path / target)), colours)
+        pictures.color(pictures.paths(str(tmp_path / source), target and str(tmp_path / target)), colors)
     assert (tmp_path / "a.png").read_bytes() == data and not (tmp_path / "out.png").exists()
 
 
@@ -194,7 +194,7 @@ def test_what_is_wrong_is_one_line(job, tmp_path: Path) -> None:
     assert status == 2 and str(tmp_path / "none") in one_line(errors)
 
 
-def test_a_large_photograph_is_coloured_as_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_photograph_is_colored_as_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     from dsopt.generation import colorize
 
     torch.manual_seed(0)
@@ -213,10 +213,10 @@ def test_a_damaged_photograph_says_why() -> None:
 def test_the_network_sees_it_as_small_as_it_learned() -> None:
     seen = []
 
-    def colours(given: torch.Tensor) -> torch.Tensor:
+    def colors(given: torch.Tensor) -> torch.Tensor:
         seen.append(tuple(given.shape[2:]))
         return torch.zeros(1, 2, *given.shape[2:])
 
     for width, height in ((300, 200), (200, 300), (20, 20), (5000, 10)):
-        colorized(photos.read(encoded(Image.fromarray(picture(width, height)))).pixels, colours, 32, 32)
+        colorized(photos.read(encoded(Image.fromarray(picture(width, height)))).pixels, colors, 32, 32)
     assert seen == [(32, 64), (64, 32), (32, 32), (32, 256)]

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from running import SMALL, here, read
 
-from dsopt.data import listing
 from dsopt.data.sets import folder, parquet
+from dsopt.data.sources import listing
 from dsopt.jobs.optimize import job as optimize
 from dsopt.jobs.sweep import grid
 from dsopt.jobs.sweep import job as sweep

@@ -185,7 +185,7 @@ def test_an_autoencoder_that_does_not_fit(wrong, says):
         adversaries.autoencoder("generate", GenerateConfig(**wrong), (3, 32, 10))
 
 
-def test_colours_are_not_moved_away_from_their_lightness():
+def test_colors_are_not_moved_away_from_their_lightness():
     networks = {"generator": Choice("unet"), "discriminator": Choice("patch_discriminator")}
     given = AdversarialConfig(**networks, differentiable=["translation"])
     with pytest.raises(InputError, match=r"colorize.differentiable=\['translation'\]: would move"), torch.device("meta"):

@@ -13,7 +13,7 @@ from dsopt.config import Config, load
 from dsopt.data import buffers
 from dsopt.data import images as reading
 from dsopt.data.background import BackgroundLoader
-from dsopt.data.subset import load_subset
+from dsopt.data.subsets.subset import load_subset
 from dsopt.errors import InputError
 from dsopt.files import write_table
 from dsopt.jobs import train as job

@@ -29,7 +29,7 @@ SETTINGS = (
 )
 
 
-def colour(i: int) -> tuple[int, int, int]:
+def color(i: int) -> tuple[int, int, int]:
     return ((230, 30, 30), (30, 30, 230))[i % 2]
 
 
@@ -39,7 +39,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     root, numbers = tmp_path_factory.mktemp("corners"), np.random.default_rng(0)
     for i in range(120):
         pixels = numbers.integers(110, 140, (SIDE, SIDE, 3), np.uint8)
-        pixels[:CORNER, :CORNER] = colour(i)
+        pixels[:CORNER, :CORNER] = color(i)
         place = root / ("train" if i < 80 else "test") / f"class{i % 2}"
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(place / f"{i:03}.png")
@@ -86,7 +86,7 @@ def test_a_proxy_its_features_and_judgements_see_the_corner(plan: Plan) -> None:
     for side in (64, 200):  # as generated images may be
         pictures = torch.full((2, 3, side, side), 125, dtype=torch.uint8)
         for i in range(2):
-            pictures[i, :, : side // 4, : side // 4] = torch.tensor(colour(i))[:, None, None]
+            pictures[i, :, : side // 4, : side // 4] = torch.tensor(color(i))[:, None, None]
         assert judge.logits(pictures).argmax(1).tolist() == judge.logits(pictures / 255).argmax(1).tolist() == [0, 1]
         assert judge.soft_labels(pictures, 4, 0).argmax(1).tolist() == [0, 1]
 

@@ -1,4 +1,4 @@
-"""Training colorizers and measuring them: on coloured squares, whose colours follow from their lightness."""
+"""Training colorizers and measuring them: on colored squares, whose colors follow from their lightness."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -38,8 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Light red and dark blue squares, of two classes."""
     made, random = tmp_path_factory.mktemp("squares"), np.random.default_rng(0)
     for i in range(48):
-        colour = np.array([(250, 150, 130), (20, 20, 120)][i % 2]) + random.integers(-20, 21, 3)
-        pixels = np.clip(colour + random.integers(-5, 6, (32, 32, 3)), 0, 255).astype(np.uint8)
+        color = np.array([(250, 150, 130), (20, 20, 120)][i % 2]) + random.integers(-20, 21, 3)
+        pixels = np.clip(color + random.integers(-5, 6, (32, 32, 3)), 0, 255).astype(np.uint8)
         name = made / ("test" if i < 16 else "train") / ("red", "blue")[i % 2] / f"{i}.png"
         name.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(name)
@@ -79,15 +79,15 @@ def weights(stage: Stage) -> bytes:
     return read_bytes(stage.path(Table(stage.uri).manifest["model"]["weights"]))
 
 
-def test_it_learns_colours_and_is_measured_beside_grey_and_the_truth(given: list[str]) -> None:
+def test_it_learns_colors_and_is_measured_beside_grey_and_the_truth(given: list[str]) -> None:
     learning = ["colorize.steps=60", "colorize.batch_size=8", "colorize.learning_rate=0.01", "colorize.average=0.5"]
     config = load([*given, *learning, "colorize.loss.name=none", "colorize.generator.options.width=4"])
     found = values(measured(config))
-    names = {"ab_error", "psnr", "ssim", "colourfulness", "fcd", "accuracy"}
+    names = {"ab_error", "psnr", "ssim", "colorfulness", "fcd", "accuracy"}
     assert names <= set(found) and {f"{name}_grey" for name in names} <= set(found) and "fcd_true" not in found
     assert found["ab_error"] < found["ab_error_grey"] / 2 and found["psnr"] > found["psnr_grey"]
-    assert found["fcd"] < found["fcd_grey"] / 2 and found["colourfulness_grey"] < 1 < found["colourfulness"]
-    assert abs(found["colourfulness"] - found["colourfulness_true"]) < found["colourfulness_true"] / 2
+    assert found["fcd"] < found["fcd_grey"] / 2 and found["colorfulness_grey"] < 1 < found["colorfulness"]
+    assert abs(found["colorfulness"] - found["colorfulness_true"]) < found["colorfulness_true"] / 2
 
 
 @pytest.mark.parametrize(
@@ -114,12 +114,12 @@ def test_every_family_of_the_study_trains(given: list[str], more: list[str]) -> 
     assert weights(trained(replace(config, storage=config.storage + "-again"))) == weights(stage)  # the same from the same seed
 
 
-def test_a_sweep_shows_the_same_images_in_the_colours_of_every_row(given: list[str], tmp_path: Path) -> None:
+def test_a_sweep_shows_the_same_images_in_the_colors_of_every_row(given: list[str], tmp_path: Path) -> None:
     rows = "sweep.rows={L1: [colorize.loss.name=none], GAN: []}"
     here(*given, f"storage={tmp_path}", "sweep.of=colorize", rows, "sweep.seeds=2", job="sweep")
     (html,) = tmp_path.glob("sweep/*/report.html")
     text = html.read_text()
-    assert text.count("image/png") == 3 and "Losses" in text and "Test images" in text  # bars, losses, colours
+    assert text.count("image/png") == 3 and "Losses" in text and "Test images" in text  # bars, losses, colors
 
 
 def test_an_interrupted_run_ends_as_an_undisturbed_one(given: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -146,16 +146,16 @@ def test_crops_are_learned_and_measured(given: list[str], storage: str) -> None:
     assert Table(stage.inputs["images"].uri).manifest["image_size"] == 36 and values(stage)["ab_error"] > 0
 
 
-def test_the_page_shows_several_and_no_colours_at_all(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_shows_several_and_no_colors_at_all(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     beside = trained(load([*given, "colorize.loss.name=none"]))
     config = load([*given, f"colorize.beside=[{beside.uri}]"])
     colorize.colorize(Plan(config))
     printed = capsys.readouterr().out
     rows = [line.split("  ")[0] for line in printed.splitlines() if line]
-    for name in ("no colours", "non_saturating + 100 l1", "100 l1", "true colours"):
+    for name in ("no colors", "non_saturating + 100 l1", "100 l1", "true colors"):
         assert name in rows
     report = Path(printed.splitlines()[-1].split()[-1]).read_text()
-    assert report.count("<img ") == 3 and "non_saturating + 100 l1" in report and "colourfulness" in report
+    assert report.count("<img ") == 3 and "non_saturating + 100 l1" in report and "colorfulness" in report
     again = len(capsys.readouterr().out)
     colorize.colorize(Plan(config))
     assert again == 0 and "done in" not in capsys.readouterr().out
@@ -171,18 +171,18 @@ def test_without_labels_there_is_no_classifier_to_ask(folder: Path, tmp_path: Pa
     config = load(["data.name=folder", f"data.root={tmp_path / 'flat'}", f"storage={tmp_path / 'runs'}", *TINY])
     colorize.colorize(Plan(config))
     found = values(measured(config))
-    assert "ab_error" in found and "colourfulness_true" in found and not {"fcd", "accuracy"} & set(found)
+    assert "ab_error" in found and "colorfulness_true" in found and not {"fcd", "accuracy"} & set(found)
 
 
-def test_colours_of_the_truth_are_the_truth(given: list[str]) -> None:
+def test_colors_of_the_truth_are_the_truth(given: list[str]) -> None:
     config = load(given)
     images = load_images(trained(config).inputs["images"].uri, "test").images
     from dsopt.data.colors import split
 
     true = [split(images[i : i + 1].float() / 255)[1] for i in range(3)]
-    back = torch.cat([measure_colors.recoloured(images[i : i + 1], lambda lightness, i=i: true[i]) for i in range(3)])
+    back = torch.cat([measure_colors.recolored(images[i : i + 1], lambda lightness, i=i: true[i]) for i in range(3)])
     assert int((back.int() - images[:3].int()).abs().max()) <= 1
-    plain = measure_colors.recoloured(images[:3], measure_colors.grey).int()
+    plain = measure_colors.recolored(images[:3], measure_colors.grey).int()
     assert int((plain.amax(1) - plain.amin(1)).max()) <= 1
 
 

@@ -121,8 +121,8 @@ def test_of_a_whole_data_set_only_the_training_images_are_trained_on(storage: st
 
 
 def test_images_of_other_channels_are_told(storage: str) -> None:
-    grey, colours = made(storage), made(storage, "distill.name=random", "data.channels=3")
-    config = load([f"storage={storage}", *BASE, f"input={grey.uri}", f"evaluate.beside=[{colours.uri}]"])
+    grey, colors = made(storage), made(storage, "distill.name=random", "data.channels=3")
+    config = load([f"storage={storage}", *BASE, f"input={grey.uri}", f"evaluate.beside=[{colors.uri}]"])
     with pytest.raises(InputError, match=r"digits-random-\S+: has images of 3 channel\(s\), \S+, that it is tested on, of 1\."):
         evaluated(Plan(config))
 

@@ -12,9 +12,9 @@ from PIL import Image
 from running import assert_same, read, tables
 
 from dsopt.config import DataConfig
-from dsopt.data import source as sources
 from dsopt.data.sets import folder
-from dsopt.data.source import Findings, Source
+from dsopt.data.sources import source as sources
+from dsopt.data.sources.source import Findings, Source
 from dsopt.errors import InputError
 from dsopt.files import read_bytes
 from dsopt.pipeline.plan import Plan

@@ -107,7 +107,7 @@ def test_classification_accuracy_score_is_of_made_images_alone(storage: str) -> 
 
 def test_wrong_samples_are_told_in_one_line(storage: str) -> None:
     config = settings(storage)
-    stage = made(config, "colour", torch.zeros(20, 3, 16, 16, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64))
+    stage = made(config, "color", torch.zeros(20, 3, 16, 16, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64))
     with pytest.raises(InputError, match="has images of 3x16x16, but the real ones of this configuration are 1x32x32"):
         measured(config, stage)
 

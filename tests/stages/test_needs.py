@@ -7,8 +7,8 @@ import pytest
 from running import read
 
 from dsopt.config import DataConfig
-from dsopt.data import source as sources
-from dsopt.data.source import Findings, Shard, Source, SourceRow
+from dsopt.data.sources import source as sources
+from dsopt.data.sources.source import Findings, Shard, Source, SourceRow
 from dsopt.errors import InputError
 from dsopt.jobs.job import find
 from dsopt.pipeline.plan import Plan

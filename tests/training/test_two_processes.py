@@ -170,7 +170,7 @@ def adversarial(rank: int, world: int, folder: Path) -> dict[str, Any]:
         [WeightedTerm("gradient_penalty", 10.0, "discriminator", gradient_penalty())],
         split=lambda batch: (batch.images, batch.labels),
         noise=lambda count, random: torch.randn(count, 6, generator=random),
-        augment=differentiable(["colour", "translation", "cutout"], low=0.0),
+        augment=differentiable(["color", "translation", "cutout"], low=0.0),
         discriminator_steps=2,
         device=CPU,
         world=world,

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 
 from dsopt.config import DataConfig
-from dsopt.data.source import Arrays, Listing, Source, array_shards
+from dsopt.data.sources.source import Arrays, Listing, Source, array_shards
 from dsopt.registry import DATASETS
 
 

@@ -9,12 +9,12 @@ import pyarrow as pa
 
 from dsopt import schemes
 from dsopt.config import DataConfig
-from dsopt.data import kinds
-from dsopt.data.layout import Layout, decide_splits, layout, normal, told
-from dsopt.data.listing import File, Skipped, digest, list_data, needed_root, passed_over
-from dsopt.data.metadata import NAMES, Metadata, read_metadata
-from dsopt.data.source import Findings, Listing, Place, Shard, Source, SourceRow
-from dsopt.data.tables import SUFFIXES as TABLES
+from dsopt.data.sources import kinds
+from dsopt.data.sources.layout import Layout, decide_splits, layout, normal, told
+from dsopt.data.sources.listing import File, Skipped, digest, list_data, needed_root, passed_over
+from dsopt.data.sources.metadata import NAMES, Metadata, read_metadata
+from dsopt.data.sources.source import Findings, Listing, Place, Shard, Source, SourceRow
+from dsopt.data.sources.tables import SUFFIXES as TABLES
 from dsopt.errors import InputError
 from dsopt.files import exists, is_remote, join, read_bytes
 from dsopt.registry import DATASETS

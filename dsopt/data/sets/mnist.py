@@ -5,8 +5,8 @@ import zlib
 import numpy as np
 
 from dsopt.config import DataConfig
-from dsopt.data.downloads import Known, find_known
-from dsopt.data.source import Arrays, Source
+from dsopt.data.sources.downloads import Known, find_known
+from dsopt.data.sources.source import Arrays, Source
 from dsopt.errors import InputError
 from dsopt.files import read_bytes
 from dsopt.registry import DATASETS

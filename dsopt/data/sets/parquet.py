@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from dsopt.config import DataConfig
-from dsopt.data.footers import Footer, distinct, file_labels, footer, has_labels, label_digest
-from dsopt.data.labels import FileLabels, agree, kind_of, named
-from dsopt.data.layout import check_one_set, decide_splits, named_split, told
-from dsopt.data.listing import Below, File, Skipped, list_data, needed_root, passed_over, version_of
 from dsopt.data.sets.folder import READ_AHEAD, located, readable
-from dsopt.data.source import SHARD_ROWS, Findings, Listing, Place, Shard, Source, SourceRow
+from dsopt.data.sources.footers import Footer, distinct, file_labels, footer, has_labels, label_digest
+from dsopt.data.sources.labels import FileLabels, agree, kind_of, named
+from dsopt.data.sources.layout import check_one_set, decide_splits, named_split, told
+from dsopt.data.sources.listing import Below, File, Skipped, list_data, needed_root, passed_over, version_of
+from dsopt.data.sources.source import SHARD_ROWS, Findings, Listing, Place, Shard, Source, SourceRow
 from dsopt.errors import InputError
 from dsopt.files import absolute, filesystem, is_remote, join, retried
 from dsopt.registry import DATASETS

@@ -8,13 +8,13 @@ import pyarrow.types as pt
 
 from dsopt import schemes
 from dsopt.config import DataConfig
-from dsopt.data.labels import kind_of, label_column
-from dsopt.data.layout import decide_splits, named_split, split_word, told
-from dsopt.data.listing import digest, needed_root, passed_over
 from dsopt.data.sets.folder import Files, ImageFile, list_files
 from dsopt.data.sets.parquet import find_files
-from dsopt.data.source import Findings, Source
-from dsopt.data.tables import SUFFIXES, labels_of, read_rows
+from dsopt.data.sources.labels import kind_of, label_column
+from dsopt.data.sources.layout import decide_splits, named_split, split_word, told
+from dsopt.data.sources.listing import digest, needed_root, passed_over
+from dsopt.data.sources.source import Findings, Source
+from dsopt.data.sources.tables import SUFFIXES, labels_of, read_rows
 from dsopt.errors import InputError, unknown
 from dsopt.files import is_remote, join
 from dsopt.registry import DATASETS

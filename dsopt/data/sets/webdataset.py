@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from dsopt.config import DataConfig
-from dsopt.data.layout import decide_splits, named_split, told
-from dsopt.data.listing import File, Skipped, digest, needed_root, passed_over
 from dsopt.data.sets.parquet import find_files
-from dsopt.data.source import SHARD_ROWS, Findings, Listing, Place, Shard, Source, SourceRow
-from dsopt.data.tars import Index, Sample, read_index
+from dsopt.data.sources.layout import decide_splits, named_split, told
+from dsopt.data.sources.listing import File, Skipped, digest, needed_root, passed_over
+from dsopt.data.sources.source import SHARD_ROWS, Findings, Listing, Place, Shard, Source, SourceRow
+from dsopt.data.sources.tars import Index, Sample, read_index
 from dsopt.errors import InputError
 from dsopt.files import filesystem, is_remote, join
 from dsopt.registry import DATASETS

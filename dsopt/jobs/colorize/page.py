@@ -1,4 +1,4 @@
-"""The page of colorizers: their measures beside those of no colours and of the true ones, and test images in all of them."""
+"""The page of colorizers: their measures beside those of no colors and of the true ones, and test images in all of them."""
 
 from typing import Any
 
@@ -18,16 +18,16 @@ from dsopt.reporting import page as pages
 from dsopt.reporting.losses import loss_panels
 from dsopt.reporting.page import Section
 from dsopt.stages.colorizer import Colorizer
-from dsopt.stages.measure_colors import grey, recoloured
+from dsopt.stages.measure_colors import grey, recolored
 from dsopt.storage import Stage, Table, versions
 from dsopt.training.worker import Worker
 
 SHOWN = 20  # test images
-COLUMNS = {"fcd": "FCD", "fid": "FID", "ab_error": "ab error", "psnr": "PSNR, dB", "ssim": "SSIM", "colourfulness": "colourfulness"}
+COLUMNS = {"fcd": "FCD", "fid": "FID", "ab_error": "ab error", "psnr": "PSNR, dB", "ssim": "SSIM", "colorfulness": "colorfulness"}
 NOTE = (
-    "FCD: Fréchet distance of a classifier's features from those of the true colours (FID: of Inception's). ab error: the mean "
-    "distance from the true a and b. Errors are least for the mean of all colours that might be, which is nearly grey; how "
-    "colourful it is and FCD tell more of what looks real. Accuracy: how often the classifier is right."
+    "FCD: Fréchet distance of a classifier's features from those of the true colors (FID: of Inception's). ab error: the mean "
+    "distance from the true a and b. Errors are least for the mean of all colors that might be, which is nearly grey; how "
+    "colorful it is and FCD tell more of what looks real. Accuracy: how often the classifier is right."
 )
 
 
@@ -54,8 +54,8 @@ def _write(worker: Worker, stage: Stage, config: Config) -> None:
     for model, metrics in zip(models, runs, strict=True):
         told = "Means of every 20 steps, faint, and their moving average."
         sections.append(Section(f"Losses of {title(model)}", told, png=loss_panels(metrics)))
-    lead = "Colours that networks give to the lightness of images they have never seen."
-    html = pages.page(f"dsopt: colours of {config.data.name}", lead, _facts(config, measures), sections)
+    lead = "Colors that networks give to the lightness of images they have never seen."
+    html = pages.page(f"dsopt: colors of {config.data.name}", lead, _facts(config, measures), sections)
     write_bytes(stage.path("report.html"), html.encode())
     metrics = pa.concat_tables([*runs, *(Table(made.uri).read() for made in measures)])
     outputs.commit(stage, metrics, seconds=outputs.spent([*models, *measures]))
@@ -68,20 +68,20 @@ def title(model: Stage) -> str:
 
 
 def lines(measures: list[Stage]) -> tuple[list[str], list[list[str]]]:
-    """The table: its head, and a line for no colours, for every colorizer, and for the true colours."""
+    """The table: its head, and a line for no colors, for every colorizer, and for the true colors."""
     values = [_values(stage) for stage in measures]
     names = [name for name in COLUMNS if name in values[0]]
     accurate = "accuracy" in values[0]
     distance = next((name for name in names if name in ("fcd", "fid")), "")
     truth = {distance: 0.0, "ab_error": 0.0, "ssim": 1.0}
     truth |= {name.removesuffix("_true"): value for name, value in values[0].items() if name.endswith("_true")}
-    no_colours = {name: values[0][f"{name}_grey"] for name in [*names, *(["accuracy"] if accurate else [])]}
-    rows = [("no colours", no_colours), *((title(s.inputs["colorizer"]), v) for s, v in zip(measures, values, strict=True))]
+    no_colors = {name: values[0][f"{name}_grey"] for name in [*names, *(["accuracy"] if accurate else [])]}
+    rows = [("no colors", no_colors), *((title(s.inputs["colorizer"]), v) for s, v in zip(measures, values, strict=True))]
     cells = [
         [row, *(_cell(found, name, 1.0) for name in names), *([_cell(found, "accuracy", 100.0)] if accurate else [])]
-        for row, found in [*rows, ("true colours", truth)]
+        for row, found in [*rows, ("true colors", truth)]
     ]
-    return ["colours by", *(COLUMNS[name] for name in names), *(["accuracy, %"] if accurate else [])], cells
+    return ["colors by", *(COLUMNS[name] for name in names), *(["accuracy, %"] if accurate else [])], cells
 
 
 def _values(stage: Stage) -> dict[str, float]:
@@ -94,7 +94,7 @@ def _cell(values: dict[str, Any], name: str, scale: float) -> str:
 
 
 def beside(measured: dict[str, Stage]) -> list[Section]:
-    """Test images in the colours of several colorizers, by name: a row each, from their measures' inputs."""
+    """Test images in the colors of several colorizers, by name: a row each, from their measures' inputs."""
     return [Section("Test images", "The first ones, none of them picked.", png=_pictures(measured))]
 
 
@@ -102,8 +102,8 @@ def _pictures(measured: dict[str, Stage]) -> bytes:
     colorizers = {name: Colorizer(made.inputs["colorizer"], torch.device("cpu")) for name, made in measured.items()}
     images = load(next(iter(measured.values())).inputs["images"].uri, "test").images[:SHOWN]
     true = center_crop(images, next(iter(colorizers.values())).size)
-    rows = [("lightness", recoloured(true, grey)), ("true colours", true)]
-    rows += [(name, recoloured(true, colours)) for name, colours in colorizers.items()]
+    rows = [("lightness", recolored(true, grey)), ("true colors", true)]
+    rows += [(name, recolored(true, colorizer)) for name, colorizer in colorizers.items()]
     return figures.image_grid([("", [(name, _pixels(some)) for name, some in rows])])
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import chain, count
 
 from dsopt.data import photos
-from dsopt.data.listing import list_folder
 from dsopt.data.pixels import Unusable
+from dsopt.data.sources.listing import list_folder
 from dsopt.errors import InputError
 from dsopt.files import absolute, exists, is_remote, join, read_bytes, write_bytes
 from dsopt.generation.colorize import colorized
@@ -36,7 +36,7 @@ def paths(source: str, target: str | None) -> Paths:
         InputError: nothing there, no target, or one that is the source.
     """
     if not target:
-        raise InputError("output: must say where the colored pictures go; right is for example output=colored.png.")
+        raise InputError("output: must say where the colored pictures go; expected for example output=colored.png.")
     given, wanted = absolute(source), absolute(target)
     if _same(given, wanted):
         raise InputError(f"output={target}: is the input itself, which would be lost; give another name.")

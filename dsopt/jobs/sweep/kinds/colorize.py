@@ -19,7 +19,7 @@ def colorize(config: Config) -> SweepKind:
         Measure(distance, about, higher=False),
         adversaries_of(config.colorize),
         f"One colorizer for every setting and seed, evaluated by the {distance} of the images it colors.",
-        ("ab_error", "psnr", "ssim", "colourfulness", "accuracy"),
+        ("ab_error", "psnr", "ssim", "colorfulness", "accuracy"),
         pictures=page.beside,
         adversarial=True,
         needs_labels="measure.extractor=inception takes none" if config.measure.extractor == "classifier" else None,

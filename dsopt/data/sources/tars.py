@@ -6,8 +6,8 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
-from dsopt.data import kinds
-from dsopt.data.labels import LABEL_COLUMNS, clean
+from dsopt.data.sources import kinds
+from dsopt.data.sources.labels import LABEL_COLUMNS, clean
 from dsopt.errors import InputError, first_line
 from dsopt.files import filesystem, retried
 

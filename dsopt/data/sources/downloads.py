@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsopt.config import DataConfig
-from dsopt.data.listing import File, list_folder
 from dsopt.data.sets.parquet import Known as KnownLabels
 from dsopt.data.sets.parquet import parquet_files, parquet_source
-from dsopt.data.source import Arrays, Listing, Source, array_shards
+from dsopt.data.sources.listing import File, list_folder
+from dsopt.data.sources.source import Arrays, Listing, Source, array_shards
 from dsopt.errors import InputError
 from dsopt.files import absolute, exists, is_remote, join, read_bytes
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
-from dsopt.data.originals import places, read_originals, sizes
+from dsopt.data.subsets.originals import places, read_originals, sizes
 from dsopt.errors import InputError
 from dsopt.files import delete, exists, join, list_files, read_bytes, stat, write_bytes, write_table
 from dsopt.storage import IMAGE, with_image_feature
@@ -36,7 +36,7 @@ def export(
     """Write rows with their images below a new folder; an interrupted export resumes, a finished one is never written over.
 
     Args:
-        rows: as of `dsopt.data.subset.listed`.
+        rows: as of `dsopt.data.subsets.subset.listed`.
         format: "folder", "webdataset" or "parquet".
         mark: plain values that say what is exported; only the same is resumed.
         done: called with the number of rows written so far.

@@ -11,10 +11,8 @@ import pyarrow as pa
 
 from dsopt import schemes
 from dsopt.config import DataConfig
-from dsopt.data.labels import values
-from dsopt.data.listing import PassedOver
-from dsopt.data.listing import digest as digest  # where others import it from
-from dsopt.data.listing import list_folder as list_folder
+from dsopt.data.sources.labels import values
+from dsopt.data.sources.listing import PassedOver
 from dsopt.errors import InputError, first_line
 from dsopt.registry import DATASETS
 

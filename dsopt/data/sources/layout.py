@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from dsopt.data.labels import LABEL_COLUMNS
+from dsopt.data.sources.labels import LABEL_COLUMNS
 from dsopt.errors import InputError
 
 # The Hugging Face hub's words, as a word of its own: seg_train, training_set, train2017, train-00000-of-00002.

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from dsopt.data import remote
+from dsopt.data.subsets import remote
 from dsopt.errors import InputError
 from dsopt.storage import content_digest
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from dsopt.data.labels import cleaned, kind_of, label_column, values
-from dsopt.data.layout import normal, partitions
-from dsopt.data.listing import File
+from dsopt.data.sources.labels import cleaned, kind_of, label_column, values
+from dsopt.data.sources.layout import normal, partitions
+from dsopt.data.sources.listing import File
 from dsopt.errors import InputError, first_line, unknown
 from dsopt.files import filesystem, join, read_range, retried
 

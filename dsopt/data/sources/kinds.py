@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from dsopt.data.listing import Below, File, Skipped
+from dsopt.data.sources.listing import Below, File, Skipped
 from dsopt.files import join, read_range
 
 _IMAGES = ".png .apng .jpg .jpeg .jpe .jfif .jif .webp .bmp .dib .gif .tif .tiff .ppm .pgm .pbm .pnm .avif"

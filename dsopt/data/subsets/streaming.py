@@ -13,8 +13,8 @@ import torch.distributed as dist
 from jaxtyping import Int64
 from torch.utils.data import IterableDataset, get_worker_info
 
-from dsopt.data.originals import MEMORY, MOST, Original, places, read_originals, sizes
-from dsopt.data.subset import Label, Transform, labels_of, listed, opened, soft_labels_of
+from dsopt.data.subsets.originals import MEMORY, MOST, Original, places, read_originals, sizes
+from dsopt.data.subsets.subset import Label, Transform, labels_of, listed, opened, soft_labels_of
 from dsopt.errors import InputError
 from dsopt.storage import ORIGIN, Table
 

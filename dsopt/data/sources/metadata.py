@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.types as pt
 
-from dsopt.data.labels import kind_of, label_column
-from dsopt.data.layout import normal
-from dsopt.data.listing import File
-from dsopt.data.tables import labels_of, read_rows
+from dsopt.data.sources.labels import kind_of, label_column
+from dsopt.data.sources.layout import normal
+from dsopt.data.sources.listing import File
+from dsopt.data.sources.tables import labels_of, read_rows
 from dsopt.errors import InputError
 from dsopt.files import join
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from dsopt.data.labels import clean, kind_of
+from dsopt.data.sources.labels import clean, kind_of
 from dsopt.errors import InputError, first_line
 from dsopt.files import read_bytes
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dsopt.data import remote
-from dsopt.data.parquet_rows import read_rows
+from dsopt.data.subsets import remote
+from dsopt.data.subsets.parquet_rows import read_rows
 from dsopt.errors import InputError, JobError
 from dsopt.files import first_line
 from dsopt.storage import content_digest

@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from dsopt.data.images import decode
-from dsopt.data.originals import places, read
 from dsopt.data.pixels import eight_bits
+from dsopt.data.subsets.originals import places, read
 from dsopt.errors import InputError
 from dsopt.files import first_line
 from dsopt.storage import ORIGIN, SUBSET, Table
