@@ -32,6 +32,10 @@ class Line(str):
 class Screen:
     """Bars at the bottom of a terminal, one for each stage at work; lines appear above them."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by name: every process has the one of its own. (Ray Tune pickles whoever listens to its trials.)"""
+        return _screen, ()
+
     def __init__(self) -> None:
         self.progress: Any = None  # of rich, while there are bars
         self.tasks: dict[str, Any] = {}
@@ -74,6 +78,12 @@ class Screen:
 
 
 screen = Screen()
+
+
+def _screen() -> Screen:
+    return screen
+
+
 output: Callable[[str], object] = screen.show  # workers on a cluster replace it, to send their lines to the driver
 
 

@@ -41,6 +41,7 @@ class Images:
     soft: Float32[Tensor, "n k"] | None = None
 
 
+@torch.inference_mode(False)  # other threads fill what is allocated here, and they are in no mode of the caller's
 def decode(table: pa.Table, threads: int | None = None, *, size: int | None = None) -> Images:
     """Decode rows with the columns `id`, `image` and, if present, `label`, `soft_label` and `key`, by which errors name a row.
 
@@ -182,6 +183,7 @@ def joined(images: Images, others: Images, classes: int, streamed: bool | None =
 OnPart = Callable[[Images, int], None]  # (all images, the number of rows decoded so far)
 
 
+@torch.inference_mode(False)  # images are cached: they must be of use outside of the caller's mode too
 def load(
     uri: str,
     split: str | None = None,

@@ -19,7 +19,7 @@ from dsopt.errors import InputError
 from dsopt.files import exists, is_remote, join, read_bytes
 from dsopt.registry import DATASETS
 
-SHARD_FILES = 1024  # fewer than a shard of a table has rows: every row is a file to open, on an object store a request
+SHARD_FILES = 256  # small enough that a few thousand photographs keep all cores busy to the end
 READ_AHEAD = 32  # files read concurrently, which hides the latency of an object store
 AHEAD_BYTES = 64 << 20  # of these files together
 UNKNOWN_BYTES = 4 << 20  # what a file counts whose size is not known
