@@ -145,7 +145,7 @@ def missing(uris: list[str]) -> list[str]:
 @retried
 def read_bytes(uri: str) -> bytes:
     """The content of a small file. Raises FileNotFoundError."""
-    if schemes.by_fsspec(uri):
+    if schemes.scheme(uri) in schemes.PACKAGES:
         other, path = schemes.system(absolute(uri))
         return other.cat_file(path)
     system, path = filesystem(uri)
@@ -243,8 +243,10 @@ def check_readable(uri: str) -> None:
     """Check that an object store answers and permits reading; the URI itself need not exist.
 
     Raises:
-        InputError: a wrong address, wrong keys, or no permission.
+        InputError: a wrong address, wrong keys, no permission, or a place of a kind that nothing can be written to.
     """
+    if schemes.scheme(uri) in schemes.PACKAGES:
+        raise InputError(f"storage={uri}: expected a folder or s3://bucket/prefix; other places can be read from, not written to.")
     try:
         retried(_exists_once, seconds=5.0)(uri)  # not RETRY_SECONDS: a user waits for the answer
     except OSError as error:

@@ -16,6 +16,12 @@ from dsopt.errors import InputError
 from dsopt.registry import Registry
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same width wherever the tests run: lines are wrapped to that of the terminal."""
+    monkeypatch.setenv("COLUMNS", "132")
+
+
 def test_help_all_tells_all_keys_and_names() -> None:
     text = configuration.describe()
     for item in walk(Config()):

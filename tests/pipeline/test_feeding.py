@@ -104,8 +104,8 @@ class Killed(Exception):
 class Arrived(BackgroundLoader):
     """All there from the beginning: when parts come is a matter of speed."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         self.wait(self.n)
 
 

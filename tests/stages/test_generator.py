@@ -202,7 +202,7 @@ def test_a_run_that_diverges_says_what_is_left(tmp_path: Path) -> None:
         ("generate.loss.name=hing", "Did you mean 'hinge'"),
         ("generate.terms=[{name: gradient_penal, weight: 1}]", "Did you mean 'gradient_penalty'"),
         ("generate.terms=[{name: r1, wieght: 1}]", "Did you mean 'weight'"),
-        ("generate.differentiable=[color]", "Did you mean 'color'"),
+        ("generate.differentiable=[colr]", "Did you mean 'color'"),
         ("generate.discriminator.options.condition=none", "expected the same condition for both"),
         ("generate.batch_size=1", "at least 2"),
         ("generate.average=1", r"in \[0, 1\)"),
