@@ -103,7 +103,7 @@ def _png(image: np.ndarray) -> bytes:
 
 
 def tables(storage: str) -> dict[str, pa.Table]:
-    """Every finished table below a storage, without what differs by nature: seconds, and hashes of where the data lay."""
+    """Every finished table below a storage, without what differs by nature: seconds, and where the data lay."""
     found = {}
     for file in list_files(storage):
         if file.endswith("/_DONE"):
@@ -111,6 +111,9 @@ def tables(storage: str) -> dict[str, pa.Table]:
             name = re.sub(r"-[0-9a-f]{12}$", "", folder)
             assert name not in found, f"{storage} has two of {name}"
             table = Table(join(storage, folder)).read()
+            if "uri" in table.column_names:  # the same files elsewhere: their names are compared
+                names = [None if uri is None else uri.rpartition("/")[2] for uri in table["uri"].to_pylist()]
+                table = table.set_column(table.column_names.index("uri"), "uri", pa.array(names, pa.string()))
             found[name] = table.drop_columns([c for c in ("seconds", "run") if c in table.column_names])
     return found
 
