@@ -63,10 +63,10 @@ def opened(data: bytes, key: str, transform: Transform | None, channels: int) ->
     """
     try:
         picture = Image.open(io.BytesIO(data))
-        upright = None if transform is None else eight_bits(ImageOps.exif_transpose(picture), channels)
+        shown = None if transform is None else eight_bits(ImageOps.exif_transpose(picture), channels)
     except Exception as error:  # PIL's decoders raise errors of many types on damaged files
         raise InputError(f"{key}: cannot be decoded: {first_line(error)}") from None
-    return picture if transform is None or upright is None else transform(upright)
+    return picture if transform is None or shown is None else transform(shown)
 
 
 def numbers(rows: pa.Table, name: str, dtype: Any) -> Tensor:
