@@ -5,8 +5,9 @@ import os
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -25,7 +26,8 @@ def cores() -> int:
 def unordered(function: Callable[[Any], T], items: Sequence[Any], processes: int) -> Iterator[T]:
     """The results of `function(item)` as they finish; in this process if one process or one item is all there is.
 
-    Closing the iterator, as an interruption does, ends the processes at once; so does the end of this process, however it comes.
+    This process is one of them: it works from the first moment, while the others start, which takes seconds.
+    Closing the iterator, as an interruption does, ends the others at once; so does the end of this process, however it comes.
 
     Args:
         function: picklable, like items and results; imported anew in each process.
@@ -39,12 +41,20 @@ def unordered(function: Callable[[Any], T], items: Sequence[Any], processes: int
         return
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads, such as torch's and Arrow's, may hang
     lifeline, end = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(count, context, _begin, (lifeline, max(1, processes // count)))
+    pool = ProcessPoolExecutor(count - 1, context, _begin, (lifeline, max(1, processes // count)))
+    waiting = deque(items)
     try:
         with _without_main():
-            futures = [pool.submit(function, item) for item in items]
-        for future in as_completed(futures):
-            yield future.result()
+            others = {pool.submit(function, waiting.popleft()) for _ in range(count - 1)}
+        own = _aside(function, waiting.popleft())
+        while own or others:
+            finished, _ = wait({*others, *([own] if own else [])}, return_when=FIRST_COMPLETED)
+            others -= finished
+            if own in finished:
+                own = _aside(function, waiting.popleft()) if waiting else None
+            others |= {pool.submit(function, waiting.popleft()) for _ in range(min(len(waiting), count - 1 - len(others)))}
+            for future in finished:
+                yield future.result()
         pool.shutdown()
     except BrokenProcessPool:
         raise JobError(f"one of {count} processes of this machine was lost; it may have been out of memory.") from None
@@ -52,6 +62,20 @@ def unordered(function: Callable[[Any], T], items: Sequence[Any], processes: int
         end.close()
         lifeline.close()
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _aside(function: Callable[[Any], T], item: Any) -> Future[T]:
+    """The result of a call in a thread of this process, which does not keep the process from ending."""
+    result: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            result.set_result(function(item))
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return result
 
 
 @contextmanager

@@ -1,27 +1,31 @@
 """How fast photographs are taken in, beside the same working copies made in other ways, in one run.
 
     python tests/benchmarks/bench_ingest.py [--images 500] [--size 224] [--repeat 3]
-    python tests/benchmarks/bench_ingest.py --job --images 3000 --repeat 2
+    python tests/benchmarks/bench_ingest.py --job --images 3000 --repeat 2 [--img2dataset ~/other/bin/img2dataset]
 
 The photographs are JPEGs of 500x375 pixels, cut from scikit-learn's two. In one process: a loop with PIL in one thread, as square
 PNGs (`data.fit=square data.store=png`) and as JPEGs of the whole picture. With `--job`: the ingest stage into Parquet on all cores,
 beside Hugging Face `datasets`, whose imagefolder is resized by `map` into the same JPEGs and written as Parquet, with as many
-processes. Wanted: at least as fast. Wall-clock and, of one process, processor time.
+processes; and beside img2dataset's resize to Parquet, if its command is named (its requirements are not ours: an environment of
+its own). Wanted: at least as fast. Wall-clock and, of one process, processor time.
 """
 
 import argparse
 import io
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_images
 
@@ -91,6 +95,26 @@ def hugging_face(root: Path, size: int) -> int:
         return len(copies)
 
 
+def img2dataset(root: Path, size: int, command: str) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        listed = Path(folder, "urls.csv")
+        listed.write_text("\n".join(["url", *(file.as_uri() for file in sorted(root.rglob("*.jpg")))]))
+        options = {
+            "url_list": listed,
+            "input_format": "csv",
+            "url_col": "url",
+            "output_format": "parquet",
+            "output_folder": Path(folder, "copies"),
+            "image_size": size,
+            "resize_mode": "keep_ratio",
+            "encode_quality": 92,
+            "processes_count": CORES,
+            "number_sample_per_shard": 256,
+        }
+        subprocess.run([command, *(f"--{key}={value}" for key, value in options.items())], check=True, capture_output=True)
+        return sum(pq.read_metadata(file).num_rows for file in Path(folder, "copies").glob("*.parquet"))
+
+
 def plainly(root: Path, copy: Callable[[Image.Image], bytes]) -> int:
     return len([copy(Image.open(file).convert("RGB")) for file in sorted(root.rglob("*.jpg"))])
 
@@ -106,16 +130,19 @@ def main() -> None:
     for name, default in (("images", 500), ("size", 224), ("repeat", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--job", action="store_true", help="the whole stage on all cores, beside datasets")
+    parser.add_argument("--img2dataset", help="its command, to run beside --job")
     asked = parser.parse_args()
     taken: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         write_photographs(Path(folder), asked.images)
         for turn in range(asked.repeat):
-            functions = [job, hugging_face] if asked.job else [ours, whole_jpeg, square_png]
-            for function in functions if turn % 2 == 0 else reversed(functions):
+            functions = {f.__name__: f for f in ([job, hugging_face] if asked.job else [ours, whole_jpeg, square_png])}
+            if asked.img2dataset:
+                functions["img2dataset"] = partial(img2dataset, command=asked.img2dataset)
+            for name in functions if turn % 2 == 0 else reversed(functions):
                 wall, processor = time.perf_counter(), time.process_time()
-                assert function(Path(folder), asked.size) == asked.images
-                taken.setdefault(function.__name__, []).append((time.perf_counter() - wall, time.process_time() - processor))
+                assert functions[name](Path(folder), asked.size) == asked.images
+                taken.setdefault(name, []).append((time.perf_counter() - wall, time.process_time() - processor))
     for name, seconds in taken.items():
         wall, processor = (statistics.median(column) for column in zip(*seconds, strict=True))
         own = "" if asked.job else f", {processor / asked.images * 1000:.1f} ms of a processor an image"

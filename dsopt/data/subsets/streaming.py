@@ -25,15 +25,29 @@ State = dict[str, int | bool]
 
 
 class StreamedSubset(IterableDataset):
-    """The original pictures of a subset, read from where they were ingested from; see `stream_subset`.
+    """The original pictures of a finished subset as an iterable torch data set that reads only the chosen bytes, ahead of use.
 
-    An epoch is one order of all images. Batch by batch it goes round the ranks, and the batches of a rank go round the workers of
-    its DataLoader, which gives them back in this order. So what all ranks have consumed is always a first part of the order, and
-    any number of ranks and workers can resume behind it.
+    Originals are read from the folders, shards and Parquet files that were ingested; images without one from the subset. Items
+    are (image, label) as of `load_subset`.
+
+    An epoch is one order of all images, each given once, over all ranks and workers. Batch by batch it goes round the ranks, and
+    the batches of a rank go round the workers of its DataLoader, which gives them back in this order. So what all ranks have
+    consumed is always a first part of the order, and any number of ranks and workers can resume behind it.
+
+    Args:
+        shuffle: in another order every epoch (see `set_epoch`); rows of Parquet files in blocks.
+        rank, world: this process among those that share an epoch; by default those of torch.distributed, without it one alone.
+        transform: from an upright PIL image, RGB or gray.
+        batch_size: that of the DataLoader; it makes an epoch resumable at any batch (see `state_dict`).
+        drop_last: leave out the end of an epoch that gives not every rank a whole batch.
+        memory: about how many bytes of files a process holds at once.
 
     Attributes:
         classes: the names of the labels, if they are known.
         epoch: the epoch that an iteration gives, see `set_epoch`.
+
+    Raises:
+        InputError: no finished subset there. On iteration: an original has changed since it was ingested, or is gone.
     """
 
     classes: list[str] | None
@@ -184,31 +198,4 @@ def _blocks(rows: pa.Table) -> Int64[np.ndarray, " n"] | None:
     return np.cumsum(begins | ((np.arange(len(rows)) - firsts) % BLOCK_ROWS == 0)) - 1
 
 
-def stream_subset(
-    uri: str,
-    shuffle: bool = True,
-    seed: int = 0,
-    rank: int | None = None,
-    world: int | None = None,
-    transform: Transform | None = None,
-    batch_size: int = 1,
-    drop_last: bool = False,
-    memory: int = MEMORY,
-) -> StreamedSubset:
-    """The original pictures of a finished subset as an iterable torch data set that reads only the chosen bytes, ahead of use.
-
-    Originals are read from the folders, shards and Parquet files that were ingested; images without one from the subset. Items
-    are (image, label) as of `load_subset`. Every image is given once an epoch, over all ranks and workers.
-
-    Args:
-        shuffle: in another order every epoch (see `StreamedSubset.set_epoch`); rows of Parquet files in blocks.
-        rank, world: this process among those that share an epoch; by default those of torch.distributed, without it one alone.
-        transform: from an upright PIL image, RGB or gray.
-        batch_size: that of the DataLoader; it makes an epoch resumable at any batch (see `StreamedSubset.state_dict`).
-        drop_last: leave out the end of an epoch that gives not every rank a whole batch.
-        memory: about how many bytes of files a process holds at once.
-
-    Raises:
-        InputError: no finished subset there. On iteration: an original has changed since it was ingested, or is gone.
-    """
-    return StreamedSubset(uri, shuffle, seed, rank, world, transform, batch_size, drop_last, memory)
+stream_subset = StreamedSubset  # by this name it is called as a function, beside `load_subset`
