@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # a process that only reads starts in half the time without t
 Transform = Callable[[Any], Any]
 DeviceTransform = Callable[["Worker"], Transform]  # called once in every process that has a device
 
+_started = False  # whether Ray Data has run in this process
 IO_SHARE = session.Share(workers=1, gpus=0.0, cpus=0.5, threads=1)  # of a process that reads or writes, beside those with GPUs
 
 
@@ -47,6 +48,18 @@ def stream(
         if isinstance(result, Exception):
             raise result
         yield result
+
+
+def start(config: ClusterConfig, nothing: Transform) -> None:
+    """Start Ray Data, which takes seconds once in a process, so that they are not charged to the first stage that streams.
+
+    Args:
+        nothing: does nothing; of the module whose functions are to be streamed, which Ray's processes have then imported.
+    """
+    global _started
+    if config.workers and not _started:
+        list(_ray([None], config, nothing, None, None))
+        _started = True
 
 
 def _in_process(

@@ -1,6 +1,7 @@
 """Pictures as people have them -> 8 bits a channel, gray or RGB, upright, on a background."""
 
 import io
+import warnings
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
@@ -21,6 +22,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+# PIL warns of pictures of more than 89 million pixels, and refuses them from twice as many: scans and posters, no attacks.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 Color = tuple[int, int, int]
 

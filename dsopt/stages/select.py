@@ -84,8 +84,9 @@ def cost(*stages: Stage) -> float:
 
 
 def _select(worker: Worker, stage: Stage, config: Config, seed: int, at_most: bool) -> None:
-    from dsopt.cluster.data import stream
+    from dsopt.cluster.data import start, stream
 
+    start(config.cluster, _nothing)
     select, images = config.select, Table(stage.inputs["images"].uri)
     looked_at = Table(stage.inputs["embeddings"].uri).parts() if "embeddings" in stage.inputs else images.parts("train")
 
@@ -130,6 +131,9 @@ def _select(worker: Worker, stage: Stage, config: Config, seed: int, at_most: bo
         of=images.rows("train"),
         **images.about(),
     )
+
+
+def _nothing(item: None) -> None: ...
 
 
 def _filter(index: int, parts: list[Part], chosen: pa.Table, classes: list[str] | None, index_only: bool) -> tuple[int, pa.Table]:
