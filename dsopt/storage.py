@@ -62,9 +62,10 @@ def content_digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def embeddings_schema(size: int) -> pa.Schema:
-    """The embeddings table: a standard Arrow tensor column that Ray, pyarrow, pandas, DuckDB and Polars read."""
-    return pa.schema([("id", pa.int64()), ("label", pa.int64()), ("embedding", pa.fixed_shape_tensor(pa.float32(), [size]))])
+def embeddings_schema(size: int, dtype: str = "fp32") -> pa.Schema:
+    """The embeddings table: a standard Arrow tensor column, in fp32 or fp16, that Ray, pyarrow, pandas, DuckDB and Polars read."""
+    value = {"fp32": pa.float32(), "fp16": pa.float16()}[dtype]
+    return pa.schema([("id", pa.int64()), ("label", pa.int64()), ("embedding", pa.fixed_shape_tensor(value, [size]))])
 
 
 def with_image_feature(schema: pa.Schema, classes: Sequence[str] | None = None) -> pa.Schema:

@@ -28,14 +28,14 @@ IO_SHARE = session.Share(workers=1, gpus=0.0, cpus=0.5, threads=1)  # of a proce
 def stream(
     items: Sequence[Any],
     config: ClusterConfig,
-    read: Transform,
+    read: Transform | None,
     on_device: DeviceTransform | None = None,
     write: Transform | None = None,
 ) -> Iterator[Any]:
     """Yield `write(on_device(worker)(read(item)))` for every item, in the order in which they finish.
 
     Args:
-        items: inputs of `read`; small and picklable, like the results.
+        items: inputs of `read`, or without it of the transform on the device; small and picklable, like the results.
         on_device: makes the transform that runs on `config.workers` devices; None, like `write`: the transform is skipped.
 
     Raises:
@@ -63,14 +63,13 @@ def start(config: ClusterConfig, nothing: Transform) -> None:
 
 
 def _in_process(
-    items: Sequence[Any], config: ClusterConfig, read: Transform, on_device: DeviceTransform | None, write: Transform | None
+    items: Sequence[Any], config: ClusterConfig, read: Transform | None, on_device: DeviceTransform | None, write: Transform | None
 ):
     compute = on_device(_worker(config.gpu, config.cpus_per_worker)) if on_device else None
     for item in items:
-        value = read(item)
-        for transform in filter(None, (compute, write)):
-            value = transform(value)
-        yield value
+        for transform in filter(None, (read, compute, write)):
+            item = transform(item)
+        yield item
 
 
 def _worker(gpu: bool | None, threads: int | None) -> "Worker":
@@ -79,7 +78,9 @@ def _worker(gpu: bool | None, threads: int | None) -> "Worker":
     return this_process(gpu, threads)
 
 
-def _ray(items: Sequence[Any], config: ClusterConfig, read: Transform, on_device: DeviceTransform | None, write: Transform | None):
+def _ray(
+    items: Sequence[Any], config: ClusterConfig, read: Transform | None, on_device: DeviceTransform | None, write: Transform | None
+):
     if not items:
         return
     session.connect()
@@ -109,7 +110,7 @@ def _rows(
     items: Sequence[Any],
     config: ClusterConfig,
     share: session.Share,
-    read: Transform,
+    read: Transform | None,
     on_device: DeviceTransform | None,
     write: Transform | None,
 ):
@@ -130,7 +131,8 @@ def _rows(
             max_task_retries=config.max_failures,
         )
     else:
-        rows = rows.map(_Packed(read), num_cpus=IO_SHARE.cpus, max_retries=config.max_failures)
+        if read:
+            rows = rows.map(_Packed(read), num_cpus=IO_SHARE.cpus, max_retries=config.max_failures)
         if on_device:
             rows = rows.map(
                 _PackedOnDevice,  # type: ignore[arg-type]

@@ -81,6 +81,7 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
     for one, other in itertools.combinations(BUDGETS[1:], 2):
         yield getattr(train, one) is None or getattr(train, other) is None, f"train.{one}", f"not given with train.{other}"
     overlap = train.overlap or any(phase.get("data") == "overlap" for phase in train.phases)
+    external = [name for name in embed.encoder if ":" in name]
     yield from [
         (not config.extra.augment or config.extra.name == "copies", "extra.augment", "given with extra.name=copies alone"),
         (
@@ -98,7 +99,8 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
             "train.validation",
             "0 where phases overlap: what to hold out is known only once all images are there",
         ),
-        (embed.source != "network" or embed.weights, "embed.weights", "given with embed.source=network"),
+        (len(embed.weights) in (0, len(external)), "embed.weights", f"one for each of {', '.join(external) or 'no encoder'}"),
+        (embed.encoder and len(set(embed.encoder)) == len(embed.encoder), "embed.encoder", "encoders, each once"),
         (embed.source != "table" or embed.table, "embed.table", "given with embed.source=table"),
         (not (measure.cas and train.phases), "train.phases", "[] with measure.cas=true, which trains on one set alone"),
         (not (measure.cas and train.validation), "train.validation", "0 with measure.cas=true, a test accuracy"),

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dsopt import registry
-from dsopt.config.keys import SHARE, Bound, Choice, above, at_least, interval, key, matching, one_of
+from dsopt.config.keys import SHARE, Bound, Choice, above, at_least, each, interval, key, matching, one_of
 
 BYTE = r"(25[0-5]|2[0-4]\d|1?\d?\d)"
 COLOR = matching(rf"white|black|{BYTE},{BYTE},{BYTE}", "white, black or R,G,B with values of 0 to 255")
+
+
+ENCODER = matching(r"autoencoder|proxy|[\w.]+:.+", "autoencoder, proxy, LIBRARY:NAME or module:function")
 
 
 @dataclass
@@ -29,14 +32,19 @@ class DataConfig(Choice):
 
 @dataclass
 class EmbedConfig:
-    source: Literal["autoencoder", "proxy", "network", "table"] = key(
-        "autoencoder",
-        "what gives the embeddings: the autoencoder, the proxy, a torchvision network, or your own table",
+    encoder: list[str] = key(
+        ["autoencoder"],
+        "what embeds: autoencoder, proxy, timm:NAME, torchvision:NAME, transformers:FOLDER_OR_NAME, open_clip:NAME[:WEIGHTS], or "
+        "your own module:function, () -> (network, transform); of several the embeddings are joined",
+        each(ENCODER),
     )
-    network: str = key("resnet18", "source=network: a classifier of torchvision.models")
-    weights: str | None = key(None, "source=network: its weights, a state dictionary saved by torch; a path or s3:// URI")
-    size: int = key(224, "source=network: its input size in pixels; images are enlarged to it", at_least(1, "pixel"))
+    weights: list[str] = key(
+        [], "a file of weights for each encoder of a library, safetensors or of torch, by any URI; not given: the library's own"
+    )
+    size: int | None = key(None, "pixels a side of a library's encoder; not given: as it was trained", at_least(1, "pixel"))
+    source: Literal["encoder", "table"] = key("encoder", "table: your own embeddings of embed.table instead of an encoder's")
     table: str | None = key(None, "source=table: Parquet with columns `id` and `embedding`; a file, folder or glob")
+    dtype: Literal["fp32", "fp16"] = key("fp32", "how embeddings are stored; fp16 takes half the space")
     batch_size: int = key(256, "images per forward pass on a device; on a CPU, its threads share them", at_least(1))
     precision: Literal["auto", "bf16", "fp32"] = key("fp32", "fp32 gives the same embeddings with any number of workers")
 

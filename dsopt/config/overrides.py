@@ -95,6 +95,8 @@ def _apply(tree: DictConfig, override: str, after: Sequence[str]) -> None:
         raise InputError(f"argument {override!r} is not key=value; see help=true.")
     try:
         read = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))
+        if isinstance(OmegaConf.select(tree, key), ListConfig) and isinstance(read["value"], str | int | float):  # type: ignore[index,call-overload]
+            read["value"] = [read["value"]]  # type: ignore[index,call-overload]
         OmegaConf.update(tree, key, read["value"])  # type: ignore[index,call-overload]
         if "${" not in value and isinstance(OmegaConf.select(tree, key), str):
             OmegaConf.update(tree, key, value.strip("'\""))  # text as it was given: YAML reads 2024_01 as a number

@@ -39,7 +39,7 @@ def decoded_at(file: File, size: int) -> UInt8[Tensor, "c s s"]:
     else:
         picture = Image.open(io.BytesIO(file.numpy()))  # type: ignore[arg-type]
         picture.draft(None, (int(SPARE * size), int(SPARE * size)))
-    return _pixels(picture if picture.size == (size, size) else picture.resize((size, size), Image.Resampling.BILINEAR))
+    return pixels_of(picture if picture.size == (size, size) else picture.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _decode_with_torch(file: File) -> Tensor:
@@ -47,10 +47,11 @@ def _decode_with_torch(file: File) -> Tensor:
 
 
 def _decode_with_pil(file: File) -> Tensor:
-    return _pixels(Image.open(io.BytesIO(file.numpy())))  # type: ignore[arg-type]
+    return pixels_of(Image.open(io.BytesIO(file.numpy())))  # type: ignore[arg-type]
 
 
-def _pixels(picture: Image.Image) -> Tensor:
+def pixels_of(picture: Image.Image) -> UInt8[Tensor, "c h w"]:
+    """The pixels of a picture of 8 bits a channel."""
     pixels = np.array(picture)
     return torch.from_numpy(pixels).view(*pixels.shape[:2], -1).permute(2, 0, 1)
 

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
@@ -89,6 +90,20 @@ def eight_bits(picture: Image.Image, channels: int, background: Color | None = N
     picture = picture.convert("L" if channels == 1 else "RGB")
     picture.info.clear()  # else metadata such as a transparent color would be saved again
     return picture
+
+
+def rgb(image: bytes, background: Color, drafted: Callable[[Image.Image], None] = lambda picture: None) -> Image.Image:
+    """The picture of a file in 8 bits a channel, RGB, upright, on a background.
+
+    Args:
+        drafted: called with the picture before it is decoded; may have a JPEG decoded at a part of its size.
+
+    Raises:
+        Unusable: it is no picture. PIL's decoders raise errors of many types on damaged files.
+    """
+    picture = opened(image)
+    drafted(picture)
+    return eight_bits(upright(sixteen_bit_color(image) or picture), 3, background)
 
 
 def sixteen_bit_color(image: bytes | np.ndarray) -> Image.Image | None:

@@ -7,7 +7,7 @@ JOB = Job(
     about="""Compute an embedding of every training image. The autoencoder is trained first if needed.
 
     dsopt embed preset=cifar10 data.root=... cluster.workers=8
-    dsopt embed data.name=folder data.root=photos embed.source=network embed.weights=resnet18.pt
+    dsopt embed data.name=folder data.root=photos embed.encoder=timm:convnext_tiny
 """,
     keys="data.name data.root embed autoencoder loss cluster storage seed",
     targets=lambda plan: [embed.embeddings(plan)],

@@ -11,7 +11,7 @@ JOB = Job(
 """,
     keys="""
     select.name select.budget select.per_class select data.name data.root data.image_size
-    embed.source embed.network embed.weights embed.table
+    embed.encoder embed.weights embed.source embed.table
     autoencoder.steps proxy.name proxy.steps teacher.name teacher.steps
     cluster.workers cluster.gpu storage seed
 """,

@@ -45,7 +45,7 @@ def blocks(part: storage.Part) -> Iterator[tuple[Int[Tensor, " b"], Int[Tensor, 
             values = column.storage.flatten()
             if column.null_count or values.null_count or not _finite(values.to_numpy()):
                 raise InputError(f"{part.uri}: an embedding is null or not finite; did its training diverge?")
-            embeddings = torch.from_dlpack(values).view(-1, size)
+            embeddings = torch.from_dlpack(values).view(-1, size).float()  # from fp16, if stored so
             ids = torch.from_dlpack(batch.column("id"))
             labels = torch.from_dlpack(batch.column("label").fill_null(UNLABELLED))
             yield ids, labels, embeddings

@@ -1,5 +1,6 @@
 """embed: images + a network -> the embeddings table; exactly one row an image, the same on any number of workers."""
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -7,123 +8,114 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
-from torch import Tensor
 
 from dsopt.config import Config, differing
-from dsopt.data.images import decode
 from dsopt.data.sets.parquet import parquet_files
 from dsopt.data.sources.listing import digest
 from dsopt.errors import InputError, JobError
-from dsopt.files import first_line, join, read_bytes, read_table, stat
-from dsopt.learners.placement import autocast, compute_dtype
-from dsopt.models.pretrained import pretrained
+from dsopt.files import first_line, join, read_table, stat
+from dsopt.learners.placement import compute_dtype
+from dsopt.models import libraries
 from dsopt.pipeline import networks
+from dsopt.pipeline.encoding import Embedded, Embedder, embed_part, of_copies, of_encoder
 from dsopt.pipeline.parts import item_by_item, write_part
 from dsopt.pipeline.plan import Plan
 from dsopt.stages import autoencoder, ingest, proxy
 from dsopt.storage import Kind, Part, Stage, Table, embeddings_schema
 from dsopt.training.worker import Worker
 
-EMBED = Kind("embed")
-
-Encode = Callable[[Tensor], Tensor]  # uint8 [b, c, h, w] -> [b, d]
-Embedded = tuple[int, np.ndarray, np.ndarray, np.ndarray]  # index of the part, ids, labels, embeddings [n, d]
+EMBED = Kind("embed", version=2)
+OWN = ("autoencoder", "proxy")  # encoders that are trained here
 
 
 def embeddings(plan: Plan) -> Stage:
-    """The embeddings of the training images from `embed.source`."""
-    config, chosen, images = plan.config, plan.config.embed, ingest.images(plan)
-    name, inputs = f"{config.data.name}-{chosen.source}", {"images": images}
+    """The embeddings of the training images by `embed.encoder`, or those of `embed.table`."""
+    config, chosen, inputs = plan.config, plan.config.embed, {"images": ingest.images(plan)}
     if chosen.source == "table":
         assert chosen.table is not None
-        return plan.add(EMBED, name, {"table": _fingerprint(chosen.table)}, inputs, _take_over)
-    made_of = differing(config, "embed", without=("embed.network", "embed.weights", "embed.size", "embed.table"))
-    if chosen.source == "network":
-        made_of |= {"network": chosen.network, "weights": weights_fingerprint(chosen.weights, "embed"), "size": chosen.size}
-    else:
-        inputs[chosen.source] = autoencoder.model(plan) if chosen.source == "autoencoder" else proxy.model(plan, "proxy")
-    return plan.add(EMBED, name, made_of, inputs, _embed)
+        return plan.add(EMBED, f"{config.data.name}-table", {"table": _fingerprint(chosen.table)}, inputs, _take_over)
+    made_of = differing(config, "embed", without=("embed.weights", "embed.table", "embed.source"))
+    if "autoencoder" in chosen.encoder:
+        inputs["autoencoder"] = autoencoder.model(plan)
+    if "proxy" in chosen.encoder:
+        inputs["proxy"] = proxy.model(plan, "proxy")
+    external = [name for name in chosen.encoder if name not in OWN]
+    for name in external:
+        libraries.check(name)
+    if external:
+        made_of["files"] = [libraries.fingerprint(name) for name in external]
+        made_of["weights"] = [weights_fingerprint(path, "embed") for path in chosen.weights]
+    name = "+".join(
+        re.sub(r"[^\w.-]+", "-", encoder.rpartition(":")[2].rstrip("/").rpartition("/")[2]) for encoder in chosen.encoder
+    )
+    return plan.add(EMBED, f"{config.data.name}-{name}", made_of, inputs, _embed, check=_check)
+
+
+def _check(stage: Stage, config: Config) -> None:
+    """Refuse encoders that cannot be had, before workers are started to load them."""
+    for name, weights in _external(config):
+        libraries.encoder(name, weights, config.embed.size)
+
+
+def _external(config: Config) -> list[tuple[str, str | None]]:
+    """The encoders of libraries and of the user, each with its weights."""
+    names = [name for name in config.embed.encoder if name not in OWN]
+    return list(zip(names, config.embed.weights or [None] * len(names), strict=True))
 
 
 def _embed(worker: Worker, stage: Stage, config: Config) -> None:
     from dsopt.cluster.data import stream
 
     table = Table(stage.inputs["images"].uri)
-    parts, size = table.parts("train"), _loaded(stage, config, table.manifest["image_size"])
-    read, write = partial(read_part, parts=parts, size=size), partial(write_embeddings, stage=stage)
-    encoder = partial(_encoder, stage=stage, config=config)
+    parts = table.parts("train")
+    encode = partial(_encoder, stage=stage, config=config, parts=parts)
+    write = partial(write_embeddings, stage=stage, dtype=config.embed.dtype)
 
     def entries(indices: list[int]) -> Iterator[dict[str, Any]]:
-        return stream(indices, config.cluster, read, encoder, write)
+        return stream(indices, config.cluster, None, encode, write)
 
     done, seconds = item_by_item(f"embed {stage.name}", stage, [part.rows for part in parts], "images", entries)
     written = sum(entry["part"]["rows"] for entry in done)
     if written != table.rows("train"):
         raise JobError(f"{stage.uri}: {written} embeddings of {table.rows('train')} images.")
-    schema = embeddings_schema(done[0]["size"])
+    schema = embeddings_schema(done[0]["size"], config.embed.dtype)
     stage.commit([entry["part"] for entry in done], schema, seconds=seconds, embedding_size=done[0]["size"])
 
 
-def _loaded(stage: Stage, config: Config, image_size: int) -> int:
-    """The side in pixels to which pictures are resized when they are loaded."""
-    for role in ("autoencoder", "proxy"):
-        if role in stage.inputs:
-            return networks.inputs_of(Table(stage.inputs[role].uri)).loaded or image_size
-    return min(config.embed.size, image_size)
-
-
-def read_part(index: int, parts: list[Part], size: int) -> tuple[int, Any]:
-    """The decoded images of one part of an images table, as squares of `size` pixels."""
-    return index, decode(read_table(parts[index].uri, ["id", "image", "label", "key"]), size=size)
-
-
-def write_embeddings(item: Embedded, stage: Stage) -> dict[str, Any]:
+def write_embeddings(item: tuple[int, Embedded], stage: Stage, dtype: str = "fp32") -> dict[str, Any]:
     """Write the embeddings of one part; gives its entry in the journal. Raises JobError for values that are not finite."""
-    index, ids, labels, embeddings = item
-    if not np.isfinite(embeddings).all():
-        raise JobError(f"{stage.uri}: embeddings are not finite; the network that makes them diverged.")
-    columns = [
-        pa.array(ids),
-        pa.array(labels, mask=labels < 0),
-        pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(embeddings, dtype=np.float32)),
-    ]
-    table = pa.table(columns, schema=embeddings_schema(embeddings.shape[1]))
-    return {"index": index, "part": write_part(stage, index, table), "size": embeddings.shape[1]}
+    index, (ids, labels, values) = item
+    schema = embeddings_schema(values.shape[1], dtype)
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(values, dtype=schema.field("embedding").type.value_type.to_pandas_dtype())
+    if not np.isfinite(values).all():
+        why = "the network that makes them diverged" if dtype == "fp32" else f"they may be too large for embed.dtype={dtype}"
+        raise JobError(f"{stage.uri}: embeddings are not finite; {why}.")
+    columns = [pa.array(ids), pa.array(labels, mask=labels < 0), pa.FixedShapeTensorArray.from_numpy_ndarray(values)]
+    part = write_part(stage, index, pa.table(columns, schema=schema))
+    return {"index": index, "part": part, "size": values.shape[1]}
 
 
-def _encoder(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[int, Any]], Embedded]:
-    """The network on a worker's device."""
-    network = _network(stage, config, worker)
-    dtype = compute_dtype(config.embed.precision, worker.device)
+def _encoder(worker: Worker, stage: Stage, config: Config, parts: list[Part]) -> Callable[[int], tuple[int, Embedded]]:
+    """The encoders on a worker's device: the index of a part -> its embeddings."""
+    image_size, chosen = Table(stage.inputs["images"].uri).manifest["image_size"], config.embed
+    weights = dict(_external(config))
 
-    @torch.inference_mode()
-    def forward(batch: Tensor) -> Tensor:
-        with autocast(dtype, worker.device):
-            return network(batch.to(worker.device)).float().cpu()
+    def embedder(name: str) -> Embedder:
+        if name == "autoencoder":
+            return _autoencoder(stage.inputs[name], image_size, worker)
+        if name == "proxy":
+            judge = proxy.Judge(stage.inputs[name], worker.device)
+            return of_copies(judge.features, judge.inputs.loaded or image_size)
+        return of_encoder(libraries.encoder(name, weights[name], chosen.size), config.data, worker.device)
 
-    def encode(item: tuple[int, Any]) -> Embedded:
-        index, images = item
-        # Batches never cross parts: an embedding does not depend on how the parts are distributed.
-        found = worker.map(forward, images.images, config.embed.batch_size)
-        return index, images.ids.numpy(), images.labels.numpy(), found.numpy()
-
-    return encode
+    embedders, dtype = [embedder(name) for name in chosen.encoder], compute_dtype(chosen.precision, worker.device)
+    return lambda index: (index, embed_part(parts[index], embedders, worker, chosen.batch_size, dtype, image_size))
 
 
-def _network(stage: Stage, config: Config, worker: Worker) -> Encode:
-    if "autoencoder" in stage.inputs:
-        model = stage.inputs["autoencoder"]
-        encoder, inputs = autoencoder.trained(model, worker.device), networks.inputs_of(Table(model.uri))
-        return lambda images: encoder.encode(inputs.test(images))
-    if "proxy" in stage.inputs:
-        return proxy.Judge(stage.inputs["proxy"], worker.device).features
-    assert config.embed.weights is not None
-    try:
-        weights = read_bytes(config.embed.weights)
-    except FileNotFoundError:
-        raise InputError(f"embed.weights={config.embed.weights}: there is no such file.") from None
-    return pretrained(config.embed.network, weights, config.embed.size, worker.device)
+def _autoencoder(model: Stage, image_size: int, worker: Worker) -> Embedder:
+    encoder, inputs = autoencoder.trained(model, worker.device), networks.inputs_of(Table(model.uri))
+    return of_copies(lambda images: encoder.encode(inputs.test(images)), inputs.loaded or image_size)
 
 
 def _take_over(worker: Worker, stage: Stage, config: Config) -> None:
@@ -145,7 +137,7 @@ def _take_over(worker: Worker, stage: Stage, config: Config) -> None:
             missing = keys["id"].filter(found.is_null())[0].as_py()
             raise InputError(f"embed.table={config.embed.table}: has no row with id {missing} (ids are those of {table.uri}).")
         labels = keys["label"].fill_null(-1).to_numpy()
-        written = write_embeddings((index, keys["id"].to_numpy(), labels, values[found.to_numpy()]), stage)
+        written = write_embeddings((index, Embedded(keys["id"].to_numpy(), labels, values[found.to_numpy()])), stage)
         parts.append(written["part"])
     stage.commit(parts, embeddings_schema(size), seconds=0.0, embedding_size=size)
 

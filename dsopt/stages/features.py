@@ -11,11 +11,12 @@ from dsopt.config import Config
 from dsopt.errors import InputError
 from dsopt.files import read_bytes
 from dsopt.models.inception import inception
+from dsopt.pipeline.encoding import Embedded, embed_part, of_copies
 from dsopt.pipeline.parts import item_by_item
 from dsopt.pipeline.plan import Plan
 from dsopt.stages import ingest, proxy
-from dsopt.stages.embed import Embedded, Encode, read_part, weights_fingerprint, write_embeddings
-from dsopt.storage import Kind, Stage, Table, embeddings_schema
+from dsopt.stages.embed import weights_fingerprint, write_embeddings
+from dsopt.storage import Kind, Part, Stage, Table, embeddings_schema
 from dsopt.training.worker import Worker
 
 FEATURES = Kind("features")
@@ -33,7 +34,7 @@ def features(plan: Plan) -> Stage:
     return plan.add(FEATURES, f"{config.data.name}-{chosen.extractor}", made_of, inputs, _extract)
 
 
-def extractor(stage: Stage, config: Config, device: torch.device) -> Encode:
+def extractor(stage: Stage, config: Config, device: torch.device) -> Callable[[Tensor], Tensor]:
     """What makes features of images, uint8 [n, c, h, w], on a device: [n, d] in fp32, on the CPU.
 
     Args:
@@ -58,24 +59,19 @@ def extractor(stage: Stage, config: Config, device: torch.device) -> Encode:
 def _extract(worker: Worker, stage: Stage, config: Config) -> None:
     from dsopt.cluster.data import stream
 
-    table = Table(stage.inputs["images"].uri)
-    parts = table.parts()
-    read, write = partial(read_part, parts=parts, size=table.manifest["image_size"]), partial(write_embeddings, stage=stage)
-    on_device = partial(_on_device, stage=stage, config=config)
+    parts = Table(stage.inputs["images"].uri).parts()
+    on_device = partial(_on_device, stage=stage, config=config, parts=parts)
+    write = partial(write_embeddings, stage=stage)
 
     def entries(indices: list[int]) -> Iterator[dict[str, Any]]:
-        return stream(indices, config.cluster, read, on_device, write)
+        return stream(indices, config.cluster, None, on_device, write)
 
     done, seconds = item_by_item(f"features {stage.name}", stage, [part.rows for part in parts], "images", entries)
     written = [entry["part"] | {"split": part.split} for entry, part in zip(done, parts, strict=True)]
     stage.commit(written, embeddings_schema(done[0]["size"]), seconds=seconds)
 
 
-def _on_device(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[int, Any]], Embedded]:
-    extract = extractor(stage, config, worker.device)
-
-    def embed(item: tuple[int, Any]) -> Embedded:
-        index, images = item
-        return index, images.ids.numpy(), images.labels.numpy(), extract(images.images).numpy()
-
-    return embed
+def _on_device(worker: Worker, stage: Stage, config: Config, parts: list[Part]) -> Callable[[int], tuple[int, Embedded]]:
+    size = Table(stage.inputs["images"].uri).manifest["image_size"]
+    embedder = of_copies(extractor(stage, config, worker.device), size)
+    return lambda index: (index, embed_part(parts[index], [embedder], worker, BATCH, torch.float32, size))

@@ -39,8 +39,8 @@ def images(plan: Plan, base: Stage, amount: int | float, seed: int) -> Stage:
         InputError: embeddings from anything but the autoencoder.
     """
     config = plan.config
-    if config.embed.source != "autoencoder":
-        raise InputError(f"embed.source={config.embed.source}: only embeddings of the autoencoder can be decoded to images.")
+    if config.embed.source != "encoder" or config.embed.encoder != ["autoencoder"]:
+        raise InputError(f"embed.encoder={','.join(config.embed.encoder)}: only embeddings of the autoencoder can be decoded.")
     inputs, made_of = {"base": base, "embeddings": embed.embeddings(plan)}, {"amount": amount, "seed": seed}
     return plan.add(INTERPOLATED, config.data.name, made_of, inputs, partial(_interpolate, amount=amount, seed=seed))
 

@@ -21,7 +21,7 @@ from dsopt.storage import Kind, Stage
 COMPARED = ("compare.seeds=1", "compare.methods=[random]", "compare.splits=[0.5]")
 JOBS = [  # together they have stages of every kind
     ("optimize", [*COMPARED, "select.soft_labels=teacher", "extra.name=interpolated"]),
-    ("optimize", [*COMPARED, "select.name=kcenter", "embed.source=proxy", "extra.name=copies", "train.augment=[crop]"]),
+    ("optimize", [*COMPARED, "select.name=kcenter", "embed.encoder=proxy", "extra.name=copies", "train.augment=[crop]"]),
     ("train", ["train.split=0", "train.sampler.name=weighted", "train.steps=7"]),
     ("generate", ["preset=cdcgan", "generate.images=subset", "measure.cas=true"]),
     ("distill", ["preset=cdcgan", "distill.stored.name=latent"]),

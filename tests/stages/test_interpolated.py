@@ -47,7 +47,7 @@ def test_the_table(tmp_path: Path) -> None:
 
 
 def test_only_what_can_be_decoded(tmp_path: Path) -> None:
-    plan = Plan(load([f"storage={tmp_path}", *SMALL, "embed.source=proxy"]))
+    plan = Plan(load([f"storage={tmp_path}", *SMALL, "embed.encoder=proxy"]))
     with pytest.raises(InputError, match="only embeddings of the autoencoder"):
         interpolated.images(plan, select.subset(plan, plan.config.select, 0), 1.0, 0)
     plan = Plan(load([f"storage={tmp_path}", *SMALL, "select.name=random", "select.budget=5"]))

@@ -121,7 +121,7 @@ Finished stages are reused; after an interruption, the same command resumes.
     keys="""
     data.name data.root data.image_size data.channels select.name select.budget select.per_class select.soft_labels
     train.name train.steps train.batch_size train.learning_rate train.augment train.epochs train.seconds compare
-    extra.name extra.amount extra.augment embed.source autoencoder.name autoencoder.steps autoencoder.batch_size
+    extra.name extra.amount extra.augment embed.encoder autoencoder.name autoencoder.steps autoencoder.batch_size
     proxy.name proxy.steps cluster.workers cluster.gpu storage seed
 """,
     targets=targets,

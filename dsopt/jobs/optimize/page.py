@@ -108,7 +108,8 @@ def _pictures(config: Config, rows: Rows, images: Table) -> list[Section]:
             Section("Selected images", "The first images of every class by rank.", png=figures.image_grid(grids)),
             Section("Classes", "Number of images of each class in each subset.", png=figures.class_histogram(counts, classes)),
         ]
-    trained = next((s.inputs["embeddings"].inputs["autoencoder"] for s in first.values() if "embeddings" in s.inputs), None)
+    embedded = [s.inputs["embeddings"] for s in first.values() if "embeddings" in s.inputs]
+    trained = next((stage.inputs["autoencoder"] for stage in embedded if "autoencoder" in stage.inputs), None)
     if trained:
         text = (
             "Inputs, embeddings as images, and reconstructions (figure 3 of the selection paper). Selection needs no sharper ones."

@@ -1,0 +1,78 @@
+"""What an encoder is, and how it is named."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor, nn
+
+from dsopt.data.decoding import pixels_of
+
+SPARE = 2  # times the size that a picture is resized to; a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, but not below this
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How pictures become inputs: resized, the middle cropped, and standardized by channel, as the library does for this network.
+
+    Args:
+        size: of the input, in pixels a side.
+        resize: what the short side of a picture is resized to; both sides if `squash`.
+        mean, deviation: of each channel, of values in 0..1.
+    """
+
+    size: int
+    resize: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    resampling: Image.Resampling = Image.Resampling.BICUBIC
+    squash: bool = False
+
+    def drafted(self, picture: Image.Image) -> None:
+        """Have a JPEG that was only opened decoded at a part of its size, if that is enough."""
+        short = min(picture.size)
+        if short > SPARE * self.resize:
+            picture.draft("RGB", tuple(SPARE * self.resize * side // short for side in picture.size))  # type: ignore[arg-type]
+
+    def see(self, picture: Image.Image) -> UInt8[Tensor, "3 s s"]:
+        """An RGB picture of any size as the network sees it."""
+        width, height = picture.size
+        short = min(picture.size)
+        scaled = (self.resize, self.resize) if self.squash else (self.resize * width // short, self.resize * height // short)
+        if scaled != picture.size:
+            picture = picture.resize(scaled, self.resampling)
+        left, top = (round((side - self.size) / 2) for side in picture.size)
+        if (left, top) != (0, 0):
+            picture = picture.crop((left, top, left + self.size, top + self.size))
+        return pixels_of(picture)
+
+    def finish(self, images: UInt8[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 s s"]:
+        """A batch of what `see` gives, as the network takes it."""
+        mean, deviation = (torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (self.mean, self.deviation))
+        return (images.float() / 255 - mean) / deviation
+
+
+class Encoder(NamedTuple):
+    """A network that embeds pictures.
+
+    Args:
+        network: a batch -> embeddings [b, d].
+        see: a decoded RGB picture of any size, upright -> a tensor; those of a batch are alike in shape.
+        finish: a batch of these -> the network's input, on its device.
+        size: of the input, in pixels a side; None where that is not known.
+        drafted: called with a picture before it is decoded.
+    """
+
+    network: nn.Module
+    see: Callable[[Image.Image], Tensor]
+    finish: Callable[[Tensor], Tensor]
+    size: int | None
+    drafted: Callable[[Image.Image], None]
+
+
+def prepared(network: nn.Module, preparation: Preparation) -> Encoder:
+    """An encoder whose pictures are prepared in the usual way."""
+    return Encoder(network, preparation.see, preparation.finish, preparation.size, preparation.drafted)

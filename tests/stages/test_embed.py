@@ -1,0 +1,133 @@
+"""Embeddings by encoders of libraries: of the originals where these are larger, exactly one row an image, several side by side."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from timm.data import create_transform
+from timm.data.config import resolve_model_data_config
+
+from dsopt.config import load
+from dsopt.errors import InputError
+from dsopt.pipeline import encoding
+from dsopt.pipeline.plan import Plan
+from dsopt.stages import embed, select
+from dsopt.storage import Stage, Table
+
+NAME = "test_efficientnet"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of 190x170, but for some that are as small as a working copy."""
+    folder, numbers = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for i in range(12):
+        size = (32, 32) if i % 6 == 5 else (190, 170)
+        file = folder / "ab"[i % 2] / f"{i}.jpg"
+        file.parent.mkdir(exist_ok=True)
+        coarse = Image.fromarray(numbers.integers(0, 256, (6, 6, 3), np.uint8))
+        coarse.resize(size, Image.Resampling.BICUBIC).save(file, quality=95)
+    torch.manual_seed(0)
+    save_file(timm.create_model(NAME).state_dict(), folder.parent / "weights.safetensors")
+    return folder
+
+
+def made(storage: str | Path, photos: Path, *more: str) -> Stage:
+    base = ["data.name=folder", f"data.root={photos}", f"storage={storage}", "cluster.workers=0", "data.check=off"]
+    weights = f"embed.weights={photos.parent}/weights.safetensors"
+    plan = Plan(load([*base, f"embed.encoder=timm:{NAME}", weights, *more]))
+    stage = embed.embeddings(plan)
+    plan.run(stage)
+    return stage
+
+
+def values(stage: Stage) -> np.ndarray:
+    return Table(stage.uri).read()["embedding"].combine_chunks().to_numpy_ndarray()
+
+
+@torch.inference_mode()
+def by_timm(pictures: list[Image.Image], photos: Path) -> np.ndarray:
+    overlay = {"file": f"{photos.parent}/weights.safetensors"}
+    network = timm.create_model(NAME, pretrained=True, pretrained_cfg_overlay=overlay).eval()
+    transform = create_transform(**resolve_model_data_config(network))
+    batch = torch.stack([transform(picture.convert("RGB")) for picture in pictures])  # pyright: ignore
+    return network.forward_head(network.forward_features(batch), pre_logits=True).numpy()
+
+
+def test_originals_are_seen_where_they_are_larger_than_the_copies(
+    photos: Path, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "BLOCK", 4)  # several blocks a part
+    stage = made(storage, photos, "embed.batch_size=4")
+    rows = Table(stage.inputs["images"].uri).read("train").to_pylist()
+    originals = [Image.open(row["uri"]) for row in rows]
+    assert {picture.size for picture in originals} == {(190, 170), (32, 32)}
+    assert np.allclose(values(stage), by_timm(originals, photos), atol=1e-5)
+    assert Table(stage.uri).read()["id"].to_pylist() == [row["id"] for row in rows]
+
+
+def test_copies_are_seen_where_they_suffice(photos: Path, tmp_path: Path) -> None:
+    stage = made(tmp_path, photos, "embed.size=32")
+    copies = [Image.open(io.BytesIO(r["image"]["bytes"])) for r in Table(stage.inputs["images"].uri).read("train").to_pylist()]
+    assert all(copy.size == (32, 32) for copy in copies)
+    assert np.isfinite(values(stage)).all()
+    for file in photos.rglob("*.jpg"):  # nothing else is read
+        assert file.exists()
+    assert made(tmp_path, photos).hash != stage.hash
+
+
+def test_a_lost_original_is_named(photos: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for file in photos.rglob("*.jpg"):
+        (moved / file.parent.name).mkdir(exist_ok=True)
+        (moved / file.parent.name / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "weights.safetensors").write_bytes((photos.parent / "weights.safetensors").read_bytes())
+    made(tmp_path / "runs", moved, "embed.size=32")  # ingested
+    plan = Plan(
+        load(
+            [
+                *("data.name=folder", f"data.root={moved}", f"storage={tmp_path}/runs", "cluster.workers=0", "data.check=off"),
+                *(f"embed.encoder=timm:{NAME}", f"embed.weights={tmp_path}/weights.safetensors"),
+            ]
+        )
+    )
+    stage = embed.embeddings(plan)
+    (moved / "a" / "0.jpg").unlink()
+    (moved / "a" / "2.jpg").unlink()
+    with pytest.raises(InputError, match=r"\.jpg: its original is no longer at "):
+        plan.run(stage)
+
+
+def test_several_side_by_side_in_half_the_space_are_chosen_from(photos: Path, tmp_path: Path) -> None:
+    one = made(tmp_path, photos)
+    more = ("autoencoder.steps=2", "autoencoder.batch_size=4", "autoencoder.options.width=8")
+    plan = Plan(
+        load(
+            [
+                *("data.name=folder", f"data.root={photos}", f"storage={tmp_path}", "cluster.workers=0", "data.check=off"),
+                *(f"embed.encoder=[timm:{NAME},autoencoder]", f"embed.weights={photos.parent}/weights.safetensors"),
+                *("embed.dtype=fp16", "select.name=kcenter", "select.budget=3", *more),
+            ]
+        )
+    )
+    chosen = select.subset(plan, plan.config.select, 0)
+    plan.run(chosen)
+    both = values(chosen.inputs["embeddings"])
+    size = values(one).shape[1]
+    assert both.dtype == np.float16 and both.shape[1] > size
+    assert np.allclose(both[:, :size], values(one), atol=1e-2)
+    assert len(Table(chosen.uri).read()) == 3
+
+
+def test_weights_are_given_for_every_encoder_of_a_library() -> None:
+    for given in (["embed.encoder=[timm:a,timm:b]", "embed.weights=x"], ["embed.weights=x"]):
+        with pytest.raises(InputError, match=r"embed\.weights=\['x'\]: must be one for each of "):
+            load(given)
+    with pytest.raises(InputError, match=r"embed\.encoder=\['autoencode'\]: must be a list of values autoencoder, proxy, "):
+        load(["embed.encoder=autoencode"])
