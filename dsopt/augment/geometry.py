@@ -19,6 +19,38 @@ def crop(images: Shaped[Tensor, "b c h w"], draw: UniformDraw, *, size: int = 24
     return windows[torch.arange(len(images), device=images.device), :, top, left]
 
 
+@AUGMENTATIONS.register(bytes=True)
+def random_resized_crop(
+    images: Shaped[Tensor, "b c h w"], draw: UniformDraw, *, size: int = 224, least: float = 0.08, stretch: float = 4 / 3
+) -> Shaped[Tensor, "b c s s"]:
+    """Crop a random part of every image and resize it to `size` pixels a side (Szegedy et al. 2015, arXiv:1409.4842, section 6).
+
+    A part that would be longer than the image is cut to it, where torchvision draws again. Bilinear, and antialiased on CPUs.
+
+    Args:
+        least: the smallest share of an image's area.
+        stretch: the largest ratio of width to height, and of height to width.
+    """
+    area, ratio = least + (1 - least) * draw(), stretch ** (2 * draw() - 1)
+    width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)  # as shares of the image's sides
+    left, top = (1 - width) * draw(), (1 - height) * draw()
+    if images.device.type != "cpu":  # one kernel for all, where many small ones would wait for their launches
+        x, y, zero = 2 * left + width - 1, 2 * top + height - 1, torch.zeros_like(area)  # of the center, in -1..1
+        maps = torch.stack([width, zero, x, zero, height, y], 1).view(-1, 2, 3)
+        grid = F.affine_grid(maps, [*images.shape[:2], size, size], align_corners=False)
+        found = F.grid_sample(images.float(), grid, "bilinear", "border", align_corners=False)
+        return found if images.is_floating_point() else found.round().to(images.dtype)
+    # Image by image, in torch's vectorized code for bytes: 64 images from 256 to 224 pixels in 17 ms, by grid_sample in 97.
+    rows, columns = images.shape[2:]
+    sides = [(share * full).round().long().clamp(1, full).tolist() for share, full in ((height, rows), (width, columns))]
+    starts = [(share * full).floor().long().tolist() for share, full in ((top, rows), (left, columns))]
+    parts = [
+        image[:, :, min(y, rows - h) :, min(x, columns - w) :][:, :, :h, :w]
+        for image, h, w, y, x in zip(images.split(1), *sides, *starts, strict=True)
+    ]
+    return torch.cat([F.interpolate(part, (size, size), mode="bilinear", antialias=True) for part in parts])
+
+
 def center_crop(images: Shaped[Tensor, "b c h w"], size: int) -> Shaped[Tensor, "b c s s"]:
     """Crop the central square of `size` pixels, as the papers do for testing."""
     top, left = (images.shape[2] - size) // 2, (images.shape[3] - size) // 2

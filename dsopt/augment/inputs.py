@@ -14,6 +14,7 @@ from dsopt.errors import InputError
 from dsopt.registry import AUGMENTATIONS, MODELS, call
 
 Standardise = Literal["deviation", "variance"]
+Statistics = Sequence[Sequence[float]]  # the mean and the deviation of each channel
 MOST = 1.5  # times the side that a network takes: of a larger picture it would see only a small part
 
 
@@ -59,9 +60,9 @@ def mixes(name: str) -> bool:
 
 
 def make_inputs(
-    augment: Sequence[str], size: int, by: Standardise | None, classes: int | None = None, loaded: int | None = None
+    augment: Sequence[str], size: int, by: Standardise | Statistics | None, classes: int | None = None, loaded: int | None = None
 ) -> Inputs:
-    """The transforms to inputs of `size` x `size` pixels in 0..1, standardized per image if `by` is given.
+    """The transforms to inputs of `size` x `size` pixels in 0..1, standardized per image or by channel, as `by` says.
 
     Transforms that only move pixels run on bytes, which is a quarter of the memory traffic; the others run on floats in 0..1.
     Transforms that mix images come last, after standardization.
@@ -85,7 +86,10 @@ def make_inputs(
     def finish(images: Tensor) -> Tensor:
         # Also if no transform cropped: the network takes this size only.
         images = _floats(center_crop(images, size))
-        return standardise(images, by) if by else images
+        if by is None or isinstance(by, str):
+            return standardise(images, by) if by else images
+        mean, deviation = (torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in by)
+        return (images - mean) / deviation
 
     def train(images: Tensor, draw: UniformDraw) -> Tensor:
         images = seen(images)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from dsopt import registry
 from dsopt.config.keys import Choice, walk
+from dsopt.config.training import ClassifierConfig
 from dsopt.config.tree import Config
 from dsopt.errors import InputError, unknown
 
@@ -48,6 +49,8 @@ class Named(NamedTuple):
 def choices(config: Config) -> Iterator[Named]:
     """Every registered function that a configuration names."""
     for key, value, about, _ in walk(config):
+        if isinstance(value, ClassifierConfig) and ":" in value.name:
+            continue  # of a library or the user
         if about.family and isinstance(value, Choice):
             yield Named(key, about.family, value.name, value.options, about.kind)
         elif about.family and isinstance(value, list):
@@ -81,6 +84,11 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
     for one, other in itertools.combinations(BUDGETS[1:], 2):
         yield getattr(train, one) is None or getattr(train, other) is None, f"train.{one}", f"not given with train.{other}"
     overlap = train.overlap or any(phase.get("data") == "overlap" for phase in train.phases)
+    for role in ("proxy", "teacher", "train"):
+        chosen = getattr(config, role)
+        for name in ("size", "weights"):
+            registered = ":" not in chosen.name and getattr(chosen, name) is not None
+            yield not registered, f"{role}.{name}", f"not given for {chosen.name}, which has its own size and starts at random"
     external = [name for name in embed.encoder if ":" in name]
     yield from [
         (not config.extra.augment or config.extra.name == "copies", "extra.augment", "given with extra.name=copies alone"),

@@ -28,17 +28,35 @@ class AutoencoderConfig(OptimizerConfig, Choice):
 
 @dataclass
 class ClassifierConfig(OptimizerConfig, Choice):
-    name: str = key("classifier24", "the network to train", family=registry.MODELS, kind="classifier")
+    name: str = key(
+        "classifier24",
+        "the network to train: a registered one, timm:NAME, torchvision:NAME, or your own module:function(channels, classes)",
+        family=registry.MODELS,
+        kind="classifier",
+    )
+    size: int | None = key(
+        None, "pixels a side that a library's or your own network takes; not given: data.image_size", at_least(1, "pixel")
+    )
+    weights: str | None = key(
+        None, "what a library's or your own network starts from: a file by any URI, or library (its own); not given: random weights"
+    )
     augment: list[str] = key(
         ["crop", "flip", "brightness", "contrast"],
         "training transforms, in order; options in parentheses: 'shift(most=2)'",
         family=registry.AUGMENTATIONS,
         options=True,
     )
-    standardise: Literal["deviation", "variance"] = key(
-        "deviation", "divide each image by its standard deviation, or by its variance (as the selection paper's text says)"
+    standardise: Literal["deviation", "variance", "channels"] = key(
+        "deviation",
+        "divide each image by its standard deviation, or by its variance (as the selection paper's text says); channels: by the "
+        "mean and deviation of each channel that the network's library uses",
     )
-    weight_decay: float = key(0.004, "weight decay, on fully connected layers only", at_least(0))
+    optimizer: Literal["sgd", "adamw", "muon"] = key("sgd", "muon: orthogonal steps for matrices, AdamW for the rest")
+    weight_decay: float = key(0.004, "weight decay", at_least(0))
+    decay: Literal["dense", "weights"] = key(
+        "dense", "what weight_decay is for: fully connected layers only, or all weights but norms and biases"
+    )
+    label_smoothing: float = key(0.0, "share of a label that goes to all classes evenly", interval("[0, 1)"))
     average: float = key(0.999, "decay of the averaged weights, which are tested; 0: the last weights", interval("[0, 1)"))
     learning_rate: float = key(0.05, "learning rate of SGD; the selection paper has 0.1 for batches of 1,024", above(0))
 

@@ -11,23 +11,29 @@ from torch import Tensor, nn
 from dsopt.data.batches import Batch
 from dsopt.learners.average import Average
 from dsopt.learners.optim import minimize
+from dsopt.learners.optimizers import Decay, Name, optimizer_of
 from dsopt.learners.placement import Precision, autocast, compute_dtype, pack, place, unpack, unwrapped
 
 
-def mean_cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
-    """The mean cross-entropy over the batch, each image with its weight; labels are class indices or probabilities."""
+def mean_cross_entropy(logits: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor:
+    """The mean cross-entropy over the batch, each image with its weight; labels are class indices or probabilities.
+
+    Args:
+        smoothing: the share of every label that goes to all classes evenly.
+    """
     if batch.weights is None:
-        return F.cross_entropy(logits, batch.labels)
+        return F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
     # Divided by the number of images and not by the sum of the weights, as in the code of InfoBatch (arXiv:2303.04947).
-    return (F.cross_entropy(logits, batch.labels, reduction="none") * batch.weights).mean()
+    return (F.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=smoothing) * batch.weights).mean()
 
 
 class Classifier:
-    """SGD on the cross-entropy, evaluated with a moving average of the weights (selection paper, sections 4.1.1 and 4.1.3).
+    """Descends the cross-entropy; evaluated with a moving average of the weights (selection paper, sections 4.1.1 and 4.1.3).
 
     Args:
         network: images [b, c, h, w] -> logits [b, classes].
-        weight_decay: of the weights of fully connected layers only.
+        optimizer, decay: see `dsopt.learners.optimizers.optimizer_of`.
+        label_smoothing: see `mean_cross_entropy`; measures are without it.
         average: decay of the moving average of the weights.
     """
 
@@ -39,6 +45,9 @@ class Classifier:
         momentum: float,
         weight_decay: float,
         average: float,
+        optimizer: Name = "sgd",
+        decay: Decay = "dense",
+        label_smoothing: float = 0.0,
         precision: Precision,
         device: torch.device,
         world: int = 1,
@@ -48,17 +57,15 @@ class Classifier:
         self.average = Average(unwrapped(trained), average)
         self.networks: dict[str, nn.Module] = {"classifier": trained, "average": self.average.network}
 
-        dense = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
-        rest = [p for p in network.parameters() if all(p is not weight for weight in dense)]
-        groups = [{"params": dense, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        sgd = torch.optim.SGD(groups, learning_rate, momentum=momentum, fused=True)
-        self.optimizers: dict[str, torch.optim.Optimizer] = {"classifier": sgd}
+        found = optimizer_of(network, optimizer, learning_rate, momentum, weight_decay, decay)
+        self.optimizers: dict[str, torch.optim.Optimizer] = {"classifier": found}
+        self.label_smoothing = label_smoothing
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step on the batch. Returns {"loss": the cross-entropy before it}."""
         with autocast(self.dtype, self.device):
             logits = self.networks["classifier"](batch.images)
-        loss = mean_cross_entropy(logits.float(), batch)
+        loss = mean_cross_entropy(logits.float(), batch, self.label_smoothing)
         minimize(loss, self.optimizers["classifier"])
         self.average.update()
         if batch.observe:

@@ -7,10 +7,11 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from dsopt.augment.inputs import Inputs, Standardise, View, make_inputs
+from dsopt.augment.inputs import Inputs, Standardise, Statistics, View, make_inputs
 from dsopt.config import Choice
 from dsopt.errors import InputError
 from dsopt.files import join, read_bytes, write_bytes
+from dsopt.models import libraries
 from dsopt.pipeline.outputs import unique_name
 from dsopt.registry import MODELS
 from dsopt.search.exported import ChildSpec, network_of
@@ -27,7 +28,7 @@ def described(choice: Choice, *arguments: int, **facts: Any) -> dict[str, Any]:
     return {"name": choice.name, "options": dict(choice.options), "arguments": list(arguments)} | facts
 
 
-def described_inputs(view: View, augment: Sequence[str], standardise: Standardise | None) -> dict[str, Any]:
+def described_inputs(view: View, augment: Sequence[str], standardise: Standardise | Statistics | None) -> dict[str, Any]:
     """What makes the inputs of a network again; goes into its description as `inputs`."""
     return {"augment": list(augment), "size": view.taken, "loaded": view.loaded, "standardise": standardise}
 
@@ -58,9 +59,26 @@ def trained(table: Table, device: torch.device) -> nn.Module:
     if "child" in about:  # of a search: built by its space
         network = network_of(ChildSpec(**{key: about[key] for key in ChildSpec._fields}))
     else:
-        network = MODELS.build(about["name"], about["options"])(*about["arguments"])
+        size = about["inputs"]["size"] if "inputs" in about else None
+        network = untrained(about["name"], about["options"], *about["arguments"], size=size)
     network.load_state_dict(load_weights(table, about["weights"]))
     return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def untrained(name: str, options: Mapping[str, Any], *arguments: int, size: int | None, weights: str | None = None) -> nn.Module:
+    """A network by its name: a registered one, or for classifiers one of a library or the user.
+
+    Args:
+        arguments: what a registered function takes; of classifiers channels and classes.
+        size: of the pictures, in pixels a side; registered networks have their own.
+        weights: what a library's or the user's network starts from: a file, or "library"; None: random ones.
+    """
+    if not libraries.is_external(name):
+        return MODELS.build(name, options)(*arguments)
+    assert size is not None
+    channels, classes = arguments
+    start = {None: "none", "library": None}.get(weights, weights)
+    return libraries.classifier(name, channels, classes, size=size, weights=start, options=options)
 
 
 def inputs_of(table: Table) -> Inputs:

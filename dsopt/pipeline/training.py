@@ -10,17 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsopt.augment import draws
-from dsopt.augment.inputs import Inputs, view_of
+from dsopt.augment.inputs import MOST, Inputs, View, view_of
 from dsopt.config import ClassifierConfig, Config
 from dsopt.data import buffers
 from dsopt.data.batches import Batch, Batches
 from dsopt.data.images import Images
 from dsopt.errors import InputError, JobError
-from dsopt.files import delete, exists, read_bytes, write_bytes
+from dsopt.files import delete, exists, read_bytes, stat, write_bytes
 from dsopt.learners.classifier import Classifier
+from dsopt.models import libraries
 from dsopt.pipeline import networks, outputs
 from dsopt.progress import Progress, say
-from dsopt.registry import MODELS
 from dsopt.seeds import derive
 from dsopt.storage import Stage, Table
 from dsopt.training.loop import Learner, Phase, State, Stateful, fit
@@ -28,6 +28,8 @@ from dsopt.training.samplers import Sampler
 from dsopt.training.samplers.contract import FilteringSampler, LossAwareSampler
 from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import Worker
+
+LOADED = 8 / 7  # times what a network takes: the size that larger pictures are loaded at, of which crops are taken; 256 for 224
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,36 @@ class StageCheckpoint:
 def classifier_learner(settings: ClassifierConfig, table: Table, seed: int, worker: Worker) -> Classifier:
     """A fresh classifier for the images of a table."""
     torch.manual_seed(derive(seed, "weights"))
-    network = MODELS.build(settings.name, settings.options)(table.manifest["channels"], table.manifest["num_classes"])
+    facts, size = table.manifest, view(settings, table.manifest["image_size"]).taken
+    arguments = facts["channels"], facts["num_classes"]
+    network = networks.untrained(settings.name, settings.options, *arguments, size=size, weights=settings.weights)
     return learner_of(network, settings, worker)
+
+
+def view(settings: ClassifierConfig, image_size: int) -> View:
+    """How the network sees images that have `image_size`; a library's or the user's takes `size`, by default all of it.
+
+    Raises:
+        InputError: they are smaller than what it takes, or there can be no such network.
+    """
+    if not libraries.is_external(settings.name):
+        return view_of(settings.name, image_size)
+    libraries.check(settings.name)
+    size = settings.size or image_size
+    if size > image_size:
+        raise InputError(f"data.image_size={image_size}: {settings.name} is to take {size} pixels; expected {size} or more.")
+    return View(image_size if image_size <= MOST * size else round(LOADED * size), size)
+
+
+def external(settings: ClassifierConfig) -> dict[str, Any]:
+    """What the hash of a stage with this network needs beside its settings: of what files and functions of the user it is made."""
+    if not libraries.is_external(settings.name):
+        return {}
+    file = settings.weights if settings.weights not in (None, "library") else None
+    found = stat(file) if file else None
+    if file and found is None:
+        raise InputError(f"weights={file}: there is no such file.")
+    return {"network": [libraries.fingerprint(settings.name), found and list(found)]}
 
 
 def learner_of(network: nn.Module, settings: ClassifierConfig, worker: Worker) -> Classifier:
@@ -71,7 +101,10 @@ def learner_of(network: nn.Module, settings: ClassifierConfig, worker: Worker) -
         network,
         learning_rate=settings.learning_rate,
         momentum=settings.momentum,
+        optimizer=settings.optimizer,
         weight_decay=settings.weight_decay,
+        decay=settings.decay,
+        label_smoothing=settings.label_smoothing,
         average=settings.average,
         precision=settings.precision,
         device=worker.device,
@@ -84,9 +117,14 @@ def describe_classifier(settings: ClassifierConfig, table: Table) -> dict[str, A
 
     Raises InputError if the images do not fit the network.
     """
-    facts, view = table.manifest, view_of(settings.name, table.manifest["image_size"])
-    inputs = networks.described_inputs(view, settings.augment, settings.standardise)
+    facts, seen, by = table.manifest, view(settings, table.manifest["image_size"]), settings.standardise
+    inputs = networks.described_inputs(seen, settings.augment, _statistics(settings, facts["channels"]) if by == "channels" else by)
     return networks.described(settings, facts["channels"], facts["num_classes"], inputs=inputs, precision=settings.precision)
+
+
+def _statistics(settings: ClassifierConfig, channels: int) -> list[list[float]]:
+    found = [list(values) for values in libraries.statistics(settings.name)]
+    return found if channels == 3 else [[sum(values) / len(values)] for values in found]
 
 
 class Feed(NamedTuple):

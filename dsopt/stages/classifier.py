@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from dsopt.augment.inputs import view_of
 from dsopt.config import Config, TrainConfig, differing
 from dsopt.data.batches import in_order
 from dsopt.data.images import load
@@ -15,7 +14,7 @@ from dsopt.pipeline import feeding, networks
 from dsopt.pipeline.feeding import Feeder
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import Where
-from dsopt.pipeline.training import Run, classifier_learner, describe_classifier, finish, fit_run
+from dsopt.pipeline.training import Run, classifier_learner, describe_classifier, external, finish, fit_run, view
 from dsopt.registry import SCHEDULES
 from dsopt.stages import extra, ingest, needs, proxy, select
 from dsopt.storage import Kind, Stage, Table
@@ -77,9 +76,10 @@ def run(plan: Plan, row: Row, seed: int, earlier: Stage | None = None, where: Wh
         earlier: for a row with `extra`, the same run without it, whose speed converts the extra seconds to steps.
     """
     config, budget = plan.config, phases(plan.config.train, row.split)
-    view_of(config.train.name, config.data.image_size)  # refused before anything is done
+    view(config.train, config.data.image_size)  # refused before anything is done
     feeding.check(budget, config.train, row.added is not None)
     made_of = differing(config, "train", without=[f"train.{key}" for key in _ELSEWHERE]) | {"phases": budget, "seed": seed}
+    made_of |= external(config.train)
     if config.train.streamed:
         made_of |= {"streamed": True}  # the same steps, but not as many in the same time
     inputs = {"images": row.images} | ({"subset": row.subset} if row.subset else {})

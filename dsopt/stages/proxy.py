@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dsopt.augment import draws
-from dsopt.augment.inputs import Inputs, view_of
+from dsopt.augment.inputs import Inputs
 from dsopt.config import ClassifierConfig, Config, differing
 from dsopt.data.batches import in_order
 from dsopt.data.images import Images, load
@@ -22,7 +22,7 @@ from dsopt.files import delete
 from dsopt.learners.placement import autocast, compute_dtype
 from dsopt.pipeline import networks, outputs
 from dsopt.pipeline.plan import Plan
-from dsopt.pipeline.training import Run, classifier_learner, describe_classifier, fit_run, shuffled
+from dsopt.pipeline.training import Run, classifier_learner, describe_classifier, external, fit_run, shuffled, view
 from dsopt.registry import SCHEDULES
 from dsopt.seeds import derive
 from dsopt.stages import ingest
@@ -38,8 +38,9 @@ KINDS = {"proxy": Kind("proxy"), "teacher": Kind("teacher")}
 def model(plan: Plan, role: Role) -> Stage:
     """The proxy or the teacher trained on the configured data set, with its scores table."""
     config, images = plan.config, ingest.images(plan)
-    view_of(getattr(config, role).name, config.data.image_size)  # refused before anything is done
-    made_of = differing(config, role, "seed")
+    settings: ClassifierConfig = getattr(config, role)
+    view(settings, config.data.image_size)  # refused before anything is done
+    made_of = differing(config, role, "seed") | external(settings)
     train, check = partial(_train, role=role), partial(_check, role=role)
     return plan.add(KINDS[role], config.data.name, made_of, {"images": images}, train, where="workers", needs=check)
 
@@ -57,6 +58,8 @@ def _check(stage: Stage, config: Config, role: Role) -> None:
 def _train(worker: Worker, stage: Stage, config: Config, role: Role) -> None:
     table, settings = Table(stage.inputs["images"].uri), getattr(config, role)
     learner = classifier_learner(settings, table, config.seed, worker)
+    if not isinstance(learner.average.network, nn.Sequential):
+        raise InputError(f"{role}.name={settings.name}: must be a torch.nn.Sequential whose last layer gives the logits.")
     about = describe_classifier(settings, table)
     inputs = networks.described_transforms(about)
     images = load(table.uri, "train", size=inputs.loaded)
@@ -138,8 +141,8 @@ class Judge:
     def soft_labels(self, images: Tensor, views: int, seed: int) -> Float[Tensor, "b k"]:
         """The mean of its probabilities over `views` random draws of its training augmentation."""
         n, found = len(images), []
-        drawn = [draws(derive(seed, view), n, 0, n, self.device) for view in range(views)]
-        for view in drawn:
+        drawn = [draws(derive(seed, i), n, 0, n, self.device) for i in range(views)]
+        for draw in drawn:
             with autocast(self.dtype, self.device):
-                found.append(self.network(self.inputs.train(images.to(self.device), view)).float().softmax(1))
+                found.append(self.network(self.inputs.train(images.to(self.device), draw)).float().softmax(1))
         return torch.stack(found).mean(0).cpu()

@@ -7,10 +7,14 @@ import importlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
+
+from torch import nn
 
 from dsopt.errors import InputError, unknown
-from dsopt.models.libraries.contract import Encoder
+from dsopt.models.libraries.contract import IMAGENET, Encoder, Statistics
 from dsopt.storage import content_digest
 
 EXTRAS = {"timm": "timm", "torchvision": "", "transformers": "transformers", "open_clip": "open-clip"}
@@ -57,6 +61,32 @@ def encoder(name: str, weights: str | None = None, size: int | None = None) -> E
         found = library("own").encoder(name)
     found.network.eval().requires_grad_(False)
     return found
+
+
+def classifier(
+    name: str, channels: int, classes: int, *, size: int, weights: str | None = "none", options: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """A network to train: pictures [b, channels, size, size] -> logits [b, classes].
+
+    Args:
+        weights: "none": random ones; a file of weights, without those of the last layer; None: the library's own.
+        options: of the library's or the user's function.
+
+    Raises:
+        InputError: there is no such network, it does not take these, or its library is missing.
+    """
+    source, _, rest = name.partition(":")
+    if source in EXTRAS and not hasattr(library(source), "classifier"):
+        raise InputError(f"{name}: networks of {source} only embed; expected timm:NAME, torchvision:NAME or module:function.")
+    if source in EXTRAS:
+        return library(source).classifier(rest, weights, size, channels, classes, options or {})
+    return library("own").classifier(name, weights, size, channels, classes, options or {})
+
+
+def statistics(name: str) -> Statistics:
+    """By what the pictures of a network are standardized: as its library does, ImageNet's for all others."""
+    source, _, rest = name.partition(":")
+    return library(source).statistics(rest) if source in ("timm", "torchvision") else IMAGENET
 
 
 def fingerprint(name: str) -> str | None:

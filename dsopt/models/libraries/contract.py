@@ -1,6 +1,6 @@
 """What an encoder is, and how it is named."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +12,16 @@ from torch import Tensor, nn
 from dsopt.data.decoding import pixels_of
 
 SPARE = 2  # times the size that a picture is resized to; a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, but not below this
+
+
+class Statistics(NamedTuple):
+    """By what pictures in 0..1 are standardized, channel by channel."""
+
+    mean: Sequence[float]
+    deviation: Sequence[float]
+
+
+IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)

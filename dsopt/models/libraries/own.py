@@ -4,14 +4,16 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from dsopt.errors import InputError
 from dsopt.files import first_line
 from dsopt.models.libraries.contract import Encoder
+from dsopt.models.libraries.weights import load_into, read_weights
 from dsopt.storage import content_digest
 
 
@@ -48,3 +50,23 @@ def encoder(text: str) -> Encoder:
         raise InputError(f"{text}: returned {type(found).__name__}; expected (network, transform): a torch module and a function.")
     network, transform = found
     return Encoder(network, transform, lambda batch: batch, None, lambda picture: None)
+
+
+def classifier(text: str, weights: str | None, size: int, channels: int, classes: int, options: Mapping[str, Any]) -> nn.Module:
+    """The network that the user's function returns: `(channels, classes, **options)` -> a torch module that gives logits.
+
+    Raises:
+        InputError: it returns something else, or fails.
+    """
+    function = function_of(text)
+    try:
+        network = function(channels, classes, **options)
+        with torch.no_grad():
+            found = network.eval()(torch.zeros(2, channels, size, size))
+    except Exception as error:  # the user's code may raise anything
+        raise InputError(f"{text}: failed: {type(error).__name__}: {first_line(error)}") from None
+    if not isinstance(found, torch.Tensor) or found.shape != (2, classes):
+        raise InputError(f"{text}: gave {list(getattr(found, 'shape', []))} for 2 pictures; expected logits [2, {classes}].")
+    if weights not in (None, "none"):
+        load_into(network, read_weights(weights), text)
+    return network.train()
