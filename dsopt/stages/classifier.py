@@ -102,7 +102,7 @@ def alone(plan: Plan) -> Stage:
         if config.train.subset:
             subset, method = Stage.existing(config.train.subset), "given"
         else:
-            subset, method = select.subset(plan, config.select, config.seed), config.select.name
+            subset, method = select.subset(plan, config.select, config.seed), config.select.method
     row = beside(plan, Row("classifier", method, config.train.split, images, subset), config.seed)
     return run(plan, row, config.seed, where="workers")
 
