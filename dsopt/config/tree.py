@@ -46,6 +46,8 @@ class Config:
     extra: ExtraConfig = part(ExtraConfig, "images to train on beside the given ones")
     colorize: ColorizeConfig = part(ColorizeConfig, "a network that colors grayscale images")
     output: str | None = key(None, "`dsopt colorize`: where the colored images go; `dsopt export`: a new folder")
-    format: Literal["folder", "webdataset", "parquet"] = key("folder", "`dsopt export`: image files, tar shards, or Parquet files")
+    format: Literal["folder", "webdataset", "parquet", "fiftyone"] = key(
+        "folder", "`dsopt export`: image files, tar shards, Parquet files, or a data set for FiftyOne"
+    )
     measure: MeasureConfig = part(MeasureConfig, "how generated images are measured")
     cluster: ClusterConfig = part(ClusterConfig, "the Ray cluster")

@@ -37,8 +37,10 @@ JOB = Job(
 
     dsopt export input=runs/select/photos-kcenter-... output=chosen
     dsopt export input=... output=s3://bucket/chosen format=webdataset
+    dsopt export input=... output=for-fiftyone format=fiftyone
 
-folder: <class>/<key>; webdataset: tar shards with the image, cls and json; parquet: as on the Hugging Face hub, with class names.
+folder: <class>/<key>; webdataset: tar shards with the image, cls and json; parquet: as on the Hugging Face hub, with class names;
+fiftyone: a folder that FiftyOne imports as a FiftyOneDataset.
 An interrupted export resumes with the same command; a folder that is not empty is refused.
 """,
     keys="input output format storage",
