@@ -39,15 +39,18 @@ class Config:
     search: SearchConfig = part(SearchConfig, "search for a network architecture")
     distill: DistillConfig = part(DistillConfig, "a few synthetic images instead of a data set")
     input: str | None = key(
-        None, "`dsopt evaluate`: folder of an images table; `dsopt colorize`: an image, or a folder; `dsopt export`: a subset"
+        None,
+        "`dsopt evaluate`: folder of an images table; `dsopt colorize`: an image, or a folder; "
+        "`dsopt export`: a subset or a trained classifier",
     )
     evaluate: EvaluateConfig = part(EvaluateConfig, "networks trained on a distilled set")
     generate: GenerateConfig = part(GenerateConfig, "a generator of images")
     extra: ExtraConfig = part(ExtraConfig, "images to train on beside the given ones")
     colorize: ColorizeConfig = part(ColorizeConfig, "a network that colors grayscale images")
     output: str | None = key(None, "`dsopt colorize`: where the colored images go; `dsopt export`: a new folder")
-    format: Literal["folder", "webdataset", "parquet", "fiftyone"] = key(
-        "folder", "`dsopt export`: image files, tar shards, Parquet files, or a data set for FiftyOne"
+    format: Literal["folder", "webdataset", "parquet", "fiftyone", "onnx", "safetensors"] = key(
+        "folder",
+        "`dsopt export`: a subset as image files, tar shards, Parquet files or a data set for FiftyOne; a classifier as a file",
     )
     measure: MeasureConfig = part(MeasureConfig, "how generated images are measured")
     cluster: ClusterConfig = part(ClusterConfig, "the Ray cluster")

@@ -7,6 +7,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -45,7 +46,11 @@ def export(
     Raises:
         InputError: the output has files already, or an original has changed or is gone.
     """
-    _begin(output, mark)
+    with new_folder(output, mark):
+        _export(rows, output, format, classes, mark["stage"].rpartition("/")[2], done)
+
+
+def _export(rows: pa.Table, output: str, format: str, classes: list[str] | None, name: str, done: Callable[[int], None]) -> None:
     there = set(list_files(output))
     if format == "folder":
         _files(rows, _paths(rows), output, there, done)
@@ -53,14 +58,25 @@ def export(
         paths = [f"data/{path}" for path in _paths(rows)]
         _files(rows, paths, output, there, done)
         written = {_SUFFIX.sub("", name): name for name in list_files(output)}
-        write_documents(rows, [written[path] for path in paths], output, mark["subset"].rpartition("/")[2], classes)
+        write_documents(rows, [written[path] for path in paths], output, name, classes)
     else:
         _shards(rows, output, there, format, classes, done)
-    delete(join(output, MARKER))
 
 
-def _begin(output: str, mark: dict[str, Any]) -> None:
+@contextmanager
+def new_folder(output: str, mark: dict[str, Any]) -> Iterator[None]:
+    """A folder that is new, empty, or holds a part of the same export; while it is not complete, a file in it says so.
+
+    Raises:
+        InputError: it holds something else.
+    """
     marker, content = join(output, MARKER), json.dumps(mark).encode()
+    _claim(output, marker, content)
+    yield
+    delete(marker)
+
+
+def _claim(output: str, marker: str, content: bytes) -> None:
     if exists(marker):
         if read_bytes(marker) != content:
             raise InputError(f"output={output}: holds a part of another export; give a new folder.")
