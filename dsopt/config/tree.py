@@ -52,5 +52,11 @@ class Config:
         "folder",
         "`dsopt export`: a subset as image files, tar shards, Parquet files or a data set for FiftyOne; a classifier as a file",
     )
+    track: str = key("none", "none, tensorboard, mlflow or wandb: where training runs are logged besides; it changes no result")
+    track_to: str | None = key(
+        None,
+        "tensorboard: a folder or s3://, by default in the storage; mlflow: the address of a server or database; "
+        "wandb: PROJECT or TEAM/PROJECT",
+    )
     measure: MeasureConfig = part(MeasureConfig, "how generated images are measured")
     cluster: ClusterConfig = part(ClusterConfig, "the Ray cluster")
