@@ -203,7 +203,23 @@ def test_the_parquet_files(subset: str, storage: str, tmp_path: Path) -> None:
     assert {row["id"]: row["image"]["bytes"] for row in undecoded} == originals(subset)
 
 
-@pytest.mark.parametrize("format", ["folder", "webdataset", "parquet"])
+def test_the_data_set_for_fiftyone(subset: str, storage: str) -> None:
+    output = f"{storage}/out/fiftyone"
+    export(subset, output, "fiftyone")
+    samples = json.loads(read_bytes(f"{output}/samples.json"))["samples"]
+    found = {sample["image_id"]: read_bytes(f"{output}/{sample['filepath']}") for sample in samples}
+    assert found == originals(subset) and [sample["rank"] for sample in samples] == list(range(BUDGET))
+    about = json.loads(read_bytes(f"{output}/metadata.json"))
+    given = {field["db_field"] for field in about["sample_fields"]}
+    assert all(set(sample) <= given for sample in samples) and about["classes"] == {"ground_truth": ["cat", "großer hund"]}
+    frame = pandas.read_parquet(f"{subset}/data").set_index("id")
+    for sample in samples:
+        row = frame.loc[sample["image_id"]]
+        assert (sample["key"], sample["reason"]) == (row.key, row.reason) and sample["score"] is None
+        assert sample["ground_truth"]["label"] == row.label_name and sample["filepath"].endswith(".jpg")
+
+
+@pytest.mark.parametrize("format", ["folder", "webdataset", "parquet", "fiftyone"])
 def test_an_interrupted_export_resumes(format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(f"{tmp_path}/photos")
     subset, output = chosen(str(tmp_path)), f"{tmp_path}/out"

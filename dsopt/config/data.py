@@ -57,6 +57,11 @@ class SelectConfig(Choice):
     name: str = key("top_activation", "the selection method", family=registry.SELECTORS)
     budget: int | float = key(0.0864, "size of the subset: a count (4320), or a share of the training images (0.0864)", BUDGET)
     per_class: bool = key(False, "select the same number of images from every class")
+    ids: str | None = key(
+        None,
+        "a file of ids or keys to take as the subset, in its order: text, CSV, JSON lines or Parquet, local or s3://; then "
+        "the keys that describe a method, and the budget, do not matter",
+    )
     pca: int | None = key(None, "reduce the embeddings to this many principal components", at_least(1, "component"))
     shard_rows: int = key(1_000_000, "embeddings in memory at once; with more, each shard is pre-selected on its own", at_least(1))
     content: Literal["originals", "working", "none"] = key(
@@ -66,6 +71,11 @@ class SelectConfig(Choice):
     soft_labels: Literal["none", "proxy", "teacher"] = key("none", "store the class probabilities of this model with the subset")
     views: int = key(8, "augmented views per image that a soft label is averaged over", at_least(1))
     soft_share: float = key(1.0, "weight of the predicted probabilities in a soft label; the given label has the rest", SHARE)
+
+    @property
+    def method(self) -> str:
+        """What chooses, for people."""
+        return "ids" if self.ids else self.name
 
 
 @dataclass

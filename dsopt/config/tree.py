@@ -39,13 +39,24 @@ class Config:
     search: SearchConfig = part(SearchConfig, "search for a network architecture")
     distill: DistillConfig = part(DistillConfig, "a few synthetic images instead of a data set")
     input: str | None = key(
-        None, "`dsopt evaluate`: folder of an images table; `dsopt colorize`: an image, or a folder; `dsopt export`: a subset"
+        None,
+        "`dsopt evaluate`: folder of an images table; `dsopt colorize`: an image, or a folder; "
+        "`dsopt export`: a subset or a trained classifier",
     )
     evaluate: EvaluateConfig = part(EvaluateConfig, "networks trained on a distilled set")
     generate: GenerateConfig = part(GenerateConfig, "a generator of images")
     extra: ExtraConfig = part(ExtraConfig, "images to train on beside the given ones")
     colorize: ColorizeConfig = part(ColorizeConfig, "a network that colors grayscale images")
     output: str | None = key(None, "`dsopt colorize`: where the colored images go; `dsopt export`: a new folder")
-    format: Literal["folder", "webdataset", "parquet"] = key("folder", "`dsopt export`: image files, tar shards, or Parquet files")
+    format: Literal["folder", "webdataset", "parquet", "fiftyone", "onnx", "safetensors"] = key(
+        "folder",
+        "`dsopt export`: a subset as image files, tar shards, Parquet files or a data set for FiftyOne; a classifier as a file",
+    )
+    track: str = key("none", "none, tensorboard, mlflow or wandb: where training runs are logged besides; it changes no result")
+    track_to: str | None = key(
+        None,
+        "tensorboard: a folder or s3://, by default in the storage; mlflow: the address of a server or database; "
+        "wandb: PROJECT or TEAM/PROJECT",
+    )
     measure: MeasureConfig = part(MeasureConfig, "how generated images are measured")
     cluster: ClusterConfig = part(ClusterConfig, "the Ray cluster")

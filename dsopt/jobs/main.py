@@ -74,9 +74,13 @@ def _main(name: str, arguments: Sequence[str]) -> None:
     _check_place(config)
     config.storage = absolute(config.storage)  # workers have working directories of their own
     check_readable(config.storage)
+    from dsopt.pipeline import tracking
     from dsopt.pipeline.plan import Plan  # not above: it imports torch, which help and wrong arguments need not wait for
     from dsopt.pipeline.step import show
 
+    tracking.check(config)
+    if config.track_to:
+        config.track_to = tracking.place(config)
     job, plan = find(name), Plan(config)
     if dry_run:
         with without_downloads():

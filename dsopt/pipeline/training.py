@@ -20,6 +20,7 @@ from dsopt.files import delete, exists, read_bytes, stat, write_bytes
 from dsopt.learners.classifier import Classifier
 from dsopt.models import libraries
 from dsopt.pipeline import networks, outputs
+from dsopt.pipeline.tracking import Tracking
 from dsopt.progress import Progress, say
 from dsopt.seeds import derive
 from dsopt.storage import Stage, Table
@@ -212,27 +213,30 @@ def fit_run(
     def report(state: State) -> None:
         loss = next(value for _, _, split, name, value in reversed(state.rows) if (split, name) == ("train", "loss"))
         progress.update(done(state), f"loss {loss:.4f}")
+        tracking.tell(state, learner)
         worker.watch(state.seconds / timed if timed else done(state) / images, state)
 
     def resumed(state: State) -> None:
         progress.first = done(state)
+        tracking.skip(state)
         say(run.label, f"resumes after step {state.total:,} of an interrupted run")
 
     def quiet(state: State) -> None: ...  # only the first worker reports
 
     checkpoint = StageCheckpoint(run.stage.path("checkpoint.pt"))
     try:
-        return fit(
-            learner,
-            phases,
-            report=report if worker.leads else quiet,
-            resumed=resumed if worker.leads else quiet,
-            validate=validate,
-            validate_every=validate_every,
-            checkpoint=checkpoint,
-            checkpoint_seconds=config.cluster.checkpoint_seconds,
-            name=run.label,
-        )
+        with Tracking(run.stage, run.label, run.seed, config) as tracking:
+            return fit(
+                learner,
+                phases,
+                report=report if worker.leads else quiet,
+                resumed=resumed if worker.leads else quiet,
+                validate=validate,
+                validate_every=validate_every,
+                checkpoint=checkpoint,
+                checkpoint_seconds=config.cluster.checkpoint_seconds,
+                name=run.label,
+            )
     except JobError as error:  # it diverged
         if not exists(checkpoint.uri):
             raise
@@ -241,6 +245,7 @@ def fit_run(
 
 def finish(
     run: Run,
+    config: Config,
     worker: Worker,
     state: State,
     found: dict[str, float],
@@ -270,5 +275,8 @@ def finish(
         **notes,
     )
     delete(run.stage.path("checkpoint.pt"))
+    with Tracking(run.stage, run.label, run.seed, config) as tracking:
+        tracking.skip(state)
+        tracking.tell_values([(state.total, f"{split}/{name}", value) for name, value in found.items()])
     result = "  ".join([split, *(f"{name} {value:.4f}" for name, value in found.items())]) if found else ""
     say(run.label, f"{state.total:,} steps in {state.seconds:.1f} s  {result}".rstrip())

@@ -64,7 +64,7 @@ def train(worker: Worker, stage: Stage, config: Config) -> None:
     held_out = load(table.uri, "test", size=view.loaded) if table.rows("test") else images
     tests = learner.evaluate(in_order(held_out.images, held_out.labels, 1000, inputs.test, worker.device))
     about = networks.described(settings, channels, inputs=networks.described_inputs(view, [], None))
-    finish(run, worker, state, tests, unwrapped(learner.networks["autoencoder"]), about)
+    finish(run, config, worker, state, tests, unwrapped(learner.networks["autoencoder"]), about)
 
 
 def trained(stage: Stage, device: torch.device) -> Autoencoder:

@@ -102,7 +102,7 @@ def alone(plan: Plan) -> Stage:
         if config.train.subset:
             subset, method = Stage.existing(config.train.subset), "given"
         else:
-            subset, method = select.subset(plan, config.select, config.seed), config.select.name
+            subset, method = select.subset(plan, config.select, config.seed), config.select.method
     row = beside(plan, Row("classifier", method, config.train.split, images, subset), config.seed)
     return run(plan, row, config.seed, where="workers")
 
@@ -132,7 +132,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
         job = Run(stage, title, seed, settings.batch_size)
         state = fit_run(job, learner, planned, config, worker, evaluate if held_out else None, settings.validate_every)
     if worker.leads:
-        finish(job, worker, state, evaluate(), learner.average.averaged_network(), about, split, phases=budget)
+        finish(job, config, worker, state, evaluate(), learner.average.averaged_network(), about, split, phases=budget)
 
 
 def _in_steps(phase: dict[str, Any], feeder: Feeder, batch_size: int) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
     if worker.leads:
         about = networks.described(settings.generator, 2, size)
         notes = {"size": size, "loss": settings.loss.name, "terms": settings.terms}
-        finish(run, worker, state, {}, learner.average.averaged_network(), about, **notes)
+        finish(run, config, worker, state, {}, learner.average.averaged_network(), about, **notes)
 
 
 def _learner(config: Config, size: int, worker: Worker) -> AdversarialLearner:

@@ -133,7 +133,17 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
     if worker.leads:
         facts = {"noise": settings.noise, "latent": settings.latent, "precision": settings.precision}
         about = networks.described(settings.generator, *shape, settings.latent, **facts)
-        finish(run, worker, state, {}, learner.average.averaged_network(), about, conditional=conditional, snapshots=written(stage))
+        finish(
+            run,
+            config,
+            worker,
+            state,
+            {},
+            learner.average.averaged_network(),
+            about,
+            conditional=conditional,
+            snapshots=written(stage),
+        )
 
 
 def _learner(

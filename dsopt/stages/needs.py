@@ -7,6 +7,7 @@ from dsopt.data.understood import shown
 from dsopt.errors import InputError
 from dsopt.progress import say
 from dsopt.selection.choose import resolve
+from dsopt.selection.listed import Listed, choose_listed
 from dsopt.storage import Stage, Table
 
 
@@ -62,6 +63,11 @@ def budget(stage: Stage, config: Config) -> None:
         if classes[smallest] < share:
             text = f"class {shown(smallest)} has {classes[smallest]:,} images, the budget asks {share:,} of each; others fill up"
             say(f"select {select.name}", f"warning: select.per_class=true: {text}")
+
+
+def listed(stage: Stage, config: Config, listed: Listed) -> None:
+    """For a list of images: all of them are there. Raises InputError."""
+    choose_listed(listed, Table(stage.inputs["images"].uri).parts("train"))
 
 
 def distilling(stage: Stage, config: Config) -> None:

@@ -21,6 +21,7 @@ from dsopt.pipeline.plan import Plan
 from dsopt.registry import SELECTORS
 from dsopt.seeds import derive
 from dsopt.selection.choose import choose
+from dsopt.selection.listed import Listed, choose_listed, read_list
 from dsopt.stages import embed, ingest, needs, proxy
 from dsopt.stages.taken import copy_originals, write_csv, write_rows
 from dsopt.storage import SUBSET, Kind, Part, Stage, Table
@@ -31,7 +32,7 @@ SOFTEN_BATCH = 512  # images a forward pass of the judge
 
 
 def subset(plan: Plan, select: SelectConfig, seed: int, *, at_most: bool = False) -> Stage:
-    """The subset that a selection method chooses.
+    """The subset that a selection method chooses, or that `select.ids` lists.
 
     Only what a method needs is made: embeddings, a proxy's scores, a network for soft labels. Methods that draw nothing at
     random give one subset for all seeds.
@@ -41,31 +42,37 @@ def subset(plan: Plan, select: SelectConfig, seed: int, *, at_most: bool = False
     """
     traits, images = SELECTORS.traits(select.name), ingest.images(plan)
     plan = plan.having(replace(plan.config, select=select))
-    inputs = {"images": images}
-    if traits.embeddings:
-        inputs["embeddings"] = embed.embeddings(plan)
-    if traits.scores:
-        inputs["scores"] = proxy.model(plan, "proxy")
-    made_of = differing(plan.config, "select", without=("select.soft_labels", "select.views", "select.soft_share"))
-    made_of |= {"seed": seed if traits.seeded else None}
+    inputs: dict[str, Stage] = {"images": images}
+    if select.ids:
+        listed = read_list(select.ids)
+        choosing, needed = partial(_listed, listed=listed), partial(needs.listed, listed=listed)
+        made_of = differing(plan.config, "select.content") | {"ids": listed.digest}
+    else:
+        choosing, needed = partial(_chosen, seed=seed, at_most=at_most), None if at_most else needs.budget
+        if traits.embeddings:
+            inputs["embeddings"] = embed.embeddings(plan)
+        if traits.scores:
+            inputs["scores"] = proxy.model(plan, "proxy")
+        made_of = differing(plan.config, "select", without=("select.soft_labels", "select.views", "select.soft_share"))
+        made_of |= {"seed": seed if traits.seeded else None}
     if select.soft_labels != "none":
         inputs["judge"] = proxy.model(plan, select.soft_labels)
         made_of |= {"views": select.views, "soft_share": select.soft_share}
-    work = partial(_select, seed=seed, at_most=at_most)
-    return plan.add(
-        SELECT, f"{plan.config.data.name}-{select.name}", made_of, inputs, work, needs=None if at_most else needs.budget
-    )
+    work = partial(_select, seed=seed, choosing=choosing)
+    return plan.add(SELECT, f"{plan.config.data.name}-{select.method}", made_of, inputs, work, needs=needed)
 
 
 def for_training(plan: Plan, select: SelectConfig, seed: int) -> Stage:
     """A subset to train on: with working copies alone, unless it is the one that the configuration is about."""
-    own = select == plan.config.select and (seed == plan.config.seed or not SELECTORS.traits(select.name).seeded)
+    one_for_all = select.ids or not SELECTORS.traits(select.name).seeded
+    own = select == plan.config.select and (seed == plan.config.seed or one_for_all)
     return subset(plan, select if own else replace(select, content="working"), seed)
 
 
 def baseline(config: Config, name: str) -> SelectConfig:
     """A baseline's settings: the same budget, another method."""
-    return replace(config.select, name=name, options={}, per_class=False)
+    budget = len(read_list(config.select.ids).names) if config.select.ids else config.select.budget
+    return replace(config.select, name=name, options={}, per_class=False, ids=None, budget=budget)
 
 
 def cost(*stages: Stage) -> float:
@@ -83,10 +90,13 @@ def cost(*stages: Stage) -> float:
     return math.fsum(Table(made.uri).manifest["seconds"] for made in made_by.values())
 
 
-def _select(worker: Worker, stage: Stage, config: Config, seed: int, at_most: bool) -> None:
-    from dsopt.cluster.data import start, stream
+def _listed(stage: Stage, config: Config, listed: Listed) -> pa.Table:
+    return choose_listed(listed, Table(stage.inputs["images"].uri).parts("train"))
 
-    start(config.cluster, _nothing)
+
+def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
+    from dsopt.cluster.data import stream
+
     select, images = config.select, Table(stage.inputs["images"].uri)
     looked_at = Table(stage.inputs["embeddings"].uri).parts() if "embeddings" in stage.inputs else images.parts("train")
 
@@ -94,8 +104,7 @@ def _select(worker: Worker, stage: Stage, config: Config, seed: int, at_most: bo
         return stream(parts, config.cluster, function)
 
     distribute = {"run_parts": run_parts} if config.cluster.workers and len(looked_at) > 1 else {}
-    started = time.monotonic()
-    chosen = choose(
+    return choose(
         looked_at,
         select.name,
         select.options,
@@ -107,7 +116,16 @@ def _select(worker: Worker, stage: Stage, config: Config, seed: int, at_most: bo
         pca=select.pca,
         shard_rows=select.shard_rows,
     )
-    choosing = time.monotonic() - started
+
+
+def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: Callable[[Stage, Config], pa.Table]) -> None:
+    from dsopt.cluster.data import start, stream
+
+    start(config.cluster, _nothing)
+    select, images = config.select, Table(stage.inputs["images"].uri)
+    started = time.monotonic()
+    chosen = choosing(stage, config)
+    took = time.monotonic() - started
     parts = images.parts("train")
     keep = partial(_filter, parts=parts, chosen=chosen, classes=images.manifest["classes"], index_only=select.content == "none")
     write = partial(write_rows, stage=stage, content=select.content, parts=parts, classes=images.manifest["classes"])
@@ -116,18 +134,18 @@ def _select(worker: Worker, stage: Stage, config: Config, seed: int, at_most: bo
     def entries(indices: list[int]) -> Iterator[dict[str, Any]]:
         return stream(indices, config.cluster, keep, soften, write)
 
-    done, seconds = item_by_item(f"select {select.name}", stage, [part.rows for part in parts], "images", entries)
+    done, seconds = item_by_item(f"select {select.method}", stage, [part.rows for part in parts], "images", entries)
     written = [entry["part"] for entry in done if entry["part"]["rows"]]
     files = copy_originals(stage, written, images.manifest["classes"], config)
     stage.commit(
         written,
         _schema(images.manifest["num_classes"] if soften else None),
-        seconds=choosing + seconds,  # not those of copying originals, which training does not need
+        seconds=took + seconds,  # not those of copying originals, which training does not need
         seed=seed,
         content=select.content,
         files=files,
         csv=write_csv(stage, files),
-        method=select.name,
+        method=select.method,
         of=images.rows("train"),
         **images.about(),
     )

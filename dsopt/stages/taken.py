@@ -57,7 +57,7 @@ def copy_originals(stage: Stage, parts: list[dict[str, Any]], classes: list[str]
         return stream(indices, cluster, copy)
 
     sizes = [part["rows"] for part in todo]
-    done, _ = item_by_item(f"select {config.select.name}: originals", stage, sizes, "images", entries, "_originals")
+    done, _ = item_by_item(f"select {config.select.method}: originals", stage, sizes, "images", entries, "_originals")
     files = [part for part in parts if part not in todo] + [part for entry in done for part in entry["files"]]
     return sorted(files, key=lambda part: part["path"])
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dsopt.config import Choice, Config, load
+from dsopt.config import Choice, Config, load, variant
 from dsopt.config.keys import key
 from dsopt.jobs.job import find
 from dsopt.jobs.search.children import children
@@ -140,6 +140,12 @@ def test_a_new_key_that_is_given_is_in_the_hash_of_what_it_shapes(section: str, 
             elif now.kind.name == "ingest":
                 assert now.hash == before.hash
     assert found
+
+
+def test_tracking_changes_no_hash() -> None:
+    for job, config in configurations():
+        tracked = variant(config, ["track=tensorboard", "track_to=elsewhere"])
+        assert [stage.hash for stage in stages(job, tracked)] == [stage.hash for stage in stages(job, config)]
 
 
 def test_a_new_key_of_a_proxy_changes_no_hash_either() -> None:

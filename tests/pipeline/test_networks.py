@@ -1,5 +1,6 @@
 """Trained networks from their stages' folders alone: for every stage that trains, without a configuration."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,23 +8,26 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
-from running import read
+from running import here, read
+from safetensors.torch import load as load_safetensors
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from dsopt.augment.inputs import view_of
+from dsopt.augment.inputs import make_inputs, view_of
 from dsopt.config import variant
 from dsopt.data.images import load
 from dsopt.errors import InputError
-from dsopt.files import list_files
+from dsopt.files import list_files, read_bytes
 from dsopt.jobs.search import best
 from dsopt.jobs.search.children import children
 from dsopt.jobs.search.trials import FULL, Trials
 from dsopt.learners.placement import unwrapped
 from dsopt.pipeline import networks
+from dsopt.pipeline.interchange import as_onnx
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.training import fit_run
 from dsopt.registry import MODELS
@@ -160,6 +164,75 @@ def test_an_exported_child_is_the_network_of_its_stage(kept: dict[str, Kept]) ->
     with torch.no_grad():  # one is channels-last, so that sums are in another order
         torch.testing.assert_close(exported(*given), networks.trained(table, CPU)(*given), rtol=1e-5, atol=1e-6)
     assert about.child == networks.description_of(table)["child"] == table.manifest["child"]
+
+
+def about(uri: str) -> dict[str, Any]:
+    return json.loads(read_bytes(f"{uri}/model.json"))
+
+
+@pytest.mark.parametrize("name", ["train", "proxy", "child"])
+def test_an_onnx_file_takes_bytes_and_gives_the_logits(name: str, kept: dict[str, Kept], tmp_path: Path) -> None:
+    here(f"input={kept[name].uri}", f"output={tmp_path}/out", "format=onnx", job="export")
+    told, table = about(f"{tmp_path}/out"), Table(kept[name].uri)
+    assert told["classes"] == ["class0", "class1"] and told["input"]["channels"] == "RGB"
+    session = onnxruntime.InferenceSession(tmp_path / "out" / told["file"])
+    (given,), (found,) = session.get_inputs(), session.get_outputs()
+    assert (given.name, found.name) == (told["input"]["name"], told["output"]["name"]) == ("images", "logits")
+    assert given.shape == told["input"]["shape"] and found.shape == told["output"]["shape"]
+    images = (255 * drawn(5, *told["input"]["shape"][1:])).byte()
+    with torch.no_grad():
+        expected = networks.trained(table, CPU)(networks.inputs_of(table).test(images))
+    (logits,) = session.run(None, {"images": images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_safetensors_are_told_how_to_be_fed(kept: dict[str, Kept], storage: str) -> None:
+    here(f"input={kept['train'].uri}", f"output={storage}/out", "format=safetensors", job="export")
+    told, table = about(f"{storage}/out"), Table(kept["train"].uri)
+    network, prepare = told["network"], told["preparation"]
+    mine = MODELS.build(network["name"], network["options"])(*network["arguments"]).eval()
+    mine.load_state_dict(load_safetensors(read_bytes(f"{storage}/out/{told['file']}")))
+    images = (255 * drawn(4, 3, prepare["resize"], prepare["resize"])).byte()
+    edge = (prepare["resize"] - prepare["crop"]) // 2
+    x = images[:, :, edge:-edge, edge:-edge] * prepare["scale"]
+    variance, mean = torch.var_mean(x, (1, 2, 3), correction=0, keepdim=True)
+    x = (x - mean) / variance.clamp_min(1 / x[0].numel()).sqrt()
+    assert list(x.shape[1:]) == told["input"]["shape"][1:] and prepare["standardise"]["formula"].startswith("(x - mean) / sqrt(")
+    with torch.no_grad():
+        expected = networks.trained(table, CPU)(networks.inputs_of(table).test(images))
+        torch.testing.assert_close(mine(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "message"),
+    [
+        ("train", "folder", "is not for a stage of train; expected onnx, safetensors"),
+        ("autoencoder", "onnx", "holds a trained autoencoder; only classifiers are exported"),
+        ("generator", "safetensors", "holds a trained generator; only classifiers are exported"),
+        ("colorizer", "safetensors", "only classifiers are exported"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(name: str, format: str, message: str, kept: dict[str, Kept], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        here(f"input={kept[name].uri}", f"output={tmp_path}/out", f"format={format}", job="export")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_the_package_of_onnx(kept: dict[str, Kept], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs the packages onnx and onnxscript; .* 'dsopt\[onnx\]'"):
+        here(f"input={kept['train'].uri}", f"output={tmp_path}/out", "format=onnx", job="export")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in MODELS.names() if MODELS.traits(name).kind == "classifier"])
+def test_every_classifier_has_an_onnx_file(name: str) -> None:
+    view = view_of(name, 64)
+    inputs, network = make_inputs([], view.taken, "deviation", None, view.loaded), MODELS.build(name)(3, 10).eval()
+    images = (255 * drawn(3, 3, view.loaded, view.loaded)).byte()
+    (logits,) = onnxruntime.InferenceSession(as_onnx(network, inputs, [*images.shape[1:]])).run(None, {"images": images.numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(logits), network(inputs.test(images)), rtol=1e-4, atol=1e-5)
 
 
 def test_what_uses_a_network_needs_its_folder_alone(kept: dict[str, Kept]) -> None:

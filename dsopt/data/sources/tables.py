@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.csv
@@ -14,12 +15,16 @@ from dsopt.files import read_bytes
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".pq")
 
 
-def read_rows(uri: str) -> pa.Table:
-    """All rows of a table. Raises InputError if it is not of the kind that its suffix says, or empty."""
+def read_rows(uri: str, text: Sequence[str] = ()) -> pa.Table:
+    """All rows of a table. Raises InputError if it is not of the kind that its suffix says, or empty.
+
+    Args:
+        text: columns of a CSV file that are text, whatever they look like.
+    """
     data = read_bytes(uri)
     try:
-        table = _parsed(uri.lower(), data)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, AttributeError) as error:
+        table = _parsed(uri.lower(), data, text)
+    except (pa.ArrowInvalid, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{uri}: not a readable table: {first_line(error)}") from None
     if not len(table):
         raise InputError(f"{uri}: has no rows.")
@@ -45,15 +50,16 @@ def _label(value: int | float | str | None) -> int | str | None:
     return None if isinstance(value, int) and value < 0 else value
 
 
-def _parsed(name: str, data: bytes) -> pa.Table:
+def _parsed(name: str, data: bytes, text: Sequence[str]) -> pa.Table:
     if name.endswith((".parquet", ".pq")):
         return pq.read_table(io.BytesIO(data))
     if name.endswith((".csv", ".tsv")):
         parse = pyarrow.csv.ParseOptions(delimiter="\t" if name.endswith(".tsv") else ",", newlines_in_values=True)
-        convert = pyarrow.csv.ConvertOptions(strings_can_be_null=False)
+        convert = pyarrow.csv.ConvertOptions(strings_can_be_null=False, column_types=dict.fromkeys(text, pa.string()))
         return pyarrow.csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=convert)
-    text = data.decode("utf-8-sig")
-    rows = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in text.splitlines() if line.strip()]
+    lines = data.decode("utf-8-sig")
+    whole = lines.lstrip().startswith("[")
+    rows = json.loads(lines) if whole else [json.loads(line) for line in lines.splitlines() if line.strip()]
     names = list(dict.fromkeys(key for row in rows for key in row))
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 

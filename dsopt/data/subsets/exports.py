@@ -1,4 +1,4 @@
-"""Subsets in the layouts of other tools: image files in folders, WebDataset's tar shards, Parquet files as on the hub."""
+"""Subsets in the layouts of other tools: image files in folders, also for FiftyOne, WebDataset's tar shards, Parquet files."""
 
 import io
 import json
@@ -7,11 +7,13 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 from PIL import Image
 
+from dsopt.data.subsets.fiftyone import write_documents
 from dsopt.data.subsets.originals import places, read_originals, sizes
 from dsopt.errors import InputError
 from dsopt.files import delete, exists, join, list_files, read_bytes, stat, write_bytes, write_table
@@ -37,24 +39,44 @@ def export(
 
     Args:
         rows: as of `dsopt.data.subsets.subset.listed`.
-        format: "folder", "webdataset" or "parquet".
+        format: "folder", "fiftyone", "webdataset" or "parquet".
         mark: plain values that say what is exported; only the same is resumed.
         done: called with the number of rows written so far.
 
     Raises:
         InputError: the output has files already, or an original has changed or is gone.
     """
-    _begin(output, mark)
+    with new_folder(output, mark):
+        _export(rows, output, format, classes, mark["stage"].rpartition("/")[2], done)
+
+
+def _export(rows: pa.Table, output: str, format: str, classes: list[str] | None, name: str, done: Callable[[int], None]) -> None:
     there = set(list_files(output))
     if format == "folder":
-        _folder(rows, output, there, done)
+        _files(rows, _paths(rows), output, there, done)
+    elif format == "fiftyone":
+        paths = [f"data/{path}" for path in _paths(rows)]
+        _files(rows, paths, output, there, done)
+        written = {_SUFFIX.sub("", name): name for name in list_files(output)}
+        write_documents(rows, [written[path] for path in paths], output, name, classes)
     else:
         _shards(rows, output, there, format, classes, done)
-    delete(join(output, MARKER))
 
 
-def _begin(output: str, mark: dict[str, Any]) -> None:
+@contextmanager
+def new_folder(output: str, mark: dict[str, Any]) -> Iterator[None]:
+    """A folder that is new, empty, or holds a part of the same export; while it is not complete, a file in it says so.
+
+    Raises:
+        InputError: it holds something else.
+    """
     marker, content = join(output, MARKER), json.dumps(mark).encode()
+    _claim(output, marker, content)
+    yield
+    delete(marker)
+
+
+def _claim(output: str, marker: str, content: bytes) -> None:
     if exists(marker):
         if read_bytes(marker) != content:
             raise InputError(f"output={output}: holds a part of another export; give a new folder.")
@@ -64,12 +86,16 @@ def _begin(output: str, mark: dict[str, Any]) -> None:
     write_bytes(marker, content)
 
 
-def _folder(rows: pa.Table, output: str, there: set[str], done: Callable[[int], None]) -> None:
-    """<label>/<key>, images alone; those without a label lie at the top."""
+def _paths(rows: pa.Table) -> list[str]:
+    """<label>/<key> without suffix; those without a label lie at the top."""
     folders = _folders(rows["label_name"].to_pylist())
-    there = {_SUFFIX.sub("", name) for name in there}
     labelled = zip(rows["label_name"].to_pylist(), _names(rows), strict=True)
-    names = [f"{folders[label]}/{name}" if label else name for label, name in labelled]
+    return [f"{folders[label]}/{name}" if label else name for label, name in labelled]
+
+
+def _files(rows: pa.Table, names: list[str], output: str, there: set[str], done: Callable[[int], None]) -> None:
+    """A file for each image, of its name with its own suffix."""
+    there = {_SUFFIX.sub("", name) for name in there}
 
     def write(one: Named) -> None:
         row, name, data = one

@@ -49,7 +49,7 @@ def _named(methods: list[SelectConfig]) -> list[tuple[str, SelectConfig]]:
     """Every method with the name of its rows: its settings are appended if another method has the same short name."""
 
     def short(method: SelectConfig) -> str:
-        return method.name + ("" if method.soft_labels == "none" else "+soft")
+        return method.method + ("" if method.soft_labels == "none" else "+soft")
 
     def in_full(method: SelectConfig) -> str:
         settings = ["per class"] * method.per_class + [f"{key}={value}" for key, value in method.options.items()]
@@ -119,7 +119,7 @@ ingest -> autoencoder -> embed -> select -> train (subset, then everything; and 
 Finished stages are reused; after an interruption, the same command resumes.
 """,
     keys="""
-    data.name data.root data.image_size data.channels select.name select.budget select.per_class select.soft_labels
+    data.name data.root data.image_size data.channels select.name select.budget select.per_class select.ids select.soft_labels
     train.name train.steps train.batch_size train.learning_rate train.augment train.epochs train.seconds compare
     extra.name extra.amount extra.augment embed.encoder autoencoder.name autoencoder.steps autoencoder.batch_size
     proxy.name proxy.steps cluster.workers cluster.gpu storage seed

@@ -83,7 +83,7 @@ def _facts(config: Config, rows: Rows, images: Table) -> dict[str, str]:
     counts = images.manifest["splits"]
     return {
         "data": f"{config.data.name}: {counts['train']:,} training and {counts['test']:,} test images",
-        "subset": f"{config.select.name}, budget {config.select.budget}",
+        "subset": config.select.ids or f"{config.select.name}, budget {config.select.budget}",
         "network": f"{train.name}, {run['steps']:,} steps of {train.batch_size}, learning rate {train.learning_rate}, "
         f"{train.schedule.name} schedule",
         "seeds": ", ".join(str(seed) for seed in sorted({seed for _, seed, _ in rows})),
@@ -98,7 +98,7 @@ def _pictures(config: Config, rows: Rows, images: Table) -> list[Section]:
     for row, _, _ in rows:
         if row.subset and not row.added:
             first.setdefault(row.method, row.subset)
-    order = sorted(first, key=lambda method: method != config.select.name)  # the configured method before its baselines
+    order = sorted(first, key=lambda method: method != config.select.method)  # the configured method before its baselines
     subsets = {method: load(first[method].uri, size=THUMBNAIL) for method in order}
     counts = {method: torch.bincount(s.labels, minlength=len(classes)).tolist() for method, s in subsets.items()}
     grids = [(method, _by_class(subset, _ranks(first[method]), classes)) for method, subset in list(subsets.items())[:2]]

@@ -59,4 +59,4 @@ def _train(worker: Worker, stage: Stage, config: Config) -> None:
     if not stage.done():
         write_bytes(stage.path(file), exported)
     described = about._asdict() | {"inputs": networks.described_inputs(View(about.size, about.size), [], settings.standardise)}
-    finish(run, worker, state, found, network, described, exported=file, child=child)
+    finish(run, config, worker, state, found, network, described, exported=file, child=child)

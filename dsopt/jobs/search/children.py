@@ -95,7 +95,7 @@ def _selection(config: Config, proxy: Proxy) -> SelectConfig:
     share = 1.5 / (1 - config.search.validation)
     amount = proxy.images or 0
     budget = min(1.0, share * amount) if isinstance(amount, float) else math.ceil(share * amount) + 30
-    choice = {"name": proxy.data, "options": proxy.options, "budget": budget, "per_class": proxy.per_class}
+    choice = {"name": proxy.data, "options": proxy.options, "budget": budget, "per_class": proxy.per_class, "ids": None}
     return replace(config.select, **choice, soft_labels="none", content="working")
 
 

@@ -35,5 +35,5 @@ def _plan(plan: Plan, trial: Trial) -> PlannedTrial:
     base, guides = trained.inputs["base"], tuple(trained.inputs[role] for role in TRAINED_CLASSIFIERS if role in trained.inputs)
     row = Row("full data", "full", 0.0, images, guides=guides)
     if base.hash != images.hash:
-        row = Row(config.select.name, config.select.name, 1.0, images, base, guides=guides)
+        row = Row(config.select.method, config.select.method, 1.0, images, base, guides=guides)
     return planned(plan, trial, row, measured, first=trained)

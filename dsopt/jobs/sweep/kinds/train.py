@@ -48,7 +48,7 @@ def _plan(plan: Plan, trial: Trial) -> PlannedTrial:
         return planned(plan, trial, row, run, first=run)
     if any(phase["data"] != "full" for phase in classifier.phases(config.train, config.train.split)):
         subset = select.subset(plan, chosen, trial.seed)
-        row = Row(config.select.name, config.select.name, config.train.split, images, subset)
+        row = Row(config.select.method, config.select.method, config.train.split, images, subset)
     row = classifier.beside(plan, row, trial.seed)
     run, beside = classifier.run(plan, row, trial.seed), []
     if config.measure.extra and row.added:
