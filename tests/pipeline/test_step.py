@@ -30,7 +30,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of stages as they are made. This process stands for the workers; "|" comes before what they are given together."""
     log: list[str] = []
 
-    def each(function: Callable[..., None], arguments: list[tuple[Any, ...]], cluster: Any) -> None:
+    def each(function: Callable[..., None], arguments: list[tuple[Any, ...]], *_: Any) -> None:
         log.append("|")
         for some in arguments:
             function(Worker(), *some)

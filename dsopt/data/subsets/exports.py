@@ -53,6 +53,11 @@ def export(
     delete(join(output, MARKER))
 
 
+def complete(output: str) -> bool:
+    """Whether an export into this folder is finished."""
+    return not exists(join(output, MARKER)) and bool(list_files(output))
+
+
 def _begin(output: str, mark: dict[str, Any]) -> None:
     marker, content = join(output, MARKER), json.dumps(mark).encode()
     if exists(marker):
