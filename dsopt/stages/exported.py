@@ -38,4 +38,4 @@ def _export(worker: Worker, stage: Stage, config: Config) -> None:
         exports.export(rows, stage.path(FILES), format, table.manifest.get("classes"), mark, progress.update)
     keys = rows.select(KEYS.names).cast(KEYS)
     write_bytes(stage.path(IDS), as_csv([keys]))
-    outputs.commit(stage, keys, seconds=time.monotonic() - started)
+    outputs.commit(stage, keys, name="keys", seconds=time.monotonic() - started)

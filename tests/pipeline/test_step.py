@@ -103,6 +103,23 @@ def test_a_failed_step_ends_the_run(config: Config, log: list[str]) -> None:
     assert log == ["first"] and first.done() and not second.done() and not third.done()
 
 
+def test_what_fails_takes_along_what_needs_it_and_nothing_else(config: Config, log: list[str]) -> None:
+    def fail(worker: Worker, here: Stage, given: Config) -> None:
+        raise JobError(f"toy {here.name}: no\nand more")
+
+    first, second = (stage(config, name) for name in ("first", "second"))
+    third = stage(config, "third", first, second)
+    last, other = stage(config, "last", third), stage(config, "other", second)
+    steps = [Step(first, config, fail), *(step(log, config, made) for made in (second, third, last, other))]
+    failed: dict[str, str] = {}
+    run(steps, failed=failed)
+    assert log == ["second", "other"] and failed == dict.fromkeys([first.hash, third.hash, last.hash], "no")
+    assert first.failure() == "no" and third.failure() is None and not first.done()
+    run([step(log, config, made) for made in (first, third, last)])
+    assert log[2:] == ["first", "third", "last"] and first.failure() is None
+    assert not Path(first.path("failed.txt")).exists()
+
+
 @pytest.mark.parametrize("where", ["driver", "worker", "workers"])
 def test_a_check_refuses_before_any_work_and_sees_finished_inputs(config: Config, log: list[str], where: Where) -> None:
     def refuse(made: Stage, given: Config) -> None:

@@ -75,7 +75,14 @@ def _results(config: Config, rows: Rows, failed: Failed) -> tuple[pa.Table, list
 
 
 def _unfinished(row: Row, seed: int, stage: Stage) -> RunInfo:
-    return RunInfo(stage.folder, row.title, row.method, row.split, seed, 0, 0.0, failed=True)
+    return RunInfo(stage.folder, row.title, row.method, row.split, seed, _images(row), 0.0, failed=True)
+
+
+def _images(row: Row) -> int:
+    """How many images it trains on; 0 if they could not be made."""
+    stages = [row.subset or row.images, *([row.added] if row.added else [])]
+    tables = [Table(stage.uri) for stage in stages] if all(stage.done() for stage in stages) else []
+    return sum(table.rows(table.training()) for table in tables)
 
 
 def _failures(rows: Rows, failed: Failed) -> list[Section]:
@@ -93,7 +100,7 @@ def _figures(metrics: pa.Table, results: list[ResultRow], runs: list[RunInfo]) -
     if results:
         bars = figures.accuracy_bars(results)
         sections.append(Section("Accuracy", "Mean over seeds; whiskers are one standard deviation.", png=bars))
-    if "loss" in metrics["name"].to_pylist():  # a command gives its final metrics alone
+    if "train" in metrics["split"].to_pylist():  # a command gives its final metrics alone
         sections += [
             Section("Loss against steps", "Training loss.", png=figures.loss_curves(metrics, runs, "step")),
             Section("Loss against seconds", "The same, over training time.", png=figures.loss_curves(metrics, runs, "seconds")),
@@ -104,13 +111,10 @@ def _figures(metrics: pa.Table, results: list[ResultRow], runs: list[RunInfo]) -
 def info(row: Row, seed: int, stage: Stage) -> RunInfo:
     """The row, data size and selection cost of a finished run, for the tables of its metrics."""
     manifest = Table(stage.uri).manifest
-    table = Table((row.subset or row.images).uri)
-    size = table.rows(table.training())
-    size += Table(row.added.uri).rows() if row.added else 0
     # The cost includes extra images, the scores of a sampler and the classifiers in a generator's loss. For a row whose training is
     # extended by the seconds of selection, these are part of the training time already.
     cost = select.cost(*filter(None, [row.subset, row.added, stage.inputs.get("scores"), *row.guides]))
-    return RunInfo(stage.folder, row.title, row.method, row.split, manifest["seed"], size, cost)
+    return RunInfo(stage.folder, row.title, row.method, row.split, manifest["seed"], _images(row), cost)
 
 
 def _lead(config: Config, rows: Rows) -> str:
