@@ -184,7 +184,7 @@ def test_a_built_in_run_that_diverges_is_a_row(job: Job, tmp_path: Path, monkeyp
     assert "random, 50/50 (1 of 2 failed)" in output
     assert "random, 50/50, seed 1: failed: diverged at step 10 (loss is not finite); lower the learning rate." in output
     (page,) = tmp_path.glob("report/*/report.html")
-    assert "diverged at step 10" in page.read_text() and page.read_text().count("data:image/png") == 6
+    assert "diverged at step 10" in page.read_text() and page.read_text().count("data:image/png") == 5
     monkeypatch.setattr(classifier, "train", train)
     status, output, errors = job("optimize", *settings)
     assert (status, errors) == (0, "") and output.count("done before, reused: train/") == 5 and "failed" not in output

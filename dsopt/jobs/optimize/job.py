@@ -133,9 +133,10 @@ JOB = Job(
     dsopt optimize preset=demo                                # real digits, minutes on 2 cores
     dsopt optimize preset=cifar10 data.root=... storage=...   # the selection paper's 4,320 images
     dsopt optimize data.name=folder data.root=photos select.budget=0.1
+    dsopt optimize compare.command="python train.py --data {subset} --seed {seed} --out {out}"   # your own training
 
 ingest -> autoencoder -> embed -> select -> train (subset, then everything; and the baselines) -> report.
-Finished stages are reused; after an interruption, the same command resumes.
+Finished stages are reused; after an interruption or a failed run, the same command resumes.
 """,
     keys="""
     data.name data.root data.image_size data.channels select.name select.budget select.per_class select.soft_labels
