@@ -33,6 +33,7 @@ LOG = "output.txt"  # of the stage: what the command printed
 LOG_EVERY = 10.0  # seconds between two copies of it into the stage's folder, and between two lines of progress
 READ = 1 << 20  # bytes at its end, in which the accuracy is looked for
 CODE = 1 << 20  # bytes of a file that a command names, at most, for its content to be part of what the run is made of
+ACCURACY = re.compile(r"\s*accuracy\s*=\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*")
 SHOWN = 20  # lines of a failed run's output
 WIDTH = 200  # characters of one of its lines, where it is told
 
@@ -144,7 +145,7 @@ def _measured(status: int, lines: list[str], out: Path) -> dict[str, float]:
 
 def _told(lines: list[str]) -> dict[str, float]:
     """The accuracy of the last line of the form accuracy=0.93."""
-    found = [match[1] for line in lines if (match := re.fullmatch(r"\s*accuracy\s*=\s*([-+.\w]+)\s*", line))]
+    found = [match[1] for line in lines if (match := ACCURACY.fullmatch(line))]
     return {"accuracy": float(found[-1])} if found else {}
 
 

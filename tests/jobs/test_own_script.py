@@ -160,7 +160,7 @@ def test_no_accuracy_is_a_failure(tmp_path: Path, given: str | None, reason: str
     if given is not None:
         (tmp_path / "metrics.json").write_text(given)
     with pytest.raises(JobError, match=re.escape(reason)):
-        script._measured(0, ["accuracy is 0.5", "accuracy=a lot"], tmp_path)
+        script._measured(0, ["accuracy is 0.5", "accuracy=lots", "accuracy=nan"], tmp_path)
 
 
 def test_what_a_command_measured(tmp_path: Path) -> None:
