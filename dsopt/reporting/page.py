@@ -121,9 +121,10 @@ def table(head: list[str], lines: list[list[str]]) -> str:
     return f'<div class="wide"><table>\n<thead><tr>{titles}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>'
 
 
-def output(title: str, lines: list[str]) -> str:
-    """Lines as a program printed them, below a title."""
-    return f"<h3>{escape(title)}</h3>\n<pre>{escape(chr(10).join(lines))}</pre>"
+def failure(what: str, reason: str, output: list[str]) -> str:
+    """What failed and why, with the lines that a program printed at its end."""
+    lines = escape("\n".join(output))
+    return f"<h3>{escape(what)}</h3>\n<p>{escape(reason)}</p>" + f"\n<pre>{lines}</pre>" * bool(output)
 
 
 def _padded(cell: str) -> str:

@@ -9,7 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from running import REPOSITORY, SMALL, here, one_line, read
 
 from dsopt.errors import JobError
@@ -92,6 +94,25 @@ def test_failed_runs_are_rows_and_are_tried_again(
     runs = list((tmp_path / "runs").glob("script/*"))
     assert len(runs) == 3 and all((run / "out" / "notes.txt").read_text() == "0" for run in runs)
     assert not list((tmp_path / "runs").glob("script/*/failed.txt"))
+
+
+@pytest.mark.parametrize("content", ["originals", "none", "working"])
+def test_all_rows_get_files_of_one_kind(job: Job, failing: list[str], tmp_path: Path, monkeypatch, content: str) -> None:
+    """The user's own, whatever the subset of the configuration holds; working copies only where these are asked for."""
+    monkeypatch.setenv("FIXED", "1")
+    numbers, photos = np.random.default_rng(0), tmp_path / "photos"
+    for i in range(40):
+        (photos / str(i % 2)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(numbers.integers(0, 256, (40, 50, 3), np.uint8)).save(photos / str(i % 2) / f"{i}.jpg")
+    own = ["data.name=folder", f"data.root={photos}", "select.budget=8", f"select.content={content}", "compare.seeds=2"]
+    status, _, errors = job("optimize", *failing, *own)
+    assert (status, errors) == (0, "")
+    given = {path.read_bytes() for path in photos.glob("*/*")}
+    exports = [folder for folder in (tmp_path / "runs").glob("export/*") if any(folder.glob("files/*"))]
+    for folder in exports:
+        files = {path.read_bytes() for path in folder.glob("files/*/*")}
+        assert (len(files) == 8 or len(files) > 20) and (not files & given if content == "working" else files < given)
+    assert len(exports) == 5
 
 
 def test_on_object_storage_it_works_with_local_copies(job: Job, failing: list[str], s3_storage: str, monkeypatch) -> None:

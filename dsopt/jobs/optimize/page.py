@@ -89,10 +89,8 @@ def _failures(rows: Rows, failed: Failed) -> list[Section]:
     if not failed:
         return []
     those = [(f"{row.title}, seed {seed}", run) for row, seed, run in rows if run.hash in failed]
-    table = pages.table(["run", "reason"], [[title, failed[run.hash]] for title, run in those])
-    ends = [pages.output(title, lines) for title, run in those if (lines := end_of_output(run))]
-    text = "The same command tries these again."
-    return [Section("Failed runs", text, html="\n".join([table, *ends]))]
+    told = [pages.failure(title, failed[run.hash], end_of_output(run)) for title, run in those]
+    return [Section("Failed runs", "The same command tries these again.", html="\n".join(told))]
 
 
 def _figures(metrics: pa.Table, results: list[ResultRow], runs: list[RunInfo]) -> list[Section]:
