@@ -212,6 +212,14 @@ def list_files(uri: str) -> dict[str, int]:
 
 
 @retried
+def copy_folder(source: str, target: str) -> None:
+    """Copy all files below a folder; they are streamed, however large."""
+    (here, path), (there, place) = filesystem(source), filesystem(target)
+    there.create_dir(place)
+    pf.copy_files(path, place, source_filesystem=here, destination_filesystem=there)
+
+
+@retried
 def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet file; columns have the types with which they were written, tensors included."""
     system, path = filesystem(uri)

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dsopt.errors import InputError, JobError
-from dsopt.files import absolute, exists, first_line, join, missing, read_bytes, read_table, write_bytes
+from dsopt.files import absolute, delete, exists, first_line, join, missing, read_bytes, read_table, write_bytes
 from dsopt.version import __version__
 
 LAYOUT = 2  # of every stage folder, and part of every hash: raised when readers could not read what older code wrote
@@ -154,8 +154,20 @@ class Stage:
         return exists(self.path("_DONE"))
 
     def begin(self, config: str) -> None:
-        """Note the configuration, as YAML, before the first part is written."""
+        """Note the configuration, as YAML, before the first part is written; an earlier failure is forgotten."""
         write_bytes(self.path("config.yaml"), config.encode())
+        delete(self.path("failed.txt"))
+
+    def fail(self, reason: str) -> None:
+        """Note why the work failed. The stage is not done: who needs it tries again."""
+        write_bytes(self.path("failed.txt"), reason.encode())
+
+    def failure(self) -> str | None:
+        """Why the work failed when it was last tried; None if it did not."""
+        try:
+            return None if self.done() else read_bytes(self.path("failed.txt")).decode()
+        except FileNotFoundError:
+            return None
 
     def commit(
         self, parts: list[dict[str, Any]], schema: pa.Schema, *, seconds: float, seed: int | None = None, **notes: Any

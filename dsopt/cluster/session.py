@@ -88,17 +88,23 @@ def root_cause(error: BaseException) -> str:
     return raised[-1] if raised else f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
-def share(config: ClusterConfig, gpus: float = 1.0) -> Share:
+def share(config: ClusterConfig, gpus: float = 1.0, cpus: int | None = None) -> Share:
     """Divide the cluster's CPUs among the workers, or give each `gpus` GPUs; a Ray started here may get fewer workers than asked.
+
+    Args:
+        gpus: of each worker, if there are any; 0: none.
+        cpus: of each worker, requested with GPUs too; not given: an equal share. A Ray started here gives what it has, at most.
 
     Raises:
         InputError: workers need GPUs and a Ray started here, whose resources are fixed, has none.
     """
     ray = connect()
     available = ray.cluster_resources().get("GPU", 0)
-    gpu = config.gpu if config.gpu is not None else available > 0
+    gpu = gpus > 0 and (config.gpu if config.gpu is not None else available > 0)
     workers = workers_on_gpus(config.workers, gpus, available) if gpu and local.is_own() else config.workers
     nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    if cpus:
+        return Share(workers, gpus if gpu else 0.0, min(cpus, max(nodes)) if local.is_own() else cpus, cpus)
     fitting = cpus_each(nodes, workers)
     threads = config.cpus_per_worker or max(1, int(fitting))
     # On GPUs a worker requests at most 1 CPU, though it uses `threads`: the GPUs alone decide how many workers a node runs.
@@ -109,8 +115,10 @@ def workers_on_gpus(workers: int, each: float, available: float) -> int:
     """The number of workers, at most `workers` and at least 1, that fit on the GPUs at `each` GPUs per worker.
 
     Raises:
-        InputError: there is no GPU.
+        InputError: there is no GPU, or not as many as one worker needs.
     """
+    if 0 < available < each and each > 1:
+        raise InputError(f"a worker needs {each:g} GPUs, and Ray sees {available:g} on this machine; expected at most as many.")
     if not available:
         raise InputError(
             "cluster.gpu=true: Ray sees no GPU on this machine; expected cluster.gpu=false, or RAY_ADDRESS of a cluster with GPUs."

@@ -114,36 +114,59 @@ def _train_worker(setting: dict[str, Any]) -> None:
             raise error  # NCCL workers might wait for ever: Ray Train ends the group, and the next one sees the error on the board
 
 
-def each(work: Work, arguments: Sequence[tuple[Any, ...]], config: ClusterConfig) -> None:
+def each(
+    work: Work,
+    arguments: Sequence[tuple[Any, ...]],
+    config: ClusterConfig,
+    gpus: float = 1.0,
+    cpus: int | None = None,
+    failing: Callable[[int, JobError], None] | None = None,
+) -> None:
     """Run `work(worker, *arguments[i])` for every i, `config.workers` at a time, each in its own process.
 
     A process is reused for the next run, which finds the decoded images in its cache. If a process is lost, its run is restarted in
     another one.
 
+    Args:
+        gpus, cpus: of each process, see `session.share`.
+        failing: called with the number of a run that failed, and its error; the others go on.
+
     Raises:
-        InputError, JobError: the first error of any run; it is raised after the other started runs have finished.
+        InputError, JobError: the first error of any run (a JobError only without `failing`); it is raised after the other started
+            runs have finished.
     """
     if config.workers == 0:
-        for these in arguments:
-            work(this_process(config.gpu, config.cpus_per_worker), *these)
+        for number, these in enumerate(arguments):
+            try:
+                work(this_process(config.gpu if gpus else False, cpus or config.cpus_per_worker), *these)
+            except JobError as error:
+                if failing is None:
+                    raise
+                failing(number, error)
         return
     ray = session.connect()
-    share = session.share(config)
+    share = session.share(config, gpus, cpus)
     # max_calls=0: by default Ray ends a process that used a GPU after each call.
     options = {"num_cpus": share.cpus, "num_gpus": share.gpus, "max_retries": config.max_failures, "max_calls": 0}
     with session.message_board() as board, session.reporting_shortage(share):
         remote = ray.remote(**options)(_task)
-        waiting, running, error = list(arguments), [], None
+        waiting, running, error = list(range(len(arguments))), {}, None
         while waiting or running:
             while waiting and len(running) < share.workers and error is None:
-                running.append(remote.remote(work, board, share, waiting.pop(0)))
+                number = waiting.pop(0)
+                running[remote.remote(work, board, share, arguments[number])] = number
             if not running:
                 break
-            (finished,), running = ray.wait(running, num_returns=1)
+            (finished,), _ = ray.wait(list(running), num_returns=1)
+            number = running.pop(finished)
             try:
-                error = error or ray.get(finished)
+                found = ray.get(finished)
             except Exception as lost:
-                error = error or JobError(f"training: gave up after {config.max_failures} lost workers: {session.root_cause(lost)}")
+                found = JobError(f"training: gave up after {config.max_failures} lost workers: {session.root_cause(lost)}")
+            if failing and isinstance(found, JobError):
+                failing(number, found)
+            else:
+                error = error or found
     if error is not None:
         raise error
 

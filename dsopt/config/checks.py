@@ -4,6 +4,8 @@ import dataclasses
 import itertools
 import math
 import operator
+import re
+import shlex
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -30,6 +32,8 @@ def check(config: Config) -> None:
             raise _must_be(key, operator.attrgetter(key)(config), right)
     for phase in config.train.phases:
         _check_phase(phase)
+    if config.compare.command is not None:
+        _check_command(config.compare.command)
 
 
 def _must_be(key: str, value: Any, right: str) -> InputError:
@@ -77,7 +81,7 @@ def _check_choice(key: str, family: registry.Registry, name: str, options: dict[
 
 def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
     """What concerns several keys: (whether it holds, the key at fault, what it must be)."""
-    train, measure, embed = config.train, config.measure, config.embed
+    train, measure, embed, compare = config.train, config.measure, config.embed, config.compare
     for key, value, *_ in walk(config):
         if key.endswith(".batch_size") and key != "embed.batch_size":
             yield value >= config.cluster.workers, key, "at least 1 image for every worker"
@@ -109,12 +113,39 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
         ),
         (len(embed.weights) in (0, len(external)), "embed.weights", f"one for each of {', '.join(external) or 'no encoder'}"),
         (embed.encoder and len(set(embed.encoder)) == len(embed.encoder), "embed.encoder", "encoders, each once"),
+        (
+            compare.command is None or config.extra.name == "none",
+            "extra.name",
+            "none with compare.command, which trains on the given images alone",
+        ),
+        (
+            compare.command is None or config.select.soft_labels == "none" or compare.export != "folder",
+            "compare.export",
+            "webdataset or parquet with select.soft_labels: folders hold images alone",
+        ),
         (embed.source != "table" or embed.table, "embed.table", "given with embed.source=table"),
         (not (measure.cas and train.phases), "train.phases", "[] with measure.cas=true, which trains on one set alone"),
         (not (measure.cas and train.validation), "train.validation", "0 with measure.cas=true, a test accuracy"),
         (measure.samples > measure.neighbours, "measure.samples", "more than measure.neighbours"),
         (measure.extractor != "inception" or measure.weights, "measure.weights", "given with measure.extractor=inception"),
     ]
+
+
+PLACES = ("subset", "ids", "test", "seed", "out")  # what `compare.command` may name in braces
+
+
+def _check_command(command: str) -> None:
+    about = f"compare.command={command}"
+    found = re.findall(r"\{(\w+)\}", command)
+    for name in found:
+        if name not in PLACES:
+            raise unknown(f"{about}: placeholder", f"{{{name}}}", [f"{{{place}}}" for place in PLACES])
+    if "out" not in found or not {"subset", "ids"} & set(found):
+        raise InputError(f"{about}: must have {{out}}, an empty folder for its results, and {{subset}} or {{ids}}, its data.")
+    try:
+        shlex.split(command)
+    except ValueError as error:
+        raise InputError(f"{about}: {str(error)[0].lower()}{str(error)[1:]}.") from None
 
 
 def _check_term(about: str, term: dict[str, Any]) -> None:

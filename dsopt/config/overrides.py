@@ -99,7 +99,7 @@ def _apply(tree: DictConfig, override: str, after: Sequence[str]) -> None:
             read["value"] = [read["value"]]  # type: ignore[index,call-overload]
         OmegaConf.update(tree, key, read["value"])  # type: ignore[index,call-overload]
         if "${" not in value and isinstance(OmegaConf.select(tree, key), str):
-            OmegaConf.update(tree, key, value.strip("'\""))  # text as it was given: YAML reads 2024_01 as a number
+            OmegaConf.update(tree, key, _unquoted(value))  # text as it was given: YAML reads 2024_01 as a number
     except (ConfigAttributeError, ConfigKeyError) as error:
         full_key = str(getattr(error, "full_key", None) or key)
         parent, _, last = full_key.rpartition(".")
@@ -121,6 +121,11 @@ def _apply(tree: DictConfig, override: str, after: Sequence[str]) -> None:
             raise InputError(f"{override}: {_cut(override, after)}") from None
         problem = str(error).splitlines()[0]
         raise InputError(f"{override}: the value is not valid YAML ({problem}); perhaps you mean '{key}=\"{value}\"'.") from None
+
+
+def _unquoted(text: str) -> str:
+    """Text without quotes around all of it."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
 
 def _closed(text: str) -> bool:

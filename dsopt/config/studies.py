@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dsopt import registry
-from dsopt.config.keys import SHARE, Choice, above, at_least, choice, each, interval, key, matching, part
+from dsopt.config.keys import SHARE, Bound, Choice, above, at_least, choice, each, interval, key, matching, part
 from dsopt.config.training import OptimizerConfig, Precision
+
+GPUS = Bound("a share in [0, 1] or a whole number", lambda value: 0 <= value <= 1 or (value > 1 and value == int(value)))
 
 
 @dataclass
@@ -14,6 +16,14 @@ class CompareConfig:
     methods: list[str] = key(["random", "random_balanced"], "baselines beside select.name", family=registry.SELECTORS)
     splits: list[float] = key([1.0, 0.5], "values of train.split to compare, a row each", each(SHARE))
     equal_cost: bool = key(True, "one more row: full data, trained longer by the seconds that selection takes")
+    command: str | None = key(
+        None,
+        "your own training in place of the built-in one, such as 'python train.py --data {subset} --seed {seed} --out {out}'; also "
+        "{ids}, {test}; the keys train.*, splits and equal_cost have no meaning then",
+    )
+    export: Literal["folder", "webdataset", "parquet"] = key("folder", "how {subset} and {test} of the command are written")
+    gpus: float = key(1.0, "GPUs per run of the command, if there are any; 0.25: four runs on each GPU; 0: none", GPUS)
+    cpus: int | None = key(None, "CPUs per run of the command; not given: an equal share for each of cluster.workers", at_least(1))
 
 
 @dataclass

@@ -46,16 +46,19 @@ class Plan:
         title: str = "",
         needs: Check | None = None,
         preview: Preview | None = None,
+        gpus: float = 1.0,
+        cpus: int | None = None,
     ) -> Stage:
         """The stage of these settings and inputs. Its step is added unless the plan has it already.
 
         Args:
             name: human-readable label of the stage's folder.
             made_of: everything but the inputs that determines the content, as plain values; see `dsopt.config.differing`.
-            work, where, check, title, needs, preview: see `Step`.
+            work, where, check, title, needs, preview, gpus, cpus: see `Step`.
         """
         stage = Stage(self.config.storage, kind, name, made_of, inputs)
-        self._steps.setdefault(stage.hash, Step(stage, self.config, work, where, check, title, needs, preview))
+        step = Step(stage, self.config, work, where, check, title, needs, preview, gpus, cpus)
+        self._steps.setdefault(stage.hash, step)
         return stage
 
     def data_set(self, key: str, find: Callable[[], Stage]) -> Stage:
@@ -71,6 +74,12 @@ class Plan:
     def run(self, *stages: Stage) -> None:
         """Make stages and all stages that they depend on, except finished ones, which are reported once."""
         run(self.to(*stages), self._mentioned)
+
+    def attempt(self, *stages: Stage) -> dict[str, str]:
+        """As `run`, but what fails ends nothing else; why stages failed, and those that need them, by hash."""
+        failed: dict[str, str] = {}
+        run(self.to(*stages), self._mentioned, failed)
+        return failed
 
     def to(self, *stages: Stage) -> list[Step]:
         """The steps of stages and all that they depend on, inputs first, each once. Stages from elsewhere have no step."""

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from dsopt.config import Config, as_yaml
+from dsopt.errors import JobError, first_line
 from dsopt.files import check_writable
 from dsopt.progress import duration, say
 from dsopt.storage import Stage
@@ -31,6 +33,7 @@ class Step:
         needs: refuses a data set, its stage's input "images", that cannot do for the work: as soon as that is there, before any
             other step is made.
         preview: tells, in a dry run, what the work would find.
+        gpus, cpus: of the worker, where="worker"; see `dsopt.cluster.session.share`.
     """
 
     stage: Stage
@@ -41,6 +44,8 @@ class Step:
     title: str = ""
     needs: Check | None = None
     preview: Preview | None = None
+    gpus: float = 1.0
+    cpus: int | None = None
 
     @property
     def label(self) -> str:
@@ -64,17 +69,18 @@ def show(steps: Iterable[Step], config: Config) -> None:
     check_needs([step for step in steps if not step.stage.done()])
 
 
-def run(steps: Sequence[Step], mentioned: set[str] | None = None) -> None:
+def run(steps: Sequence[Step], mentioned: set[str] | None = None, failed: dict[str, str] | None = None) -> None:
     """Make every stage that is not done, after its inputs.
 
     Single-worker steps wait until no other step is ready, so that as many of them as possible run in parallel.
 
     Args:
         mentioned: hashes of stages that were reported before and are not reported again; those of all steps are added.
+        failed: gets the reason of every stage that fails, and of those that need it, by hash; the others are made all the same.
 
     Raises:
         InputError: the storage is not writable, or a stage refuses its input.
-        JobError: a stage failed; the stages before it stay finished.
+        JobError: a stage failed, without `failed`; the stages before it stay finished.
     """
     mentioned = set() if mentioned is None else mentioned
     todo = []
@@ -87,13 +93,34 @@ def run(steps: Sequence[Step], mentioned: set[str] | None = None) -> None:
     if todo:
         check_writable(todo[0].config.storage)
     unchecked = todo
-    while todo:
+    while todo := _possible(todo, failed or {}):
         missing = {step.stage.hash for step in todo}
         unchecked = check_needs(unchecked)
         ready = [step for step in todo if not any(needed.hash in missing for needed in step.stage.inputs.values())]
-        batch = next(([step] for step in ready if step.where != "worker"), ready)
-        _make(batch)
+        batch = next(([step] for step in ready if step.where != "worker"), [step for step in ready if _alike(step, ready[0])])
+        _make(batch, None if failed is None else partial(_fail, failed))
         todo = [step for step in todo if step not in batch]
+
+
+def _possible(steps: Sequence[Step], failed: dict[str, str]) -> list[Step]:
+    """The steps that need no failed stage; the others fail for its reason. They come after their inputs."""
+    for step in steps:
+        reasons = (failed[needed.hash] for needed in step.stage.inputs.values() if needed.hash in failed)
+        if reason := next(reasons, None):
+            failed[step.stage.hash] = reason
+    return [step for step in steps if step.stage.hash not in failed]
+
+
+def _fail(failed: dict[str, str], step: Step, error: JobError) -> None:
+    reason = first_line(error).removeprefix(f"{step.label}: ")
+    failed[step.stage.hash] = reason
+    step.stage.fail(reason)
+    say(step.label, f"failed: {reason}")
+
+
+def _alike(step: Step, other: Step) -> bool:
+    """Whether both need the same of a worker."""
+    return (step.gpus, step.cpus) == (other.gpus, other.cpus)
 
 
 def check_needs(steps: Sequence[Step]) -> list[Step]:
@@ -121,7 +148,12 @@ def make_together(steps: Sequence[Step], work: Callable[[], None]) -> None:
         say(step.label, f"done in {took}: {step.stage.folder}")
 
 
-def _make(steps: Sequence[Step]) -> None:
+def _make(steps: Sequence[Step], failing: Callable[[Step, JobError], None] | None) -> None:
+    """Make the stages of one step, or of several for one worker each.
+
+    Args:
+        failing: called with what fails; None: the first failure is raised.
+    """
     first, cluster = steps[0], steps[0].config.cluster
     for step in steps:
         if step.check:
@@ -131,13 +163,20 @@ def _make(steps: Sequence[Step]) -> None:
 
         for step in steps:
             step.stage.begin(as_yaml(step.config))
-        each(_work_on, [(step.work, step.stage, step.config) for step in steps], cluster)
-    elif first.where == "workers":
-        from dsopt.cluster.train import distributed
+        arguments = [(step.work, step.stage, step.config) for step in steps]
+        each(_work_on, arguments, cluster, first.gpus, first.cpus, failing and (lambda i, error: failing(steps[i], error)))
+        return
+    try:
+        if first.where == "workers":
+            from dsopt.cluster.train import distributed
 
-        make_together(steps, lambda: distributed(first.work, (first.stage, first.config), cluster))
-    else:
-        make_together(steps, lambda: first.work(Worker(), first.stage, first.config))
+            make_together(steps, lambda: distributed(first.work, (first.stage, first.config), cluster))
+        else:
+            make_together(steps, lambda: first.work(Worker(), first.stage, first.config))
+    except JobError as error:
+        if failing is None:
+            raise
+        failing(first, error)
 
 
 def _work_on(worker: Worker, work: Work, stage: Stage, config: Config) -> None:

@@ -22,6 +22,7 @@ body { margin: 0; background: var(--paper); color: var(--ink); overflow-wrap: an
 main { max-width: 62rem; margin: 0 auto; padding: 3rem 1.5rem 4rem }
 h1 { font-size: 1.9rem; line-height: 1.25; letter-spacing: -.01em; margin: 0 0 .75rem }
 h2 { font-size: 1.25rem; line-height: 1.3; margin: 3.25rem 0 .5rem }
+h3 { font-size: 1rem; margin: 1.5rem 0 .25rem }
 p { max-width: 44rem; margin: 0 0 1rem; white-space: pre-line }
 .lead { font-size: 1.125rem; color: var(--faint) }
 .note { font-size: .875rem; color: var(--faint); margin-top: .75rem }
@@ -32,6 +33,8 @@ dd { margin: 0 }
 .wide { overflow-x: auto; margin: 1rem 0 }
 table { border-collapse: collapse; min-width: 100%; font-size: .95rem; overflow-wrap: normal;
   font-variant-numeric: tabular-nums }
+pre { margin: .25rem 0 1rem; padding: .75rem 1rem; background: var(--shade); border-radius: .5rem; font-size: .8rem;
+  overflow-x: auto; overflow-wrap: normal }
 th, td { padding: .45rem .9rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line) }
 th:first-child, td:first-child { text-align: left; padding-left: 0 }
 th:last-child, td:last-child { padding-right: 0 }
@@ -116,6 +119,12 @@ def table(head: list[str], lines: list[list[str]]) -> str:
         for name, *others in lines
     )
     return f'<div class="wide"><table>\n<thead><tr>{titles}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>'
+
+
+def failure(what: str, reason: str, output: list[str]) -> str:
+    """What failed and why, with the lines that a program printed at its end."""
+    lines = escape("\n".join(output))
+    return f"<h3>{escape(what)}</h3>\n<p>{escape(reason)}</p>" + f"\n<pre>{lines}</pre>" * bool(output)
 
 
 def _padded(cell: str) -> str:

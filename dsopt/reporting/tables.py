@@ -69,6 +69,7 @@ class RunInfo:
         images: the size of the subset, or of the full set.
         choosing_seconds: the time that the selection took; 0 for full data.
         settings: shown in columns of their own instead of the row's name: {"budget": "0.1"}.
+        failed: it has no metrics.
     """
 
     run: str
@@ -79,13 +80,16 @@ class RunInfo:
     images: int
     choosing_seconds: float
     settings: dict[str, str] = field(default_factory=dict)
+    failed: bool = False
 
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One row of the table: means over its runs. Accuracy is in 0..1; `sd` is None for a single seed.
+    """One row of the table: means over its finished runs. Accuracy is in 0..1; `sd` is None for a single seed.
 
     Args:
+        seeds: the number of finished runs; without any, means are NaN.
+        failed: the number of failed ones.
         split: the fraction of the budget spent on the subset.
         judged_on: the images on which accuracy was measured: "test" or "validation".
         measure: the metric of `mean` and `sd`.
@@ -106,6 +110,7 @@ class ResultRow:
     judged_on: str = "test"
     measure: Measure = ACCURACY
     others: dict[str, Spread] = field(default_factory=dict)
+    failed: int = 0
 
 
 def summarise(
@@ -128,7 +133,7 @@ def summarise(
         reached.setdefault(run, {})[name] = value  # the last step wins
     longest = metrics.group_by("run").aggregate([("seconds", "max")])
     seconds = dict(zip(longest["run"].to_pylist(), longest["seconds_max"].to_pylist(), strict=True))
-    for run in runs:
+    for run in (run for run in runs if not run.failed):
         if reached.get(run.run, {}).get(measure.name) is None:
             raise JobError(
                 f"run {run.run!r} ({run.row}): its metrics have no {judged_on} {measure.name} (split={judged_on}, "
@@ -153,16 +158,17 @@ def _row(
     measure: Measure,
     others: Sequence[str],
 ) -> ResultRow:
-    found = [reached[run.run] for run in runs]
-    training = statistics.fmean(seconds[run.run] for run in runs)
-    choosing = statistics.fmean(run.choosing_seconds for run in runs)
-    mean, sd = Spread.of([values[measure.name] for values in found])
+    done = [run for run in runs if not run.failed]
+    found = [reached[run.run] for run in done]
+    training = statistics.fmean(seconds[run.run] for run in done) if done else math.nan
+    choosing = statistics.fmean(run.choosing_seconds for run in done) if done else math.nan
+    mean, sd = Spread.of([values[measure.name] for values in found]) if done else Spread(math.nan, None)
     return ResultRow(
         row=runs[0].row,
         method=runs[0].method,
         split=runs[0].split,
-        images=round(statistics.fmean(run.images for run in runs)),
-        seeds=len(runs),
+        images=round(statistics.fmean(run.images for run in done or runs)),
+        seeds=len(done),
         mean=mean,
         sd=sd,
         training_seconds=training,
@@ -171,7 +177,8 @@ def _row(
         settings=runs[0].settings,
         judged_on=judged_on,
         measure=measure,
-        others={name: Spread.of([v[name] for v in found]) for name in others if all(name in values for values in found)},
+        others={name: Spread.of([v[name] for v in found]) for name in others if found and all(name in values for values in found)},
+        failed=len(runs) - len(done),
     )
 
 
@@ -185,11 +192,17 @@ def header(rows: list[ResultRow]) -> list[str]:
 
 def cells(rows: list[ResultRow]) -> list[list[str]]:
     """The cells as text, one list per row, under `header`; a missing standard deviation becomes blanks, so that means align."""
-    columns = [column([Spread(row.mean, row.sd) for row in rows], rows[0].measure.percent)] if rows else []
+    reached = [Spread(row.mean, row.sd) if row.seeds else None for row in rows]
+    columns = [[text or "failed" for text in column(reached, rows[0].measure.percent)]] if rows else []
     columns += [column([row.others.get(name) for row in rows]) for name in _others(rows)]
     times = [[row.training_seconds, row.choosing_seconds, row.total_seconds] for row in rows]
     return [
-        [*_leading(row), f"{row.images:,}", *(column[i] for column in columns), *(f"{t:,.1f}" for t in times[i])]
+        [
+            *_leading(row),
+            f"{row.images:,}" if row.images else "",
+            *(column[i] for column in columns),
+            *(f"{t:,.1f}" if row.seeds else "" for t in times[i]),
+        ]
         for i, row in enumerate(rows)
     ]
 
@@ -214,7 +227,9 @@ def column(spreads: Sequence[Spread | None], percent: bool = False) -> list[str]
 
 
 def _leading(row: ResultRow) -> list[str]:
-    return [*row.settings.values(), str(row.seeds)] if row.settings else [row.row]
+    if row.settings:
+        return [*row.settings.values(), str(row.seeds)]
+    return [f"{row.row} ({row.failed} of {row.seeds + row.failed} failed)" if row.seeds and row.failed else row.row]
 
 
 def percent(mean: float, sd: float | None) -> str:
@@ -224,7 +239,7 @@ def percent(mean: float, sd: float | None) -> str:
 
 def note(rows: list[ResultRow]) -> str:
     """A sentence or two that explain the columns."""
-    counts = sorted({row.seeds for row in rows})
+    counts = sorted({row.seeds for row in rows if row.seeds})
     seeds = " to ".join(str(n) for n in counts[:: max(1, len(counts) - 1)])
     images = "held-out training" if rows and rows[0].judged_on == "validation" else "test"
     about = (rows[0].measure if rows else ACCURACY).about.format(images=images)

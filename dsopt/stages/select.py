@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from dsopt.config import Config, SelectConfig, differing
 from dsopt.data.images import decode
-from dsopt.data.subsets.subset import placed
+from dsopt.data.subsets.subset import label_names, placed
 from dsopt.files import read_table
 from dsopt.pipeline.parts import item_by_item
 from dsopt.pipeline.plan import Plan
@@ -63,10 +63,14 @@ def subset(plan: Plan, select: SelectConfig, seed: int, *, at_most: bool = False
 
 
 def for_training(plan: Plan, select: SelectConfig, seed: int) -> Stage:
-    """A subset to train on: with working copies alone, unless it is the one that the configuration is about."""
+    """A subset to train on: with working copies alone, unless it is the one that the configuration is about.
+
+    A command of the user trains on originals, which are exported: of the other subsets an index is enough.
+    """
     one_for_all = select.ids or not SELECTORS.traits(select.name).seeded
     own = select == plan.config.select and (seed == plan.config.seed or one_for_all)
-    return subset(plan, select if own else replace(select, content="working"), seed)
+    content = "none" if plan.config.compare.command and select.content != "working" else "working"
+    return subset(plan, select if own else replace(select, content=content), seed)
 
 
 def baseline(config: Config, name: str) -> SelectConfig:
@@ -167,14 +171,9 @@ def _filter(index: int, parts: list[Part], chosen: pa.Table, classes: list[str] 
     if index_only:
         images = placed(images, parts[index].uri)
     images, reasons = images.filter(found.is_valid()), chosen.take(found.drop_null())
-    columns = {name: images[name] for name in images.column_names} | {"label_name": _names(images["label"], classes)}
+    columns = {name: images[name] for name in images.column_names} | {"label_name": label_names(images["label"], classes)}
     columns |= {name: reasons[name] for name in ("rank", "score", "reason")}
     return index, pa.table([columns[name] for name in SUBSET.names], schema=SUBSET)
-
-
-def _names(labels: pa.ChunkedArray, classes: list[str] | None) -> pa.ChunkedArray | pa.Array:
-    """The names of labels; of labels without names, their numbers."""
-    return pa.array(classes, pa.string()).take(labels.combine_chunks()) if classes else labels.cast(pa.string())
 
 
 def _softener(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[int, pa.Table]], tuple[int, pa.Table]]:

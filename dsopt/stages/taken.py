@@ -5,7 +5,7 @@ counterparts below `working/`.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from dsopt.pipeline.parts import item_by_item
 from dsopt.storage import IMAGE, Part, Stage, content_digest, with_image_feature
 
 FILE_BYTES = 128 << 20  # of originals in a file
+KEYS = pa.schema([("key", pa.string()), ("label", pa.int64()), ("label_name", pa.string()), ("rank", pa.int32())])
 GROUP_BYTES = 1 << 20  # of originals in a row group, the least that is read for one of them
 
 
@@ -64,14 +65,18 @@ def copy_originals(stage: Stage, parts: list[dict[str, Any]], classes: list[str]
 
 def write_csv(stage: Stage, files: list[dict[str, Any]]) -> str:
     """The keys of the subset as plain text, with labels and ranks; gives the name of the file."""
-    sink, name = io.BytesIO(), "subset.csv"
-    columns = ["key", "label", "label_name", "rank"]
-    schema = pa.schema([("key", pa.string()), ("label", pa.int64()), ("label_name", pa.string()), ("rank", pa.int32())])
-    with pyarrow.csv.CSVWriter(sink, schema) as writer:
-        for part in files:
-            writer.write_table(read_table(stage.path(part["path"]), columns).cast(schema))
-    write_bytes(stage.path(name), sink.getbuffer())
+    name = "subset.csv"
+    write_bytes(stage.path(name), as_csv(read_table(stage.path(part["path"]), KEYS.names).cast(KEYS) for part in files))
     return name
+
+
+def as_csv(tables: Iterable[pa.Table]) -> memoryview:
+    """Tables with the columns of KEYS as plain text, one after another."""
+    sink = io.BytesIO()
+    with pyarrow.csv.CSVWriter(sink, KEYS) as writer:
+        for table in tables:
+            writer.write_table(table)
+    return sink.getbuffer()
 
 
 def _differ(table: pa.Table) -> pa.ChunkedArray:

@@ -30,7 +30,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of stages as they are made. This process stands for the workers; "|" comes before what they are given together."""
     log: list[str] = []
 
-    def each(function: Callable[..., None], arguments: list[tuple[Any, ...]], cluster: Any) -> None:
+    def each(function: Callable[..., None], arguments: list[tuple[Any, ...]], *_: Any) -> None:
         log.append("|")
         for some in arguments:
             function(Worker(), *some)
@@ -101,6 +101,23 @@ def test_a_failed_step_ends_the_run(config: Config, log: list[str]) -> None:
     with pytest.raises(JobError, match="no"):
         run([step(log, config, first), Step(second, config, fail), step(log, config, third)])
     assert log == ["first"] and first.done() and not second.done() and not third.done()
+
+
+def test_what_fails_takes_along_what_needs_it_and_nothing_else(config: Config, log: list[str]) -> None:
+    def fail(worker: Worker, here: Stage, given: Config) -> None:
+        raise JobError(f"toy {here.name}: no\nand more")
+
+    first, second = (stage(config, name) for name in ("first", "second"))
+    third = stage(config, "third", first, second)
+    last, other = stage(config, "last", third), stage(config, "other", second)
+    steps = [Step(first, config, fail), *(step(log, config, made) for made in (second, third, last, other))]
+    failed: dict[str, str] = {}
+    run(steps, failed=failed)
+    assert log == ["second", "other"] and failed == dict.fromkeys([first.hash, third.hash, last.hash], "no")
+    assert first.failure() == "no" and third.failure() is None and not first.done()
+    run([step(log, config, made) for made in (first, third, last)])
+    assert log[2:] == ["first", "third", "last"] and first.failure() is None
+    assert not Path(first.path("failed.txt")).exists()
 
 
 @pytest.mark.parametrize("where", ["driver", "worker", "workers"])

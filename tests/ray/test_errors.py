@@ -129,3 +129,19 @@ def test_runs_beside_each_other(ray_local: ModuleType, tmp_path: Path) -> None:
     assert (tmp_path / "slow").read_text() == "done" and not (tmp_path / "late").exists()
     with pytest.raises(JobError, match="gave up after 1 lost workers"):
         each(work, [("dying", "dies")], cluster(1))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_failed_runs_that_end_no_other(ray_local: ModuleType, tmp_path: Path) -> None:
+    def work(worker: Worker, name: str, then: str) -> None:
+        if then == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if then == "fails":
+            raise JobError("no")
+        (tmp_path / name).touch()
+
+    failed: dict[int, str] = {}
+    runs = [("first", "dies"), ("second", "fails"), ("third", "")]
+    each(work, runs, cluster(1), cpus=1, failing=lambda number, error: failed.update({number: str(error)}))
+    assert "gave up after 1 lost workers" in failed.pop(0) and failed == {1: "no"} and (tmp_path / "third").exists()

@@ -48,6 +48,17 @@ def test_a_ray_of_our_own_has_no_more_workers_than_its_gpus_hold(connected: Conn
     assert session.share(ClusterConfig(workers=4)) == Share(4, 0.0, 2.0, 2)
 
 
+def test_a_run_may_ask_for_more_or_less(connected: Connect) -> None:
+    connected(cpus=8, gpus=2, ours=True)
+    assert session.share(ClusterConfig(workers=4), 2, 6) == Share(1, 2, 6, 6)
+    assert session.share(ClusterConfig(workers=4), 0, 3) == Share(4, 0.0, 3, 3)
+    assert session.share(ClusterConfig(workers=4), 0, 16) == Share(4, 0.0, 8, 16)  # it would wait for ever
+    with pytest.raises(InputError, match=r"^a worker needs 3 GPUs, and Ray sees 2 on this machine"):
+        session.share(ClusterConfig(workers=4), 3)
+    connected(cpus=8, gpus=2, ours=False)
+    assert session.share(ClusterConfig(workers=4), 3, 16) == Share(4, 3, 16, 16)
+
+
 def test_a_cluster_may_grow(connected: Connect) -> None:
     connected(cpus=0, gpus=0, ours=False)
     assert session.share(ClusterConfig(workers=8, gpu=True)) == Share(8, 1.0, 1.0, 1)

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 from PIL import Image
 
-from dsopt.reporting.page import Section, page, results_table
+from dsopt.reporting.page import Section, failure, page, results_table
 from dsopt.reporting.tables import ResultRow
 
 HOSTILE = "<img src=x onerror=\"alert('1')\"></title></style><script>alert(2)</script> & $"
@@ -85,6 +85,11 @@ def test_empty_lines_separate_paragraphs() -> None:
 
 def test_trusted_markup_is_put_in_as_it_is() -> None:
     assert "<em>table</em>" in page("t", "", {}, [Section("s", "", html="<em>table</em>")])
+
+
+def test_a_failure_shows_hostile_output_as_text() -> None:
+    assert failure("a<b", "x & y", []) == "<h3>a&lt;b</h3>\n<p>x &amp; y</p>"
+    assert failure("a", "b", ["<script>", "  2"]).endswith("\n<pre>&lt;script&gt;\n  2</pre>")
 
 
 def test_results_table_has_no_best_row() -> None:

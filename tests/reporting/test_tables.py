@@ -1,3 +1,5 @@
+import math
+import re
 from dataclasses import replace
 
 import pyarrow as pa
@@ -53,6 +55,17 @@ def test_a_run_without_test_accuracy_is_named() -> None:
     table = metrics(("a", 1, 1.0, "test", "accuracy", 0.5), ("b", 1, 1.0, "train", "accuracy", 0.5))
     with pytest.raises(JobError, match=r"'b' \(random\).*no test accuracy"):
         summarise(table, [info("a"), info("b", "random")])
+
+
+def test_failed_runs_are_rows_and_count_for_no_mean() -> None:
+    table = metrics(("a", 1, 2.0, "test", "accuracy", 0.5), ("b", 1, 4.0, "test", "accuracy", 0.7))
+    runs = [info("a"), replace(info("c"), failed=True), replace(info("d", "lost"), failed=True), info("b", "good")]
+    some, lost, good = summarise(table, runs)
+    assert (some.mean, some.seeds, some.failed, good.failed) == (0.5, 1, 1, 0) and math.isnan(lost.mean) and lost.seeds == 0
+    lines = [re.split(r"  +", line) for line in as_text([some, lost, good]).splitlines()]
+    assert lines[2] == ["full data (1 of 2 failed)", "50,000", "50.00", "2.0", "0.0", "2.0"]
+    assert lines[3] == ["lost", "50,000", "failed"] and lines[4][0] == "good" and "one seed" in as_text([some, lost, good])
+    assert as_text([lost]).splitlines()[2].split() == ["lost", "50,000", "failed"]
 
 
 def test_text_columns_line_up() -> None:

@@ -63,6 +63,11 @@ def _export(rows: pa.Table, output: str, format: str, classes: list[str] | None,
         _shards(rows, output, there, format, classes, done)
 
 
+def complete(output: str) -> bool:
+    """Whether an export into this folder is finished."""
+    return not exists(join(output, MARKER)) and bool(list_files(output))
+
+
 @contextmanager
 def new_folder(output: str, mark: dict[str, Any]) -> Iterator[None]:
     """A folder that is new, empty, or holds a part of the same export; while it is not complete, a file in it says so.

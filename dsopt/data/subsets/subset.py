@@ -23,23 +23,31 @@ Transform = Callable[[Image.Image], Any]
 Label = int | Float32[Tensor, " classes"]
 
 
-def listed(table: Table, *, stored: bool) -> pa.Table:
+def listed(table: Table, *, stored: bool, split: str | None = None) -> pa.Table:
     """The rows that people take away, without their images: the columns of SUBSET and, where there are any, soft labels.
 
     Args:
         stored: `uri` and `row` say where the table itself holds each image; else they do so only where there is no original.
+        split: those of a table of all images; by default the training images.
     """
     known = [name for name in (*SUBSET.names, "soft_label") if name in table.manifest["schema"] and name != "image"]
     blocks = []
-    for part in table.files():
+    for part in table.parts(split) if split else table.files():
         rows = part.read(known)
+        if "label_name" not in known:
+            rows = rows.append_column("label_name", label_names(rows["label"], table.manifest.get("classes")))
         for field in SUBSET:
-            if field.name != "image" and field.name not in known:
+            if field.name not in ("image", "label_name", *known):
                 rows = rows.append_column(field, pa.nulls(len(rows), field.type))
         blocks.append(rows if table.manifest.get("content") == "none" else placed(rows, part.uri, everywhere=stored))
     if not blocks:
         raise InputError(f"{table.uri}: has no rows.")
     return pa.concat_tables(blocks)
+
+
+def label_names(labels: pa.ChunkedArray, classes: list[str] | None) -> pa.ChunkedArray | pa.Array:
+    """The names of labels; of labels without names, their numbers."""
+    return pa.array(classes, pa.string()).take(labels.combine_chunks()) if classes else labels.cast(pa.string())
 
 
 def placed(rows: pa.Table, uri: str, *, everywhere: bool = False) -> pa.Table:

@@ -4,13 +4,14 @@ from collections import Counter
 from dataclasses import replace
 
 from dsopt.config import Config, SelectConfig
+from dsopt.errors import JobError
 from dsopt.jobs.job import Job
 from dsopt.jobs.optimize import page
 from dsopt.jobs.optimize.page import Rows
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import run
 from dsopt.progress import say
-from dsopt.stages import classifier, ingest, needs, select
+from dsopt.stages import classifier, ingest, needs, script, select
 from dsopt.stages.classifier import Row
 from dsopt.storage import Stage, Table
 
@@ -21,13 +22,16 @@ def comparison(plan: Plan) -> Rows:
     seeds = range(config.seed, config.seed + config.compare.seeds)
     chosen = select.subset(plan, config.select, config.seed)
     full = Row("full data", "full", 0.0, images)
+    command = config.compare.command is not None
     pairs = [(full, seed) for seed in seeds]
     for name, settings in _named(_compared(config)):
-        for split in config.compare.splits:
+        for split in [1.0] if command else config.compare.splits:
             for seed in seeds:
                 subset = select.for_training(plan, settings, seed)
                 row = Row(f"{name}, {100 * split:g}/{100 * (1 - split):g}", name, split, images, subset)
                 pairs.append((row, seed))
+    if command:
+        return [(row, seed, script.run(plan, row, seed)) for row, seed in pairs]
     if config.extra.name != "none":  # every row, with and without extra images
         pairs += [(classifier.beside(plan, row, seed), seed) for row, seed in pairs]
     rows = [(row, seed, classifier.run(plan, row, seed)) for row, seed in pairs]
@@ -69,11 +73,15 @@ def targets(plan: Plan) -> list[Stage]:
     """The report of the comparison, or the subset if the data set has no labels."""
     if unlabelled(plan):
         return [select.subset(plan, plan.config.select, plan.config.seed)]
-    return [page.page(plan, comparison(plan))]
+    return [page.page(plan, comparison(plan), {})]
 
 
 def optimize(plan: Plan) -> None:
-    """Run the comparison and print its results. The data set comes first: only then it is known whether it has labels."""
+    """Run the comparison and print its results. The data set comes first: only then it is known whether it has labels.
+
+    Raises:
+        JobError: runs failed; the others are finished, and the table and the page have them all.
+    """
     config = plan.config
     comparison(plan)  # a wrong configuration is refused before any work
     plan.run(ingest.images(plan))
@@ -84,28 +92,39 @@ def optimize(plan: Plan) -> None:
         say("optimize", f"the data set has no labels: done up to the subset, {subset.uri}")
         return
     rows = comparison(plan)
-    report = page.page(plan, rows)
-    plan.run(report)
-    say("subset", select.subset(plan, config.select, config.seed).uri)
-    page.print_results(report, rows)
+    failed = plan.attempt(*(stage for _, _, stage in rows))
+    draw(plan, rows, failed)
+    lost = Counter(row.title for row, _, stage in rows if stage.hash in failed)
+    if lost:
+        named = "; ".join(f"{title} ({count} of {config.compare.seeds})" for title, count in lost.items())
+        raise JobError(f"optimize: {lost.total()} of {len(rows)} runs failed: {named}. The same command tries them again.")
 
 
-def finished(plan: Plan) -> Rows:
-    """The finished runs of the comparison."""
-    return [(row, seed, stage) for row, seed, stage in comparison(plan) if stage.done()]
+def draw(plan: Plan, rows: Rows, failed: dict[str, str]) -> None:
+    """Write the report, and print its table."""
+    stage = page.page(plan, rows, failed)
+    run([plan.step(stage)])
+    subset = select.subset(plan, plan.config.select, plan.config.seed)
+    if subset.done():
+        say("subset", subset.uri)
+    page.print_results(stage, plan.config, rows, failed)
 
 
 def targets_of_report(plan: Plan) -> list[Stage]:
     """The report of the finished runs; it trains nothing."""
-    return [page.page(plan, finished(plan))]
+    return [page.page(plan, *ended(plan))]
 
 
 def report(plan: Plan) -> None:
     """Write the report of the finished runs, and print their table."""
-    rows = finished(plan)
-    stage = page.page(plan, rows)
-    run([plan.step(stage)])
-    page.print_results(stage, rows)
+    draw(plan, *ended(plan))
+
+
+def ended(plan: Plan) -> tuple[Rows, dict[str, str]]:
+    """The runs of the comparison that are finished or have failed, and why these did, by the hash of their stage."""
+    rows = comparison(plan)
+    failed = {stage.hash: reason for _, _, stage in rows if (reason := stage.failure()) is not None}
+    return [one for one in rows if one[2].done() or one[2].hash in failed], failed
 
 
 JOB = Job(
@@ -114,9 +133,10 @@ JOB = Job(
     dsopt optimize preset=demo                                # real digits, minutes on 2 cores
     dsopt optimize preset=cifar10 data.root=... storage=...   # the selection paper's 4,320 images
     dsopt optimize data.name=folder data.root=photos select.budget=0.1
+    dsopt optimize compare.command="python train.py --data {subset} --seed {seed} --out {out}"   # your own training
 
 ingest -> autoencoder -> embed -> select -> train (subset, then everything; and the baselines) -> report.
-Finished stages are reused; after an interruption, the same command resumes.
+Finished stages are reused; after an interruption or a failed run, the same command resumes.
 """,
     keys="""
     data.name data.root data.image_size data.channels select.name select.budget select.per_class select.ids select.soft_labels

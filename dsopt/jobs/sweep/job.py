@@ -133,14 +133,7 @@ def _prepare(plan: Plan, todo: list[TrialStatus], statuses: SweepStatus) -> None
     failed: dict[str, str] = {}
     for done, step in enumerate(missing):
         bar.update(done)
-        reason = next((failed[needed.hash] for needed in step.stage.inputs.values() if needed.hash in failed), None)
-        try:
-            if reason is None:
-                run([step])
-        except JobError as error:
-            reason = str(error)
-        if reason is not None:
-            failed[step.stage.hash] = reason
+        run([step], failed=failed)
     for status in todo:
         takes = [*status.planned.shared, *status.planned.own]
         reasons = [failed[step.stage.hash] for step in takes if step.stage.hash in failed]
