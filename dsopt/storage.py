@@ -11,11 +11,9 @@ A stage folder is `<storage>/<kind>/<name>-<hash>/`. It holds the parts of a tab
 import functools
 import hashlib
 import json
-import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +21,7 @@ import pyarrow.compute as pc
 
 from dsopt.errors import InputError, JobError
 from dsopt.files import absolute, delete, exists, first_line, join, missing, read_bytes, read_table, write_bytes
-from dsopt.version import __version__
+from dsopt.version import versions
 
 LAYOUT = 2  # of every stage folder, and part of every hash: raised when readers could not read what older code wrote
 
@@ -209,19 +207,6 @@ class Stage:
         }
         write_bytes(self.path("manifest.json"), json.dumps(manifest, indent=1).encode())
         write_bytes(self.path("_DONE"), b"")
-
-
-def versions() -> dict[str, str]:
-    """What made a table: Python, this package, and those whose results may change with theirs."""
-
-    def installed(name: str) -> str:
-        try:
-            return version(name)
-        except PackageNotFoundError:  # the core does without Ray
-            return "none"
-
-    libraries = {name: installed(name) for name in ("torch", "ray", "pyarrow", "numpy")}
-    return {"python": platform.python_version(), "dsopt": __version__} | libraries
 
 
 @dataclass(frozen=True)

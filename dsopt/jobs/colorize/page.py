@@ -19,8 +19,9 @@ from dsopt.reporting.losses import loss_panels
 from dsopt.reporting.page import Section
 from dsopt.stages.colorizer import Colorizer
 from dsopt.stages.measure_colors import grey, recolored
-from dsopt.storage import Stage, Table, versions
+from dsopt.storage import Stage, Table
 from dsopt.training.worker import Worker
+from dsopt.version import versions
 
 SHOWN = 20  # test images
 COLUMNS = {"fcd": "FCD", "fid": "FID", "ab_error": "ab error", "psnr": "PSNR, dB", "ssim": "SSIM", "colorfulness": "colorfulness"}

@@ -12,8 +12,9 @@ from dsopt.pipeline.plan import Plan
 from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.page import Section
-from dsopt.storage import Stage, Table, versions
+from dsopt.storage import Stage, Table
 from dsopt.training.worker import Worker
+from dsopt.version import versions
 
 SHOWN = 8  # images of each class
 NOTE = (

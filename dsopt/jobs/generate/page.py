@@ -13,8 +13,9 @@ from dsopt.reporting import page as pages
 from dsopt.reporting.losses import loss_panels
 from dsopt.reporting.page import Section
 from dsopt.stages import generator
-from dsopt.storage import Stage, Table, versions
+from dsopt.storage import Stage, Table
 from dsopt.training.worker import Worker
+from dsopt.version import versions
 
 SHOWN = 10  # images of each class, generated and real
 ROWS = 20  # in each figure

@@ -20,8 +20,9 @@ from dsopt.reporting.tables import ACCURACY, Measure, ResultRow, RunInfo, as_tex
 from dsopt.stages import autoencoder, select
 from dsopt.stages.classifier import Row
 from dsopt.stages.script import end_of_output
-from dsopt.storage import METRICS, Stage, Table, versions
+from dsopt.storage import METRICS, Stage, Table
 from dsopt.training.worker import Worker
+from dsopt.version import versions
 
 Rows = list[tuple[Row, int, Stage]]  # of every run: its row of the comparison, its seed and its stage
 Failed = dict[str, str]  # why runs failed, by the hash of their stage

@@ -24,8 +24,9 @@ from dsopt.reporting.page import Section
 from dsopt.reporting.tables import aligned
 from dsopt.search import rank_quality
 from dsopt.search.rank_quality import Estimate
-from dsopt.storage import Kind, Stage, Table, versions
+from dsopt.storage import Kind, Stage, Table
 from dsopt.training.worker import Worker
+from dsopt.version import versions
 
 SEARCH = Kind("search")
 HEAD = ["proxy", "images", "steps", "Spearman", "of ceiling", "Kendall", "top 20 %", "P@5", "regret@1", "regret@5"]

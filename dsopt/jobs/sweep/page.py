@@ -19,7 +19,8 @@ from dsopt.reporting import page as pages
 from dsopt.reporting.losses import adversarial_losses
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import Measure, ResultRow, RunInfo, aligned, as_text, by_row, summarise
-from dsopt.storage import METRICS, Stage, Table, versions
+from dsopt.storage import METRICS, Stage, Table
+from dsopt.version import versions
 
 TRIALS = pa.schema(
     [
