@@ -53,8 +53,8 @@ class Named(NamedTuple):
 def choices(config: Config) -> Iterator[Named]:
     """Every registered function that a configuration names."""
     for key, value, about, _ in walk(config):
-        if isinstance(value, ClassifierConfig) and ":" in value.name:
-            continue  # of a library or the user
+        if isinstance(value, ClassifierConfig) and (":" in value.name or (value.name == "probe" and key != "train")):
+            continue  # of a library or the user, or of the embeddings
         if about.family and isinstance(value, Choice):
             yield Named(key, about.family, value.name, value.options, about.kind)
         elif about.family and isinstance(value, list):

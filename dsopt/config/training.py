@@ -62,6 +62,15 @@ class ClassifierConfig(OptimizerConfig, Choice):
 
 
 @dataclass
+class ProbeConfig:
+    folds: int = key(5, "every image is judged by a classifier that was trained on the other folds", at_least(2))
+    epochs: int = key(20, "passes over the embeddings", at_least(1))
+    batch_size: int = key(512, "embeddings a step", at_least(1))
+    learning_rate: float = key(0.001, "learning rate of AdamW; it falls as a cosine", above(0))
+    weight_decay: float = key(0.01, "weight decay", at_least(0))
+
+
+@dataclass
 class TrainConfig(ClassifierConfig):
     learner: Literal["classifier", "autoencoder"] = key("classifier", "what `dsopt train` trains")
     sampler: Choice = choice(registry.SAMPLERS, "shuffle", "how batches are drawn from the full training set")

@@ -8,7 +8,7 @@ from dsopt.config.data import DataConfig, EmbedConfig, ExtraConfig, SelectConfig
 from dsopt.config.keys import Choice, at_least, choice, interval, key, part
 from dsopt.config.studies import CompareConfig, SearchConfig, SweepConfig
 from dsopt.config.synthesis import ColorizeConfig, DistillConfig, EvaluateConfig, GenerateConfig, MeasureConfig
-from dsopt.config.training import AutoencoderConfig, ClassifierConfig, TrainConfig
+from dsopt.config.training import AutoencoderConfig, ClassifierConfig, ProbeConfig, TrainConfig
 
 
 @dataclass
@@ -32,6 +32,7 @@ class Config:
     embed: EmbedConfig = part(EmbedConfig, "embeddings of the training images")
     proxy: ClassifierConfig = part(ClassifierConfig, "the small classifier whose training scores the images", steps=1000)
     teacher: ClassifierConfig = part(ClassifierConfig, "the classifier that gives soft labels and guides generators", steps=4000)
+    probe: ProbeConfig = part(ProbeConfig, "a linear classifier of the embeddings: proxy.name=probe, teacher.name=probe")
     select: SelectConfig = part(SelectConfig, "which images to keep")
     train: TrainConfig = part(TrainConfig, "training on the subset and on the full set")
     compare: CompareConfig = part(CompareConfig, "what the main job compares")

@@ -16,7 +16,7 @@ from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import Where
 from dsopt.pipeline.training import Run, classifier_learner, describe_classifier, external, finish, fit_run, view
 from dsopt.registry import SCHEDULES
-from dsopt.stages import extra, ingest, needs, proxy, select
+from dsopt.stages import extra, ingest, judges, needs, select
 from dsopt.storage import Kind, Stage, Table
 from dsopt.training.loop import Phase
 from dsopt.training.worker import Worker
@@ -84,7 +84,7 @@ def run(plan: Plan, row: Row, seed: int, earlier: Stage | None = None, where: Wh
         made_of |= {"streamed": True}  # the same steps, but not as many in the same time
     inputs = {"images": row.images} | ({"subset": row.subset} if row.subset else {})
     if feeding.scored(budget, config.train):
-        inputs["scores"] = proxy.model(plan, "proxy")
+        inputs["scores"] = judges.model(plan, "proxy")
     if row.added:
         inputs["added"] = row.added
     if row.extra and earlier:

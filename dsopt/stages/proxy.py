@@ -39,6 +39,8 @@ def model(plan: Plan, role: Role) -> Stage:
     """The proxy or the teacher trained on the configured data set, with its scores table."""
     config, images = plan.config, ingest.images(plan)
     settings: ClassifierConfig = getattr(config, role)
+    if settings.name == "probe":
+        raise InputError(f"{role}.name=probe: a probe of embeddings takes no images, which are needed here; expected a classifier.")
     view(settings, config.data.image_size)  # refused before anything is done
     made_of = differing(config, role, "seed") | external(settings)
     train, check = partial(_train, role=role), partial(_check, role=role)
@@ -77,19 +79,21 @@ def _train(worker: Worker, stage: Stage, config: Config, role: Role) -> None:
     network = learner.average.averaged_network()
     columns = dynamics.scores() | _after_training(network, images, inputs, settings, worker)
     correct = (columns["probability"].argmax(1) == images.labels).float().mean()
-    scores = pa.table({"id": pa.array(images.ids.numpy()), "label": pa.array(images.labels.numpy())} | _arrow(columns))
+    scores = pa.table(as_columns(images.ids, images.labels, columns))
     notes = {"steps": state.total, "train_accuracy": float(correct), "device": worker.describe()}
     notes["model"] = about | {"weights": networks.save_weights(stage, network.state_dict())}
     outputs.commit(stage, scores, name="scores", seconds=state.seconds, seed=config.seed, **notes)
     delete(stage.path("checkpoint.pt"))
 
 
-def _arrow(columns: dict[str, Tensor]) -> dict[str, pa.Array]:
+def as_columns(ids: Tensor, labels: Tensor, columns: dict[str, Tensor]) -> dict[str, pa.Array]:
+    """The columns of a table of scores, values [n] or lists [n, k]."""
+
     def array(column: Tensor) -> pa.Array:
         flat = pa.array(column.flatten().numpy())
         return flat if column.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, column.shape[1])
 
-    return {name: array(column) for name, column in columns.items()}
+    return {name: array(column) for name, column in ({"id": ids, "label": labels} | columns).items()}
 
 
 @torch.inference_mode()

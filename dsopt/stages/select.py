@@ -13,22 +13,19 @@ import torch
 import torch.nn.functional as F
 
 from dsopt.config import Config, SelectConfig, differing
-from dsopt.data.images import decode
 from dsopt.data.subsets.subset import label_names, placed
 from dsopt.files import read_table
 from dsopt.pipeline.parts import item_by_item
 from dsopt.pipeline.plan import Plan
 from dsopt.registry import SELECTORS
-from dsopt.seeds import derive
 from dsopt.selection.choose import choose
 from dsopt.selection.listed import Listed, choose_listed, read_list
-from dsopt.stages import embed, ingest, needs, proxy
+from dsopt.stages import embed, ingest, judges, needs
 from dsopt.stages.taken import copy_originals, write_csv, write_rows
 from dsopt.storage import SUBSET, Kind, Part, Stage, Table
 from dsopt.training.worker import Worker
 
 SELECT = Kind("select", 2)
-SOFTEN_BATCH = 512  # images a forward pass of the judge
 
 
 def subset(plan: Plan, select: SelectConfig, seed: int, *, at_most: bool = False) -> Stage:
@@ -52,11 +49,11 @@ def subset(plan: Plan, select: SelectConfig, seed: int, *, at_most: bool = False
         if traits.embeddings:
             inputs["embeddings"] = embed.embeddings(plan)
         if traits.scores:
-            inputs["scores"] = proxy.model(plan, "proxy")
+            inputs["scores"] = judges.model(plan, "proxy")
         made_of = differing(plan.config, "select", without=("select.soft_labels", "select.views", "select.soft_share"))
         made_of |= {"seed": seed if traits.seeded else None}
     if select.soft_labels != "none":
-        inputs["judge"] = proxy.model(plan, select.soft_labels)
+        inputs["judge"] = judges.model(plan, select.soft_labels)
         made_of |= {"views": select.views, "soft_share": select.soft_share}
     work = partial(_select, seed=seed, choosing=choosing)
     return plan.add(SELECT, f"{plan.config.data.name}-{select.method}", made_of, inputs, work, needs=needed)
@@ -178,16 +175,14 @@ def _filter(index: int, parts: list[Part], chosen: pa.Table, classes: list[str] 
 
 def _softener(worker: Worker, stage: Stage, config: Config) -> Callable[[tuple[int, pa.Table]], tuple[int, pa.Table]]:
     """The judge on a worker's device: adds the column `soft_label`."""
-    select, judge = config.select, proxy.Judge(stage.inputs["judge"], worker.device)
+    select, probabilities = config.select, judges.soft_labels(stage.inputs["judge"], config.select.views, config.seed, worker)
 
     def soften(item: tuple[int, pa.Table]) -> tuple[int, pa.Table]:
         index, table = item
         if not len(table):
             return item
-        images = decode(table.select(["id", "image", "label", "key"]), size=judge.inputs.loaded)
-        batches = enumerate(images.images.split(SOFTEN_BATCH))
-        found = torch.cat([judge.soft_labels(batch, select.views, derive(config.seed, "soft", index, i)) for i, batch in batches])
-        labels = F.one_hot(images.labels, found.shape[1]).to(found).lerp(found, select.soft_share)
+        found, given = probabilities(index, table), torch.from_numpy(table["label"].to_numpy().copy())
+        labels = F.one_hot(given, found.shape[1]).to(found).lerp(found, select.soft_share)
         column = pa.FixedSizeListArray.from_arrays(pa.array(labels.flatten().numpy()), labels.shape[1])
         return index, table.append_column("soft_label", column)
 
