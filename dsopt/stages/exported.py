@@ -34,7 +34,7 @@ def _export(worker: Worker, stage: Stage, config: Config) -> None:
     rows, format = listed(table, stored=stage.made_of["stored"], split=split), stage.made_of["format"]
     if format and not exports.complete(stage.path(FILES)):
         progress = Progress(f"export {stage.name}", len(rows), "images")
-        mark = {"table": stage.inputs["table"].folder, **stage.made_of}
+        mark = {"stage": stage.inputs["table"].folder, **stage.made_of}
         exports.export(rows, stage.path(FILES), format, table.manifest.get("classes"), mark, progress.update)
     keys = rows.select(KEYS.names).cast(KEYS)
     write_bytes(stage.path(IDS), as_csv([keys]))
