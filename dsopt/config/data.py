@@ -34,8 +34,8 @@ class DataConfig(Choice):
 class EmbedConfig:
     encoder: list[str] = key(
         ["autoencoder"],
-        "what embeds: autoencoder, proxy, timm:NAME, torchvision:NAME, transformers:FOLDER_OR_NAME, open_clip:NAME[:WEIGHTS], or "
-        "your own module:function, () -> (network, transform); of several the embeddings are joined",
+        "what embeds, one or several joined: autoencoder, proxy, timm:NAME, torchvision:NAME, transformers:FOLDER_OR_NAME, "
+        "open_clip:NAME[:WEIGHTS], or your own module:function",
         each(ENCODER),
     )
     weights: list[str] = key(
@@ -59,8 +59,7 @@ class SelectConfig(Choice):
     per_class: bool = key(False, "select the same number of images from every class")
     ids: str | None = key(
         None,
-        "a file of ids or keys to take as the subset, in its order: text, CSV, JSON lines or Parquet, local or s3://; then "
-        "the keys that describe a method, and the budget, do not matter",
+        "a file of ids or keys that are the subset, in its order, whatever the method and budget: text, CSV, JSON lines or Parquet",
     )
     pca: int | None = key(None, "reduce the embeddings to this many principal components", at_least(1, "component"))
     shard_rows: int = key(1_000_000, "embeddings in memory at once; with more, each shard is pre-selected on its own", at_least(1))

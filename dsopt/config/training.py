@@ -30,7 +30,7 @@ class AutoencoderConfig(OptimizerConfig, Choice):
 class ClassifierConfig(OptimizerConfig, Choice):
     name: str = key(
         "classifier24",
-        "the network to train: a registered one, timm:NAME, torchvision:NAME, or your own module:function(channels, classes)",
+        "the network: a registered one, timm:NAME, torchvision:NAME, or your own module:function",
         family=registry.MODELS,
         kind="classifier",
     )
@@ -38,7 +38,7 @@ class ClassifierConfig(OptimizerConfig, Choice):
         None, "pixels a side that a library's or your own network takes; not given: data.image_size", at_least(1, "pixel")
     )
     weights: str | None = key(
-        None, "what a library's or your own network starts from: a file by any URI, or library (its own); not given: random weights"
+        None, "what a library's or your own network starts from: a file by any URI, or library (its own); not given: at random"
     )
     augment: list[str] = key(
         ["crop", "flip", "brightness", "contrast"],

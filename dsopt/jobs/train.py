@@ -19,8 +19,10 @@ JOB = Job(
     dsopt train train.learner=autoencoder cluster.workers=4
 """,
     keys="""
-    train.name train.subset train.split train.steps train.batch_size train.learning_rate train extra data.name data.root
-    data.image_size select.name select.budget cluster storage seed
+    train.name train.subset train.split train.steps train.batch_size train.learning_rate train.schedule train.augment train.size
+    train.weights train.optimizer train.weight_decay train.label_smoothing train.validation train.epochs train.seconds
+    train.phases train.overlap train.sampler train.learner extra.name extra.amount data.name data.root data.image_size
+    select.name select.budget cluster storage seed
 """,
     targets=targets,
 )

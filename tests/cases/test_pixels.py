@@ -109,7 +109,8 @@ def test_one_gray_scan_first_of_all_leaves_a_set_in_color() -> None:
 
 def damaged(count: int) -> list[tuple[str, bytes]]:
     """JPEGs and PNGs of the right size with a few bytes changed, some cut off."""
-    numbers, picture, files = random.Random(3), Image.effect_noise((32, 32), 90).convert("RGB"), []
+    noise = np.random.default_rng(3).normal(128, 90, (32, 32, 1)).clip(0, 255).astype(np.uint8).repeat(3, 2)
+    numbers, picture, files = random.Random(3), Image.fromarray(noise), []
     for n in range(count):
         kind = ("JPEG", "PNG")[n % 2]
         data = bytearray(saved(picture, kind))
@@ -122,7 +123,7 @@ def damaged(count: int) -> list[tuple[str, bytes]]:
 @pytest.mark.parametrize("size", [32, 24, 80])
 def test_what_ingest_lets_through_can_be_trained_on(size: int, tmp_path: Path) -> None:
     found: Ingested = ingest_shard(shard(damaged(400)), DataConfig(image_size=size, channels=3), None)
-    images = decode(found.tables["train"])
+    images = decode(found.tables["train"], size=size)  # a changed header may make a picture longer
     assert len(images.ids) > 20 and len(images.ids) + len(found.broken) == 400
     assert all(isinstance(row, Broken) and row.reason for row in found.broken)
     assert decode(found.tables["train"], size=20).images.shape == (len(images.ids), 3, 20, 20)

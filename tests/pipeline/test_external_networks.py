@@ -79,6 +79,7 @@ def test_it_starts_from_a_file(tmp_path: Path) -> None:
     weights = timm.create_model("test_resnet").state_dict()
     save_file(weights, tmp_path / "w.safetensors")
     settings = [
+        "data.channels=3",
         "train.name=timm:test_resnet",
         f"train.weights={tmp_path}/w.safetensors",
         "train.learning_rate=1e-12",
