@@ -1,5 +1,6 @@
 """A linear probe: the best linear classifier of stored embeddings, cross-fitted, in seconds."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -51,29 +52,22 @@ def probe(
     fold = torch.randperm(n, generator=draw) % folds
     deviation, mean = torch.std_mean(embeddings, 0)
     features = (embeddings - mean) / deviation.clamp_min(1e-6)
-    weights, bias = torch.zeros(folds, d, classes, requires_grad=True), torch.zeros(folds, 1, classes, requires_grad=True)
+    # All folds' classifiers in one matrix: its product takes a quarter of the time of one for each fold.
+    weights, bias = torch.zeros(d, folds * classes, requires_grad=True), torch.zeros(folds * classes, requires_grad=True)
     groups = [{"params": [weights], "weight_decay": weight_decay}, {"params": [bias], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, learning_rate, fused=True)
     steps = epochs * -(-n // batch_size)
-    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 + 0.5 * float(torch.tensor(step / steps * torch.pi).cos()))
-    seen = 0
+    step = seen = 0
     for _ in range(epochs):
         for batch in torch.randperm(n, generator=draw).split(batch_size):
-            logits = features[batch] @ weights + bias  # [folds, b, classes]
-            losses = F.cross_entropy(logits.flatten(0, 1), labels[batch].repeat(folds), reduction="none").view(folds, -1)
-            observe(batch, labels[batch], logits.detach()[(fold[batch] + 1) % folds, torch.arange(len(batch))])
-            minimize((losses * (fold[batch] != torch.arange(folds)[:, None])).sum(1).div(len(batch)).sum(), optimizer)
-            rate.step()
-            seen += len(batch)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+            logits = torch.addmm(bias, features[batch], weights).view(-1, folds, classes)
+            losses = F.cross_entropy(logits.flatten(0, 1), labels[batch].repeat_interleave(folds), reduction="none").view(-1, folds)
+            observe(batch, labels[batch], logits.detach()[torch.arange(len(batch)), (fold[batch] + 1) % folds])
+            minimize((losses * (fold[batch][:, None] != torch.arange(folds))).sum() / len(batch), optimizer)
+            step, seen = step + 1, seen + len(batch)
             progress(seen)
     with torch.no_grad():
-        logits = torch.cat([_unseen(features[i], fold[i], weights, bias) for i in torch.arange(n).split(8192)])
-    return Probe(logits, features)
-
-
-def _unseen(features: Tensor, fold: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
-    """The logits of images by the classifiers of their own folds."""
-    found = torch.empty(len(features), weights.shape[2])
-    for i in range(len(weights)):
-        found[fold == i] = features[fold == i] @ weights[i] + bias[i]
-    return found
+        every = torch.addmm(bias, features, weights).view(n, folds, classes)
+    return Probe(every[torch.arange(n), fold], features)

@@ -1,0 +1,47 @@
+"""The main job for photographs by one command: a pretrained encoder, the probe's soft labels, a library's network."""
+
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from running import here, read
+from safetensors.torch import save_file
+
+from dsopt.jobs.optimize.job import comparison
+from dsopt.pipeline.plan import Plan
+from dsopt.stages import select
+from dsopt.storage import Table
+
+
+def test_the_preset_for_photographs(storage: str, tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0)
+    for i in range(48):
+        color = ((200, 60, 40), (40, 80, 200))[i % 2]
+        noise = numbers.integers(-30, 30, (90, 120, 3))
+        file = tmp_path / "photos" / ("red", "blue")[i % 2] / f"{i}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((np.array(color) + noise).clip(0, 255).astype(np.uint8)).save(file)
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_efficientnet").state_dict(), tmp_path / "w.safetensors")
+    settings = [
+        *("preset=photos", f"data.root={tmp_path}/photos", f"storage={storage}", "cluster.workers=0", "data.image_size=72"),
+        *("embed.encoder=timm:test_efficientnet", f"embed.weights={tmp_path}/w.safetensors", "embed.size=96", "select.budget=10"),
+        *("train.name=timm:test_resnet", "train.size=64", "train.steps=12", "train.batch_size=16", "compare.seeds=1"),
+        *("compare.equal_cost=false", "probe.folds=2"),
+    ]
+    here(*settings)
+    plan = Plan(read(*settings))
+    chosen = Table(select.subset(plan, plan.config.select, 0).uri)
+    rows = [row for part in chosen.files() for row in part.read().to_pylist()]
+    originals = {file.read_bytes() for file in (tmp_path / "photos").rglob("*.jpg")}
+    assert len(rows) == 10 and {row["label_name"] for row in rows} == {"red", "blue"}
+    assert all(row["image"]["bytes"] in originals and len(row["soft_label"]) == 2 for row in rows)
+    accuracies = [
+        row["value"]
+        for _, _, run in comparison(plan)
+        for row in Table(run.uri).read().to_pylist()
+        if (row["split"], row["name"]) == ("test", "accuracy")
+    ]
+    assert len(accuracies) == 5 and max(accuracies) > 0.8  # full data; two methods, each with hard and with soft labels
