@@ -27,7 +27,8 @@ from dsopt.models.libraries.contract import Encoder
 from dsopt.storage import ORIGIN, Part
 from dsopt.training.worker import Worker
 
-BLOCK = 512  # images in memory at once, decoded, while the next are read
+BLOCK = 512  # images in memory at once, decoded, while the next are read; more, if they are small
+BLOCK_BYTES = 64 << 20
 COLUMNS = ["id", "image", "label", "key"]
 
 T = TypeVar("T")
@@ -39,11 +40,13 @@ class Embedder(NamedTuple):
     Args:
         see: an encoded picture -> a tensor, all of one shape; called by several threads. Raises RuntimeError, OSError or Unusable.
         embed: a batch of these, on the device -> [b, d].
+        size: of what is seen, in pixels a side; None: not known.
         originals: see the originals, where these have more pixels than the working copies.
     """
 
     see: Callable[[bytes], Tensor]
     embed: Callable[[Tensor], Tensor]
+    size: int | None
     originals: bool = False
 
 
@@ -57,7 +60,7 @@ class Embedded(NamedTuple):
 
 def of_copies(embed: Callable[[Tensor], Tensor], size: int) -> Embedder:
     """Embeds the working copies as squares of `size` pixels, uint8 [c, h, w]."""
-    return Embedder(lambda data: decoding.decoded_at(decoding.as_tensor(data), size), embed)
+    return Embedder(lambda data: decoding.decoded_at(decoding.as_tensor(data), size), embed, size)
 
 
 def of_encoder(encoder: Encoder, data: DataConfig, device: torch.device) -> Embedder:
@@ -71,9 +74,8 @@ def of_encoder(encoder: Encoder, data: DataConfig, device: torch.device) -> Embe
             raise InputError(f"the encoder gives embeddings of shape {list(found.shape)}; expected [batch, numbers].")
         return found
 
-    return Embedder(
-        lambda file: encoder.see(rgb(file, below, encoder.drafted)), embed, encoder.size is None or encoder.size > data.image_size
-    )
+    larger = encoder.size is None or encoder.size > data.image_size
+    return Embedder(lambda file: encoder.see(rgb(file, below, encoder.drafted)), embed, encoder.size, larger)
 
 
 @retried
@@ -89,7 +91,8 @@ def embed_part(
     Raises:
         InputError: an image cannot be decoded, or its original has changed or is not to be seen from here.
     """
-    block = batch_size * max(1, BLOCK // batch_size)
+    most = max((each.size or image_size) for each in embedders)
+    block = batch_size * max(1, max(BLOCK, BLOCK_BYTES // (3 * most**2)) // batch_size)
     originals = any(each.originals for each in embedders)
 
     def see(rows: pa.Table) -> list[Tensor]:

@@ -63,6 +63,7 @@ def test_originals_are_seen_where_they_are_larger_than_the_copies(
     photos: Path, storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(encoding, "BLOCK", 4)  # several blocks a part
+    monkeypatch.setattr(encoding, "BLOCK_BYTES", 0)
     stage = made(storage, photos, "embed.batch_size=4")
     rows = Table(stage.inputs["images"].uri).read("train").to_pylist()
     originals = [Image.open(row["uri"]) for row in rows]
