@@ -19,6 +19,7 @@ from reading import IMAGE, found, picture, write, write_parquet
 
 from dsopt.config import DataConfig
 from dsopt.data.sets.webdataset import spans
+from dsopt.data.sources import tars
 from dsopt.data.sources.source import find
 from dsopt.data.sources.tars import Sample, read_index
 from dsopt.errors import InputError
@@ -231,6 +232,23 @@ def test_the_index_lets_large_images_be(tmp_path: Path) -> None:
     assert [len(some) for some in spans(index.samples)] == [2, 3]  # bounded by bytes
     far = (Sample("a", 0, 10, None), Sample("b", 1 << 20, 10, None))
     assert [len(some) for some in spans(far)] == [1, 1]
+
+
+def test_the_index_of_a_remote_tar_is_made_once(s3_storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    read: list[str] = []
+    monkeypatch.setattr(tars, "read_index", lambda uri, *more: read.append(uri) or read_index(uri, *more))
+    uri, other = f"{s3_storage}/a.tar", {"a.png": picture(), "a.cls": b"2"}
+    write_bytes(uri, tar({"b.json": b'{"cls": 1}', "b.png": picture()}))
+    first = tars.kept_index(uri, 1, 5)
+    assert tars.kept_index(uri, 1, 5) == first and first.samples[0].label == 1 and len(read) == 1
+    assert "json:cls" in first.fields
+    write_bytes(uri, tar(other))
+    assert tars.kept_index(uri, 1, 6).samples[0].label == 2 and len(read) == 2  # another version
+    for file in tmp_path.rglob("*.json"):
+        file.write_text("{")
+    assert tars.kept_index(uri, 1, 6).samples[0].label == 2 and len(read) == 3  # what cannot be read is made anew
+    assert tars.kept_index(uri, 1, 0) == tars.kept_index(uri, 1, 0) and len(read) == 5  # not known when it changed
 
 
 # --- other schemes ---------------------------------------------------------------------------------------------------

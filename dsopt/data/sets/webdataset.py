@@ -11,7 +11,7 @@ from dsopt.data.sets.parquet import find_files
 from dsopt.data.sources.layout import decide_splits, named_split, told
 from dsopt.data.sources.listing import File, Skipped, digest, needed_root, passed_over
 from dsopt.data.sources.source import SHARD_ROWS, Findings, Listing, Place, Shard, Source, SourceRow
-from dsopt.data.sources.tars import Index, Sample, read_index
+from dsopt.data.sources.tars import Index, Sample, kept_index
 from dsopt.errors import InputError
 from dsopt.files import filesystem, is_remote, join
 from dsopt.registry import DATASETS
@@ -48,9 +48,9 @@ Found = dict[str, tuple[str | None, Index]]  # the name of each tar -> its split
 
 @functools.lru_cache(maxsize=2)
 def _indices(base: str, files: tuple[File, ...], image: str | None, label: str | None) -> tuple[Found, set[str | None]]:
-    """The index of every tar, made once, and the splits without labels."""
+    """The index of every tar, and the splits without labels."""
     with ThreadPoolExecutor(8) as pool:  # on an object store the headers cost many requests
-        indices = list(pool.map(lambda file: read_index(join(base, file.name), image, label), files))
+        indices = list(pool.map(lambda file: kept_index(join(base, file.name), file.size, file.version, image, label), files))
     found = {file.name: (named_split(file.name), index) for file, index in zip(files, indices, strict=True)}
     splits = {split for split, _ in found.values()}
     labelled = {split for split, index in found.values() if any(_known(sample.label) for sample in index.samples)}

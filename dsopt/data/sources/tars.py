@@ -1,16 +1,21 @@
 """The index of tar files: where each member lies, so that any of them can be read by its range of bytes."""
 
+import contextlib
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from dsopt.data.sources import kinds
 from dsopt.data.sources.labels import LABEL_COLUMNS, clean
 from dsopt.errors import InputError, first_line
-from dsopt.files import filesystem, retried
+from dsopt.files import filesystem, is_remote, retried, write_bytes
+from dsopt.storage import content_digest
 
+FORMAT = 1  # of kept indices: raised when what is read changes
 BUFFER = 1 << 18  # bytes per request while the headers are read: small members pass in one, large ones are skipped
 LABEL_BYTES = 1 << 16  # a larger member is not read for its label
 LABEL_MEMBERS = ("cls", *LABEL_COLUMNS)
@@ -37,6 +42,25 @@ class Index(NamedTuple):
     extensions: tuple[str, ...]
     no_image: tuple[str, ...]
     fields: frozenset[str]
+
+
+def kept_index(uri: str, size: int, version: int, image: str | None = None, label: str | None = None) -> Index:
+    """`read_index` of a tar on an object store, made once on this machine and kept in the user's cache while the tar is the same.
+
+    Args:
+        size, version: of the tar as its folder lists it; version 0, not known: nothing is kept.
+    """
+    if not version or not is_remote(uri):
+        return read_index(uri, image, label)
+    name = content_digest(json.dumps([FORMAT, uri, size, version, image, label]).encode())
+    file = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dsopt" / "tars" / f"{name}.json"
+    with contextlib.suppress(OSError, ValueError, TypeError):  # none yet, or none that can be read
+        samples, extensions, no_image, fields = json.loads(file.read_text())
+        return Index(tuple(Sample(*sample) for sample in samples), tuple(extensions), tuple(no_image), frozenset(fields))
+    found = read_index(uri, image, label)
+    with contextlib.suppress(OSError):  # a full or read-only disk
+        write_bytes(str(file), json.dumps([*found[:3], sorted(found.fields)]).encode())
+    return found
 
 
 @retried
