@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_photos.py [--steps 8] [--rounds 3] [--images 400]
 
-dsopt       working copies decoded once, 256 pixels a side, as bytes in memory; random resized crops and flips; bf16 where it is fast
+dsopt       working copies decoded once, 256 pixels a side, as bytes in memory; random resized crops and flips; precision "auto"
 plain       a loop by hand: the same images in memory, torchvision's v2 transforms, the same precision, channels-last, fused SGD;
             without averaged weights or metrics. Wanted: dsopt has at least 0.95 of its images a second
 loader      `DataLoader` with a worker a core that decodes the JPEGs each time, v2 transforms, the same network and precision
@@ -121,16 +121,16 @@ def main() -> None:
             fit(learner, [Phase(source, lambda progress: 1.0, asked.steps)])
             return time.perf_counter() - started
 
-        def network() -> Any:
+        def resnet() -> Any:
             return torchvision.models.resnet18(num_classes=2).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
         def loader() -> float:
             data = DataLoader(Files(files, images.labels.tolist()), BATCH, shuffle=True, num_workers=CORES, drop_last=True)
-            return by_hand((batch for _ in range(100) for batch in data), network(), asked.steps)
+            return by_hand((batch for _ in range(100) for batch in data), resnet(), asked.steps)
 
         contenders = {
             "dsopt": ours,
-            "plain": lambda: by_hand(from_memory(images.images, images.labels), network(), asked.steps),
+            "plain": lambda: by_hand(from_memory(images.images, images.labels), resnet(), asked.steps),
             "loader": loader,
         }
         for turn in range(asked.rounds):
