@@ -25,7 +25,7 @@ SETTINGS = (
     *(f"{role}.{setting}" for role in ("proxy", "train") for setting in ("batch_size=32", "options.width=8", "precision=fp32")),
     *("train.name=convnet", "train.steps=100", "train.learning_rate=0.02", "train.augment=[]", "train.average=0"),
     *("proxy.steps=200", "proxy.augment=[shift]", "select.name=random", "select.budget=40"),
-    *("evaluate.steps=100", "evaluate.repeats=1", "evaluate.augment=[]"),
+    *("evaluate.steps=40", "evaluate.repeats=1", "evaluate.augment=[]"),
 )
 
 
