@@ -21,7 +21,7 @@
 
   const hue = (i, n) => (n <= PALETTE.length ? PALETTE[i] : `hsl(${(i * 360) / n} ${i % 2 ? 75 : 55}% ${i % 3 ? 45 : 58}%)`);
   const scores = data.score.filter((score) => score !== null).sort((a, b) => a - b);
-  const ramp = (share) => `hsl(${265 - 215 * share} 75% ${38 + 14 * share}%)`; // from violet to yellow
+  const ramp = (share) => `hsl(${265 - 215 * share} 75% ${48 + 4 * share}%)`; // from violet to yellow
   // The place of a score among all: one that is far out does not take the colors from the others.
   const place = (score) => scores.findIndex((other) => other >= score) / Math.max(1, scores.length - 1);
   const COLORS = {
@@ -136,11 +136,15 @@
 
   const numbers = (text) => (text ?? "").split(",").map(Number).filter(Number.isFinite);
 
-  function remember() {
-    const round = (values) => values.map((value) => +value.toFixed(4)).join(",");
-    const parts = [`color=${colors.value}`, `view=${round([view.x, view.y, view.zoom])}`];
-    if (lasso.length > 1) parts.push(`lasso=${round(lasso.flat())}`);
-    history.replaceState(null, "", `#${parts.join("&")}`);
+  let saving = 0;
+  function remember() { // not at every turn of a wheel: browsers allow few changes a second
+    clearTimeout(saving);
+    saving = setTimeout(() => {
+      const round = (values) => values.map((value) => +value.toFixed(4)).join(",");
+      const parts = [`color=${colors.value}`, `view=${round([view.x, view.y, view.zoom])}`];
+      if (lasso.length > 1) parts.push(`lasso=${round(lasso.flat())}`);
+      history.replaceState(null, "", `#${parts.join("&")}`);
+    }, 300);
   }
 
   function recall() {
@@ -189,33 +193,34 @@
     tip.style.top = `${Math.min(py + 14, b.height - tip.offsetHeight - 4)}px`;
   }
 
-  let drag = null;
+  let drag = null; // what the pointer does, and where it was last
   canvas.addEventListener("pointerdown", (event) => {
-    drag = event.shiftKey || lassoing.ariaPressed === "true" ? "lasso" : "pan";
-    if (drag === "lasso") lasso = [under(event)];
+    if (!event.isPrimary) return; // a second finger
+    drag = { encloses: event.shiftKey || lassoing.ariaPressed === "true", at: under(event) };
+    if (drag.encloses) lasso = [drag.at];
     canvas.setPointerCapture(event.pointerId);
     tip.hidden = true;
   });
   canvas.addEventListener("pointermove", (event) => {
+    if (!event.isPrimary) return;
     if (!drag) return hover(event);
-    if (drag === "pan") {
-      view.x -= event.movementX / scale(box());
-      view.y -= event.movementY / scale(box());
-    } else if (Math.hypot(...under(event).map((p, axis) => p - lasso.at(-1)[axis])) > 5 / scale(box())) {
-      lasso.push(under(event));
-    }
+    const [dx, dy] = under(event).map((p, axis) => p - drag.at[axis]);
+    if (!drag.encloses) Object.assign(view, { x: view.x - dx, y: view.y - dy }); // the point stays under the pointer
+    else if (Math.hypot(dx, dy) * scale(box()) > 5) lasso.push((drag.at = under(event)));
     redraw();
   });
-  canvas.addEventListener("pointerup", () => {
-    if (drag === "lasso") {
-      if (lasso.length < 3) lasso = []; // a click: nothing is enclosed
+  const release = () => {
+    if (drag?.encloses) {
+      if (lasso.length < 3) lasso = []; // a click
       enclose();
       lassoing.ariaPressed = "false";
     }
     drag = null;
     redraw();
     remember();
-  });
+  };
+  canvas.addEventListener("pointerup", release);
+  canvas.addEventListener("pointercancel", release);
   canvas.addEventListener("pointerleave", () => (tip.hidden = true));
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();

@@ -64,8 +64,8 @@ figure img { display: block; max-width: 100%; height: auto; margin: 0 auto }
 .map button[aria-pressed=true] { background: var(--ink); color: var(--paper) }
 .map textarea { display: block; width: 100%; font: .8rem/1.5 ui-monospace, monospace; padding: .5rem .75rem; resize: vertical }
 .map output { color: var(--faint) }
-.view { position: relative; overflow: hidden; border: 1px solid var(--line); border-radius: .5rem }
-.view > canvas { display: block; width: 100%; height: min(38rem, 80vh); background: var(--paper); cursor: crosshair;
+.view { position: relative; overflow: hidden; user-select: none; border: 1px solid var(--line); border-radius: .5rem }
+.view > canvas { display: block; width: 100%; height: min(38rem, 80vh, 100vw); background: var(--paper); cursor: crosshair;
   touch-action: none }
 .tip { position: absolute; pointer-events: none; display: flex; gap: .6rem; max-width: 22rem; padding: .5rem;
   background: var(--paper); border: 1px solid var(--line); border-radius: .375rem; box-shadow: 0 2px 10px #0003;

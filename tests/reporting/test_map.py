@@ -1,6 +1,7 @@
 """The map of a page, up to what a browser makes of it."""
 
 import base64
+import csv
 import hashlib
 import html
 import io
@@ -76,7 +77,9 @@ def test_hostile_keys_and_classes_stay_data() -> None:
 
 def test_only_this_script_is_allowed() -> None:
     text = written(points())
-    policy = next(attributes["content"] or "" for tag, attributes in Reader(text).tags if tag == "meta" and "http-equiv" in attributes)
+    policy = next(
+        attributes["content"] or "" for tag, attributes in Reader(text).tags if tag == "meta" and "http-equiv" in attributes
+    )
     script = re.findall(r"<script>(.*?)</script>", text, re.S)
     digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
     assert len(script) == 1 and policy.endswith(f"; script-src 'sha256-{digest}'") and policy.startswith("default-src 'none'; ")
@@ -151,3 +154,79 @@ def test_the_points_are_seen(tmp_path: Path) -> None:
     assert of(pixels("color=class"), (0, 0x72, 0xB2)) > 200
     assert of(pixels("color=chosen"), (0xD5, 0x5E, 0)) > 300
     assert of(pixels("view=0.5,0.1,3"), (5 * 9, 5 * 9, 5 * 9)) > 500  # the tile of point 18
+
+
+PEOPLE = """
+const canvas = document.querySelector(".view > canvas"), box = canvas.getBoundingClientRect(), tell = {};
+const side = 0.94 * Math.min(box.width, box.height);
+canvas.setPointerCapture = () => {}; // there is no pointer behind these events
+const at = (x, y) => ({ clientX: box.left + box.width / 2 + (x - 0.5) * side, clientY: box.top + box.height / 2 + (y - 0.5) * side });
+const act = (kind, x, y, more) => canvas.dispatchEvent(new PointerEvent(kind, { ...at(x, y), isPrimary: true, ...more }));
+const press = (name) => document.querySelector(`[name=${name}]`).click();
+const listed = () => document.querySelector("textarea").value.split("\\n").slice(1).join();
+const choose = (name, value) => {
+  const select = document.querySelector(`[name=${name}]`);
+  select.value = value;
+  select.dispatchEvent(new Event("change"));
+};
+const around = (shiftKey) => {
+  act("pointerdown", -0.05, -0.05, { shiftKey });
+  for (const [x, y] of [[0.15, -0.05], [0.15, 0.15], [-0.05, 0.15]]) act("pointermove", x, y);
+  act("pointerup", -0.05, 0.15);
+  return listed();
+};
+act("pointermove", 0.111, 0.001);
+tell.hover = [document.querySelector(".tip").hidden, document.querySelector(".tip span").textContent.split("\\n").slice(1).join()];
+act("pointermove", 0.05, 0.05);
+tell.away = document.querySelector(".tip").hidden;
+tell.shift = around(true);
+choose("names", "key");
+tell.keys = document.querySelector("textarea").value;
+choose("names", "id");
+act("pointerdown", 0.5, 0.5, { shiftKey: true });
+act("pointerup", 0.5, 0.5);
+tell.click = document.querySelector("textarea").value;
+press("lasso");
+tell.button = [around(false), document.querySelector("[name=lasso]").ariaPressed].join("|");
+act("pointerdown", 0.5, 0.5);
+act("pointermove", 0.7, 0.4);
+act("pointermove", 0.6, 0.5);
+act("pointerup", 0.6, 0.5);
+canvas.dispatchEvent(new WheelEvent("wheel", { ...at(0.5, 0.5), deltaY: -400 * Math.log(4), cancelable: true }));
+choose("color", "chosen");
+setTimeout(() => {
+  tell.address = location.hash;
+  document.body.dataset.told = JSON.stringify(tell);
+}, 1000);
+"""
+
+
+@pytest.mark.slow
+@needs_browser
+def test_what_people_do_with_it(tmp_path: Path) -> None:
+    """Events of a script of the test, which the page's policy would not let run."""
+    file = tmp_path / "page.html"
+    text = re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", written(points()))
+    file.write_text(text.replace("</body>", f"<script>{PEOPLE}</script></body>"))
+    told = re.search('data-told="([^"]*)"', browse("--dump-dom", file.as_uri()))
+    assert told
+    tell = json.loads(html.unescape(told[1]))
+    assert tell["hover"] == [False, f"{HOSTILE},chosen, rank 1, score 0.1429"] and tell["away"] is True
+    assert tell["shift"] == "1000,1001,1010,1011" and tell["button"] == "1000,1001,1010,1011|false" and tell["click"] == ""
+    rows = list(csv.reader(io.StringIO(tell["keys"])))
+    assert rows == [["key"], *([f"{HOSTILE},{i}"] for i in (0, 1, 10, 11))]
+    found = dict(part.split("=") for part in tell["address"][1:].split("&"))
+    assert found["color"] == "chosen" and len(found["lasso"].split(",")) == 8
+    assert np.allclose([float(x) for x in found["view"].split(",")], [0.4, 0.5, 4], atol=0.01)
+
+
+@pytest.mark.slow
+@needs_browser
+def test_other_scripts_are_not_run(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    more = (
+        "<script>document.body.dataset.broken = 'yes'</script><img src='data:,' onerror=\"document.body.dataset.broken = 'yes'\">"
+    )
+    file.write_text(written(points()).replace("</body>", f"{more}</body>"))
+    text = browse("--dump-dom", file.as_uri())
+    assert "data-broken" not in text and 'data-drawn="100"' in text

@@ -116,10 +116,13 @@ def _map(method: str, subset: Stage, images: Table, classes: list[str], seed: in
         _pixels(tiles),
     )
     count, others = int((where >= 0).sum()), int((where < 0).sum())
-    which = "all" if count == len(chosen) else f"{count:,} of the"
+
+    def part(shown: int, whole: int) -> str:
+        return f"all {whole:,}" if shown == whole else f"{shown:,} of the {whole:,}, at random,"
+
     text = (
-        f"{len(ids):,} of the {len(everything):,} training images: {which} {len(chosen):,} that {method} chose, and {others:,} of "
-        f"the others, at random. Their places are those of their embeddings by {kind}: near points are alike, as far as two "
+        f"The training images: {part(count, len(chosen))} that {method} chose, and {part(others, len(everything) - len(chosen))} "
+        f"that it passed over. Their places are those of their embeddings by {kind}: near points are alike, as far as two "
         "dimensions can show. Drag to move, scroll to zoom, point at an image to see it."
         "\n\nTo take images by hand, draw around them with shift and drag: their list, saved as chosen.csv, is a subset for "
         "select.ids=chosen.csv. The page's address keeps what is seen."
