@@ -28,7 +28,7 @@ class Points:
         labels: indices of classes.
         ranks: the rank of a chosen image; -1 for one that was passed over.
         scores: NaN where there is none.
-        pictured: the points that have a thumbnail, in the order of `thumbnails`.
+        pictured: the points that have a thumbnail.
     """
 
     positions: Float[np.ndarray, "n 2"]
@@ -38,7 +38,6 @@ class Points:
     ranks: list[int]
     scores: list[float]
     pictured: list[int]
-    thumbnails: UInt8[np.ndarray, "m h w c"]
 
 
 def sampled(chosen: Bool[Tensor, " n"], most: int, others: int, generator: torch.Generator) -> Int64[Tensor, " k"]:
@@ -57,15 +56,19 @@ def sampled(chosen: Bool[Tensor, " n"], most: int, others: int, generator: torch
     return torch.cat([first, some(rest, most - len(first))]).sort().values
 
 
-def section(title: str, text: str, points: Points, classes: list[str]) -> Section:
-    """The map as a part of a page, with its script. Names of any kind are safe: they stay data."""
+def section(title: str, text: str, points: Points, thumbnails: UInt8[np.ndarray, "m h w c"], classes: list[str]) -> Section:
+    """The map as a part of a page, with its script. Names of any kind are safe: they stay data.
+
+    Args:
+        thumbnails: squares, in the order of `points.pictured`.
+    """
     colors = {"class": "class", "chosen": "chosen or not"}
     if np.isfinite(points.scores).any():
         colors["score"] = "score of the chosen"
     html = _BODY.format(
         colors=_options(colors),
         names=_options({"id": "ids", "key": "keys"}),
-        sheet=_sheet(points.thumbnails),
+        sheet=_sheet(thumbnails),
         data=_as_json(_columns(points, classes)),
     )
     return Section(title, text, html=html, script=files("dsopt.reporting").joinpath("map.js").read_text("utf-8"))

@@ -24,7 +24,7 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs chromium or google-chrome")
 
 
-def points(n: int = 100, *, scores: bool = True, channels: int = 3) -> Points:
+def points(n: int = 100, *, scores: bool = True) -> Points:
     """A grid of ten columns; the first ten points, its top row, are chosen."""
     places = np.stack([np.arange(n) % 10, -(np.arange(n) // 10)], 1).astype(np.float32)
     return Points(
@@ -35,12 +35,14 @@ def points(n: int = 100, *, scores: bool = True, channels: int = 3) -> Points:
         ranks=[i if i < 10 else -1 for i in range(n)],
         scores=[i / 7 if i < 10 and scores else np.nan for i in range(n)],
         pictured=list(range(0, n, 2)),
-        thumbnails=np.arange(n // 2, dtype=np.uint8)[:, None, None, None].repeat(8, 1).repeat(8, 2).repeat(channels, 3) * 5,
     )
 
 
-def written(shown: Points) -> str:
-    return page("t", "", {}, [section("Map", "about", shown, ["cat", HOSTILE])])
+def written(shown: Points, channels: int = 3) -> str:
+    """A page with the points; the thumbnails are gray, each brighter than the one before."""
+    tiles = np.full((len(shown.pictured), 8, 8, channels), 5, np.uint8)
+    tiles *= np.arange(len(tiles), dtype=np.uint8)[:, None, None, None]
+    return page("t", "", {}, [section("Map", "about", shown, tiles, ["cat", HOSTILE])])
 
 
 def data_of(text: str) -> dict:
@@ -90,7 +92,7 @@ def test_only_this_script_is_allowed() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_thumbnails_are_tiles_of_one_image(channels: int) -> None:
-    text = written(points(channels=channels))
+    text = written(points(), channels)
     found = re.search(r'data-columns="(\d+)" data-side="(\d+)" src="data:image/jpeg;base64,([^"]+)"', text)
     assert found and (found[1], found[2]) == ("8", "8")
     sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(found[3]))))
@@ -100,7 +102,7 @@ def test_thumbnails_are_tiles_of_one_image(channels: int) -> None:
 
 def test_without_scores_or_pictures_there_is_still_a_map() -> None:
     shown = points(scores=False)
-    shown.pictured, shown.thumbnails = [], shown.thumbnails[:0]
+    shown.pictured = []
     text = written(shown)
     assert 'value="score"' not in text and "<img" not in text and set(data_of(text)["tile"]) == {-1}
 
@@ -160,7 +162,8 @@ PEOPLE = """
 const canvas = document.querySelector(".view > canvas"), box = canvas.getBoundingClientRect(), tell = {};
 const side = 0.94 * Math.min(box.width, box.height);
 canvas.setPointerCapture = () => {}; // there is no pointer behind these events
-const at = (x, y) => ({ clientX: box.left + box.width / 2 + (x - 0.5) * side, clientY: box.top + box.height / 2 + (y - 0.5) * side });
+const middle = [box.left + box.width / 2, box.top + box.height / 2];
+const at = (x, y) => ({ clientX: middle[0] + (x - 0.5) * side, clientY: middle[1] + (y - 0.5) * side });
 const act = (kind, x, y, more) => canvas.dispatchEvent(new PointerEvent(kind, { ...at(x, y), isPrimary: true, ...more }));
 const press = (name) => document.querySelector(`[name=${name}]`).click();
 const listed = () => document.querySelector("textarea").value.split("\\n").slice(1).join();
