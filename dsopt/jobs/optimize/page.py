@@ -1,6 +1,5 @@
 """report: the runs of a comparison -> one self-contained HTML page and one metrics table."""
 
-from dataclasses import replace
 from functools import partial
 
 import pyarrow as pa
@@ -26,7 +25,6 @@ from dsopt.version import versions
 Rows = list[tuple[Row, int, Stage]]  # of every run: its row of the comparison, its seed and its stage
 Failed = dict[str, str]  # why runs failed, by the hash of their stage
 
-REPORT = replace(outputs.REPORT, version=2)
 GIVEN = Measure("accuracy", "Accuracy as the command gave it", percent=True)
 
 
@@ -34,7 +32,7 @@ def page(plan: Plan, rows: Rows, failed: Failed) -> Stage:
     """The report of a comparison's runs, finished ones and failed ones; while there are such it is written, but not done."""
     inputs = {f"{row.title} seed {seed}": stage for row, seed, stage in rows}
     made_of = differing(plan.config, "select")
-    return plan.add(REPORT, plan.config.data.name, made_of, inputs, partial(_write, rows=rows, failed=failed))
+    return plan.add(outputs.REPORT, plan.config.data.name, made_of, inputs, partial(_write, rows=rows, failed=failed))
 
 
 def _write(worker: Worker, stage: Stage, config: Config, rows: Rows, failed: Failed) -> None:
