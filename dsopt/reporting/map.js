@@ -70,7 +70,7 @@
     context.scale(devicePixelRatio, devicePixelRatio);
     const near = order.map((i) => [i, ...shown(data.x[i], data.y[i], b)])
       .filter(([, x, y]) => x > -20 && y > -20 && x < b.width + 20 && y < b.height + 20);
-    const pictures = sheet?.complete && view.zoom > 1 && near.length <= MOST_PICTURES;
+    const pictures = sheet?.complete && view.zoom > 1 && near.filter(([i]) => data.tile[i] >= 0).length <= MOST_PICTURES;
     const grown = Math.min(2, 0.75 + view.zoom / 4) * (data.x.length > 2000 ? 0.8 : 1);
     for (const [i, x, y] of near) {
       context.globalAlpha = chosen[i] ? 1 : 0.5;

@@ -140,7 +140,7 @@ def _points(method: str, subset: Stage, images: Table, seed: int) -> tuple[maps.
     )
 
     def part(drawn: int, of: int) -> str:
-        return f"all {of:,}" if drawn == of else f"{drawn:,} of the {of:,}, at random,"
+        return f"all {of:,}" if drawn == of else f"{drawn:,} random ones of the {of:,}"
 
     count = int((where >= 0).sum())
     chose, passed = part(count, len(own)), part(len(ids) - count, len(everything) - len(own))
