@@ -12,7 +12,7 @@ import pyarrow as pa
 from dsopt.files import write_table
 from dsopt.storage import METRICS, Kind, Stage, Table
 
-REPORT = Kind("report")  # the page of any job
+REPORT = Kind("report", version=2)  # the page of any job
 
 MetricsRow = tuple[str, int, int, float, str, str, float]  # run, seed, step, seconds, split, name, value
 

@@ -1,13 +1,15 @@
-"""A report as one self-contained HTML file: no scripts, no fonts, no further files."""
+"""A report as one self-contained HTML file: no fonts, no further files, and no scripts but those of its sections."""
 
 import base64
+import hashlib
 import struct
 from dataclasses import dataclass
 from html import escape
 
 from dsopt.reporting.tables import ResultRow, cells, header, note
 
-# Content security policy: the page may load only its own images and style, even if hostile text got past the escaping.
+# Content security policy: the page may load only its own images and style, and run only the scripts that it was written with, each
+# known by its hash, even if hostile text got past the escaping.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 _STYLE = """
@@ -54,7 +56,25 @@ figure img { display: block; max-width: 100%; height: auto; margin: 0 auto }
   th, td { padding: .4rem .4rem; font-size: .85rem } tbody th { white-space: normal; min-width: 7rem }
   figure { padding: .6rem } figure img { max-width: none; width: min(var(--width), 36rem) }
 }
+.controls { display: flex; flex-wrap: wrap; gap: .5rem 1.25rem; align-items: center; justify-content: space-between;
+  margin: .75rem 0; font-size: .9rem }
+.map button, .map select, .map textarea { font: inherit; color: inherit; background: var(--paper); border: 1px solid var(--line);
+  border-radius: .375rem; padding: .2rem .65rem }
+.map button:hover, .map select:hover { border-color: var(--faint) }
+.map button[aria-pressed=true] { background: var(--ink); color: var(--paper) }
+.map textarea { display: block; width: 100%; font: .8rem/1.5 ui-monospace, monospace; padding: .5rem .75rem; resize: vertical }
+.map output { color: var(--faint) }
+.view { position: relative; overflow: hidden; user-select: none; border: 1px solid var(--line); border-radius: .5rem }
+.view > canvas { display: block; width: 100%; height: min(38rem, 80vh, 100vw); background: var(--paper); cursor: crosshair;
+  touch-action: none }
+.tip { position: absolute; pointer-events: none; display: flex; gap: .6rem; max-width: 22rem; padding: .5rem;
+  background: var(--paper); border: 1px solid var(--line); border-radius: .375rem; box-shadow: 0 2px 10px #0003;
+  font-size: .8rem; line-height: 1.45; white-space: pre-line }
+.tip canvas { flex: none } .map [hidden] { display: none }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; list-style: none; margin: .75rem 0; padding: 0; font-size: .85rem }
+.legend i { display: inline-block; width: .65rem; height: .65rem; border-radius: 50%; margin-right: .4rem }
 @media print {
+  .map .controls, .map textarea { display: none }
   :root { color-scheme: light; --ink: #000; --faint: #444; --line: #bbb; --paper: #fff; --shade: #fff }
   main { max-width: none; padding: 0 } body { font-size: 10pt } dl { border: 1px solid var(--line) }
   h2 { margin-top: 1.75rem } h2, section > p { break-after: avoid } figure, tr, dl { break-inside: avoid }
@@ -72,12 +92,14 @@ class Section:
         text: plain text; an empty line separates paragraphs.
         png: a figure at twice its displayed size; the title is its alternative text.
         html: trusted markup, such as a table; inserted without escaping.
+        script: trusted JavaScript that works on this markup.
     """
 
     title: str
     text: str
     png: bytes | None = None
     html: str | None = None
+    script: str | None = None
 
 
 def page(title: str, lead: str, facts: dict[str, str], sections: list[Section]) -> str:
@@ -87,7 +109,7 @@ def page(title: str, lead: str, facts: dict[str, str], sections: list[Section]) 
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{_policy(sections)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{escape(title)}</title>
@@ -104,6 +126,12 @@ def page(title: str, lead: str, facts: dict[str, str], sections: list[Section]) 
 </body>
 </html>
 """
+
+
+def _policy(sections: list[Section]) -> str:
+    scripts = [hashlib.sha256(section.script.encode()).digest() for section in sections if section.script]
+    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in scripts)
+    return f"{_POLICY}; script-src {allowed}" if allowed else _POLICY
 
 
 def results_table(rows: list[ResultRow]) -> str:
@@ -137,6 +165,8 @@ def _section(section: Section) -> str:
     parts = [f"<section>\n<h2>{escape(section.title)}</h2>", _paragraphs(section.text), section.html or ""]
     if section.png:
         parts.append(_figure(section.png, section.title))
+    if section.script:
+        parts.append(f"<script>{section.script}</script>")
     return "\n".join(part for part in parts if part) + "\n</section>\n"
 
 

@@ -1,5 +1,7 @@
 """Every job, as a person runs it."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,9 +39,17 @@ def test_ends_with_the_table_and_the_report(done: tuple[str, str]) -> None:
     for title in ("full data", "random, 50/50", "top_activation, 50/50"):
         assert any(line.startswith(title) for line in output.splitlines()), title
     report = output.splitlines()[-1].split()[-1]
-    assert report.startswith(storage) and b"<html" in Path(report).read_bytes()
+    assert report.startswith(storage) and "<html" in Path(report).read_text()
     subset = next(line.split()[-1] for line in output.splitlines() if line.startswith("subset "))
     assert Table(subset).rows() == 50
+    for title in ("Results", "Accuracy", "Chosen and passed over", "Classes", "Map of the embeddings", "Autoencoder"):
+        assert f"<h2>{title}</h2>" in Path(report).read_text(), title
+    (data,) = re.findall('<script type="application/json">(.*?)</script>', Path(report).read_text(), re.S)
+    points, chosen = json.loads(data), Table(subset).read()
+    images = next(Table(str(path)) for path in Path(storage).glob("ingest/*"))
+    assert sorted(points["id"]) == sorted(images.read("train")["id"].to_pylist())  # they are few
+    ranked = {id: rank for id, rank in zip(points["id"], points["rank"], strict=True) if rank >= 0}
+    assert ranked == dict(zip(chosen["id"].to_pylist(), chosen["rank"].to_pylist(), strict=True))
 
 
 @pytest.mark.slow
@@ -197,6 +207,11 @@ def test_report_alone_on_what_is_done(job, done: tuple[str, str]) -> None:
     status, output, errors = job("report", f"storage={done[0]}", *TINY, "compare.methods=[]")
     assert (status, errors) == (0, "")
     assert "full data" in output and "random, 50/50" not in output
+    chance = ("compare.methods=[]", "select.name=random", "select.content=working")
+    status, output, errors = job("report", f"storage={done[0]}", *TINY, *chance)
+    page = Path(output.split()[-1]).read_text()
+    assert (status, errors) == (0, "") and "random, 50/50" in output
+    assert "Chosen and passed over" in page and "Map of the embeddings" not in page  # there are no embeddings
 
 
 @pytest.mark.parametrize(

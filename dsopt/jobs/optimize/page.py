@@ -2,22 +2,20 @@
 
 from functools import partial
 
-import numpy as np
 import pyarrow as pa
-import torch
 
 from dsopt.config import Config, differing
-from dsopt.data.images import Images, load
 from dsopt.errors import InputError
 from dsopt.files import write_bytes
-from dsopt.pipeline import networks, outputs
+from dsopt.jobs.optimize import pictures
+from dsopt.pipeline import outputs
 from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
 from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import ACCURACY, Measure, ResultRow, RunInfo, as_text, summarise
-from dsopt.stages import autoencoder, select
+from dsopt.stages import select
 from dsopt.stages.classifier import Row
 from dsopt.stages.script import end_of_output
 from dsopt.storage import METRICS, Stage, Table
@@ -28,9 +26,6 @@ Rows = list[tuple[Row, int, Stage]]  # of every run: its row of the comparison, 
 Failed = dict[str, str]  # why runs failed, by the hash of their stage
 
 GIVEN = Measure("accuracy", "Accuracy as the command gave it", percent=True)
-
-THUMBNAIL = 64  # pixels a side of shown images, at most
-SHOWN = 8  # images of the autoencoder figure, and of each class in the grid
 
 
 def page(plan: Plan, rows: Rows, failed: Failed) -> Stage:
@@ -50,7 +45,7 @@ def _write(worker: Worker, stage: Stage, config: Config, rows: Rows, failed: Fai
         Section("Results", "", html=pages.results_table(results)),
         *_failures(rows, failed),
         *_figures(metrics, results, [info(*one) for one in done]),
-        *_pictures(config, done, images),
+        *pictures.sections(config, done, images),
     ]
     html = pages.page(f"dsopt: {config.data.name}", _lead(config, rows), _facts(config, rows, done, images), sections)
     write_bytes(stage.path("report.html"), html.encode())
@@ -139,54 +134,3 @@ def _training(config: Config, done: Rows) -> dict[str, str]:
     train, steps = config.train, [f"{Table(done[0][2].uri).manifest['steps']:,} steps of {config.train.batch_size}"] if done else []
     settings = [train.name, *steps, f"learning rate {train.learning_rate}", f"{train.schedule.name} schedule"]
     return {"network": ", ".join(settings)}
-
-
-def _pictures(config: Config, rows: Rows, images: Table) -> list[Section]:
-    classes = images.manifest["classes"] or [str(i) for i in range(images.manifest["num_classes"])]
-    first: dict[str, Stage] = {}
-    for row, _, _ in rows:
-        if row.subset and not row.added:
-            first.setdefault(row.method, row.subset)
-    order = sorted(first, key=lambda method: method != config.select.method)  # the configured method before its baselines
-    subsets = {method: load(first[method].uri, size=THUMBNAIL) for method in order}
-    counts = {method: torch.bincount(s.labels, minlength=len(classes)).tolist() for method, s in subsets.items()}
-    grids = [(method, _by_class(subset, _ranks(first[method]), classes)) for method, subset in list(subsets.items())[:2]]
-    sections = []
-    if grids:
-        sections += [
-            Section("Selected images", "The first images of every class by rank.", png=figures.image_grid(grids)),
-            Section("Classes", "Number of images of each class in each subset.", png=figures.class_histogram(counts, classes)),
-        ]
-    embedded = [s.inputs["embeddings"] for s in first.values() if "embeddings" in s.inputs]
-    trained = next((stage.inputs["autoencoder"] for stage in embedded if "autoencoder" in stage.inputs), None)
-    if trained:
-        text = (
-            "Inputs, embeddings as images, and reconstructions (figure 3 of the selection paper). Selection needs no sharper ones."
-        )
-        sections.append(Section("Autoencoder", text, png=_reconstructions(trained, images)))
-    return sections
-
-
-def _ranks(subset: Stage) -> torch.Tensor:
-    return torch.tensor(Table(subset.uri).read(columns=["rank"])["rank"].to_numpy())
-
-
-def _by_class(subset: Images, ranks: torch.Tensor, classes: list[str]) -> list[tuple[str, np.ndarray]]:
-    ordered = ranks.argsort()
-    labels = subset.labels[ordered]
-    return [(name, _pixels(subset.images[ordered[labels == label][:SHOWN]])) for label, name in enumerate(classes)]
-
-
-def _pixels(images: torch.Tensor) -> np.ndarray:
-    return images.permute(0, 2, 3, 1).numpy()
-
-
-@torch.inference_mode()
-def _reconstructions(stage: Stage, table: Table) -> bytes:
-    network, inputs = autoencoder.trained(stage, torch.device("cpu")), networks.inputs_of(Table(stage.uri))
-    images = load(table.uri, "train", size=inputs.loaded)
-    picked = inputs.test(images.images[torch.linspace(0, len(images.images) - 1, SHOWN).long()])
-    codes = network.encode(picked)
-    decoded = network.decode(codes).clamp(0, 1)
-    cropped = (255 * picked).round().to(torch.uint8)  # the center, which is all that the network sees
-    return figures.reconstructions(_pixels(cropped), codes.numpy(), _pixels(decoded))
