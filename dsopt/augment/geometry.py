@@ -40,7 +40,7 @@ def random_resized_crop(
         grid = F.affine_grid(maps, [*images.shape[:2], size, size], align_corners=False)
         found = F.grid_sample(images.float(), grid, "bilinear", "border", align_corners=False)
         return found if images.is_floating_point() else found.round().to(images.dtype)
-    # Image by image, in torch's vectorized code for bytes: 64 images from 256 to 224 pixels in 17 ms, by grid_sample in 97.
+    # Image by image, in torch's vectorized code for bytes: 64 images from 256 to 224 pixels in 9 to 19 ms, by grid_sample in 97.
     rows, columns = images.shape[2:]
     sides = [(share * full).round().long().clamp(1, full).tolist() for share, full in ((height, rows), (width, columns))]
     starts = [(share * full).floor().long().tolist() for share, full in ((top, rows), (left, columns))]

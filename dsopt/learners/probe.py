@@ -52,7 +52,7 @@ def probe(
     fold = torch.randperm(n, generator=draw) % folds
     deviation, mean = torch.std_mean(embeddings, 0)
     features = (embeddings - mean) / deviation.clamp_min(1e-6)
-    # All folds' classifiers in one matrix: its product takes a quarter of the time of one for each fold.
+    # All folds' classifiers in one matrix: one product for all, which is at least twice as fast as one for each fold.
     weights, bias = torch.zeros(d, folds * classes, requires_grad=True), torch.zeros(folds * classes, requires_grad=True)
     groups = [{"params": [weights], "weight_decay": weight_decay}, {"params": [bias], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, learning_rate, fused=True)

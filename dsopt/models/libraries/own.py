@@ -5,6 +5,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ def function_of(text: str) -> Callable[..., Any]:
 def source_digest(text: str) -> str:
     """A digest of the file that holds the function of `module:function`: a changed file is another network."""
     file = inspect.getsourcefile(inspect.unwrap(function_of(text)))
-    return content_digest(open(file, "rb").read()) if file else ""
+    return content_digest(Path(file).read_bytes()) if file else ""
 
 
 def encoder(text: str) -> Encoder:
