@@ -44,7 +44,7 @@ def probe(
     """Train a linear classifier for each fold, on all other folds at once, by AdamW; the rate falls as a cosine.
 
     Args:
-        observe: called with every batch before its step, with the logits of a classifier that is trained on these images.
+        observe: called with every batch before its step, with the logits of the classifiers that never see these images.
         progress: called with the number of images seen.
     """
     n, d = embeddings.shape
@@ -64,7 +64,7 @@ def probe(
                 group["lr"] = learning_rate * (0.5 + 0.5 * math.cos(math.pi * step / steps))
             logits = torch.addmm(bias, features[batch], weights).view(-1, folds, classes)
             losses = F.cross_entropy(logits.flatten(0, 1), labels[batch].repeat_interleave(folds), reduction="none").view(-1, folds)
-            observe(batch, labels[batch], logits.detach()[torch.arange(len(batch)), (fold[batch] + 1) % folds])
+            observe(batch, labels[batch], logits.detach()[torch.arange(len(batch)), fold[batch]])
             minimize((losses * (fold[batch][:, None] != torch.arange(folds))).sum() / len(batch), optimizer)
             step, seen = step + 1, seen + len(batch)
             progress(seen)

@@ -18,7 +18,7 @@ from dsopt.storage import Kind, Stage, Table
 from dsopt.training.dynamics import Dynamics
 from dsopt.training.worker import Worker
 
-PROBE = Kind("probe")
+PROBE = Kind("probe", 2)
 
 
 def model(plan: Plan) -> Stage:
