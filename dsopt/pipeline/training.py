@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dsopt.augment import draws
 from dsopt.augment.inputs import MOST, Inputs, View, view_of
 from dsopt.config import ClassifierConfig, Config
-from dsopt.data import buffers
+from dsopt.data import room
 from dsopt.data.batches import Batch, Batches
 from dsopt.data.images import Images
 from dsopt.errors import InputError, JobError
@@ -140,7 +140,7 @@ Observe = Callable[[Tensor, Tensor, Tensor], None]  # indices [b], labels, logit
 
 def on_device(images: Images, device: torch.device, streamed: bool | None = None) -> Images:
     """A set with its labels on the device, and its images too if they fit; `streamed` decides whether images stay off it."""
-    stay = streamed or (streamed is None and not buffers.fits_device(images.images.nbytes, device))
+    stay = streamed or (streamed is None and not room.fits_device(images.images.nbytes, device))
     soft = None if images.soft is None else images.soft.to(device)
     return Images(images.ids, images.images if stay else images.images.to(device), images.labels.to(device), soft)
 
