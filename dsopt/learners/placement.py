@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from dsopt.learners.batch_norm import synchronized
+
 Precision = Literal["auto", "bf16", "fp32"]
 
 
@@ -29,11 +31,16 @@ def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
 
 
-def place(network: nn.Module, device: torch.device, world: int = 1) -> nn.Module:
-    """The network on its device, channels-last; with several workers, wrapped so that gradients are averaged over them."""
+def place(network: nn.Module, device: torch.device, world: int = 1, sync_batch_norm: bool = False) -> nn.Module:
+    """The network on its device, channels-last; with several workers, wrapped so that gradients are averaged over them.
+
+    Args:
+        sync_batch_norm: whether its batch normalization is over the images of all workers.
+    """
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if world == 1:
         return network
+    network = synchronized(network, device) if sync_batch_norm else network
     return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
 
 

@@ -107,6 +107,7 @@ def learner_of(network: nn.Module, settings: ClassifierConfig, worker: Worker) -
         decay=settings.decay,
         label_smoothing=settings.label_smoothing,
         average=settings.average,
+        sync_batch_norm=settings.sync_batch_norm,
         precision=settings.precision,
         device=worker.device,
         world=worker.world,

@@ -2,8 +2,8 @@
 processes.
 
 Learners are made of every loss, term, likelihood and optimizer, and every distillation method is tried; what is new is tested by
-being there. Networks are convolutional, and channels-last once a learner has placed them. They normalize each image for itself: the
-statistics of half a batch are not those of the whole.
+being there. Networks are convolutional, and channels-last once a learner has placed them. They normalize each image for itself, or
+with `sync_batch_norm`: the statistics of half a batch are not those of the whole.
 """
 
 import functools
@@ -54,12 +54,11 @@ class Case(NamedTuple):
     double: bool = False  # in float64: Adam makes whole steps of what rounding leaves of zeros
 
 
-def _classifier(optimizer: Name, worker: Worker) -> Classifier:
+def _classifier(optimizer: Name, worker: Worker, norm: Callable[[int], nn.Module] = nn.Identity, **more: Any) -> Classifier:
     torch.manual_seed(worker.rank)
-    network = nn.Sequential(nn.Conv2d(1, 4, 3, 2), nn.LeakyReLU(), nn.Conv2d(4, 6, 3), nn.Flatten(), nn.Linear(6, 3))
-    return Classifier(
-        network, learning_rate=0.1, momentum=0.9, weight_decay=0.004, average=0.9, optimizer=optimizer, world=worker.world, **PLACE
-    )
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, 2), norm(4), nn.LeakyReLU(), nn.Conv2d(4, 6, 3), nn.Flatten(), nn.Linear(6, 3))
+    given = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.004, "average": 0.9, "world": worker.world, **PLACE, **more}
+    return Classifier(network, optimizer=optimizer, **given)
 
 
 def _autoencoder(loss: str, worker: Worker) -> AutoencoderLearner:
@@ -103,6 +102,8 @@ def _distiller(name: str, augment: tuple[str, ...], worker: Worker) -> Distiller
 
 def cases() -> dict[str, Case]:
     found = {f"classifier {name}": Case(functools.partial(_classifier, name)) for name in get_args(Name)}
+    synchronized = functools.partial(_classifier, "sgd", norm=nn.BatchNorm2d, sync_batch_norm=True)
+    found |= {"classifier with batch normalization over all": Case(synchronized)}
     found |= {f"autoencoder {name}": Case(functools.partial(_autoencoder, name)) for name in LOSSES.names()}
     found |= {f"variational {name}": Case(functools.partial(_variational, name)) for name in LIKELIHOODS.names()}
     losses = {loss: settings("dcgan_generator", judge, loss, ("concat", "concat")) for loss, judge in reversed(pairs())}
