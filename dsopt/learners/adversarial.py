@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dsopt.augment import UniformDraw, draws
-from dsopt.data.batches import Batch
+from dsopt.data.batches import Batch, moved
 from dsopt.learners.average import Average
 from dsopt.learners.optim import set_gradients, step
 from dsopt.learners.placement import (
@@ -206,13 +206,13 @@ class AdversarialLearner:
 
     def _noise(self, count: int, random: torch.Generator) -> Tensor | None:
         noise = self.noise(count * self.world, random)
-        return None if noise is None else local_part(noise, self.world).to(self.device)
+        return None if noise is None else moved(local_part(noise, self.world), self.device)
 
     def _whole(self, part: Tensor) -> Tensor:
         return whole(part, self.world)
 
     def _uniform(self, count: int, random: torch.Generator) -> Tensor:
-        return local_part(torch.rand(count * self.world, generator=random), self.world).to(self.device)
+        return moved(local_part(torch.rand(count * self.world, generator=random), self.world), self.device)
 
     def _discriminate(self, images: Tensor, condition: Any) -> DiscriminatorOutput:
         assert self.discriminator is not None

@@ -222,7 +222,8 @@ def _classifier(text: str, context: Context) -> Callable[[Tensor], Tensor]:
     if name in TRAINED_CLASSIFIERS:
         return context.classifiers[name]
     with seeded(context.seed):
-        network = MODELS.build(name, options)(context.real.shape[1], context.classes).to(context.real.device)
+        network = MODELS.build(name, options)(context.real.shape[1], context.classes)
+    network = network.to(context.real.device, non_blocking=True)
     resize = nn.Upsample(size=MODELS.traits(name).input_size, mode="bilinear")
     return nn.Sequential(resize, network).requires_grad_(False)
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsopt.augment import draws
+from dsopt.augment import Draws
 from dsopt.augment.inputs import MOST, Inputs, View, view_of
 from dsopt.config import ClassifierConfig, Config
 from dsopt.data import room
@@ -165,12 +165,14 @@ def batches(
     A `LossAwareSampler` observes the losses of each batch; a `FilteringSampler` keeps a part of its candidates.
     """
 
+    drawing, mixing = Draws(worker.device), Draws(worker.device)
+
     def transform(part: Tensor, step_seed: int, total: int, start: int, stop: int) -> Tensor:
-        return inputs.train(part, draws(step_seed, total, start, stop, worker.device))
+        return inputs.train(part, drawing(step_seed, total, start, stop))
 
     def mix(part: Tensor, labels: Tensor, step_seed: int, total: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
         assert inputs.mix is not None
-        return inputs.mix(part, labels, draws(derive(step_seed, "mix"), total, start, stop, worker.device))
+        return inputs.mix(part, labels, mixing(derive(step_seed, "mix"), total, start, stop))
 
     if inputs.mix and isinstance(draw, LossAwareSampler):
         raise InputError(
