@@ -266,7 +266,7 @@ def test_ranges_of_a_search(space: str) -> None:
         *("train.phases=[{data: full, steps: 5, epochs: 1}]", "train.phases=[{data: full, steps: 0}]"),
         *("train.phases=[{data: full, steps: five}]", "train.phases=[{data: full, steps: true}]"),
         *("train.phases=[{data: full, steps: 1.5}]", "train.phases=[{data: full, stps: 5}]"),
-        *("measure.neighbours=0", "measure.samples=5"),
+        *("measure.neighbours=0", "measure.samples=5", "train.batch_size_per_worker=0", "train.rate_rule=linear"),
     ],
 )
 def test_values_that_no_run_can_use_are_told(override: str) -> None:

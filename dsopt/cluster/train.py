@@ -15,6 +15,7 @@ import torch
 
 from dsopt.cluster import local, session
 from dsopt.config import ClusterConfig
+from dsopt.data import room
 from dsopt.errors import InputError, JobError
 from dsopt.training.worker import Worker, this_process
 
@@ -97,6 +98,7 @@ def _train_worker(setting: dict[str, Any]) -> None:
     share: session.Share = setting["share"]
     torch.set_num_threads(share.threads)
     context = ray.train.get_context()
+    room.processes = context.get_local_world_size()
     # For a worker without a GPU, Ray Train's get_device would return the first GPU that is visible to it.
     device = ray.train.torch.get_device() if share.gpus else torch.device("cpu")
     worker = Worker(context.get_world_rank(), context.get_world_size(), device)
@@ -173,7 +175,7 @@ def each(
 
 def _task(work: Work, board: session.Board, share: session.Share, arguments: tuple[Any, ...]) -> Exception | None:
     session.send_progress_to(board)
-    return _attempt(lambda: work(this_process(share.gpus > 0, share.threads), *arguments))
+    return _attempt(lambda: work(this_process(share.gpus > 0, share.threads, share.workers), *arguments))
 
 
 def _attempt(work: Callable[[], None]) -> Exception | None:

@@ -51,8 +51,9 @@ class Batches:
         total = len(indices)
         start, stop = self.rank * total // self.world, (self.rank + 1) * total // self.world
         mine, device = indices[start:stop], self.labels.device
-        pixels = _moved(take(self.images, mine.to(self.images.device, non_blocking=True)), device)
-        seed, labels = self.seed(step), self.labels[mine.to(device, non_blocking=True)]
+        here = moved(mine, device)
+        pixels = moved(take(self.images, here if self.images.device == device else mine), device)
+        seed, labels = self.seed(step), self.labels[here]
         images = self.transform(pixels, seed, total, start, stop)
         if self.mix:
             images, labels = self.mix(images, labels, seed, total, start, stop)
@@ -60,7 +61,7 @@ class Batches:
             images,
             labels,
             seed,
-            None if weights is None else weights[start:stop].to(device, non_blocking=True),
+            None if weights is None else moved(weights[start:stop], device),
             self._observer(indices, start) if self.observe and not self.keep else None,
         )
         return self.keep(batch) if self.keep else batch
@@ -74,16 +75,16 @@ class Batches:
                 logits[start : start + len(mine)] = mine
                 dist.all_reduce(logits)
             assert self.observe is not None
-            self.observe(indices, self.labels[indices.to(self.labels.device)], logits)
+            self.observe(indices, self.labels[moved(indices, self.labels.device)], logits)
 
         return observe
 
 
-def _moved(pixels: Tensor, device: torch.device) -> Tensor:
-    """Copy to the device, through pinned memory: a copy from pageable memory would wait for the kernels of the last step."""
-    if pixels.device == device:
-        return pixels
-    return (pixels.pin_memory() if device.type == "cuda" else pixels).to(device, non_blocking=True)
+def moved(values: Tensor, device: torch.device) -> Tensor:
+    """Values of the CPU on the device, through pinned memory: a plain copy would wait for the kernels of the last step."""
+    if values.device.type == device.type:
+        return values
+    return (values.pin_memory() if device.type == "cuda" else values).to(device, non_blocking=True)
 
 
 def take(images: Tensor, indices: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from jaxtyping import Float32, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
-from dsopt.data import buffers, decoding
+from dsopt.data import buffers, decoding, room
 from dsopt.errors import InputError
 from dsopt.files import first_line
 from dsopt.storage import IMAGES, ORIGIN, Table, with_image_feature
@@ -183,11 +183,14 @@ def joined(images: Images, others: Images, classes: int, streamed: bool | None =
 OnPart = Callable[[Images, int], None]  # (all images, the number of rows decoded so far)
 
 
+def _unwatched(images: Images, rows: int) -> None: ...
+
+
 @torch.inference_mode(False)  # images are cached: they must be of use outside of the caller's mode too
 def load(
     uri: str,
     split: str | None = None,
-    watch: OnPart = lambda images, rows: None,
+    watch: OnPart = _unwatched,
     threads: int | None = None,
     memory: buffers.Pixels | None = None,
     streamed: bool | None = None,
@@ -202,8 +205,8 @@ def load(
         watch: called after every part with all images and the number of rows decoded so far.
         threads: number of decoding threads; by default as many as torch uses.
         memory: where to put the images; ignored if they are cached already.
-        streamed: keep them on disk, in a file shared by the processes of a machine, instead of in memory; None: only if they do
-            not fit.
+        streamed: keep them on disk, in a file shared by the processes of a machine, instead of in memory; None: if they do not fit,
+            or other processes read them too (not with `watch`: what another process fills comes all at once).
         size: the side in pixels that larger images are resized to; None: as the table says.
 
     Raises:
@@ -249,7 +252,8 @@ def _read(
         raise InputError(f"{table.uri}: has no {split or ''} images.")
     columns = [name for name in ("id", "image", "label", "soft_label", "key") if name in table.manifest["schema"]]
     c, h, w = shape
-    with _buffer(table, split, (n, h, w, c), memory, streamed) as (pixels, decoded):
+    shares = room.processes > 1 and watch is _unwatched
+    with _buffer(table, split, (n, h, w, c), memory, streamed, shares) as (pixels, decoded):
         images, row, soft = pixels.permute(0, 3, 1, 2), 0, None
         ids, labels = (torch.empty(n, dtype=torch.int64) for _ in range(2))
         for block in table.blocks(split, [name for name in columns if name != "image" or not decoded]):
@@ -277,15 +281,20 @@ def _read(
 
 @contextlib.contextmanager
 def _buffer(
-    table: Table, split: str | None, shape: buffers.Shape, memory: buffers.Pixels | None, streamed: bool | None
+    table: Table, split: str | None, shape: buffers.Shape, memory: buffers.Pixels | None, streamed: bool | None, shares: bool
 ) -> Iterator[tuple[buffers.Pixels, bool]]:
-    """The buffer for all images of a split, and whether another process has filled it."""
+    """The buffer for all images of a split, and whether another process has filled it.
+
+    Args:
+        shares: whether other processes are to find it, on disk, even if it fits in memory.
+    """
+    fits = streamed is None and room.fits_memory(math.prod(shape))
     if memory is not None:
         yield memory, False
-    elif not (streamed or (streamed is None and not buffers.fits_memory(math.prod(shape)))):
+    elif streamed is False or (fits and not shares):
         yield torch.empty(shape, dtype=torch.uint8), False
     else:
         # The manifest is part of the name: a stage that was deleted and made again in the same place is another set.
         content = json.dumps([table.uri, split, shape, table.manifest], sort_keys=True)
-        with buffers.shared(hashlib.sha256(content.encode()).hexdigest(), shape) as found:
+        with buffers.shared(hashlib.sha256(content.encode()).hexdigest(), shape, else_memory=fits) as found:
             yield found

@@ -75,6 +75,8 @@ def run(plan: Plan, row: Row, seed: int, earlier: Stage | None = None, where: Wh
     Args:
         earlier: for a row with `extra`, the same run without it, whose speed converts the extra seconds to steps.
     """
+    workers = plan.config.cluster.workers if where == "workers" else 1
+    plan = plan.having(replace(plan.config, train=plan.config.train.over(max(1, workers))))
     config, budget = plan.config, phases(plan.config.train, row.split)
     view(config.train, config.data.image_size)  # refused before anything is done
     feeding.check(budget, config.train, row.added is not None)

@@ -82,7 +82,7 @@ def _check_transform(given: str, name: str) -> None:
 def fresh(choice: Choice, table: Table, device: torch.device) -> Callable[[], nn.Sequential]:
     """What makes untrained networks for the images of a table, from torch's global generator."""
     make = MODELS.build(choice.name, choice.options)
-    return lambda: make(table.manifest["channels"], table.manifest["num_classes"]).to(device)
+    return lambda: make(table.manifest["channels"], table.manifest["num_classes"]).to(device, non_blocking=True)
 
 
 def real_images(table: Table, validation: float, size: int | None = None, *, held: bool = False) -> Images:

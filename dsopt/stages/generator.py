@@ -159,7 +159,8 @@ def _learner(
         return adversaries.variational("generate", settings, shape, split, worker)
     pair = adversaries.build("generate", settings, (*shape, settings.latent), shape)
     classifiers = _classifiers(stage, black, worker.device)
-    return adversaries.learner("generate", settings, pair, split, noise(settings.noise, settings.latent), worker, classifiers)
+    drawn = noise(settings.noise, settings.latent)
+    return adversaries.learner("generate", settings, pair, split, drawn, worker, classifiers, shape[2])
 
 
 def _classifiers(stage: Stage, black: float, device: torch.device) -> dict[str, Callable[[Tensor], Tensor]]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dsopt.data import room
 from dsopt.errors import InputError
 
 
@@ -73,8 +74,11 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def this_process(gpu: bool | None = None, threads: int | None = None) -> Worker:
+def this_process(gpu: bool | None = None, threads: int | None = None, processes: int = 1) -> Worker:
     """A single worker: on the GPU if there is one, unless `gpu` is False; with `threads` CPU threads.
+
+    Args:
+        processes: the most that run on this machine at once; see `dsopt.data.room`.
 
     Raises:
         InputError: `gpu` is True, and torch sees no GPU.
@@ -83,6 +87,7 @@ def this_process(gpu: bool | None = None, threads: int | None = None) -> Worker:
         raise InputError(
             "cluster.gpu=true: torch sees no GPU here; expected cluster.gpu=false, or a torch that fits the GPU's driver."
         )
+    room.processes = processes
     if threads:
         torch.set_num_threads(threads)
     return Worker(device=torch.device("cuda" if gpu is not False and torch.cuda.is_available() else "cpu"))

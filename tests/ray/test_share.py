@@ -14,6 +14,7 @@ from dsopt import progress
 from dsopt.cluster import data, local, session, train, tune
 from dsopt.cluster.session import Share, shortage, workers_on_gpus
 from dsopt.config import ClusterConfig
+from dsopt.data import room
 from dsopt.errors import InputError
 from dsopt.training.worker import Worker
 
@@ -127,9 +128,11 @@ def test_workers_take_the_gpu_that_they_were_given(monkeypatch: pytest.MonkeyPat
     import ray.tune
 
     taken: list[str] = []
+    beside: list[int] = []
 
     def work(worker: Worker, *_: Any) -> dict[str, Any]:
         taken.append(worker.device.type)
+        beside.append(room.processes)
         return {}
 
     def step(worker: Worker) -> Callable[[int], int]:
@@ -138,7 +141,9 @@ def test_workers_take_the_gpu_that_they_were_given(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(session, "send_progress_to", lambda board: None)
     monkeypatch.setattr(ray.tune, "report", lambda numbers: None)
-    monkeypatch.setattr(ray.train, "get_context", lambda: SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 2))
+    context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 8, get_local_world_size=lambda: 4)
+    monkeypatch.setattr(ray.train, "get_context", lambda: context)
+    monkeypatch.setattr(room, "processes", 1)
     monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cuda:0"))
     board: Any = SimpleNamespace(failed=lambda: None)
     share = Share(2, gpus, 1.0, torch.get_num_threads())
@@ -148,6 +153,7 @@ def test_workers_take_the_gpu_that_they_were_given(monkeypatch: pytest.MonkeyPat
     tune._trial({}, work, [], share)
     data._PackedOnDevice(step, share)({"value": pickle.dumps(1)})
     assert taken == [device] * 4
+    assert beside == [2, 4, 2]  # so that they decode a set once
 
 
 def test_a_worker_whose_torch_sees_no_gpu_says_so_and_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
