@@ -18,7 +18,7 @@ class ClusterConfig:
         None, "one GPU per worker; not given: if the cluster has any now; true: also wait for those that an autoscaler adds"
     )
     cpus_per_worker: int | None = key(None, "CPU threads per worker; not given: an equal share of all CPUs", at_least(1))
-    max_failures: int = key(3, "how often lost workers are replaced before the job fails", at_least(0))
+    max_failures: int = key(3, "how many workers a run may lose without a new checkpoint before it fails", at_least(0))
     checkpoint_seconds: float = key(30.0, "seconds between checkpoints of a training run", at_least(0))
 
 

@@ -146,7 +146,7 @@ def test_workers_take_the_gpu_that_they_were_given(monkeypatch: pytest.MonkeyPat
     train._task(work, board, share, ())  # type: ignore[arg-type]
     train._train_worker({"work": work, "arguments": (), "board": board, "share": share})
     tune._trial({}, work, [], share)
-    data._PackedOnDevice(step, share)({"value": pickle.dumps(1)})
+    data._PackedOnDevice(step, share)({"value": pickle.dumps((0, 1))})
     assert taken == [device] * 4
 
 
