@@ -181,6 +181,6 @@ class _PackedOnDevice(_Packed):
     def __init__(
         self, make: DeviceTransform, share: session.Share, before: Transform | None = None, after: Transform | None = None
     ) -> None:
-        worker = _worker(share.gpus > 0, share.threads)
+        worker = _worker(share.gpus > 0, session.threads(share))
         transforms = [transform for transform in (before, make(worker), after) if transform]
         super().__init__(lambda value: functools.reduce(lambda result, transform: transform(result), transforms, value))

@@ -45,7 +45,7 @@ class Share:
     workers: int
     gpus: float
     cpus: float  # requested from Ray
-    threads: int  # used by torch
+    threads: int | None  # used by torch; None: found out in the worker, see `threads`
 
 
 def connect() -> Any:
@@ -106,9 +106,26 @@ def share(config: ClusterConfig, gpus: float = 1.0, cpus: int | None = None) -> 
     if cpus:
         return Share(workers, gpus if gpu else 0.0, min(cpus, max(nodes)) if local.is_own() else cpus, cpus)
     fitting = cpus_each(nodes, workers)
-    threads = config.cpus_per_worker or max(1, int(fitting))
+    known = local.is_own() or (not gpu and any(nodes))  # else the nodes that workers will get may not be there yet
+    threads = config.cpus_per_worker or (max(1, int(fitting)) if known else None)
     # On GPUs a worker requests at most 1 CPU, though it uses `threads`: the GPUs alone decide how many workers a node runs.
-    return Share(workers, gpus if gpu else 0.0, min(1.0 if gpu else float(threads), fitting), threads)
+    return Share(workers, gpus if gpu else 0.0, min(1.0 if gpu else float(threads or 1), fitting), threads)
+
+
+def threads(share: Share, beside: int | None = None) -> int:
+    """In a worker: how many threads torch gets. Where the share does not say: its part of the CPUs of the node that it runs on.
+
+    Args:
+        beside: how many workers of its run are on this node, itself included, if that is known; not used with GPUs.
+    """
+    if share.threads:
+        return share.threads
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    node = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == here)
+    part = share.gpus / node["GPU"] if share.gpus else 1 / (beside or share.workers)
+    return max(1, int(node.get("CPU", 0) * part))
 
 
 def workers_on_gpus(workers: int, each: float, available: float) -> int:

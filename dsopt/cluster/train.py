@@ -66,7 +66,7 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig, s
         # A cluster takes minutes to add machines; after the default of 60 s Ray Train would give up and count a failure.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "1800")
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 
     class Trainer(TorchTrainer):
@@ -95,6 +95,7 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig, s
             with tempfile.TemporaryDirectory(prefix="dsopt-") as scratch:
                 trainer = Trainer(
                     _train_worker,
+                    torch_config=TorchConfig(timeout_s=round(60 * config.timeout_minutes)),
                     train_loop_config={"work": work, "arguments": arguments, "board": board, "share": share},
                     scaling_config=ScalingConfig(num_workers=share.workers, use_gpu=share.gpus > 0, resources_per_worker=resources),
                     # A new name each time: Ray Train would resume a run of the same name.
@@ -114,7 +115,7 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig, s
 
 
 def _train_worker(setting: dict[str, Any]) -> None:
-    import ray.train
+    import ray.train.collective
     import ray.train.torch
 
     board: session.Board = setting["board"]
@@ -122,11 +123,11 @@ def _train_worker(setting: dict[str, Any]) -> None:
         return  # an earlier attempt failed for good
     session.send_progress_to(board)
     share: session.Share = setting["share"]
-    torch.set_num_threads(share.threads)
     context = ray.train.get_context()
+    torch.set_num_threads(session.threads(share, context.get_local_world_size()))
     # For a worker without a GPU, Ray Train's get_device would return the first GPU that is visible to it.
     device = ray.train.torch.get_device() if share.gpus else torch.device("cpu")
-    worker = Worker(context.get_world_rank(), context.get_world_size(), device)
+    worker = Worker(context.get_world_rank(), context.get_world_size(), device, meet=ray.train.collective.barrier)
     try:
         error = _attempt(lambda: setting["work"](worker, *setting["arguments"]))
     except RuntimeError:
@@ -137,8 +138,7 @@ def _train_worker(setting: dict[str, Any]) -> None:
         board.fail(error)
         if torch.distributed.get_backend() == "gloo":
             torch.distributed.destroy_process_group()  # closes the connections, so workers that wait for this one fail at once
-        else:
-            raise error  # NCCL workers might wait for ever: Ray Train ends the group, and the next one sees the error on the board
+        raise error  # those that wait in `meet`, or in NCCL, might wait for ever: Ray Train ends them
 
 
 def each(
@@ -206,7 +206,7 @@ def each(
 
 def _task(work: Work, board: session.Board, share: session.Share, arguments: tuple[Any, ...]) -> Exception | None:
     session.send_progress_to(board)
-    return _attempt(lambda: work(this_process(share.gpus > 0, share.threads), *arguments))
+    return _attempt(lambda: work(this_process(share.gpus > 0, session.threads(share)), *arguments))
 
 
 def _attempt(work: Callable[[], None]) -> Exception | None:

@@ -118,7 +118,9 @@ def test_a_group_of_workers_that_is_lost_again_and_again(monkeypatch: pytest.Mon
     monkeypatch.setattr(session, "share", lambda config: session.Share(2, 0.0, 1.0, 1))
     monkeypatch.setattr(session, "message_board", lambda: contextlib.nullcontext(SimpleNamespace(failed=lambda: None)))
     monkeypatch.setattr(local, "is_own", lambda: True)
-    with pytest.raises(JobError, match=r"^training: gave up after 1 lost workers without a checkpoint: RuntimeError: a worker died"):
+    with pytest.raises(
+        JobError, match=r"^training: gave up after 1 lost workers without a checkpoint: RuntimeError: a worker died"
+    ):
         distributed(lambda worker: None, (), cluster(2), lambda: next(saved))
     assert len(begun) == 4
 
@@ -129,14 +131,12 @@ def test_one_of_two_training_workers_fails(ray_local: ModuleType, tmp_path: Path
     """The other one, which waits for it, does not wait for ever, and the error is the one that was raised."""
 
     def work(worker: Worker) -> None:
-        import torch
-
         if not worker.leads:
             until((tmp_path / "leader").exists)
             raise InputError("only here")
         with (tmp_path / "leader").open("a") as file:
             file.write("waits\n")
-        torch.distributed.barrier()
+        worker.meet()
 
     with pytest.raises(InputError, match="only here"):
         distributed(work, (), cluster(2, max_failures=3))
