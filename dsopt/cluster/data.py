@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dsopt.cluster import local, session
+from dsopt.cluster import local, private, session
 from dsopt.config import ClusterConfig
 from dsopt.errors import InputError, JobError
 
@@ -88,7 +88,7 @@ def _ray(
     import ray.exceptions
 
     session.silence("ray.data")
-    local.patch_ray_data()
+    private.patch_ray_data(local.is_own)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from dsopt.cluster import local, session
+from dsopt.cluster import local, private, session
+from dsopt.cluster.board import Board, message_board, send_progress_to
 from dsopt.config import ClusterConfig
 from dsopt.errors import InputError, JobError
 from dsopt.training.worker import Worker, this_process
@@ -66,34 +67,19 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig, s
         # A cluster takes minutes to add machines; after the default of 60 s Ray Train would give up and count a failure.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "1800")
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
-
-    class Trainer(TorchTrainer):
-        """A TorchTrainer without two defaults.
-
-        It starts no process for Ray Data shards, since no data set is passed to it (saves 4 s of CPU time per worker group). It
-        installs no SIGINT handler: Ray Train's would first call its controller, which does not answer while it waits for
-        resources; the job handles interruptions itself.
-        """
-
-        def _register_sigint_handler(self, controller: Any) -> None:
-            """Do nothing."""
-
-        def _create_default_callbacks(self) -> list[Any]:
-            return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, DatasetsCallback)]
+    from ray.train.torch import TorchConfig
 
     session.silence("ray.train")
     # Ray Train would count failures over the whole run: they are counted here. What it knows to be preempted, because the cloud
     # gave notice, it replaces itself, without limit.
     failures = FailureConfig(max_failures=0, controller_failure_limit=0)
     resources = {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {})
-    with session.message_board() as board, session.reporting_shortage(share, least=share.workers):
+    with message_board() as board, session.reporting_shortage(share, least=share.workers):
 
         def lost() -> Exception | None:
             """Train to the end, or until a worker is lost."""
             with tempfile.TemporaryDirectory(prefix="dsopt-") as scratch:
-                trainer = Trainer(
+                trainer = private.trainer()(
                     _train_worker,
                     torch_config=TorchConfig(timeout_s=round(60 * config.timeout_minutes)),
                     train_loop_config={"work": work, "arguments": arguments, "board": board, "share": share},
@@ -118,10 +104,10 @@ def _train_worker(setting: dict[str, Any]) -> None:
     import ray.train.collective
     import ray.train.torch
 
-    board: session.Board = setting["board"]
+    board: Board = setting["board"]
     if board.failed() is not None:
         return  # an earlier attempt failed for good
-    session.send_progress_to(board)
+    send_progress_to(board)
     share: session.Share = setting["share"]
     context = ray.train.get_context()
     torch.set_num_threads(session.threads(share, context.get_local_world_size()))
@@ -177,7 +163,7 @@ def each(
     share = session.share(config, gpus, cpus)
     # max_calls=0: by default Ray ends a process that used a GPU after each call. max_retries=0: losses are counted here.
     options = {"num_cpus": share.cpus, "num_gpus": share.gpus, "max_retries": 0, "max_calls": 0}
-    with session.message_board() as board, session.reporting_shortage(share):
+    with message_board() as board, session.reporting_shortage(share):
         remote = ray.remote(**options)(_task)
         losses = [Losses(config.max_failures, partial(saved, number)) for number in range(len(arguments))]
         waiting, running, error = list(range(len(arguments))), {}, None
@@ -204,8 +190,8 @@ def each(
         raise error
 
 
-def _task(work: Work, board: session.Board, share: session.Share, arguments: tuple[Any, ...]) -> Exception | None:
-    session.send_progress_to(board)
+def _task(work: Work, board: Board, share: session.Share, arguments: tuple[Any, ...]) -> Exception | None:
+    send_progress_to(board)
     return _attempt(lambda: work(this_process(share.gpus > 0, session.threads(share)), *arguments))
 
 

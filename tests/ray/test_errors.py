@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from running import until
 
-from dsopt.cluster import data, local, session
+from dsopt.cluster import data, local, session, train
 from dsopt.cluster.data import stream
 from dsopt.cluster.train import Losses, distributed, each
 from dsopt.config import ClusterConfig
@@ -83,7 +83,7 @@ def test_a_data_pipeline_that_loses_workers_goes_on_as_long_as_items_get_finishe
         return SimpleNamespace(iter_rows=iterate)
 
     monkeypatch.setattr(data, "_rows", rows)
-    monkeypatch.setattr(data.local, "patch_ray_data", lambda: None)
+    monkeypatch.setattr(data.private, "patch_ray_data", lambda is_own: None)
     monkeypatch.setattr(session, "connect", lambda: None)
     monkeypatch.setattr(session, "share", lambda config: None)
     monkeypatch.setattr(session, "reporting_shortage", lambda share: contextlib.nullcontext())
@@ -116,7 +116,7 @@ def test_a_group_of_workers_that_is_lost_again_and_again(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(ray.train.torch, "TorchTrainer", Trainer)
     monkeypatch.setattr(session, "share", lambda config: session.Share(2, 0.0, 1.0, 1))
-    monkeypatch.setattr(session, "message_board", lambda: contextlib.nullcontext(SimpleNamespace(failed=lambda: None)))
+    monkeypatch.setattr(train, "message_board", lambda: contextlib.nullcontext(SimpleNamespace(failed=lambda: None)))
     monkeypatch.setattr(local, "is_own", lambda: True)
     with pytest.raises(
         JobError, match=r"^training: gave up after 1 lost workers without a checkpoint: RuntimeError: a worker died"

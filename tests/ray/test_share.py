@@ -128,7 +128,7 @@ def test_the_same_is_not_said_all_the_time(connected: Connect, monkeypatch: pyte
     said: list[str] = []
     monkeypatch.setattr(progress, "output", said.append)
     looks: list[Callable[[], None]] = []
-    monkeypatch.setattr(session, "_repeating", lambda action, every: contextlib.nullcontext(looks.append(action)))
+    monkeypatch.setattr(session, "repeating", lambda action, every: contextlib.nullcontext(looks.append(action)))
     now = [1000.0]
     monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: now[0]))
     there: dict[str, float] = {}
@@ -159,7 +159,7 @@ def test_workers_take_the_gpu_that_they_were_given(monkeypatch: pytest.MonkeyPat
 
     context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 2, get_local_world_size=lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(session, "send_progress_to", lambda board: None)
+    monkeypatch.setattr(train, "send_progress_to", lambda board: None)
     monkeypatch.setattr(ray.tune, "report", lambda numbers: None)
     monkeypatch.setattr(ray.train, "get_context", lambda: context)
     monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cuda:0"))
@@ -175,7 +175,7 @@ def test_workers_take_the_gpu_that_they_were_given(monkeypatch: pytest.MonkeyPat
 
 def test_a_worker_whose_torch_sees_no_gpu_says_so_and_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(session, "send_progress_to", lambda board: None)
+    monkeypatch.setattr(train, "send_progress_to", lambda board: None)
     board: Any = SimpleNamespace()
     told = train._task(lambda worker: pytest.fail("it began"), board, Share(1, 1.0, 1.0, 1), ())
     assert isinstance(told, InputError) and "torch sees no GPU" in str(told)
@@ -204,7 +204,7 @@ def test_what_ray_train_is_asked_for(
 
     connected(cpus=8, gpus=2, ours=ours)
     monkeypatch.setattr(ray.train.torch, "TorchTrainer", Trainer)
-    monkeypatch.setattr(session, "message_board", message_board)
+    monkeypatch.setattr(train, "message_board", message_board)
     monkeypatch.setenv(WORKER_GROUP_START_TIMEOUT_S_ENV_VAR, "")  # so that what is set in between is undone
     os.environ.pop(WORKER_GROUP_START_TIMEOUT_S_ENV_VAR)
     train.distributed(lambda worker: None, (), ClusterConfig(workers=8, timeout_minutes=0.5))
