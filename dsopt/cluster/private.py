@@ -18,11 +18,15 @@ NAMES = {
         "ray._private.utils.get_dashboard_dependency_error",
         "ray._private.parameter.RayParams.update",
     ),
-    "patch_ray_data": (
+    "_statistics": (
         "ray.data._internal.stats.get_or_create_stats_actor",
         "ray.data._internal.stats._StatsManager.gen_dataset_id_from_stats_actor",
+    ),
+    "_actor_locations": (
         "ray.data._internal.execution.operators.actor_pool_map_operator.get_or_create_actor_location_tracker",
         "ray.data._internal.execution.operators.actor_pool_map_operator.get_actor_locations",
+    ),
+    "_autoscaling": (
         "ray.data._internal.execution.streaming_executor.create_cluster_autoscaler",
         "ray.data._internal.cluster_autoscaler.ClusterAutoscaler.try_trigger_scaling",
         "ray.data._internal.execution.interfaces.ExecutionResources.from_resource_dict",
@@ -81,23 +85,55 @@ def patch_ray_data(is_own: Callable[[], bool]) -> None:
     Each actor is a process that must import Ray Data before the work can begin: without them, embedding 500 images takes 9 s
     instead of 12.5 s. None is needed: one machine does not autoscale, and all actors are on the same node.
     """
-    try:
-        from ray.data._internal import stats
-        from ray.data._internal.execution import streaming_executor
-        from ray.data._internal.execution.operators import actor_pool_map_operator as pool
+    for part in (_statistics, _actor_locations, _autoscaling):
+        try:
+            functions = [(owner, name, substitute, getattr(owner, name)) for owner, name, substitute in part()]
+        except Exception:
+            continue
+        for owner, name, substitute, original in functions:
+            setattr(owner, name, _replaced(original, substitute, is_own))
 
-        functions = [
-            (stats, "get_or_create_stats_actor", NoActor),
-            (stats._StatsManager, "gen_dataset_id_from_stats_actor", lambda: uuid.uuid4().hex),
-            (pool, "get_or_create_actor_location_tracker", NoActor),
-            (pool, "get_actor_locations", lambda _: {}),
-            (streaming_executor, "create_cluster_autoscaler", _fixed_cluster()),
-        ]
-        originals = [getattr(owner, name) for owner, name, _ in functions]
-    except Exception:
-        return
-    for (owner, name, substitute), original in zip(functions, originals, strict=True):
-        setattr(owner, name, _replaced(original, substitute, is_own))
+
+Functions = list[tuple[Any, str, Callable[..., Any]]]  # module or class, name in it, what is called instead
+
+
+def _statistics() -> Functions:
+    from ray.data._internal import stats
+
+    manager = stats._StatsManager
+    return [
+        (stats, "get_or_create_stats_actor", NoActor),
+        (manager, "gen_dataset_id_from_stats_actor", lambda: uuid.uuid4().hex),
+    ]
+
+
+def _actor_locations() -> Functions:
+    from ray.data._internal.execution.operators import actor_pool_map_operator as pool
+
+    return [(pool, "get_or_create_actor_location_tracker", NoActor), (pool, "get_actor_locations", lambda _: {})]
+
+
+def _autoscaling() -> Functions:
+    """An autoscaler for a cluster that stays as it is."""
+    import ray
+    from ray.data._internal.cluster_autoscaler import ClusterAutoscaler
+    from ray.data._internal.execution import streaming_executor
+    from ray.data._internal.execution.interfaces import ExecutionResources
+
+    class FixedCluster(ClusterAutoscaler):
+        def __init__(self, *_: Any, **__: Any) -> None:
+            self.total = ExecutionResources.from_resource_dict(ray.cluster_resources())  # pyright: ignore[reportArgumentType]
+
+        def try_trigger_scaling(self) -> None:
+            """Do nothing."""
+
+        def on_executor_shutdown(self) -> None:
+            """Do nothing."""
+
+        def get_total_resources(self) -> ExecutionResources:
+            return self.total
+
+    return [(streaming_executor, "create_cluster_autoscaler", FixedCluster)]
 
 
 def _replaced(original: Callable[..., Any], substitute: Callable[..., Any], is_own: Callable[[], bool]) -> Callable[..., Any]:
@@ -116,28 +152,6 @@ def _replaced(original: Callable[..., Any], substitute: Callable[..., Any], is_o
         return original(*args, **kwargs)
 
     return call
-
-
-def _fixed_cluster() -> type:
-    """An autoscaler of Ray Data for a cluster that stays as it is."""
-    import ray
-    from ray.data._internal.cluster_autoscaler import ClusterAutoscaler
-    from ray.data._internal.execution.interfaces import ExecutionResources
-
-    class FixedCluster(ClusterAutoscaler):
-        def __init__(self, *_: Any, **__: Any) -> None:
-            self.total = ExecutionResources.from_resource_dict(ray.cluster_resources())  # pyright: ignore[reportArgumentType]
-
-        def try_trigger_scaling(self) -> None:
-            """Do nothing."""
-
-        def on_executor_shutdown(self) -> None:
-            """Do nothing."""
-
-        def get_total_resources(self) -> ExecutionResources:
-            return self.total
-
-    return FixedCluster
 
 
 class NoActor:
