@@ -22,7 +22,8 @@ Transform = Callable[[Any], Any]
 DeviceTransform = Callable[["Worker"], Transform]  # called once in every process that has a device
 
 _started = False  # whether Ray Data has run in this process
-IO_SHARE = session.Share(workers=1, gpus=0.0, cpus=0.5, threads=1)  # of a process that reads or writes, beside those with GPUs
+# Of a process that reads or writes, beside those with GPUs.
+IO_SHARE = session.Share(workers=1, gpus=0.0, cpus=session.LEAST_CPUS, threads=1)
 
 
 def stream(

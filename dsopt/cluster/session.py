@@ -31,6 +31,9 @@ _ENVIRONMENT = {
 CHECK_S, REPEAT_S = 3.0, 60.0  # seconds between checks for missing resources, and between two equal messages about them
 
 
+LEAST_CPUS = 0.5  # of a process that mostly reads, writes or waits: two of them, or one and what it waits for, fit on one CPU
+
+
 @dataclass(frozen=True)
 class Share:
     """The resources of each of `workers` workers."""
@@ -116,6 +119,12 @@ def threads(share: Share, beside: int | None = None) -> int:
     node = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == here)
     part = share.gpus / node["GPU"] if share.gpus else 1 / (beside or share.workers)
     return max(1, int(node.get("CPU", 0) * part))
+
+
+def most_memory() -> int:
+    """Bytes of the node that has the most for tasks, of those that have CPUs; 0 if the cluster has none now."""
+    nodes = [node["Resources"] for node in connect().nodes() if node["Alive"]]
+    return int(max((node.get("memory", 0) for node in nodes if node.get("CPU")), default=0))
 
 
 def workers_on_gpus(workers: int, each: float, available: float) -> int:

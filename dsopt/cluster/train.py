@@ -159,10 +159,39 @@ def each(
                     raise
                 failing(number, error)
         return
+    _on_cluster(work, arguments, session.share(config, gpus, cpus), config, failing, saved)
+
+
+def away(work: Work, arguments: tuple[Any, ...], config: ClusterConfig, memory: int) -> None:
+    """Run `work(worker, *arguments)` on a machine of the cluster that has the memory, so that the driver needs none.
+
+    In this process if there is no cluster but this machine. The work may use the cluster itself, so it requests half a CPU.
+
+    Args:
+        memory: bytes that are reserved, but no more than half of what the largest machine has that the cluster has now.
+
+    Raises:
+        InputError, JobError: raised by the work, or its worker was lost too often.
+    """
+    if config.workers == 0 or (session.connect() and local.is_own()):
+        work(Worker(), *arguments)
+        return
+    share = session.Share(workers=1, gpus=0.0, cpus=session.LEAST_CPUS, threads=config.cpus_per_worker)
+    _on_cluster(work, [arguments], share, config, memory=min(memory, session.most_memory() // 2 or memory))
+
+
+def _on_cluster(
+    work: Work,
+    arguments: Sequence[tuple[Any, ...]],
+    share: session.Share,
+    config: ClusterConfig,
+    failing: Callable[[int, JobError], None] | None = None,
+    saved: Callable[[int], object] = lambda number: None,
+    memory: int = 0,
+) -> None:
     ray = session.connect()
-    share = session.share(config, gpus, cpus)
     # max_calls=0: by default Ray ends a process that used a GPU after each call. max_retries=0: losses are counted here.
-    options = {"num_cpus": share.cpus, "num_gpus": share.gpus, "max_retries": 0, "max_calls": 0}
+    options = {"num_cpus": share.cpus, "num_gpus": share.gpus, "memory": memory, "max_retries": 0, "max_calls": 0}
     with message_board() as board, session.reporting_shortage(share):
         remote = ray.remote(**options)(_task)
         losses = [Losses(config.max_failures, partial(saved, number)) for number in range(len(arguments))]
