@@ -3,9 +3,9 @@
     sudo python tests/ray/four_nodes.py        # by hand: it takes minutes, and mounts need root
 
 A head with no CPU and three nodes of two, each with its own /tmp and home, and the data and results on a real S3 server: as
-machines in the cloud. The main job has four workers. A node is killed while they train and another one while they embed, as spot machines
-are, and new ones come; then `ray job stop`, and the same command again. In the end its tables are compared with those of one
-undisturbed process without Ray.
+machines in the cloud. The main job has four workers. A node is killed while they train and another one while they embed, as spot
+machines are, and new ones come; then `ray job stop`, and the same command again. In the end its tables are compared with those of
+one undisturbed process without Ray.
 """
 
 import contextlib
