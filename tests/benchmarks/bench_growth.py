@@ -1,6 +1,6 @@
 """How planning, ingest, embedding and selection grow with the number of images: seconds, rows a second, and peak memory.
 
-    python tests/benchmarks/bench_growth.py [--rows 10000 100000] [--folder FOLDER]
+    python tests/benchmarks/bench_growth.py [--rows 10000 100000] [--stages ingest random planning] [--folder FOLDER]
 
 Random pictures of 8x8 pixels in Parquet files of 10,000, so that it is the rows that cost, not the pixels. No Ray: one process, of
 one thread, is driver and worker at once; each stage is a process of its own, whose memory counts from its start. "planning" is a
@@ -82,6 +82,7 @@ def measure(stage: str, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--folder")
     parser.add_argument("--stage")
     given = parser.parse_args()
@@ -94,7 +95,7 @@ def main() -> None:
             data = Path(folder, "data")
             data.mkdir()
             write_source(data, rows)
-            for stage in STAGES:
+            for stage in given.stages:
                 command = [sys.executable, __file__, "--stage", stage, "--folder", folder]
                 ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
                 one = json.loads(ran.stdout.splitlines()[-1])
