@@ -1,6 +1,9 @@
 """Run jobs as a person does, and compare the tables that they leave."""
 
 import atexit
+import contextlib
+import functools
+import importlib
 import io
 import os
 import re
@@ -9,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -152,3 +156,22 @@ def title(process: psutil.Process) -> str:
 def processes(text: str, of: int) -> list[psutil.Process]:
     """The processes below a process in whose title, such as Ray gives its workers, a text is found."""
     return [process for process in psutil.Process(of).children(recursive=True) if text in title(process)]
+
+
+def owner_of(name: str) -> tuple[Any, str]:
+    """The module or class that has a dotted name, and the last part of it. Raises LookupError if there is none."""
+    *parts, last = name.split(".")
+    for end in range(len(parts), 0, -1):
+        with contextlib.suppress(ImportError, AttributeError):
+            owner = functools.reduce(getattr, parts[end:], importlib.import_module(".".join(parts[:end])))
+            if hasattr(owner, last):
+                return owner, last
+    raise LookupError(name)
+
+
+def ray_has(*names: str) -> bool:
+    """Whether this version of Ray has all that is named."""
+    try:
+        return bool([owner_of(name) for name in names])
+    except LookupError:
+        return False

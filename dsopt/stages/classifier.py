@@ -116,9 +116,11 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
         raise InputError("train: the data set has no labels; without them the job goes up to select.")
     settings, about = config.train, describe_classifier(config.train, table)
     inputs = networks.described_transforms(about, table.manifest["num_classes"])
-    learner = classifier_learner(settings, table, seed, worker)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
     with closing(Feeder(stage, settings, seed, inputs, worker)) as feeder:
+        feeder.load()
+        worker.meet()
+        learner = classifier_learner(settings, table, seed, worker)
         budget = _with_extra(stage, [_in_steps(phase, feeder, settings.batch_size) for phase in stage.made_of["phases"]])
         shares, planned = _shares(budget, table.rows("train") / settings.batch_size), []
         for index, phase in enumerate(budget):

@@ -109,6 +109,7 @@ def _train(worker: Worker, stage: Stage, config: Config) -> None:
     table, settings = Table(stage.inputs["images"].uri), config.distill
     view = view_of(settings.network.name, table.manifest["image_size"])
     images = real_images(table, settings.validation, view.loaded)
+    worker.meet()
     normalisation = NORMALISATIONS.build(settings.normalise.name, settings.normalise.options)(images.images, view.taken)
     inputs = normalized_inputs(normalisation, view.taken, view.loaded)
     found, problem = _problem(images, inputs, table, stage, config, worker)

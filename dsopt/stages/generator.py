@@ -110,6 +110,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
     """One worker's part of training a generator; the first worker writes the stage."""
     table, settings = learned_from(stage), config.generate
     images, shape = on_device(load(table.uri, table.training()), worker.device), _shape(table)
+    worker.meet()
     conditional = bool(untrained(config, shape).conditional)
     torch.manual_seed(derive(seed, "weights"))
     learner = _learner(stage, config, shape, conditional, worker)

@@ -59,12 +59,13 @@ def _check(stage: Stage, config: Config, role: Role) -> None:
 
 def _train(worker: Worker, stage: Stage, config: Config, role: Role) -> None:
     table, settings = Table(stage.inputs["images"].uri), getattr(config, role)
-    learner = classifier_learner(settings, table, config.seed, worker)
-    if not isinstance(learner.average.network, nn.Sequential):
-        raise InputError(f"{role}.name={settings.name}: must be a torch.nn.Sequential whose last layer gives the logits.")
     about = describe_classifier(settings, table)
     inputs = networks.described_transforms(about)
     images = load(table.uri, "train", size=inputs.loaded)
+    worker.meet()
+    learner = classifier_learner(settings, table, config.seed, worker)
+    if not isinstance(learner.average.network, nn.Sequential):
+        raise InputError(f"{role}.name={settings.name}: must be a torch.nn.Sequential whose last layer gives the logits.")
     visits = math.ceil(settings.steps * settings.batch_size / len(images.labels))
     dynamics = Dynamics(len(images.labels), visits, worker.device)
     feed = shuffled(images, inputs, settings.batch_size, derive(config.seed, role), worker, observe=dynamics)

@@ -19,18 +19,24 @@ from dsopt.errors import InputError
 def _unwatched(share: float, state: Any) -> None: ...
 
 
+def _alone() -> None: ...
+
+
 @dataclass(frozen=True)
 class Worker:
     """One of `world` processes.
 
     Args:
         watch: called during training with the fraction of the budget that is spent and the loop's state; may raise to end the run.
+        meet: returns when all workers have called it, without a time limit. Called once, when the images are loaded and before the
+            first collective operation, which has one (`cluster.timeout_minutes`): one worker may load for longer than another.
     """
 
     rank: int = 0
     world: int = 1
     device: torch.device = torch.device("cpu")
     watch: Callable[[float, Any], None] = field(default=_unwatched, compare=False)
+    meet: Callable[[], None] = field(default=_alone, compare=False)
 
     @property
     def leads(self) -> bool:
