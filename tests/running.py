@@ -19,6 +19,7 @@ from PIL import Image
 
 from dsopt import config as configuration
 from dsopt.config import Config
+from dsopt.data.sets.digits import read_digits
 from dsopt.files import absolute, join, list_files
 from dsopt.jobs.job import find
 from dsopt.pipeline.plan import Plan
@@ -84,10 +85,7 @@ def one_line(text: str) -> str:
 
 def write_pictures(folder: Path) -> str:
     """Real digits as the Hugging Face hub would store them, in as many files as make several parts of every table."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images, labels = (digits.images * 15).astype(np.uint8), digits.target
+    images, labels = read_digits()[None]
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"train-{i}.parquet" for i in range(TRAIN_FILES)]
     for name, start, rows in [*((name, i * ROWS, ROWS) for i, name in enumerate(names)), ("test.parquet", 1000, TEST_ROWS)]:
