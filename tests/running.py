@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import psutil
@@ -24,6 +25,8 @@ from dsopt.files import absolute, join, list_files
 from dsopt.jobs.job import find
 from dsopt.pipeline.plan import Plan
 from dsopt.storage import Table
+
+T = TypeVar("T")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -132,12 +135,13 @@ def assert_same(found: dict[str, pa.Table], expected: dict[str, pa.Table], *, to
                 assert left.equals(right), f"{name}.{column}"
 
 
-def until(condition: Callable[[], object], seconds: float = 600, every: float = 0.05) -> None:
-    """Wait until something is so; the deadline is for what hangs, not for slow machines."""
+def until(condition: Callable[[], T], seconds: float = 600, every: float = 0.05) -> T:
+    """Wait until something is so, and return it; the deadline is for what hangs, not for slow machines."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(every)
+    return found
 
 
 def title(process: psutil.Process) -> str:
