@@ -17,6 +17,8 @@ from dsopt.cluster.session import cpus_each
 from dsopt.config import ClusterConfig
 from dsopt.training.worker import Worker
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 def test_cpus_of_a_worker_fit_on_a_node() -> None:
     assert cpus_each([8], 2) == 4 and cpus_each([8], 3) == 2 and cpus_each([2, 2, 2], 2) == 2 and cpus_each([0, 16, 16], 4) == 8
@@ -35,8 +37,7 @@ def test_killed_workers(
         here("data.name=parquet", f"data.root={pictures}", f"storage={tmp_path}", "cluster.workers=1", *SMALL)
 
     def worker(text: str) -> psutil.Process:
-        until(lambda: processes(text, os.getpid()))
-        return processes(text, os.getpid())[0]
+        return until(lambda: processes(text, os.getpid()))[0]
 
     running = threading.Thread(target=job)
     running.start()
