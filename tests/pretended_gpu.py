@@ -18,6 +18,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from dsopt.augment.inputs import constant
+
 CUDA = torch.device("cuda", 0)
 
 # Results whose size or value the host must know, so that it waits for all work before them.
@@ -53,26 +55,31 @@ class PretendedGpu:
         mixed: operations that a GPU refuses, each with the line of dsopt that called it.
         waits: how often the host waited, by operation and line.
         calls: operations on the GPU.
+        largest: bytes of the largest tensor that was made or moved there.
     """
 
     def __init__(self) -> None:
         self.mixed: list[str] = []
         self.waits: collections.Counter[str] = collections.Counter()
-        self.calls = 0
+        self.calls = self.largest = 0
         self.function = ""  # of torch, that the program called
         self._storages: dict[int, Any] = {}  # kept, so that no other storage takes the place of one in memory
         self._anywhere: dict[int, Any] = {}  # made by torch within a call
 
     @contextmanager
     def pretend(self) -> Iterator["PretendedGpu"]:
-        with _Functions(self), _Operations(self):
-            yield self
+        constant.cache_clear()  # what dsopt keeps for a device lies on another one of these
+        try:
+            with _Functions(self), _Operations(self):
+                yield self
+        finally:
+            constant.cache_clear()
 
     def forget(self) -> None:
         """Count anew."""
         self.mixed.clear()
         self.waits.clear()
-        self.calls = 0
+        self.calls = self.largest = 0
 
     def holds(self, tensor: Any) -> bool:
         return isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata in self._storages
@@ -95,6 +102,7 @@ class PretendedGpu:
         """Put a tensor's memory on the GPU."""
         storage = tensor.untyped_storage()
         self._storages.setdefault(storage._cdata, storage)
+        self.largest = max(self.largest, storage.nbytes())
         return tensor
 
     def give(self, tensor: Tensor) -> Tensor:

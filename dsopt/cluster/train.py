@@ -20,7 +20,7 @@ from dsopt.cluster.board import Board, message_board, send_progress_to
 from dsopt.config import ClusterConfig
 from dsopt.data import room
 from dsopt.errors import InputError, JobError
-from dsopt.training.worker import Worker, this_process
+from dsopt.training.worker import Worker, set_arithmetic, this_process
 
 Work = Callable[..., None]  # (worker, *arguments)
 Saved = Callable[[], object]  # what is saved of a run, such as its checkpoint's time: it changes when the run has progressed
@@ -113,6 +113,7 @@ def _train_worker(setting: dict[str, Any]) -> None:
     context = ray.train.get_context()
     room.processes = context.get_local_world_size()
     torch.set_num_threads(session.threads(share, context.get_local_world_size()))
+    set_arithmetic()
     # For a worker without a GPU, Ray Train's get_device would return the first GPU that is visible to it.
     device = ray.train.torch.get_device() if share.gpus else torch.device("cpu")
     worker = Worker(context.get_world_rank(), context.get_world_size(), device, meet=ray.train.collective.barrier)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from dsopt import registry
 from dsopt.config.keys import SHARE, Bound, Choice, above, at_least, choice, each, interval, key, matching, part
-from dsopt.config.training import OptimizerConfig, Precision
+from dsopt.config.training import OptimizerConfig
 
 GPUS = Bound("a share in [0, 1] or a whole number", lambda value: 0 <= value <= 1 or (value > 1 and value == int(value)))
 
@@ -57,7 +57,7 @@ class ChildConfig(OptimizerConfig):
     learning_rate: float = key(0.05, "learning rate of SGD, the same for every child", above(0))
     standardise: Literal["deviation", "variance"] = key("deviation", "divide images by their standard deviation or variance")
     weight_decay: float = key(5e-4, "weight decay, on fully connected layers only")
-    precision: Precision = key("fp32", "bf16 is no faster for tiny networks")
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = key("fp32", "bf16 is no faster for tiny networks")
 
 
 @dataclass

@@ -17,7 +17,9 @@ class OptimizerConfig:
     momentum: float = key(0.9, "momentum of SGD; 0 in the conference version of the selection paper", interval("[0, 1)"))
     schedule: Choice = choice(registry.SCHEDULES, "cosine", "learning-rate schedule")
     augment: list[str] = key([], "training transforms, in order", family=registry.AUGMENTATIONS, options=True)
-    precision: Precision = key("auto", "auto: bf16 where the hardware supports it, else fp32")
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = key(
+        "auto", "auto: bf16 where the hardware supports it; else on GPUs fp16, if a classifier is trained; else fp32"
+    )
 
 
 @dataclass

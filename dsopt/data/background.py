@@ -2,6 +2,7 @@
 
 import math
 import threading
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +64,7 @@ class BackgroundLoader:
         self.labels[: self.subset] = labels.to(device)
         self.row_of = torch.full((self.subset,), self.n)
         self._ids, self._order = subset.ids.sort()
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = _side_stream(device) if device.type == "cuda" else None
         self._rows, self._whole, self._error, self._changed = 0, None, None, threading.Condition()
         self._closed, self._thread = False, threading.Thread(target=self._read, daemon=True)
         self._thread.start()
@@ -137,6 +138,17 @@ class BackgroundLoader:
         with torch.cuda.stream(self._stream):
             target.copy_(source.pin_memory(), non_blocking=True)
             self._stream.synchronize()
+
+
+def _side_stream(device: torch.device) -> Any:
+    """A stream for copies into memory that was allocated before.
+
+    It begins where the current stream is now: the allocator may give memory that earlier kernels of that stream still use, which is
+    safe for that stream alone.
+    """
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    return stream
 
 
 def _labels(images: Images, classes: int | None) -> Int64[Tensor, " n"] | Float32[Tensor, "n k"]:

@@ -94,7 +94,8 @@ class Problem:
     """The data to distil, and the networks that the result is for.
 
     Args:
-        images: all real images on the device, as bytes or floats.
+        images: all real images, as bytes or floats; on the device, or in memory if they are too many for it.
+        labels: theirs, on the device.
         inputs: real images -> network inputs.
         per_class: the number of synthetic images of each class.
         network: builds a network with new weights on the device, from torch's global generator.

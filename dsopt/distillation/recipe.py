@@ -1,6 +1,6 @@
 """How a network is trained on a synthetic set: plain values that are stored with the set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from dsopt.augment import UniformDraw
+from dsopt.data.batches import moved
 from dsopt.learners.optim import minimize
 from dsopt.registry import AUGMENTATIONS, call
 
@@ -70,7 +71,7 @@ def train(network: nn.Sequential, images: Tensor, labels: Tensor, recipe: Recipe
     generator = torch.Generator().manual_seed(seed)
 
     def draw() -> Tensor:
-        return torch.rand(len(images), generator=generator).to(images.device)
+        return moved(torch.rand(len(images), generator=generator), images.device)
 
     if recipe.optimizer == "adam":
         optimizer: torch.optim.Optimizer = torch.optim.Adam(parameters, recipe.learning_rate, fused=True)
@@ -81,8 +82,15 @@ def train(network: nn.Sequential, images: Tensor, labels: Tensor, recipe: Recipe
     return network
 
 
-@torch.inference_mode()
 def accuracy(network: nn.Sequential, images: Tensor, labels: Tensor, size: int = 1000) -> float:
     """The fraction of images [n, c, h, w] that a network classifies correctly."""
-    correct = sum(int((network(x).argmax(1) == y).sum()) for x, y in zip(images.split(size), labels.split(size), strict=True))
-    return correct / len(labels)
+    return accuracy_of(network, zip(images.split(size), labels.split(size), strict=True))
+
+
+@torch.inference_mode()
+def accuracy_of(network: nn.Sequential, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """The fraction of images that a network classifies correctly, of batches with their labels."""
+    correct, count = 0, 0
+    for images, labels in batches:
+        correct, count = correct + (network(images).argmax(1) == labels).sum(), count + len(labels)
+    return int(correct) / count

@@ -56,7 +56,7 @@ def select_real(problem: Problem, method: str, times: int = 1) -> Synthetic:
     pixels = pixels.float() if SELECTORS.traits(method).embeddings else pixels[:, :0].float()
     selector = SELECTORS.build(method)
     indices = per_class(selector, pixels, problem.labels.cpu(), needed * problem.classes, generator).indices
-    images = problem.inputs(problem.images[indices.to(problem.device)])
+    images = problem.inputs(problem.images[indices.to(problem.images.device)].to(problem.device))
     return Synthetic(images.contiguous(), problem.labels[indices.to(problem.device)])
 
 

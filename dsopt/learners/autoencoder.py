@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dsopt.data.batches import Batch, moved
 from dsopt.learners.optim import minimize
-from dsopt.learners.placement import Precision, autocast, compute_dtype, local_part, pack, place, unpack, unwrapped
+from dsopt.learners.placement import Precision, autocast, compute_dtype, local_part, pack, place, scaler, unpack, unwrapped
 from dsopt.losses.reconstruction import ReconstructionLoss
 
 
@@ -33,7 +33,8 @@ class AutoencoderLearner:
         device: torch.device,
         world: int = 1,
     ) -> None:
-        self.device, self.dtype, self.loss, self.world = device, compute_dtype(precision, device), loss, world
+        self.device, self.dtype, self.loss, self.world = device, compute_dtype(precision, device, half=True), loss, world
+        self.scaler = scaler(self.dtype, device)
         self.networks: dict[str, nn.Module] = {"autoencoder": place(network, device, world)}
         sgd = torch.optim.SGD(network.parameters(), learning_rate, momentum=momentum, fused=True)
         self.optimizers: dict[str, torch.optim.Optimizer] = {"autoencoder": sgd}
@@ -51,7 +52,7 @@ class AutoencoderLearner:
         # DistributedDataParallel would wait for gradients of the critic, which this loss does not compute.
         critic = unwrapped(self.networks["critic"]).requires_grad_(False) if "critic" in self.networks else None
         loss = self.loss.autoencoder(output, batch.images, critic)
-        minimize(loss, self.optimizers["autoencoder"])
+        minimize(loss, self.optimizers["autoencoder"], self.scaler)
         return {"loss": loss.detach(), **metrics}
 
     def _update_critic(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -76,7 +77,9 @@ class AutoencoderLearner:
         return {"squared_error": error / count}
 
     def state_dict(self) -> dict[str, Any]:
-        return pack(self.networks, self.optimizers)
+        return pack(self.networks, self.optimizers, **({"scaler": self.scaler.state_dict()} if self.scaler else {}))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         unpack(state, self.networks, self.optimizers)
+        if self.scaler:
+            self.scaler.load_state_dict(state["scaler"])

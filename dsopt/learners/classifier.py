@@ -12,7 +12,7 @@ from dsopt.data.batches import Batch
 from dsopt.learners.average import Average
 from dsopt.learners.optim import minimize
 from dsopt.learners.optimizers import Decay, Name, optimizer_of
-from dsopt.learners.placement import Precision, autocast, compute_dtype, pack, place, unpack, unwrapped
+from dsopt.learners.placement import Precision, autocast, compute_dtype, pack, place, scaler, unpack, unwrapped
 
 
 def mean_cross_entropy(logits: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor:
@@ -54,7 +54,8 @@ class Classifier:
         device: torch.device,
         world: int = 1,
     ) -> None:
-        self.device, self.dtype = device, compute_dtype(precision, device)
+        self.device, self.dtype = device, compute_dtype(precision, device, half=True)
+        self.scaler = scaler(self.dtype, device)
         trained = place(network, device, world, sync_batch_norm)
         self.average = Average(unwrapped(trained), average)
         self.networks: dict[str, nn.Module] = {"classifier": trained, "average": self.average.network}
@@ -68,7 +69,7 @@ class Classifier:
         with autocast(self.dtype, self.device):
             logits = self.networks["classifier"](batch.images)
         loss = mean_cross_entropy(logits.float(), batch, self.label_smoothing)
-        minimize(loss, self.optimizers["classifier"])
+        minimize(loss, self.optimizers["classifier"], self.scaler)
         self.average.update()
         if batch.observe:
             batch.observe(logits.detach())
@@ -95,8 +96,11 @@ class Classifier:
         return {"accuracy": correct / count, "loss": loss / count}
 
     def state_dict(self) -> dict[str, Any]:
-        return pack(self.networks, self.optimizers, step=self.average.step)
+        scale = {"scaler": self.scaler.state_dict()} if self.scaler else {}
+        return pack(self.networks, self.optimizers, step=self.average.step, **scale)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         unpack(state, self.networks, self.optimizers)
         self.average.step = state["step"]
+        if self.scaler:
+            self.scaler.load_state_dict(state["scaler"])

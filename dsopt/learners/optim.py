@@ -24,13 +24,18 @@ def step(optimizer: Optimizer) -> None:
         inspect.unwrap(type(optimizer).step)(optimizer)
 
 
-def minimize(loss: Tensor, optimizer: Optimizer) -> None:
-    """One optimizer step along the gradients of a loss []."""
+def minimize(loss: Tensor, optimizer: Optimizer, scaler: torch.amp.GradScaler | None = None) -> None:  # pyright: ignore[reportPrivateImportUsage]
+    """One optimizer step along the gradients of a loss [], which a scaler scales for them."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = None
-    loss.backward()
-    step(optimizer)
+    if scaler is None:
+        loss.backward()
+        step(optimizer)
+        return
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
 
 
 def set_gradients(parameters: Iterable[Tensor], gradients: Iterable[Tensor]) -> None:

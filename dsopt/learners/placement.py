@@ -12,15 +12,23 @@ from torch.optim import Optimizer
 
 from dsopt.learners.batch_norm import synchronized
 
-Precision = Literal["auto", "bf16", "fp32"]
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+TENSOR_CORES = (7, 0)  # the compute capability from which GPUs are fast in float16
 
 
-def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """bfloat16 if requested or, with "auto", if the hardware has fast bfloat16 arithmetic; float32 otherwise."""
+def compute_dtype(precision: Precision, device: torch.device, half: bool = False) -> torch.dtype:
+    """What is requested; with "auto" bfloat16 if the hardware has fast arithmetic for it; float32 otherwise.
+
+    Args:
+        half: with "auto", take float16 on a GPU that is fast in it and not in bfloat16; for those who scale losses (`scaler`).
+    """
     if precision != "auto":
-        return torch.bfloat16 if precision == "bf16" else torch.float32
+        return DTYPES[precision]
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16
+        return torch.float16 if half and torch.cuda.get_device_capability(device) >= TENSOR_CORES else torch.float32
     # Private probes of torch: where a version lacks one, `bool` stands in, which returns False.
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     fast = any(getattr(torch.cpu, probe, bool)() for probe in probes)
@@ -28,7 +36,19 @@ def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
+    low = dtype != torch.float32
+    return torch.autocast(device.type, dtype=dtype if low else torch.bfloat16, enabled=low)
+
+
+def scaler(dtype: torch.dtype, device: torch.device) -> torch.amp.GradScaler | None:
+    """What scales a loss for its gradients to be numbers of float16, and leaves out steps where they are not; None without need."""
+    return torch.amp.GradScaler(device.type) if dtype == torch.float16 else None  # pyright: ignore[reportPrivateImportUsage]
+
+
+def arithmetic(dtype: torch.dtype, device: torch.device) -> str:
+    """How a network of this type was computed, for a manifest; see `dsopt.training.worker.set_arithmetic`."""
+    convolutions = ", convolutions in TF32" if dtype == torch.float32 and device.type == "cuda" else ""
+    return str(dtype).removeprefix("torch.") + convolutions
 
 
 def place(network: nn.Module, device: torch.device, world: int = 1, sync_batch_norm: bool = False) -> nn.Module:
@@ -105,7 +125,7 @@ def average_gradients(gradients: Sequence[Tensor], world: int) -> list[Tensor]:
     return [part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True)]
 
 
-def pack(networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer], **more: Any) -> dict[str, Any]:
+def pack(networks: Mapping[str, nn.Module], optimizers: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """The whole state of a learner; networks without DistributedDataParallel, so that any number of workers can load it."""
     return {
         "networks": {name: unwrapped(network).state_dict() for name, network in networks.items()},

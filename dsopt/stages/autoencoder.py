@@ -9,7 +9,7 @@ from dsopt.config import Config, differing
 from dsopt.data.batches import in_order
 from dsopt.data.images import load
 from dsopt.learners.autoencoder import AutoencoderLearner
-from dsopt.learners.placement import unwrapped
+from dsopt.learners.placement import arithmetic, unwrapped
 from dsopt.models.autoencoder import Autoencoder
 from dsopt.pipeline import networks
 from dsopt.pipeline.plan import Plan
@@ -65,7 +65,8 @@ def train(worker: Worker, stage: Stage, config: Config) -> None:
     held_out = load(table.uri, "test", size=view.loaded) if table.rows("test") else images
     tests = learner.evaluate(in_order(held_out.images, held_out.labels, 1000, inputs.test, worker.device))
     about = networks.described(settings, channels, inputs=networks.described_inputs(view, [], None))
-    finish(run, config, worker, state, tests, unwrapped(learner.networks["autoencoder"]), about)
+    notes = {"arithmetic": arithmetic(learner.dtype, worker.device)}
+    finish(run, config, worker, state, tests, unwrapped(learner.networks["autoencoder"]), about, **notes)
 
 
 def trained(stage: Stage, device: torch.device) -> Autoencoder:

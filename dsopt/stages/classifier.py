@@ -10,6 +10,7 @@ from dsopt.config import Config, TrainConfig, differing
 from dsopt.data.batches import in_order
 from dsopt.data.images import load
 from dsopt.errors import InputError
+from dsopt.learners.placement import arithmetic
 from dsopt.pipeline import feeding, networks
 from dsopt.pipeline.feeding import Feeder
 from dsopt.pipeline.plan import Plan
@@ -136,7 +137,8 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
         job = Run(stage, title, seed, settings.batch_size)
         state = fit_run(job, learner, planned, config, worker, evaluate if held_out else None, settings.validate_every)
     if worker.leads:
-        finish(job, config, worker, state, evaluate(), learner.average.averaged_network(), about, split, phases=budget)
+        notes = {"arithmetic": arithmetic(learner.dtype, worker.device)}
+        finish(job, config, worker, state, evaluate(), learner.average.averaged_network(), about, split, phases=budget, **notes)
 
 
 def _in_steps(phase: dict[str, Any], feeder: Feeder, batch_size: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dsopt.data.batches import Batch
 from dsopt.data.images import load
 from dsopt.errors import InputError
 from dsopt.learners.adversarial import AdversarialLearner
+from dsopt.learners.placement import arithmetic
 from dsopt.pipeline import adversaries, networks
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.training import Run, finish, fit_run, shuffled
@@ -71,6 +72,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
     if worker.leads:
         about = networks.described(settings.generator, 2, size)
         notes = {"size": size, "loss": settings.loss.name, "terms": settings.terms}
+        notes["arithmetic"] = arithmetic(learner.dtype, worker.device)
         finish(run, config, worker, state, {}, learner.average.averaged_network(), about, **notes)
 
 

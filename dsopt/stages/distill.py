@@ -16,9 +16,10 @@ from dsopt.distillation.contract import Distiller, Generator, Problem, Synthetic
 from dsopt.distillation.normalisation import Normalisation, from_description, normalized_inputs, to_bytes
 from dsopt.errors import InputError, JobError
 from dsopt.files import delete
+from dsopt.learners.placement import arithmetic
 from dsopt.pipeline import networks, outputs
 from dsopt.pipeline.plan import Plan
-from dsopt.pipeline.training import Run, StageCheckpoint, batches, fit_run
+from dsopt.pipeline.training import Run, StageCheckpoint, batches, fit_run, on_device
 from dsopt.registry import AUGMENTATIONS, DISTILLERS, MODELS, NORMALISATIONS, SCHEDULES, STORED, call
 from dsopt.seeds import derive
 from dsopt.stages import generator, ingest, needs
@@ -143,9 +144,10 @@ def _problem(
     present = images.labels.unique()
     if len(present) != classes or int(present.min()) < 0:
         raise InputError(f"distill: needs images of all {classes} classes, labelled; there are {int((present >= 0).sum())}.")
+    images = on_device(images, worker.device)
     problem = Problem(
-        images.images.to(worker.device),
-        images.labels.to(worker.device),
+        images.images,
+        images.labels,
         inputs.test,
         classes,
         settings.per_class,
@@ -213,6 +215,7 @@ def _write(
         recipe=dataclasses.asdict(found.recipe()),
         evaluate=f"dsopt evaluate input={stage.uri}",
         device=worker.describe(),
+        arithmetic=arithmetic(torch.float32, worker.device),
         labelled=True,
         **table.about(),
         **notes,

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -17,13 +17,17 @@ from torch import Tensor, nn
 from dsopt.augment.geometry import center_crop
 from dsopt.augment.inputs import View, view_of
 from dsopt.config import Choice, Config, differing, plain
+from dsopt.data import room
+from dsopt.data.batches import in_order, moved, take
 from dsopt.data.images import Images, load
 from dsopt.distillation.normalisation import Normalisation, channels, normalized_inputs
-from dsopt.distillation.recipe import Recipe, accuracy, augmented, loss_of, train
+from dsopt.distillation.recipe import Recipe, accuracy_of, augmented, loss_of, train
 from dsopt.errors import InputError
 from dsopt.learners.optim import minimize
+from dsopt.learners.placement import arithmetic
 from dsopt.pipeline import outputs
 from dsopt.pipeline.plan import Plan
+from dsopt.pipeline.training import on_device
 from dsopt.progress import Progress
 from dsopt.seeds import derive
 from dsopt.stages import needs
@@ -34,6 +38,7 @@ from dsopt.training.worker import Worker
 
 EVALUATE = Kind("evaluate")
 BATCH = 256  # images of all real ones a step, as in DD-Ranking
+AT_ONCE = 1000  # in a test
 # Keys of `evaluate` that an evaluation has as fields of its own, or does not depend on.
 _ELSEWHERE = ("beside", "images", "networks", "ranking", "real_epochs")
 
@@ -173,14 +178,14 @@ def work(worker: Worker, stage: Stage, config: Config, trial: Evaluation) -> Non
     setting = _Setting(config, trial, table, whole, recipe, normalisation, view, worker.device)
     learn = _on_all(setting) if trial.images == "all" else _on_few(setting)
     test = real(held=True) if trial.validation else load(whole.uri, "test", size=view.loaded)
-    held_out = setting.inputs(test.images.to(worker.device))
+    tested = _tested(setting, test)
     make, found = fresh(trial.network, whole, worker.device), []
     progress = Progress(_title(stage.name, trial), config.evaluate.repeats, "trainings")
     for repeat in range(config.evaluate.repeats):
         torch.manual_seed(setting.seed(repeat))
         network = _with_weights(make(), trial, table)
         learn(network, repeat)
-        found.append(accuracy(network.eval(), held_out, test.labels.to(worker.device)))
+        found.append(accuracy_of(network.eval(), tested()))
         progress.update(len(found), f"accuracy {100 * found[-1]:.2f} %")
     steps = sum(map(len, recipe.rates)) if recipe.rates else recipe.steps
     seconds = time.monotonic() - started
@@ -188,7 +193,19 @@ def work(worker: Worker, stage: Stage, config: Config, trial: Evaluation) -> Non
     rows = [(stage.folder, repeat, steps, seconds, split, "accuracy", value) for repeat, value in enumerate(found)]
     rows.append((stage.folder, config.seed, steps, seconds, split, "mean_accuracy", statistics.fmean(found)))
     about = {"recipe": dataclasses.asdict(recipe), "device": worker.describe()}
+    about["arithmetic"] = arithmetic(torch.float32, worker.device)
     outputs.commit(stage, outputs.metrics(rows), seconds=seconds, seed=config.seed, **about)
+
+
+def _tested(of: _Setting, images: Images) -> Callable[[], Iterable[tuple[Tensor, Tensor]]]:
+    """The images as the network takes them, in batches: made once if they fit on the device, else anew for every test."""
+
+    def made() -> Iterator[tuple[Tensor, Tensor]]:
+        return ((batch.images, batch.labels) for batch in in_order(images.images, images.labels, AT_ONCE, of.inputs, of.device))
+
+    floats = 4 * len(images.ids) * images.images.shape[1] * of.view.taken**2
+    kept = list(made()) if room.fits_device(floats, of.device) else None
+    return made if kept is None else lambda: kept
 
 
 def _on_few(of: _Setting) -> Learn:
@@ -220,8 +237,8 @@ def _on_few(of: _Setting) -> Learn:
 
 def _on_all(of: _Setting) -> Learn:
     """Training on all real images, in batches."""
-    images = of.real()
-    pixels, labels = images.images.to(of.device), images.labels.to(of.device)
+    images = on_device(of.real(), of.device)
+    labels = images.labels
     batch = min(BATCH, len(labels))
 
     def learn(network: nn.Sequential, repeat: int) -> None:
@@ -229,9 +246,10 @@ def _on_all(of: _Setting) -> Learn:
         generator.manual_seed(of.seed("draws", repeat))
         optimizer = _optimizer(network, of.recipe)
         for number in range(of.recipe.steps):
-            some = batches(number).indices.to(of.device)
-            x = augmented(of.inputs(pixels[some]), of.recipe.augment, lambda: torch.rand(batch, generator=generator).to(of.device))
-            minimize(loss_of(of.recipe.loss, network(x), labels[some]), optimizer)
+            some = batches(number).indices
+            pixels = moved(take(images.images, some.to(images.images.device)), of.device)
+            x = augmented(of.inputs(pixels), of.recipe.augment, lambda: moved(torch.rand(batch, generator=generator), of.device))
+            minimize(loss_of(of.recipe.loss, network(x), labels[moved(some, of.device)]), optimizer)
 
     return learn
 

@@ -14,7 +14,7 @@ from dsopt.data.images import load
 from dsopt.errors import InputError
 from dsopt.generation.sample import noise
 from dsopt.learners.adversarial import AdversarialLearner
-from dsopt.learners.placement import autocast, compute_dtype
+from dsopt.learners.placement import arithmetic, autocast, compute_dtype
 from dsopt.learners.variational import VariationalLearner
 from dsopt.losses.terms import TRAINED_CLASSIFIERS
 from dsopt.pipeline import adversaries, networks
@@ -144,6 +144,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
             about,
             conditional=conditional,
             snapshots=written(stage),
+            arithmetic=arithmetic(learner.dtype, worker.device),
         )
 
 

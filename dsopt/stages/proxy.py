@@ -19,7 +19,7 @@ from dsopt.data.batches import in_order
 from dsopt.data.images import Images, load
 from dsopt.errors import InputError
 from dsopt.files import delete
-from dsopt.learners.placement import autocast, compute_dtype
+from dsopt.learners.placement import arithmetic, autocast, compute_dtype
 from dsopt.pipeline import networks, outputs
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.training import Run, classifier_learner, describe_classifier, external, fit_run, shuffled, view
@@ -83,6 +83,7 @@ def _train(worker: Worker, stage: Stage, config: Config, role: Role) -> None:
     correct = (columns["probability"].argmax(1) == images.labels).float().mean()
     scores = pa.table(as_columns(images.ids, images.labels, columns))
     notes = {"steps": state.total, "train_accuracy": float(correct), "device": worker.describe()}
+    notes["arithmetic"] = arithmetic(learner.dtype, worker.device)
     notes["model"] = about | {"weights": networks.save_weights(stage, network.state_dict())}
     outputs.commit(stage, scores, name="scores", seconds=state.seconds, seed=config.seed, **notes)
     delete(stage.path("checkpoint.pt"))

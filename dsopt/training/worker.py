@@ -94,9 +94,17 @@ def this_process(gpu: bool | None = None, threads: int | None = None, processes:
             "cluster.gpu=true: torch sees no GPU here; expected cluster.gpu=false, or a torch that fits the GPU's driver."
         )
     room.processes = processes
+    set_arithmetic()
     if threads:
         torch.set_num_threads(threads)
     return Worker(device=torch.device("cuda" if gpu is not False and torch.cuda.is_available() else "cpu"))
+
+
+def set_arithmetic() -> None:
+    """How GPUs compute in float32, whatever the environment says: exact matrix products, which selection and distances need, and
+    convolutions in TF32 (10 bits of mantissa), of which networks notice nothing; torch's defaults."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = True
 
 
 def keep_freed_memory() -> None:

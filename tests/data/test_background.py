@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from digits import CPU, digits
 from slow_reader import ROWS, digits_stage, shut
 
 from dsopt.data import images as reading
-from dsopt.data.background import BackgroundLoader
+from dsopt.data.background import BackgroundLoader, _side_stream
 from dsopt.data.images import Images, load
 from dsopt.errors import InputError
 
@@ -112,3 +113,13 @@ def test_closing_ends_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         threading.Timer(0.05, gate.open).start()  # lets the current part finish
     made._thread.join(5)
     assert not made._thread.is_alive() and gate.decoded == 1
+
+
+def test_copies_to_a_gpu_begin_after_what_was_done_with_their_memory(monkeypatch: pytest.MonkeyPatch):
+    """The allocator gives memory that kernels of the current stream may still use."""
+    told = []
+    stream = SimpleNamespace(wait_stream=lambda other: told.append(("waits for", other)))
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"the current one of {device}")
+    assert _side_stream(torch.device("cuda", 1)) is stream  # type: ignore[comparison-overlap]
+    assert told == [("waits for", "the current one of cuda:1")]

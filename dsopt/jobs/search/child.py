@@ -16,7 +16,7 @@ from dsopt.data.holdout import held_out
 from dsopt.data.images import Images, load
 from dsopt.errors import InputError
 from dsopt.learners.classifier import Classifier
-from dsopt.pipeline.training import batches
+from dsopt.pipeline.training import batches, on_device
 from dsopt.registry import SCHEDULES
 from dsopt.search.proxies import Proxy
 from dsopt.seeds import derive
@@ -33,7 +33,7 @@ Rates = tuple[tuple[float, ...], ...]  # learning rates: a row for each epoch, a
 
 @dataclass(frozen=True)
 class Material:
-    """The training and evaluation data of a child, on the device.
+    """The training and evaluation data of a child: labels on the device, and images too if they fit there.
 
     Args:
         labels: class indices [n], or probabilities [n, classes].
@@ -83,15 +83,16 @@ def material(source: MaterialSource, device: torch.device) -> Material:
         raise InputError(
             f"search.validation={source.validation}: holds out {int(out.sum())} of {len(out)} images; expected some, not all."
         )
-    evaluated = Images(whole.ids[out], whole.images[out].to(device), whole.labels[out].to(device))
+    evaluated = on_device(Images(whole.ids[out], whole.images[out], whole.labels[out]), device)
     used, rows, rates = whole, (~out).nonzero().squeeze(1), ()
     if source.subset:
         used, rows, rates = _given(source, table, whole.images.shape[1:])
+    used = on_device(used, device)
     labels = used.labels if used.soft is None or _is_targets(source) else used.soft
     facts, size = table.manifest, table.manifest["image_size"]
     inputs = make_inputs(source.augment, size, source.standardise)
     return Material(
-        *(used.images.to(device), labels.to(device), rows, evaluated, inputs),
+        *(used.images, labels, rows, evaluated, inputs),
         *(facts["channels"], facts["num_classes"], size, rates),
     )
 
