@@ -5,6 +5,7 @@ run resumes in the same way after a lost worker, after a lost driver, and withou
 while does not end the run either; it would if Ray Train kept its own state there.
 """
 
+import gc
 import os
 import tempfile
 import uuid
@@ -196,12 +197,15 @@ def _on_cluster(
     # max_calls=0: by default Ray ends a process that used a GPU after each call. max_retries=0: losses are counted here.
     options = {"num_cpus": share.cpus, "num_gpus": share.gpus, "memory": memory, "max_retries": 0, "max_calls": 0}
     with message_board() as board, session.reporting_shortage(share):
-        remote = ray.remote(**options)(_task)
+        task = ray.remote(**options)(_task)
+        ending = ray.remote(**(options | {"max_calls": 1}))(_task)  # its process ends after it
+        moved: set[int] = set()
         losses = [Losses(config.max_failures, partial(saved, number)) for number in range(len(arguments))]
         waiting, running, error = list(range(len(arguments))), {}, None
         while waiting or running:
             while waiting and len(running) < share.workers and error is None:
                 number = waiting.pop(0)
+                remote = ending if number in moved else task
                 running[remote.remote(work, board, share, arguments[number])] = number
             if not running:
                 break
@@ -214,6 +218,10 @@ def _on_cluster(
                     waiting.insert(0, number)
                     continue
                 found = losses[number].error(lost)
+            if isinstance(found, Moved):
+                moved.add(number)
+                waiting.insert(0, number)
+                continue
             if failing and isinstance(found, JobError):
                 failing(number, found)
             else:
@@ -222,9 +230,31 @@ def _on_cluster(
         raise error
 
 
+class Moved(Exception):
+    """The answer of a process that was kept from an earlier run, and is on other GPUs than those that Ray assigns it now."""
+
+
+_used: list[str] = []  # the GPUs that this process computes on: CUDA stays with those that it saw first
+
+
 def _task(work: Work, board: Board, share: session.Share, arguments: tuple[Any, ...]) -> Exception | None:
+    if share.gpus:
+        _used[:] = _used or _assigned()
+        if _used != _assigned():
+            return Moved()
     send_progress_to(board)
-    return _attempt(lambda: work(this_process(share.gpus > 0, session.threads(share), share.workers), *arguments))
+    try:
+        return _attempt(lambda: work(this_process(share.gpus > 0, session.threads(share), share.workers), *arguments))
+    finally:
+        if torch.cuda.is_initialized():
+            gc.collect()
+            torch.cuda.empty_cache()  # others may run on this GPU, until this process gets its next run
+
+
+def _assigned() -> list[str]:
+    import ray
+
+    return sorted(ray.get_runtime_context().get_accelerator_ids()["GPU"])
 
 
 def _attempt(work: Callable[[], None]) -> Exception | None:

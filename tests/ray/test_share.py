@@ -166,6 +166,7 @@ def test_workers_take_the_gpu_that_they_were_given(monkeypatch: pytest.MonkeyPat
     context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 8, get_local_world_size=lambda: 4)
     monkeypatch.setattr(ray.train, "get_context", lambda: context)
     monkeypatch.setattr(room, "processes", 1)
+    monkeypatch.setattr(train, "_assigned", lambda: ["0"])
     monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cuda:0"))
     board: Any = SimpleNamespace(failed=lambda: None)
     share = Share(2, gpus, 1.0, torch.get_num_threads())
@@ -182,8 +183,51 @@ def test_a_worker_whose_torch_sees_no_gpu_says_so_and_is_not_tried_again(monkeyp
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(train, "send_progress_to", lambda board: None)
     board: Any = SimpleNamespace()
+    monkeypatch.setattr(train, "_assigned", lambda: ["0"])
     told = train._task(lambda worker: pytest.fail("it began"), board, Share(1, 1.0, 1.0, 1), ())
     assert isinstance(told, InputError) and "torch sees no GPU" in str(told)
+
+
+def test_a_kept_process_computes_on_the_gpu_that_it_is_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or not at all: a run that Ray sends it on another GPU goes to another process, and this one ends."""
+    kept, ended, ran, assigned = {0: ["0"]}, [], [], iter(["1", "1", "1", "0", "1"])
+
+    class Task:
+        """Ray's, with one process that is kept, which it takes as long as there is one."""
+
+        def __init__(self, max_calls: int) -> None:
+            self.max_calls = max_calls
+
+        def remote(self, *of: Any) -> Any:
+            process = next(iter(kept), len(ended) + 1)
+            gpu = [next(assigned)]
+            monkeypatch.setattr(train, "_used", kept.setdefault(process, []))
+            monkeypatch.setattr(train, "_assigned", lambda: gpu)
+            found = train._task(*of)
+            if self.max_calls == 1:
+                ended.append(kept.pop(process))
+            return found
+
+    fake = SimpleNamespace(
+        remote=lambda **options: lambda function: Task(options["max_calls"]),
+        wait=lambda running, num_returns: (running[:1], running[1:]),
+        get=lambda found: found,
+    )
+    monkeypatch.setattr(session, "connect", lambda: fake)
+    monkeypatch.setattr(local, "is_own", lambda: True)
+    monkeypatch.setattr(train, "message_board", lambda: contextlib.nullcontext(SimpleNamespace()))
+    monkeypatch.setattr(train, "send_progress_to", lambda board: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    cleared: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: cleared.append(1))
+
+    def work(worker: Worker, number: int) -> None:
+        ran.append((number, train._used[0], train._assigned()[0]))
+
+    train._on_cluster(work, [(0,), (1,)], Share(1, 1.0, 1.0, 1), ClusterConfig(workers=1))
+    assert [number for number, *_ in ran] == [0, 1] and all(used == given for _, used, given in ran)
+    assert ended[0] == ["0"] and len(cleared) == 2
 
 
 @pytest.mark.parametrize(("ours", "workers", "timeout"), [(False, 8, "1800"), (True, 2, None)])
