@@ -2,7 +2,7 @@
 # make test    install, and run all checks and tests
 # make setup   install into .venv, with the versions of constraints.txt
 # make test-ray RAY=2.59.0   the tests that need Ray, with another version of it
-# Also: test-fast (no Ray, nothing slow), lint, bench, clean. PYTHON=python3.12 chooses the Python; OPTIONS="..." are passed on.
+# Also: test-fast (no Ray, nothing slow), test-gpu (what a machine with a GPU runs), lint, bench, clean. PYTHON=python3.12 chooses the Python; OPTIONS="..." are passed on.
 
 SHELL := /bin/sh
 VENV := .venv
@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 export PYTHONDONTWRITEBYTECODE :=
 BENCHMARKS := $(sort $(filter-out %_cold_start.py,$(wildcard tests/benchmarks/bench_*.py))) # that one needs CIFAR-10
 
-.PHONY: setup venv demo test test-fast test-ray lint bench clean
+.PHONY: setup venv demo test test-fast test-gpu test-ray lint bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.test-installed
@@ -42,6 +42,9 @@ $(VENV)-ray-%/.installed: $(VENV)/.test-installed
 	echo "import site; site.addsitedir('$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")')" > \
 		$$($(@D)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/others.pth
 	@touch $@
+
+test-gpu: $(VENV)/.test-installed
+	@$(BIN)/python tests/on_gpu.py
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
