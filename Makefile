@@ -2,7 +2,8 @@
 # make test    install, and run all checks and tests
 # make setup   install into .venv, with the versions of constraints.txt
 # make test-ray RAY=2.59.0   the tests that need Ray, with another version of it
-# Also: test-fast (no Ray, nothing slow), test-gpu (what a machine with a GPU runs), lint, bench, clean. PYTHON=python3.12 chooses the Python; OPTIONS="..." are passed on.
+# make test-gpu   what a machine with a GPU is to run: the marked tests, a benchmark, the demo
+# Also: test-fast (no Ray, nothing slow), lint, bench, clean. PYTHON=python3.12 chooses the Python; OPTIONS="..." are passed on.
 
 SHELL := /bin/sh
 VENV := .venv

@@ -1,12 +1,10 @@
 """`make test-gpu` where there is no GPU, and what it would run."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import on_gpu
-import pytest
 import torch
 
 
@@ -31,7 +29,5 @@ def test_every_part_runs_and_a_failure_is_told(monkeypatch, capsys):
     assert all(command[0] == sys.executable for command in ran)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_the_command_ends_with_2():
-    makefile = (on_gpu.REPOSITORY / "Makefile").read_text()
-    assert "test-gpu: $(VENV)/.test-installed\n\t@$(BIN)/python tests/on_gpu.py" in makefile and os.sep in sys.executable
+def test_make_runs_it():
+    assert "test-gpu: $(VENV)/.test-installed\n\t@$(BIN)/python tests/on_gpu.py\n" in (on_gpu.REPOSITORY / "Makefile").read_text()
