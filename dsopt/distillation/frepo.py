@@ -20,7 +20,7 @@ def ridge(
     """Predictions for the rows `queries` by kernel ridge regression with a linear kernel on `known` (equation 5 of FRePo)."""
     kernel = known @ known.T
     kernel = kernel + strength * kernel.diagonal().mean() * torch.eye(len(known), dtype=known.dtype, device=known.device)
-    # `solve` would wait for a GPU, to raise for a matrix that cannot be inverted: the loss is not finite then, which the loop tells.
+    # `solve` would wait for a GPU, to raise for a singular matrix: with this the loss is not finite, which the loop tells.
     return queries @ known.T @ torch.linalg.solve_ex(kernel, targets).result
 
 
