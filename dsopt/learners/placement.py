@@ -1,5 +1,6 @@
 """What all learners need: numeric precision, distribution over workers, and their state as one dictionary."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from dsopt.learners.batch_norm import synchronized
+from dsopt.progress import say
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -24,15 +26,26 @@ def compute_dtype(precision: Precision, device: torch.device, half: bool = False
         half: with "auto", take float16 on a GPU that is fast in it and not in bfloat16; for those who scale losses (`scaler`).
     """
     if precision != "auto":
+        if precision == "bf16" and not _fast_in_bfloat16(device):
+            _tell_emulated()
         return DTYPES[precision]
+    if _fast_in_bfloat16(device):
+        return torch.bfloat16
+    fast_in_half = half and device.type == "cuda" and torch.cuda.get_device_capability(device) >= TENSOR_CORES
+    return torch.float16 if fast_in_half else torch.float32
+
+
+def _fast_in_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return torch.bfloat16
-        return torch.float16 if half and torch.cuda.get_device_capability(device) >= TENSOR_CORES else torch.float32
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     # Private probes of torch: where a version lacks one, `bool` stands in, which returns False.
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    fast = any(getattr(torch.cpu, probe, bool)() for probe in probes)
-    return torch.bfloat16 if fast else torch.float32
+    return any(getattr(torch.cpu, probe, bool)() for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+
+
+@functools.cache
+def _tell_emulated() -> None:
+    """Once a process. On an AMD EPYC with AVX2, the selection paper's classifier takes 7 times as long as in float32."""
+    say("precision", "bf16 is emulated here, and several times slower than fp32; precision=auto takes what is fast")
 
 
 def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
+from dsopt.learners import placement
 from dsopt.learners.autoencoder import AutoencoderLearner
 from dsopt.learners.classifier import Classifier
 from dsopt.learners.placement import arithmetic, compute_dtype
@@ -85,3 +86,17 @@ def test_float16_learns_and_leaves_out_a_step_without_a_gradient(make):
     resumed = make()
     resumed.load_state_dict(torch.load(io.BytesIO(saved.getvalue()), weights_only=True))
     assert resumed.scaler.get_scale() == 2.0**39
+
+
+def test_emulated_bfloat16_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, probe, lambda: False, raising=False)
+    placement._tell_emulated.cache_clear()
+    for _ in range(2):
+        assert compute_dtype("bf16", torch.device("cpu")) == torch.bfloat16
+    assert capsys.readouterr().out.count("bf16 is emulated here") == 1
+    compute_dtype("auto", torch.device("cpu"))
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    placement._tell_emulated.cache_clear()
+    compute_dtype("bf16", torch.device("cpu"))
+    assert "emulated" not in capsys.readouterr().out
