@@ -1,6 +1,6 @@
 """A job on four Ray nodes with file systems of their own, which loses two of them, is stopped and submitted again.
 
-    sudo python tests/ray/four_nodes.py        # by hand: it takes minutes, and mounts need root
+    sudo python tests/ray/four_nodes.py        # by hand, on an idle machine: it takes minutes, and mounts need root
 
 A head with no CPU and three nodes of two, each with its own /tmp and home, and the data and results on a real S3 server: as
 machines in the cloud. The main job has four workers. A node is killed while they train and another one while they embed, as spot
@@ -66,9 +66,10 @@ class Nodes:
 
 
 def end(node: psutil.Popen) -> None:
-    for process in [*node.children(recursive=True), node]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    with contextlib.suppress(psutil.NoSuchProcess):  # it ended by itself
+        for process in [*node.children(recursive=True), node]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
     node.wait()
 
 
