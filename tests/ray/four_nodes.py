@@ -49,12 +49,15 @@ class Nodes:
         start += ["--dashboard-agent-listen-port=0", *(options or [f"--address=127.0.0.1:{self.port}"])]
         inside = ["bash", "-c", f'mount --bind {own}/tmp /tmp && exec "$@"', "node", *start]
         env = self.env | {"HOME": f"{own}/home", "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-        log = own / "log"
-        with log.open("w") as file:
-            command = ["unshare", "--mount", "--propagation", "private", *inside]
-            self.running.append(psutil.Popen(command, env=env, cwd="/", stdout=file, stderr=file, start_new_session=True))
-        until(lambda: "Ray runtime started" in log.read_text() or self.running[-1].poll() is not None)
-        assert self.running[-1].poll() is None, log.read_text()
+        log, command = own / "log", ["unshare", "--mount", "--propagation", "private", *inside]
+        for _ in range(3):  # Ray gives its processes 30 s to start, which can be too short beside other work
+            with log.open("w") as file:
+                node = psutil.Popen(command, env=env, cwd="/", stdout=file, stderr=file, start_new_session=True)
+            until(lambda node=node: "Ray runtime started" in log.read_text() or node.poll() is not None)
+            if node.poll() is None:
+                self.running.append(node)
+                return
+        raise RuntimeError(log.read_text())
 
     def kill_one_with(self, text: str) -> None:
         """All processes at once of a node on which there is such a process, not of the head's; a new node comes."""

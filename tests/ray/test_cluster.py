@@ -36,11 +36,15 @@ class Cluster:
         env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
         env["RAY_health_check_period_ms"] = "1000"  # a lost node is told after five that it does not answer: at 3 s each by default
         log = Path(self.folder, f"node{len(self.nodes)}.log")
-        with log.open("w") as file:
-            command = [str(BIN / "ray"), "start", *each, *(options or [f"--address={self.address}"])]
-            self.nodes.append(psutil.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True))
-        until(lambda: "Ray runtime started" in log.read_text() or self.nodes[-1].poll() is not None)
-        assert self.nodes[-1].poll() is None, log.read_text()
+        command = [str(BIN / "ray"), "start", *each, *(options or [f"--address={self.address}"])]
+        for _ in range(3):  # Ray gives its processes 30 s to start, which can be too short beside other work
+            with log.open("w") as file:
+                node = psutil.Popen(command, env=env, stdout=file, stderr=file, start_new_session=True)
+            until(lambda node=node: "Ray runtime started" in log.read_text() or node.poll() is not None)
+            if node.poll() is None:
+                self.nodes.append(node)
+                return
+        pytest.fail(log.read_text())
 
     def grow(self, nodes: int) -> None:
         """Add nodes with a CPU each, until so many are alive beside the head."""
