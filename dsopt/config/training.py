@@ -65,8 +65,10 @@ class ClassifierConfig(OptimizerConfig, Choice):
 class ProbeConfig:
     folds: int = key(5, "every image is judged by a classifier that was trained on the other folds", at_least(2))
     epochs: int = key(20, "passes over the embeddings", at_least(1))
-    batch_size: int = key(512, "embeddings a step", at_least(1))
-    learning_rate: float = key(0.001, "learning rate of AdamW; it falls as a cosine", above(0))
+    batch_size: int = key(512, "embeddings a step; at most a tenth of all", at_least(1))
+    learning_rate: float = key(
+        0.001, "learning rate of AdamW for embeddings of 1,280 numbers; smaller ones get a larger one in proportion", above(0)
+    )
     weight_decay: float = key(0.01, "weight decay", at_least(0))
 
 

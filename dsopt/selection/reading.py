@@ -17,6 +17,8 @@ BLOCK = 1 << 21  # embedding values decoded at a time: 8 MB of float32
 READ_BYTES = 1 << 24  # bytes fetched per request
 UNLABELLED = -1
 
+Block = tuple[Int[Tensor, " b"], Int[Tensor, " b"], Float[Tensor, "b d"]]  # ids, labels and embeddings
+
 
 @retried
 def embedding_size(part: storage.Part) -> int:
@@ -29,7 +31,7 @@ def embedding_size(part: storage.Part) -> int:
     return schema.field("embedding").type.shape[0]
 
 
-def blocks(part: storage.Part) -> Iterator[tuple[Int[Tensor, " b"], Int[Tensor, " b"], Float[Tensor, "b d"]]]:
+def blocks(part: storage.Part) -> Iterator[Block]:
     """Yield the ids, labels and embeddings of a part, block by block.
 
     Raises:
@@ -55,6 +57,19 @@ def blocks(part: storage.Part) -> Iterator[tuple[Int[Tensor, " b"], Int[Tensor, 
 def all_embeddings(parts: Sequence[storage.Part]) -> Float[Tensor, "n d"]:
     """The embeddings of all parts, in order, in memory."""
     return torch.cat([embeddings for part in parts for _, _, embeddings in blocks(part)])
+
+
+def of_ids(
+    parts: Sequence[storage.Part], ids: Int[Tensor, " n"]
+) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"], Float[Tensor, "m d"]]:
+    """Ids, labels and embeddings of those of these images that the parts hold, in their order; only these are kept in memory."""
+    kept = []
+    for part in parts:
+        for found, labels, embeddings in blocks(part):
+            here = torch.isin(found, ids)
+            kept.append((found[here], labels[here], embeddings[here]))
+    known, labels, embeddings = (torch.cat(columns) for columns in zip(*kept, strict=True))
+    return known, labels, embeddings
 
 
 def _finite(values: Float[np.ndarray, " c"]) -> bool:

@@ -28,13 +28,14 @@ EMBED = Kind("embed", version=2)
 OWN = ("autoencoder", "proxy")  # encoders that are trained here
 
 
-def embeddings(plan: Plan) -> Stage:
-    """The embeddings of the training images by `embed.encoder`, or those of `embed.table`."""
+def embeddings(plan: Plan, split: str = "train") -> Stage:
+    """The embeddings of the images of a split by `embed.encoder`, or of the training images those of `embed.table`."""
     config, chosen, inputs = plan.config, plan.config.embed, {"images": ingest.images(plan)}
     if chosen.source == "table":
         assert chosen.table is not None
         return plan.add(EMBED, f"{config.data.name}-table", {"table": _fingerprint(chosen.table)}, inputs, _take_over)
     made_of = differing(config, "embed", without=("embed.weights", "embed.table", "embed.source"))
+    made_of |= {} if split == "train" else {"split": split}
     if "autoencoder" in chosen.encoder:
         inputs["autoencoder"] = autoencoder.model(plan)
     if "proxy" in chosen.encoder:
@@ -48,6 +49,7 @@ def embeddings(plan: Plan) -> Stage:
     name = "+".join(
         re.sub(r"[^\w.-]+", "-", encoder.rpartition(":")[2].rstrip("/").rpartition("/")[2]) for encoder in chosen.encoder
     )
+    name = name if split == "train" else f"{name}-{split}"
     return plan.add(EMBED, f"{config.data.name}-{name}", made_of, inputs, _embed, check=_check)
 
 
@@ -66,8 +68,8 @@ def _external(config: Config) -> list[tuple[str, str | None]]:
 def _embed(worker: Worker, stage: Stage, config: Config) -> None:
     from dsopt.cluster.data import stream
 
-    table = Table(stage.inputs["images"].uri)
-    parts = table.parts("train")
+    table, split = Table(stage.inputs["images"].uri), stage.made_of.get("split", "train")
+    parts = table.parts(split)
     encode = partial(_encoder, stage=stage, config=config, parts=parts)
     write = partial(write_embeddings, stage=stage, dtype=config.embed.dtype)
 
@@ -76,8 +78,8 @@ def _embed(worker: Worker, stage: Stage, config: Config) -> None:
 
     done, seconds = item_by_item(f"embed {stage.name}", stage, [part.rows for part in parts], "images", entries)
     written = sum(entry["part"]["rows"] for entry in done)
-    if written != table.rows("train"):
-        raise JobError(f"{stage.uri}: {written} embeddings of {table.rows('train')} images.")
+    if written != table.rows(split):
+        raise JobError(f"{stage.uri}: {written} embeddings of {table.rows(split)} images.")
     schema = embeddings_schema(done[0]["size"], config.embed.dtype)
     stage.commit([entry["part"] for entry in done], schema, seconds=seconds, embedding_size=done[0]["size"])
 

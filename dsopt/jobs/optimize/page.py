@@ -105,9 +105,10 @@ def _figures(metrics: pa.Table, results: list[ResultRow], runs: list[RunInfo]) -
 def info(row: Row, seed: int, stage: Stage) -> RunInfo:
     """The row, data size and selection cost of a finished run, for the tables of its metrics."""
     manifest = Table(stage.uri).manifest
-    # The cost includes extra images, the scores of a sampler and the classifiers in a generator's loss. For a row whose training is
-    # extended by the seconds of selection, these are part of the training time already.
-    cost = select.cost(*filter(None, [row.subset, row.added, stage.inputs.get("scores"), *row.guides]))
+    # The cost includes extra images, the scores of a sampler, the embeddings that a linear probe is trained on and the classifiers
+    # in a generator's loss. For a row whose training is extended by the seconds of selection, these are part of the training time.
+    used = [stage.inputs.get(role) for role in ("scores", "embeddings")]
+    cost = select.cost(*filter(None, [row.subset, row.added, *used, *row.guides]))
     return RunInfo(stage.folder, row.title, row.method, row.split, manifest["seed"], _images(row), cost)
 
 
