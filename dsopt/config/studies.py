@@ -16,7 +16,7 @@ class CompareConfig:
     methods: list[str] = key(["random", "random_balanced"], "baselines beside select.name", family=registry.SELECTORS)
     splits: list[float] = key([1.0, 0.5], "values of train.split to compare, a row each", each(SHARE))
     equal_cost: bool = key(True, "one more row: full data, trained longer by the seconds that selection takes")
-    probe: bool = key(True, "with a pretrained encoder, rows more: a linear classifier of the embeddings of the same images")
+    probe: bool = key(True, "more rows: linear classifiers of a pretrained encoder's embeddings")
     command: str | None = key(
         None,
         "your own training in place of the built-in one, such as 'python train.py --data {subset} --seed {seed} --out {out}'; also "

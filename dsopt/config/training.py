@@ -80,6 +80,11 @@ class TrainConfig(ClassifierConfig):
     streamed: bool | None = key(
         None, "keep decoded images in a file on local disk instead of in memory; not given: only if they do not fit in memory"
     )
+    decoded: bool | None = key(
+        None,
+        "false: keep images encoded, and decode every batch ahead of its step; not given: only if decoded ones fit neither in "
+        "memory nor on disk",
+    )
     validation: float = key(0.0, "share of the training images to evaluate on, instead of the test images", interval("[0, 1)"))
     validate_every: int = key(0, "steps between evaluations on the held-out images; 0: only after the last step", at_least(0))
     epochs: float | None = key(None, "budget in epochs of the full training set, instead of train.steps", above(0))

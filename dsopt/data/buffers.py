@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from dsopt.errors import JobError
 # Of the machine's memory, for one set in one process: a machine with 8 GPUs runs 8 processes, and they then take half of it.
 SHARE = 1 / 16
 DEVICE_SHARE = 1 / 2  # of a GPU's free memory
+DISK_SHARE = 9 / 10  # of the free space of the temporary folder
 
 Shape = tuple[int, ...]  # n, h, w, c
 Pixels = UInt8[Tensor, "n h w c"]
@@ -32,6 +34,14 @@ def fits_memory(size: int) -> bool:
 def fits_device(size: int, device: torch.device) -> bool:
     """Whether `size` bytes may be kept on a device, beside the networks."""
     return device.type != "cuda" or size <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def fits_disk(name: str, size: int) -> bool:
+    """Whether the shared buffer of this name is there, perhaps while it is filled, or there is space on disk for it."""
+    folder = _folder()
+    _discard_unused(folder, name)
+    path = folder / name
+    return (path.exists() and path.stat().st_size > 0) or size <= DISK_SHARE * shutil.disk_usage(folder).free
 
 
 def empty(shape: Shape, streamed: bool | None = None) -> Pixels:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from dsopt.augment.geometry import center_crop
 from dsopt.augment.inputs import View, view_of
 from dsopt.config import Choice, Config, differing, plain
-from dsopt.data.images import Images, load
+from dsopt.data.images import Images
+from dsopt.data.loading import load
 from dsopt.distillation.normalisation import Normalisation, channels, normalized_inputs
 from dsopt.distillation.recipe import Recipe, accuracy, augmented, loss_of, train
 from dsopt.errors import InputError

@@ -16,7 +16,8 @@ from dsopt.augment import draws
 from dsopt.augment.inputs import Inputs
 from dsopt.config import ClassifierConfig, Config, differing
 from dsopt.data.batches import in_order
-from dsopt.data.images import Images, load
+from dsopt.data.images import Images
+from dsopt.data.loading import load
 from dsopt.errors import InputError
 from dsopt.files import delete
 from dsopt.learners.placement import autocast, compute_dtype
@@ -64,7 +65,7 @@ def _train(worker: Worker, stage: Stage, config: Config, role: Role) -> None:
         raise InputError(f"{role}.name={settings.name}: must be a torch.nn.Sequential whose last layer gives the logits.")
     about = describe_classifier(settings, table)
     inputs = networks.described_transforms(about)
-    images = load(table.uri, "train", size=inputs.loaded)
+    images = load(table.uri, "train", size=inputs.loaded, decoded=None)
     dynamics = Dynamics(len(images.labels), math.ceil(settings.steps * settings.batch_size / len(images.labels)))
     feed = shuffled(images, inputs, settings.batch_size, derive(config.seed, role), worker, observe=dynamics)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)

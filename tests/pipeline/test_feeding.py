@@ -11,8 +11,9 @@ from running import SMALL
 from dsopt.augment.inputs import make_inputs
 from dsopt.config import Config, load
 from dsopt.data import buffers
-from dsopt.data import images as reading
+from dsopt.data import loading as reading
 from dsopt.data.background import BackgroundLoader
+from dsopt.data.encoded import Encoded
 from dsopt.data.subsets.subset import load_subset
 from dsopt.errors import InputError
 from dsopt.files import write_table
@@ -83,6 +84,24 @@ def test_a_streamed_run_is_the_run(storage: str, overrides: tuple[str, ...]) -> 
     assert rows(stage) == rows(kept) and stage.hash != kept.hash  # in a budget of seconds it may take other steps
     feeder = Feeder(stage, config.train, 0, make_inputs([], 24, "deviation"), Worker())
     assert feeder.full.images.untyped_storage().filename and not feeder.subset.images.untyped_storage().filename
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("train.split=0.5", "train.validation=0.25"),
+        ("train.sampler.name=infobatch",),
+        ("extra.name=copies", "extra.augment=[rotate]"),
+    ],
+    ids=["validation", "losses", "extra"],
+)
+def test_a_run_on_encoded_images_is_the_run(storage: str, overrides: tuple[str, ...]) -> None:
+    config = small(storage, *overrides, "train.decoded=false")
+    stage, kept = trained(storage, *overrides, "train.decoded=false"), trained(storage, *overrides)
+    assert rows(stage) == rows(kept) and stage.hash != kept.hash
+    feeder = Feeder(stage, config.train, 0, make_inputs([], 24, "deviation"), Worker())
+    assert isinstance(feeder.full.images, Encoded)
 
 
 @pytest.mark.slow

@@ -10,7 +10,8 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from dsopt.config import Config
-from dsopt.data.images import decode, find, load
+from dsopt.data.images import decode, find
+from dsopt.data.loading import load
 from dsopt.evaluation.project import project
 from dsopt.pipeline import networks
 from dsopt.reporting import figures
