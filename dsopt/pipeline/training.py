@@ -91,7 +91,7 @@ def external(settings: ClassifierConfig) -> dict[str, Any]:
     """What the hash of a stage with this network needs beside its settings: of what files and functions of the user it is made."""
     if not libraries.is_external(settings.name):
         return {}
-    file = settings.weights if settings.weights not in (None, "library") else None
+    file = settings.weights if settings.weights not in (None, libraries.LIBRARY) else None
     found = stat(file) if file else None
     if file and found is None:
         raise InputError(f"weights={file}: there is no such file.")

@@ -59,10 +59,10 @@ def _check(stage: Stage, config: Config) -> None:
         libraries.encoder(name, weights, config.embed.size)
 
 
-def _external(config: Config) -> list[tuple[str, str | None]]:
+def _external(config: Config) -> list[tuple[str, str]]:
     """The encoders of libraries and of the user, each with its weights."""
     names = [name for name in config.embed.encoder if name not in OWN]
-    return list(zip(names, config.embed.weights or [None] * len(names), strict=True))
+    return list(zip(names, config.embed.weights or [libraries.LIBRARY] * len(names), strict=True))
 
 
 def _embed(worker: Worker, stage: Stage, config: Config) -> None:
@@ -168,7 +168,7 @@ def _fingerprint(table: str) -> dict[str, Any]:
 
 def weights_fingerprint(path: str | None, section: str) -> list[Any] | None:
     """Fingerprint of the user's file of weights: its size and time of change. Raises InputError if it is not there."""
-    if path is None:
+    if path in (None, libraries.LIBRARY):
         return None
     file = stat(path)
     if file is None:
