@@ -38,7 +38,7 @@ def load(
     All are squares: whole pictures are resized.
 
     Args:
-        watch: called after every part with all images and the number of rows decoded so far.
+        watch: called after every part that is decoded, with all images and the number of rows decoded so far.
         threads: number of decoding threads; by default as many as torch uses.
         memory: where to put the images; ignored if they are cached already.
         streamed: keep them on disk, in a file shared by the processes of a machine, instead of in memory; None: only if they do

@@ -1,5 +1,6 @@
 """report: the runs of a comparison -> one self-contained HTML page and one metrics table."""
 
+import textwrap
 from functools import partial
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import ACCURACY, Measure, ResultRow, RunInfo, as_text, summarise
-from dsopt.stages import select
+from dsopt.stages import linear, select
 from dsopt.stages.classifier import Row
 from dsopt.stages.script import end_of_output
 from dsopt.storage import METRICS, Stage, Table
@@ -25,6 +26,10 @@ from dsopt.version import versions
 Rows = list[tuple[Row, int, Stage]]  # of every run: its row of the comparison, its seed and its stage
 Failed = dict[str, str]  # why runs failed, by the hash of their stage
 
+PROBES = (
+    "A linear probe is a linear classifier of the embeddings of the same images, trained in seconds: what the encoder knows "
+    "already. Its choosing includes embedding all training images."
+)
 GIVEN = Measure("accuracy", "Accuracy as the command gave it", percent=True)
 
 
@@ -42,7 +47,7 @@ def _write(worker: Worker, stage: Stage, config: Config, rows: Rows, failed: Fai
     done = [one for one in rows if one[2].hash not in failed]
     images = Table(rows[0][0].images.uri)
     sections = [
-        Section("Results", "", html=pages.results_table(results)),
+        Section("Results", PROBES if _probed(rows) else "", html=pages.results_table(results)),
         *_failures(rows, failed),
         *_figures(metrics, results, [info(*one) for one in done]),
         *pictures.sections(config, done, images),
@@ -55,11 +60,16 @@ def _write(worker: Worker, stage: Stage, config: Config, rows: Rows, failed: Fai
 
 def print_results(stage: Stage, config: Config, rows: Rows, failed: Failed) -> None:
     """Print the results table of a report, what failed with the end of its output, and the path of the page."""
-    print("\n" + as_text(_results(config, rows, failed)[1]) + "\n")
+    notes = textwrap.fill(PROBES, 80) + "\n" if _probed(rows) else ""
+    print(f"\n{as_text(_results(config, rows, failed)[1])}\n{notes}")
     for row, seed, run in rows:
         if run.hash in failed:
             print("\n  ".join([f"{row.title}, seed {seed}: failed: {failed[run.hash]}", *end_of_output(run)]) + "\n")
     say("report", stage.path("report.html"))
+
+
+def _probed(rows: Rows) -> bool:
+    return any(run.kind == linear.LINEAR for _, _, run in rows)
 
 
 def _results(config: Config, rows: Rows, failed: Failed) -> tuple[pa.Table, list[ResultRow]]:
