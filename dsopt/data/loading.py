@@ -52,13 +52,15 @@ def load(
     """
     table = Table(uri)
     shape = _shape(table, size)
-    decoded = _have_room(table, split, shape, streamed) if decoded is None else decoded
-    kept = _kept(table.uri, split, streamed, shape, decoded)
+    decode_all = _have_room(table, split, shape, streamed) if decoded is None else decoded
+    kept = _kept(table.uri, split, streamed, shape, decode_all)
     if kept:
         watch(kept[0], len(kept[0].ids))
-    elif decoded:
+    elif decode_all:
         kept.append(_read(table, split, shape, watch, threads, memory, streamed))
     else:
+        if decoded is None:
+            _tell(table, split, streamed)
         kept.append(_read_encoded(table, split, shape, streamed))
     return kept[0]
 
@@ -144,18 +146,18 @@ def _read_encoded(table: Table, split: str | None, shape: tuple[int, int, int], 
 
 
 def _have_room(table: Table, split: str | None, shape: tuple[int, int, int], streamed: bool | None) -> bool:
-    """Whether decoded images have room, in memory or on disk; if not, a line says what is done instead."""
-    whole = (table.rows(split), *shape)
+    """Whether decoded images have room, in memory or on disk."""
+    c, h, w = shape
+    whole = (table.rows(split), h, w, c)
     decoded = math.prod(whole)
-    if not _streams(decoded, streamed) or buffers.fits_disk(_name_of(table, split, (whole[0], *shape[1:], shape[0])), decoded):
-        return True
-    stay = _encoded_bytes(table, split)
-    place = "in a file" if _streams(stay, streamed) else "in memory"
-    text = (
-        f"{size_of(decoded)} of decoded images have no room: kept encoded {place}, {size_of(stay)}, and decoded ahead of each step"
-    )
+    return not _streams(decoded, streamed) or buffers.fits_disk(_name_of(table, split, whole), decoded)
+
+
+def _tell(table: Table, split: str | None, streamed: bool | None) -> None:
+    size = _encoded_bytes(table, split)
+    place = "in a file" if _streams(size, streamed) else "in memory"
+    text = f"decoded they have no room: kept encoded {place}, {size_of(size)}, and decoded ahead of each step"
     say(f"images {split or ''}".rstrip(), text)
-    return False
 
 
 def _encoded_bytes(table: Table, split: str | None) -> int:

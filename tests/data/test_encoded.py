@@ -131,7 +131,9 @@ def test_what_has_no_room_is_kept_encoded_and_told(
     monkeypatch.setattr(buffers, "_used", [])
     for path in tmp_path.glob("dsopt-streamed-*/*"):
         path.unlink()
-    assert kept() and "25 kB of decoded images have no room: kept encoded in a file" in capsys.readouterr().out
+    assert kept() and "decoded they have no room: kept encoded in a file" in capsys.readouterr().out
+    load(uri, "train", decoded=None)
+    assert "encoded" not in capsys.readouterr().out  # told once
     assert not kept(streamed=False) and not kept(decoded=True, streamed=False)
 
 
