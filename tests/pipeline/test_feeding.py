@@ -306,11 +306,12 @@ def test_what_is_wrong_with_a_feeding_is_told(override: str, told: str) -> None:
         ("train.overlap=true", "train.phases=[{data: full, steps: 5}]"),
         ("train.overlap=true", "train.sampler.name=rs2"),
         ("train.overlap=true", "train.validation=0.1"),
+        ("train.overlap=true", "train.decoded=false"),
         ("train.phases=[{data: overlap, steps: 5}]", "train.validation=0.1"),
     ],
 )
 def test_what_does_not_go_together_is_told(overrides: tuple[str, ...]) -> None:
-    with pytest.raises(InputError, match=r"train\.(overlap|validation)=.*: must be "):
+    with pytest.raises(InputError, match=r"train\.(overlap|decoded|validation)=.*: must be "):
         load(overrides)
 
 
