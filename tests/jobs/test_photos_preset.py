@@ -28,7 +28,8 @@ def test_the_preset_for_photographs(storage: str, tmp_path: Path) -> None:
     settings = [
         *("preset=photos", f"data.root={tmp_path}/photos", f"storage={storage}", "cluster.workers=0", "data.image_size=72"),
         *("embed.encoder=timm:test_efficientnet", f"embed.weights={tmp_path}/w.safetensors", "embed.size=96", "select.budget=10"),
-        *("train.name=timm:test_resnet", "train.size=64", "train.steps=12", "train.batch_size=16", "compare.seeds=1"),
+        *("train.name=timm:test_resnet", "train.size=64", "train.weights=null", "train.learning_rate=0.05"),
+        *("train.steps=12", "train.batch_size=16", "compare.seeds=1"),
         *("compare.equal_cost=false", "probe.folds=2"),
     ]
     here(*settings)
