@@ -52,7 +52,8 @@ def _write(worker: Worker, stage: Stage, config: Config, rows: Rows, failed: Fai
         *_figures(metrics, results, [info(*one) for one in done]),
         *pictures.sections(config, done, images),
     ]
-    html = pages.page(f"dsopt: {config.data.name}", _lead(config, rows), _facts(config, rows, done, images), sections)
+    title = config.data.name if config.data.name != "folder" else (config.data.root or "").rstrip("/").rpartition("/")[2]
+    html = pages.page(f"dsopt: {title}", _lead(config, rows), _facts(config, rows, done, images), sections)
     write_bytes(stage.path("report.html"), html.encode())
     if not failed:
         outputs.commit(stage, metrics, seconds=outputs.spent(run for _, _, run in rows))
@@ -128,10 +129,11 @@ def _lead(config: Config, rows: Rows) -> str:
 
 
 def _facts(config: Config, rows: Rows, done: Rows, images: Table) -> dict[str, str]:
-    counts = images.manifest["splits"]
+    counts, source = images.manifest["splits"], " ".join(filter(None, [config.data.name, config.data.root]))
     return {
-        "data": f"{config.data.name}: {counts['train']:,} training and {counts['test']:,} test images",
+        "data": f"{source}: {counts['train']:,} training and {counts['test']:,} test images",
         "subset": config.select.ids or f"{config.select.name}, budget {config.select.budget}",
+        **_encoder(config, rows),
         **_training(config, done),
         "seeds": ", ".join(str(seed) for seed in sorted({seed for _, seed, _ in rows})),
         "hardware": ", ".join(dict.fromkeys(Table(run.uri).manifest["device"] for _, _, run in done)) or "–",
@@ -139,9 +141,17 @@ def _facts(config: Config, rows: Rows, done: Rows, images: Table) -> dict[str, s
     }
 
 
+def _encoder(config: Config, rows: Rows) -> dict[str, str]:
+    """What the embeddings are of, where subsets are chosen by them."""
+    if not any(stage and "embeddings" in stage.inputs for row, _, run in rows for stage in (row.subset, run)):
+        return {}
+    return {"encoder": ", ".join(config.embed.encoder) if config.embed.source == "encoder" else str(config.embed.table)}
+
+
 def _training(config: Config, done: Rows) -> dict[str, str]:
     if config.compare.command:
         return {"command": config.compare.command}
     train, steps = config.train, [f"{Table(done[0][2].uri).manifest['steps']:,} steps of {config.train.batch_size}"] if done else []
-    settings = [train.name, *steps, f"learning rate {train.learning_rate}", f"{train.schedule.name} schedule"]
+    start = [f"from {train.weights.rpartition('/')[2]}"] if train.weights else []
+    settings = [train.name, *start, *steps, f"learning rate {train.learning_rate}", f"{train.schedule.name} schedule"]
     return {"network": ", ".join(settings)}
