@@ -1,6 +1,7 @@
 # make demo    install, and run the main job on real digits: no downloads but packages, no GPU
 # make test    install, and run all checks and tests
 # make setup   install into .venv, with the versions of constraints.txt
+# make test-ray RAY=2.59.0   the tests that need Ray, with another version of it
 # Also: test-fast (no Ray, nothing slow), lint, bench, clean. PYTHON=python3.12 chooses the Python; OPTIONS="..." are passed on.
 
 SHELL := /bin/sh
@@ -8,13 +9,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+RAY ?= 2.59.0
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	if $$p -c '$(FITS)' 2>/dev/null; then echo $$p; break; fi; done)
 # Tests start a hundred processes: they need their bytecode cached, even if the environment turns that off.
 export PYTHONDONTWRITEBYTECODE :=
 BENCHMARKS := $(sort $(filter-out %_cold_start.py,$(wildcard tests/benchmarks/bench_*.py))) # that one needs CIFAR-10
 
-.PHONY: setup venv demo test test-fast lint bench clean
+.PHONY: setup venv demo test test-fast test-ray lint bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.test-installed
@@ -28,6 +30,18 @@ test: lint
 
 test-fast: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -q -m "not ray and not slow" -n 2 --dist loadscope $(OPTIONS)
+
+# In an environment that has that Ray, and all else from the one above.
+test-ray: $(VENV)-ray-$(RAY)/.installed
+	$(VENV)-ray-$(RAY)/bin/python -m pytest -q -rs tests/ray $(OPTIONS)
+	$(VENV)-ray-$(RAY)/bin/python -m pytest -q -rs -m ray --ignore=tests/ray $(OPTIONS)
+
+$(VENV)-ray-%/.installed: $(VENV)/.test-installed
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check install --no-deps ray==$*
+	echo "import site; site.addsitedir('$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")')" > \
+		$$($(@D)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/others.pth
+	@touch $@
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .

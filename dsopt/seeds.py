@@ -1,6 +1,8 @@
 """Seeds derived from names and numbers alone, so that any batch can be recreated without replaying those before it."""
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 _64_BITS = 2**64 - 1
@@ -9,6 +11,16 @@ _64_BITS = 2**64 - 1
 def derive(*parts: int | str) -> int:
     """A 63-bit seed from any names and numbers; the same in every process and on every machine."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: Any = None) -> Iterator[None]:
+    """torch's global generators, of the CPU and of a GPU if `device` is one, at a seed; afterwards they are as they were."""
+    import torch  # not above: who only derives seeds needs no torch
+
+    with torch.random.fork_rng([device] if device is not None and device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def mix64(z: Any) -> Any:

@@ -1,6 +1,7 @@
 """What all tests share: an environment set before Ray is imported, a real S3 server, a small local Ray cluster, data sets."""
 
 import atexit
+import io
 import os
 import runpy
 import shutil
@@ -8,6 +9,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -77,7 +79,11 @@ def s3() -> Iterator[S3Server]:
     atexit.register(SERVER.remove)  # also when the session is interrupted
     SERVER.start()
     boto3.client("s3").create_bucket(Bucket="dsopt")
-    yield SERVER
+    from dsopt import files
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(files, "RETRY_SECONDS", 600.0)  # on a busy machine a server that was away may take minutes to start
+        yield SERVER
     SERVER.remove()
 
 
@@ -141,6 +147,29 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             sys.modules["ray"].shutdown()
 
 
+@contextmanager
+def figures_without_pixels() -> Iterator[None]:
+    from PIL import Image
+
+    from dsopt.reporting import style
+
+    blank = io.BytesIO()
+    Image.new("L", (8, 8), 255).save(blank, "PNG")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(style, "rendered", lambda figure: blank.getvalue())
+        yield
+
+
+@pytest.fixture(scope="module")
+def unrendered() -> Iterator[None]:
+    """Figures are made of the data, but no pixels of them: for modules that look at the tables and texts of many pages.
+
+    Rendering took them a third of their time. It is tested in tests/reporting and by jobs in processes of their own.
+    """
+    with figures_without_pixels():
+        yield
+
+
 @pytest.fixture(scope="session")
 def cifar10_root() -> str:
     """The folder of CIFAR-10 as Parquet, if it is on this machine."""
@@ -164,5 +193,6 @@ def undisturbed(pictures: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     from running import SMALL, here  # not above: between several processes the one that hands out the tests needs no torch
 
     storage = str(tmp_path_factory.mktemp("undisturbed"))
-    here("data.name=parquet", f"data.root={pictures}", f"storage={storage}", "cluster.workers=0", *SMALL)
+    with figures_without_pixels():
+        here("data.name=parquet", f"data.root={pictures}", f"storage={storage}", "cluster.workers=0", *SMALL)
     return storage

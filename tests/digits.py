@@ -9,6 +9,7 @@ from torch import Tensor
 from dsopt.augment import draws
 from dsopt.augment.inputs import make_inputs
 from dsopt.data.batches import Batches, in_order
+from dsopt.data.sets.digits import read_digits
 from dsopt.seeds import derive
 from dsopt.training.samplers.shuffle import shuffle
 
@@ -17,11 +18,8 @@ CPU = torch.device("cpu")
 
 @functools.cache
 def digits() -> tuple[Tensor, Tensor]:
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
-    images = (torch.from_numpy(pixels).view(-1, 1, 8, 8) * 255 / 16).round().to(torch.uint8)
-    large = images.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    images, labels = read_digits()[None]
+    large = torch.from_numpy(images)[:, None].repeat_interleave(4, 2).repeat_interleave(4, 3)
     return large.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels)
 
 

@@ -1,6 +1,9 @@
 """Run jobs as a person does, and compare the tables that they leave."""
 
 import atexit
+import contextlib
+import functools
+import importlib
 import io
 import os
 import re
@@ -9,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import psutil
@@ -19,10 +23,13 @@ from PIL import Image
 
 from dsopt import config as configuration
 from dsopt.config import Config
+from dsopt.data.sets.digits import read_digits
 from dsopt.files import absolute, join, list_files
 from dsopt.jobs.job import find
 from dsopt.pipeline.plan import Plan
 from dsopt.storage import Table
+
+T = TypeVar("T")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -84,10 +91,7 @@ def one_line(text: str) -> str:
 
 def write_pictures(folder: Path) -> str:
     """Real digits as the Hugging Face hub would store them, in as many files as make several parts of every table."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images, labels = (digits.images * 15).astype(np.uint8), digits.target
+    images, labels = read_digits()[None]
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"train-{i}.parquet" for i in range(TRAIN_FILES)]
     for name, start, rows in [*((name, i * ROWS, ROWS) for i, name in enumerate(names)), ("test.parquet", 1000, TEST_ROWS)]:
@@ -134,12 +138,13 @@ def assert_same(found: dict[str, pa.Table], expected: dict[str, pa.Table], *, to
                 assert left.equals(right), f"{name}.{column}"
 
 
-def until(condition: Callable[[], object], seconds: float = 600, every: float = 0.05) -> None:
-    """Wait until something is so; the deadline is for what hangs, not for slow machines."""
+def until(condition: Callable[[], T], seconds: float = 600, every: float = 0.05) -> T:
+    """Wait until something is so, and return it; the deadline is for what hangs, not for slow machines."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(every)
+    return found
 
 
 def title(process: psutil.Process) -> str:
@@ -152,3 +157,22 @@ def title(process: psutil.Process) -> str:
 def processes(text: str, of: int) -> list[psutil.Process]:
     """The processes below a process in whose title, such as Ray gives its workers, a text is found."""
     return [process for process in psutil.Process(of).children(recursive=True) if text in title(process)]
+
+
+def owner_of(name: str) -> tuple[Any, str]:
+    """The module or class that has a dotted name, and the last part of it. Raises LookupError if there is none."""
+    *parts, last = name.split(".")
+    for end in range(len(parts), 0, -1):
+        with contextlib.suppress(ImportError, AttributeError):
+            owner = functools.reduce(getattr, parts[end:], importlib.import_module(".".join(parts[:end])))
+            if hasattr(owner, last):
+                return owner, last
+    raise LookupError(name)
+
+
+def ray_has(*names: str) -> bool:
+    """Whether this version of Ray has all that is named."""
+    try:
+        return bool([owner_of(name) for name in names])
+    except LookupError:
+        return False

@@ -10,11 +10,11 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -37,8 +37,11 @@ class S3Server:
             "AWS_EC2_METADATA_DISABLED": "true",  # else a client without keys asks the network for some
         }
 
-    def start(self, seconds: float = 60.0) -> None:
-        """Start it and wait until it answers. Raises RuntimeError or TimeoutError with the end of its log."""
+    def start(self, seconds: float = 600.0) -> None:
+        """Start it and wait until it answers; the deadline is for what hangs, not for busy machines.
+
+        Raises RuntimeError or TimeoutError with the end of its log.
+        """
         self.root.mkdir(parents=True, exist_ok=True)
         writer = _identity("writer", self.env, ["Admin", "Read", "Write", "List", "Tagging"])
         self.identities.write_text(json.dumps({"identities": [writer, _identity("reader", READER, ["Read", "List"])]}))
@@ -79,14 +82,12 @@ class S3Server:
 
     @contextmanager
     def outage(self, seconds: float) -> Iterator[None]:
-        """The server is dead from here on and starts again after some seconds; at the end it is certainly back."""
+        """The server is dead from here on and starts again after some seconds; at the end it is back, or why not is raised."""
         self.kill()
-        restart = threading.Timer(seconds, self.start)
-        restart.start()
-        try:
+        with ThreadPoolExecutor(1) as pool:
+            restart = pool.submit(lambda: (time.sleep(seconds), self.start()))
             yield
-        finally:
-            restart.join()
+            restart.result()
 
     def remove(self) -> None:
         """End it and delete its data."""

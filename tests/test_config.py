@@ -262,11 +262,12 @@ def test_ranges_of_a_search(space: str) -> None:
         *("train.split=1.1", "train.split=nan", "train.average=1", "train.weight_decay=-1", "train.epochs=0"),
         *("train.seconds=-1", "compare.seeds=0", "compare.splits=[0.5,2]", "cluster.workers=-1"),
         *("cluster.cpus_per_worker=0", "cluster.max_failures=-1", "cluster.checkpoint_seconds=-1"),
+        *("cluster.timeout_minutes=0",),
         *("train.phases=[{data: subset}]", "train.phases=[{data: some, steps: 5}]", "train.phases=[{steps: 5}]"),
         *("train.phases=[{data: full, steps: 5, epochs: 1}]", "train.phases=[{data: full, steps: 0}]"),
         *("train.phases=[{data: full, steps: five}]", "train.phases=[{data: full, steps: true}]"),
         *("train.phases=[{data: full, steps: 1.5}]", "train.phases=[{data: full, stps: 5}]"),
-        *("measure.neighbours=0", "measure.samples=5"),
+        *("measure.neighbours=0", "measure.samples=5", "train.batch_size_per_worker=0", "train.rate_rule=linear"),
     ],
 )
 def test_values_that_no_run_can_use_are_told(override: str) -> None:

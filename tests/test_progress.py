@@ -4,6 +4,7 @@ import pty
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -95,31 +96,19 @@ def test_a_line_with_a_bar_is_a_line() -> None:
 
 
 def test_workers_send_lines_with_their_bars(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dsopt.cluster import session
+    import ray
 
-    kept: dict[str, bytes] = {}
+    from dsopt.cluster.board import Board, Boards
 
-    class Store:
-        """Ray's key-value store."""
+    class Handle:
+        """Of an actor that runs here."""
 
-        @staticmethod
-        def _internal_kv_put(key: str, value: str, namespace: str) -> None:
-            kept[key] = value.encode()
+        def __getattr__(self, name: str) -> SimpleNamespace:
+            return SimpleNamespace(remote=getattr(boards, name))
 
-        @staticmethod
-        def _internal_kv_list(prefix: str, namespace: str) -> list[str]:
-            return [key for key in kept if key.startswith(prefix)]
-
-        @staticmethod
-        def _internal_kv_get(key: str, namespace: str) -> bytes:
-            return kept[key]
-
-        @staticmethod
-        def _internal_kv_del(key: str, namespace: str) -> None:
-            del kept[key]
-
-    monkeypatch.setattr(session, "_store", lambda: Store)
-    board = session.Board("board")
+    boards = Boards()
+    monkeypatch.setattr(ray, "get", lambda result: result)
+    board, other = Board(Handle(), "board"), Board(Handle(), "other")
     monkeypatch.setattr(progress, "output", board.put)
     progress.say("embed", "begins: ü")
     found = progress.Progress("embed", 10, "images", every=0)
@@ -127,3 +116,9 @@ def test_workers_send_lines_with_their_bars(monkeypatch: pytest.MonkeyPatch) -> 
     first, second = board.take()
     assert isinstance(first, progress.Line) and first.split() == ["embed", "begins:", "ü"] and first.bar is None
     assert second.bar == progress.Bar("embed", 5, 10) and "5/10 images" in second and board.take() == []
+    assert board.failed() is None
+    for error in (ValueError("first"), ValueError("second")):
+        board.fail(error)
+    assert str(board.failed()) == "first" and other.failed() is None and other.take() == []
+    board.clear()
+    assert board.failed() is None

@@ -6,7 +6,6 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import datasets
 import duckdb
 import numpy as np
 import pandas
@@ -77,6 +76,8 @@ def subset(request: pytest.FixtureRequest, storage: str) -> str:
 
 
 def test_every_reader_gives_the_original_bytes(subset: str, tmp_path: Path) -> None:
+    import datasets  # here: every process of the tests reads this file, and one runs it
+
     expected = originals(subset)
     assert len(expected) == BUDGET
     frame = pandas.read_parquet(f"{subset}/data")
@@ -195,6 +196,8 @@ def test_the_shards(subset: str, storage: str) -> None:
 
 
 def test_the_parquet_files(subset: str, storage: str, tmp_path: Path) -> None:
+    import datasets  # see above
+
     output = f"{storage}/out/parquet"
     export(subset, output, "parquet")
     loaded = datasets.load_dataset(downloaded(output, tmp_path / "copy"), split="train", cache_dir=str(tmp_path / "cache"))

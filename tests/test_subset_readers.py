@@ -2,11 +2,9 @@
 
 import io
 
-import datasets
 import duckdb
 import numpy as np
 import pandas
-import polars
 import pytest
 from PIL import Image
 from running import read
@@ -37,6 +35,8 @@ def test_pandas(subset: str) -> None:
 
 
 def test_polars(subset: str) -> None:
+    import polars  # here: every process of the tests reads this file, and one runs it
+
     frame = polars.read_parquet(f"{subset}/data/*.parquet")
     assert frame.columns == SUBSET.names and frame["id"].n_unique() == BUDGET
     assert frame["image"].struct.field("bytes").null_count() == 0
@@ -48,6 +48,8 @@ def test_duckdb(subset: str) -> None:
 
 
 def test_hugging_face_datasets_decodes_the_images(subset: str, tmp_path) -> None:
+    import datasets  # see above
+
     files = f"{subset}/data/*.parquet"
     loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
     assert len(loaded) == BUDGET and isinstance(loaded[0]["image"], Image.Image)

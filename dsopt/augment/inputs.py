@@ -1,5 +1,6 @@
 """From stored uint8 images to a network's inputs: random transforms in training, a fixed transform for evaluation."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -88,7 +89,7 @@ def make_inputs(
         images = _floats(center_crop(images, size))
         if by is None or isinstance(by, str):
             return standardise(images, by) if by else images
-        mean, deviation = (torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in by)
+        mean, deviation = (constant(tuple(values), images.dtype, images.device) for values in by)
         return (images - mean) / deviation
 
     def train(images: Tensor, draw: UniformDraw) -> Tensor:
@@ -105,6 +106,12 @@ def make_inputs(
         return images, labels
 
     return Inputs(train, lambda images: finish(seen(images)), mix if mixing else None, loaded)
+
+
+@functools.lru_cache(maxsize=16)
+def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A number for each channel, [c, 1, 1]; copied to a device once, as the copy waits."""
+    return torch.tensor(values, dtype=dtype, device=device)[:, None, None]
 
 
 def _build(text: str, size: int) -> Callable[..., Tensor]:

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from dsopt.augment.affine import Interpolation, rotation_maps, warp
+from dsopt.data.batches import moved
 
 LUMA = (0.2989, 0.587, 0.114)  # torchvision's weights of red, green and blue, from ITU-R BT.601
 
@@ -91,15 +92,33 @@ def operations(reach: Reach, interpolation: Interpolation) -> list[Operation]:
         planes = images.shape[0] * images.shape[1]
         values = (images.contiguous() * 255).round_().clamp_(0, 255).to(torch.int32).view(planes, -1)
         values += torch.arange(0, 256 * planes, 256, dtype=torch.int32, device=images.device)[:, None]  # 256 bins per plane
-        table = _equal(values.view(-1).bincount(minlength=256 * planes).view(planes, 256).float())
+        table = _equal(_counts(values.view(-1), 256 * planes).view(planes, 256))
         return table.view(-1).index_select(0, values.view(-1)).view(images.shape)
 
     geometric = [shear_x, shear_y, shift_x, shift_y, rotation]
     return [*geometric, brightness, color, contrast, sharpness, posterize, solarize, autocontrast, equalize]
 
 
+class Chosen(NamedTuple):
+    """The images of a batch by the operation chosen for them: their places on the device, in a row; and how many each has."""
+
+    places: Int64[Tensor, " b"]
+    counts: list[int]
+
+
+def sorted_by_operation(chosen: Int64[Tensor, "n b"], operations: int, device: torch.device) -> list[Chosen]:
+    """For n changes of a batch, the numbers of the operations that were chosen for its images, 0 to `operations` (none), sorted.
+
+    Args:
+        chosen: on the CPU, where the random numbers are drawn: what lies on a GPU would have to be waited for.
+    """
+    places = moved(chosen.argsort(1), device)
+    counts = [row.bincount(minlength=operations + 1).tolist() for row in chosen]
+    return [Chosen(*each) for each in zip(places, counts, strict=True)]
+
+
 def change(
-    images: Float[Tensor, "b c h w"], some: Sequence[Operation], chosen: Int64[Tensor, " b"], strengths: Float[Tensor, " b"]
+    images: Float[Tensor, "b c h w"], some: Sequence[Operation], chosen: Chosen, strengths: Float[Tensor, " b"]
 ) -> Float[Tensor, "b c h w"]:
     """Apply to every image, in place, the operation chosen for it; images with the number `len(some)` are not changed.
 
@@ -107,8 +126,8 @@ def change(
     Sorting the whole batch by operation instead is 1.6 times as slow, because of the memory it allocates (see `blocks`).
     """
     rows = images.permute(0, 2, 3, 1)
-    flat, counts = rows.view(len(images), images.shape[1:].numel()), chosen.bincount(minlength=len(some) + 1).tolist()
-    for operation, places in zip(some, chosen.argsort().split(counts), strict=False):
+    flat = rows.view(len(images), images.shape[1:].numel())
+    for operation, places in zip(some, chosen.places.split(chosen.counts), strict=False):
         if len(places):
             found = operation(rows.index_select(0, places).permute(0, 3, 1, 2), strengths[places])
             flat.index_copy_(0, places, found.permute(0, 2, 3, 1).reshape(len(places), -1))
@@ -135,6 +154,14 @@ def _gray(images: Tensor) -> Tensor:
         return images
     red, green, blue = images.split(1, 1)
     return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
+
+
+def _counts(values: Int[Tensor, " n"], most: int) -> Float[Tensor, " m"]:
+    """How often each number below `most` occurs."""
+    if values.device.type == "cpu":
+        return values.bincount(minlength=most).float()
+    # For a GPU `bincount` would wait, to know the largest number.
+    return torch.zeros(most, device=values.device).index_add_(0, values, torch.ones(len(values), device=values.device))
 
 
 def _equal(counts: Float[Tensor, "n 256"]) -> Float[Tensor, "n 256"]:

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dsopt.augment import UniformDraw
-from dsopt.augment.operations import Operation, Reach, change, operations
+from dsopt.augment import UniformDraw, on_host
+from dsopt.augment.operations import Operation, Reach, change, operations, sorted_by_operation
 from dsopt.registry import AUGMENTATIONS
 
 LEVELS = 31  # of strength, from zero to full
@@ -39,5 +39,6 @@ def trivialaugment_wide(images: Float[Tensor, "b c h w"], draw: UniformDraw) -> 
 
 def _one_of(images: Tensor, some: list[Operation], draw: UniformDraw, level: Tensor | float) -> Tensor:
     """Apply a random operation to every image, in place; the identity is as likely as any operation."""
-    chosen = (draw() * (len(some) + 1)).long()
+    numbers = (on_host(draw) * (len(some) + 1)).long()
+    (chosen,) = sorted_by_operation(numbers[None], len(some), images.device)
     return change(images, some, chosen, level * torch.where(draw() < 0.5, -1.0, 1.0))

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dsopt.cluster import local, session
+from dsopt.cluster import local, private, session
 from dsopt.config import ClusterConfig
 from dsopt.errors import InputError, JobError
 
@@ -22,7 +22,8 @@ Transform = Callable[[Any], Any]
 DeviceTransform = Callable[["Worker"], Transform]  # called once in every process that has a device
 
 _started = False  # whether Ray Data has run in this process
-IO_SHARE = session.Share(workers=1, gpus=0.0, cpus=0.5, threads=1)  # of a process that reads or writes, beside those with GPUs
+# Of a process that reads or writes, beside those with GPUs.
+IO_SHARE = session.Share(workers=1, gpus=0.0, cpus=session.LEAST_CPUS, threads=1)
 
 
 def stream(
@@ -88,33 +89,40 @@ def _ray(
     import ray.exceptions
 
     session.silence("ray.data")
-    local.patch_ray_data()
+    private.patch_ray_data(local.is_own)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     # By default Ray Data replaces lost workers without limit, but gives up at once when one is lost while it starts.
     context.max_consecutive_actor_init_deaths = config.max_failures
     warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # max_retries has no other way in, in the pinned Ray
-    share = session.share(config)
-    try:
-        with session.reporting_shortage(share if on_device else IO_SHARE):
-            for row in _rows(items, config, share, read, on_device, write).iter_rows():
-                yield pickle.loads(row["value"])
-    except ray.exceptions.RayTaskError as error:
-        raise JobError(f"data pipeline: {session.root_cause(error)}") from error
-    except ray.exceptions.RayError as error:
-        raise JobError(f"data pipeline: gave up after {config.max_failures} lost workers: {session.root_cause(error)}") from error
+    share, waiting = session.share(config), dict(enumerate(items))
+    with session.reporting_shortage(share if on_device else IO_SHARE):
+        while waiting:
+            before = len(waiting)
+            try:
+                for row in _rows(list(waiting.items()), config, share, read, on_device, write).iter_rows():
+                    index, value = pickle.loads(row["value"])
+                    del waiting[index]
+                    yield value
+            except ray.exceptions.RayTaskError as error:
+                raise JobError(f"data pipeline: {session.root_cause(error)}") from error
+            except ray.exceptions.RayError as error:
+                # Ray counts each worker's losses over its whole life; the pipeline starts again as long as items get finished.
+                if len(waiting) == before:
+                    cause = session.root_cause(error)
+                    raise JobError(f"data pipeline: gave up after {config.max_failures} lost workers: {cause}") from error
 
 
 def _rows(
-    items: Sequence[Any],
+    items: Sequence[tuple[int, Any]],
     config: ClusterConfig,
     share: session.Share,
     read: Transform | None,
     on_device: DeviceTransform | None,
     write: Transform | None,
 ):
-    """The transforms as a lazy Ray data set with one row per item."""
+    """The transforms as a lazy Ray data set with one row per item, which keeps its number."""
     import ray.data
 
     packed = [{"value": pickle.dumps(item)} for item in items]
@@ -148,7 +156,7 @@ def _rows(
 
 
 class _Packed:
-    """A transform of pickled values, since every block format leaves bytes unchanged; errors are passed on as values.
+    """A transform of pickled (number, value), since every block format leaves bytes unchanged; errors are passed on as values.
 
     Ray would retry a transform that raises, but an InputError or a JobError would only be raised again.
     """
@@ -157,7 +165,7 @@ class _Packed:
         self.transform = transform
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        value = pickle.loads(row["value"])
+        index, value = pickle.loads(row["value"])
         if not isinstance(value, Exception):
             try:
                 value = self.transform(value)
@@ -165,7 +173,7 @@ class _Packed:
                 value = error
             except OSError as error:
                 value = JobError(f"{type(error).__name__}: {str(error).splitlines()[0]}")
-        return {"value": pickle.dumps(value, protocol=5)}
+        return {"value": pickle.dumps((index, value), protocol=5)}
 
 
 class _PackedOnDevice(_Packed):
@@ -174,6 +182,6 @@ class _PackedOnDevice(_Packed):
     def __init__(
         self, make: DeviceTransform, share: session.Share, before: Transform | None = None, after: Transform | None = None
     ) -> None:
-        worker = _worker(share.gpus > 0, share.threads)
+        worker = _worker(share.gpus > 0, session.threads(share))
         transforms = [transform for transform in (before, make(worker), after) if transform]
         super().__init__(lambda value: functools.reduce(lambda result, transform: transform(result), transforms, value))

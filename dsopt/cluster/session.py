@@ -1,17 +1,14 @@
-"""Connecting to Ray, each worker's share of its resources, and messages from workers to the driver."""
+"""Connecting to Ray, and each worker's share of its resources."""
 
 import atexit
-import json
 import logging
 import math
 import os
-import pickle
 import re
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +28,10 @@ _ENVIRONMENT = {
     "RAY_worker_niceness": "0",
 }
 
-_NAMESPACE = "dsopt"  # of the keys in Ray's key-value store
-
 CHECK_S, REPEAT_S = 3.0, 60.0  # seconds between checks for missing resources, and between two equal messages about them
 
-START_ATTEMPTS = 2  # Ray gives its own processes 30 s to start, which is too short while the machine is busy
+
+LEAST_CPUS = 0.5  # of a process that mostly reads, writes or waits: two of them, or one and what it waits for, fit on one CPU
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ class Share:
     workers: int
     gpus: float
     cpus: float  # requested from Ray
-    threads: int  # used by torch
+    threads: int | None  # used by torch; None: found out in the worker, see `threads`
 
 
 def connect() -> Any:
@@ -64,14 +60,11 @@ def connect() -> Any:
 
     if not ray.is_initialized():
         silence("ray")
-        for attempt in range(START_ATTEMPTS):
-            try:
-                local.start() if address == "local" else local.init(address=address)
-                break
-            except Exception as error:  # Ray raises bare Exceptions here
-                ray.shutdown()
-                if address != "local" or attempt == START_ATTEMPTS - 1:
-                    raise JobError(f"Ray cannot be started or reached (RAY_ADDRESS={address}): {root_cause(error)}") from None
+        try:
+            local.start() if address == "local" else local.init(address=address)
+        except Exception as error:  # Ray raises bare Exceptions here
+            ray.shutdown()
+            raise JobError(f"Ray cannot be started or reached (RAY_ADDRESS={address}): {root_cause(error)}") from None
         atexit.register(ray.shutdown)
     return ray
 
@@ -106,9 +99,32 @@ def share(config: ClusterConfig, gpus: float = 1.0, cpus: int | None = None) -> 
     if cpus:
         return Share(workers, gpus if gpu else 0.0, min(cpus, max(nodes)) if local.is_own() else cpus, cpus)
     fitting = cpus_each(nodes, workers)
-    threads = config.cpus_per_worker or max(1, int(fitting))
+    known = local.is_own() or (not gpu and any(nodes))  # else the nodes that workers will get may not be there yet
+    threads = config.cpus_per_worker or (max(1, int(fitting)) if known else None)
     # On GPUs a worker requests at most 1 CPU, though it uses `threads`: the GPUs alone decide how many workers a node runs.
-    return Share(workers, gpus if gpu else 0.0, min(1.0 if gpu else float(threads), fitting), threads)
+    return Share(workers, gpus if gpu else 0.0, min(1.0 if gpu else float(threads or 1), fitting), threads)
+
+
+def threads(share: Share, beside: int | None = None) -> int:
+    """In a worker: how many threads torch gets. Where the share does not say: its part of the CPUs of the node that it runs on.
+
+    Args:
+        beside: how many workers of its run are on this node, itself included, if that is known; not used with GPUs.
+    """
+    if share.threads:
+        return share.threads
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    node = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == here)
+    part = share.gpus / node["GPU"] if share.gpus else 1 / (beside or share.workers)
+    return max(1, int(node.get("CPU", 0) * part))
+
+
+def most_memory() -> int:
+    """Bytes of the node that has the most for tasks, of those that have CPUs; 0 if the cluster has none now."""
+    nodes = [node["Resources"] for node in connect().nodes() if node["Alive"]]
+    return int(max((node.get("memory", 0) for node in nodes if node.get("CPU")), default=0))
 
 
 def workers_on_gpus(workers: int, each: float, available: float) -> int:
@@ -139,67 +155,6 @@ def cpus_each(nodes: Sequence[int], workers: int) -> float:
     return float(whole[-1]) if whole else 1 / math.ceil(workers / (sum(nodes) or workers))
 
 
-@dataclass(frozen=True)
-class Board:
-    """Messages from workers to the driver: progress lines, and an error that a retry would not fix.
-
-    Stored in Ray's internal key-value store, which every process can reach; an actor would be one more process to start per call.
-    """
-
-    name: str
-
-    def put(self, line: str) -> None:
-        key = f"{self.name} line {time.time_ns():020d} {uuid.uuid4().hex}"
-        value = json.dumps([line, getattr(line, "bar", None)])
-        with suppress(Exception):  # a lost line is no reason to stop the work
-            _store()._internal_kv_put(key, value, namespace=_NAMESPACE)
-
-    def take(self) -> list[str]:
-        """Remove and return the lines written since the last call, sorted by time."""
-        lines = []
-        for key in sorted(_store()._internal_kv_list(f"{self.name} line ", namespace=_NAMESPACE)):
-            text, bar = json.loads(_store()._internal_kv_get(key, namespace=_NAMESPACE))
-            lines.append(progress.Line.of(text, bar and progress.Bar(*bar)))
-            _store()._internal_kv_del(key, namespace=_NAMESPACE)
-        return lines
-
-    def fail(self, error: Exception) -> None:
-        """Store an error; the first one is kept."""
-        _store()._internal_kv_put(f"{self.name} failure", pickle.dumps(error), overwrite=False, namespace=_NAMESPACE)
-
-    def failed(self) -> Exception | None:
-        """The stored error, if any."""
-        stored = _store()._internal_kv_get(f"{self.name} failure", namespace=_NAMESPACE)
-        return pickle.loads(stored) if stored else None
-
-    def clear(self) -> None:
-        _store()._internal_kv_del(f"{self.name} ", del_by_prefix=True, namespace=_NAMESPACE)
-
-
-def _store() -> Any:
-    from ray.experimental import internal_kv
-
-    return internal_kv
-
-
-@contextmanager
-def message_board() -> Iterator[Board]:
-    """A board whose lines this process prints as they arrive; workers write to it after `send_progress_to(board)`."""
-    connect()
-    board = Board(uuid.uuid4().hex)
-
-    def print_lines() -> None:
-        for line in board.take():
-            progress.screen.show(line)
-
-    try:
-        with _repeating(print_lines, 0.3):
-            yield board
-    finally:
-        with suppress(Exception):
-            board.clear()
-
-
 @contextmanager
 def reporting_shortage(share: Share, least: int = 1) -> Iterator[None]:
     """While the cluster lacks resources for `least` of the workers, print a line about it: Ray itself waits silently."""
@@ -216,7 +171,7 @@ def reporting_shortage(share: Share, least: int = 1) -> Iterator[None]:
             last_time = now
         last_line = line
 
-    with _repeating(check, CHECK_S):
+    with repeating(check, CHECK_S):
         yield
 
 
@@ -230,7 +185,7 @@ def shortage(share: Share, least: int, available: Mapping[str, float]) -> str | 
 
 
 @contextmanager
-def _repeating(action: Callable[[], None], every: float) -> Iterator[None]:
+def repeating(action: Callable[[], None], every: float) -> Iterator[None]:
     """Call `action` every `every` seconds in a thread, and once more at the end."""
     stop = threading.Event()
 
@@ -250,8 +205,3 @@ def _repeating(action: Callable[[], None], every: float) -> Iterator[None]:
     finally:
         stop.set()
         thread.join(timeout=15)
-
-
-def send_progress_to(board: Board) -> None:
-    """In a worker: write progress lines to the driver's board."""
-    progress.output = board.put

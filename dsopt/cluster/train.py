@@ -9,24 +9,50 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
-from dsopt.cluster import local, session
+from dsopt.cluster import local, private, session
+from dsopt.cluster.board import Board, message_board, send_progress_to
 from dsopt.config import ClusterConfig
+from dsopt.data import room
 from dsopt.errors import InputError, JobError
 from dsopt.training.worker import Worker, this_process
 
 Work = Callable[..., None]  # (worker, *arguments)
+Saved = Callable[[], object]  # what is saved of a run, such as its checkpoint's time: it changes when the run has progressed
 
 
-def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig) -> None:
+@dataclass
+class Losses:
+    """Counts the lost workers of a run, anew after each checkpoint: a long run on cheap machines may lose many of them."""
+
+    most: int
+    saved: Saved
+
+    def __post_init__(self) -> None:
+        self.count, self.last = 0, self.saved()
+
+    def too_many(self) -> bool:
+        """Count one more. Whether there were more than `most` since the last checkpoint."""
+        now = self.saved()
+        self.count = 1 if now != self.last else self.count + 1
+        self.last = now
+        return self.count > self.most
+
+    def error(self, cause: BaseException) -> JobError:
+        return JobError(f"training: gave up after {self.most} lost workers without a checkpoint: {session.root_cause(cause)}")
+
+
+def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig, saved: Saved = lambda: None) -> None:
     """Run `work(worker, *arguments)` in `config.workers` processes with a process group (NCCL on GPUs, else gloo).
 
     A Ray started here runs no more workers than it has GPUs, if workers use GPUs. A single worker needs no process group: it runs
     as a Ray task, which starts in 4 s where Ray Train takes 14 to 20 s. If a worker is lost, all are started again and resume from
-    the checkpoint, up to `config.max_failures` times.
+    the checkpoint, up to `config.max_failures` times without a new one (see `Losses`).
 
     Raises:
         InputError, JobError: raised by the work (these are not retried), or workers were lost too often.
@@ -36,70 +62,60 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig) -
         return
     share = session.share(config)
     if share.workers == 1:
-        each(work, [arguments], config)
+        each(work, [arguments], config, saved=lambda number: saved())
         return
     if not local.is_own():
         # A cluster takes minutes to add machines; after the default of 60 s Ray Train would give up and count a failure.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "1800")
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-    from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
-
-    class Trainer(TorchTrainer):
-        """A TorchTrainer without two defaults.
-
-        It starts no process for Ray Data shards, since no data set is passed to it (saves 4 s of CPU time per worker group). It
-        installs no SIGINT handler: Ray Train's would first call its controller, which does not answer while it waits for
-        resources; the job handles interruptions itself.
-        """
-
-        def _register_sigint_handler(self, controller: Any) -> None:
-            """Do nothing."""
-
-        def _create_default_callbacks(self) -> list[Any]:
-            return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, DatasetsCallback)]
+    from ray.train.torch import TorchConfig
 
     session.silence("ray.train")
+    # Ray Train would count failures over the whole run: they are counted here. What it knows to be preempted, because the cloud
+    # gave notice, it replaces itself, without limit.
+    failures = FailureConfig(max_failures=0, controller_failure_limit=0)
     resources = {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {})
-    with (
-        session.message_board() as board,
-        session.reporting_shortage(share, least=share.workers),
-        tempfile.TemporaryDirectory(prefix="dsopt-") as scratch,
-    ):
-        trainer = Trainer(
-            _train_worker,
-            train_loop_config={"work": work, "arguments": arguments, "board": board, "share": share},
-            scaling_config=ScalingConfig(num_workers=share.workers, use_gpu=share.gpus > 0, resources_per_worker=resources),
-            run_config=RunConfig(
-                name=uuid.uuid4().hex,  # a new name each time: Ray Train would resume a run of the same name
-                storage_path=scratch,
-                failure_config=FailureConfig(max_failures=config.max_failures, controller_failure_limit=config.max_failures),
-            ),
-        )
-        error = None
-        try:
-            trainer.fit()
-        except Exception as lost:  # Ray Train wraps errors of workers in types of its own
-            error = JobError(f"training: gave up after {config.max_failures} replaced workers: {session.root_cause(lost)}")
-        error = board.failed() or error
-    if error is not None:
-        raise error
+    with message_board() as board, session.reporting_shortage(share, least=share.workers):
+
+        def lost() -> Exception | None:
+            """Train to the end, or until a worker is lost."""
+            with tempfile.TemporaryDirectory(prefix="dsopt-") as scratch:
+                trainer = private.trainer()(
+                    _train_worker,
+                    torch_config=TorchConfig(timeout_s=round(60 * config.timeout_minutes)),
+                    train_loop_config={"work": work, "arguments": arguments, "board": board, "share": share},
+                    scaling_config=ScalingConfig(num_workers=share.workers, use_gpu=share.gpus > 0, resources_per_worker=resources),
+                    # A new name each time: Ray Train would resume a run of the same name.
+                    run_config=RunConfig(name=uuid.uuid4().hex, storage_path=scratch, failure_config=failures),
+                )
+                try:
+                    trainer.fit()
+                except Exception as error:  # Ray Train wraps errors of workers in types of its own
+                    return error
+
+        losses = Losses(config.max_failures, saved)
+        while (error := lost()) and board.failed() is None:
+            if losses.too_many():
+                raise losses.error(error)
+        if error := board.failed():
+            raise error
 
 
 def _train_worker(setting: dict[str, Any]) -> None:
-    import ray.train
+    import ray.train.collective
     import ray.train.torch
 
-    board: session.Board = setting["board"]
+    board: Board = setting["board"]
     if board.failed() is not None:
         return  # an earlier attempt failed for good
-    session.send_progress_to(board)
+    send_progress_to(board)
     share: session.Share = setting["share"]
-    torch.set_num_threads(share.threads)
     context = ray.train.get_context()
+    room.processes = context.get_local_world_size()
+    torch.set_num_threads(session.threads(share, context.get_local_world_size()))
     # For a worker without a GPU, Ray Train's get_device would return the first GPU that is visible to it.
     device = ray.train.torch.get_device() if share.gpus else torch.device("cpu")
-    worker = Worker(context.get_world_rank(), context.get_world_size(), device)
+    worker = Worker(context.get_world_rank(), context.get_world_size(), device, meet=ray.train.collective.barrier)
     try:
         error = _attempt(lambda: setting["work"](worker, *setting["arguments"]))
     except RuntimeError:
@@ -110,8 +126,7 @@ def _train_worker(setting: dict[str, Any]) -> None:
         board.fail(error)
         if torch.distributed.get_backend() == "gloo":
             torch.distributed.destroy_process_group()  # closes the connections, so workers that wait for this one fail at once
-        else:
-            raise error  # NCCL workers might wait for ever: Ray Train ends the group, and the next one sees the error on the board
+        raise error  # those that wait in `meet`, or in NCCL, might wait for ever: Ray Train ends them
 
 
 def each(
@@ -121,15 +136,17 @@ def each(
     gpus: float = 1.0,
     cpus: int | None = None,
     failing: Callable[[int, JobError], None] | None = None,
+    saved: Callable[[int], object] = lambda number: None,
 ) -> None:
     """Run `work(worker, *arguments[i])` for every i, `config.workers` at a time, each in its own process.
 
     A process is reused for the next run, which finds the decoded images in its cache. If a process is lost, its run is restarted in
-    another one.
+    another one, up to `config.max_failures` times without a new checkpoint (see `Losses`).
 
     Args:
         gpus, cpus: of each process, see `session.share`.
         failing: called with the number of a run that failed, and its error; the others go on.
+        saved: number of a run -> what is saved of it, see `Saved`.
 
     Raises:
         InputError, JobError: the first error of any run (a JobError only without `failing`); it is raised after the other started
@@ -144,12 +161,42 @@ def each(
                     raise
                 failing(number, error)
         return
+    _on_cluster(work, arguments, session.share(config, gpus, cpus), config, failing, saved)
+
+
+def away(work: Work, arguments: tuple[Any, ...], config: ClusterConfig, memory: int) -> None:
+    """Run `work(worker, *arguments)` on a machine of the cluster that has the memory, so that the driver needs none.
+
+    In this process if there is no cluster but this machine. The work may use the cluster itself, so it requests half a CPU.
+
+    Args:
+        memory: bytes that are reserved, but no more than half of what the largest machine has that the cluster has now.
+
+    Raises:
+        InputError, JobError: raised by the work, or its worker was lost too often.
+    """
+    if config.workers == 0 or (session.connect() and local.is_own()):
+        work(Worker(), *arguments)
+        return
+    share = session.Share(workers=1, gpus=0.0, cpus=session.LEAST_CPUS, threads=config.cpus_per_worker)
+    _on_cluster(work, [arguments], share, config, memory=min(memory, session.most_memory() // 2 or memory))
+
+
+def _on_cluster(
+    work: Work,
+    arguments: Sequence[tuple[Any, ...]],
+    share: session.Share,
+    config: ClusterConfig,
+    failing: Callable[[int, JobError], None] | None = None,
+    saved: Callable[[int], object] = lambda number: None,
+    memory: int = 0,
+) -> None:
     ray = session.connect()
-    share = session.share(config, gpus, cpus)
-    # max_calls=0: by default Ray ends a process that used a GPU after each call.
-    options = {"num_cpus": share.cpus, "num_gpus": share.gpus, "max_retries": config.max_failures, "max_calls": 0}
-    with session.message_board() as board, session.reporting_shortage(share):
+    # max_calls=0: by default Ray ends a process that used a GPU after each call. max_retries=0: losses are counted here.
+    options = {"num_cpus": share.cpus, "num_gpus": share.gpus, "memory": memory, "max_retries": 0, "max_calls": 0}
+    with message_board() as board, session.reporting_shortage(share):
         remote = ray.remote(**options)(_task)
+        losses = [Losses(config.max_failures, partial(saved, number)) for number in range(len(arguments))]
         waiting, running, error = list(range(len(arguments))), {}, None
         while waiting or running:
             while waiting and len(running) < share.workers and error is None:
@@ -162,7 +209,10 @@ def each(
             try:
                 found = ray.get(finished)
             except Exception as lost:
-                found = JobError(f"training: gave up after {config.max_failures} lost workers: {session.root_cause(lost)}")
+                if not losses[number].too_many():
+                    waiting.insert(0, number)
+                    continue
+                found = losses[number].error(lost)
             if failing and isinstance(found, JobError):
                 failing(number, found)
             else:
@@ -171,9 +221,9 @@ def each(
         raise error
 
 
-def _task(work: Work, board: session.Board, share: session.Share, arguments: tuple[Any, ...]) -> Exception | None:
-    session.send_progress_to(board)
-    return _attempt(lambda: work(this_process(share.gpus > 0, share.threads), *arguments))
+def _task(work: Work, board: Board, share: session.Share, arguments: tuple[Any, ...]) -> Exception | None:
+    send_progress_to(board)
+    return _attempt(lambda: work(this_process(share.gpus > 0, session.threads(share), share.workers), *arguments))
 
 
 def _attempt(work: Callable[[], None]) -> Exception | None:

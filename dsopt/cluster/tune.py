@@ -237,7 +237,9 @@ def _trial(setting: dict[str, Any], work: Work, points: Sequence[Point], share: 
     """A trial, in a worker process; `setting` is {"number": index into points}, or a point from the searcher."""
     import ray.tune
 
-    ray.tune.report(work(this_process(share.gpus > 0, share.threads), _point(setting, points), ray.tune.report))
+    ray.tune.report(
+        work(this_process(share.gpus > 0, session.threads(share), share.workers), _point(setting, points), ray.tune.report)
+    )
 
 
 def _point(setting: dict[str, Any], points: Sequence[Point]) -> Point:

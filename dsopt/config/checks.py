@@ -124,6 +124,11 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
             "compare.export",
             "webdataset or parquet with select.soft_labels: folders hold images alone",
         ),
+        (
+            train.rate_rule == "fixed" or train.batch_size_per_worker is not None,
+            "train.rate_rule",
+            "fixed without train.batch_size_per_worker",
+        ),
         (embed.source != "table" or embed.table, "embed.table", "given with embed.source=table"),
         (not (measure.cas and train.phases), "train.phases", "[] with measure.cas=true, which trains on one set alone"),
         (not (measure.cas and train.validation), "train.validation", "0 with measure.cas=true, a test accuracy"),

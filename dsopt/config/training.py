@@ -1,6 +1,6 @@
 """Keys of training: the autoencoder and the classifiers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from dsopt import registry
@@ -59,6 +59,7 @@ class ClassifierConfig(OptimizerConfig, Choice):
     label_smoothing: float = key(0.0, "share of a label that goes to all classes evenly", interval("[0, 1)"))
     average: float = key(0.999, "decay of the averaged weights, which are tested; 0: the last weights", interval("[0, 1)"))
     learning_rate: float = key(0.05, "learning rate of SGD; the selection paper has 0.1 for batches of 1,024", above(0))
+    sync_batch_norm: bool = key(False, "batch normalization over the images of all workers; false: each worker's own images")
 
 
 @dataclass
@@ -75,6 +76,12 @@ class ProbeConfig:
 @dataclass
 class TrainConfig(ClassifierConfig):
     learner: Literal["classifier", "autoencoder"] = key("classifier", "what `dsopt train` trains")
+    batch_size_per_worker: int | None = key(
+        None, "images per step of each worker, instead of train.batch_size: the batch grows with cluster.workers", at_least(1)
+    )
+    rate_rule: Literal["fixed", "linear"] = key(
+        "fixed", "linear: with train.batch_size_per_worker, the learning rate times the number of workers too"
+    )
     sampler: Choice = choice(registry.SAMPLERS, "shuffle", "how batches are drawn from the full training set")
     overlap: bool = key(False, "load the full set while training on the subset, and move over to it as its images arrive")
     streamed: bool | None = key(
@@ -97,3 +104,19 @@ class TrainConfig(ClassifierConfig):
         example="{data: subset, steps: 900}",
     )
     subset: str | None = key(None, "`dsopt train`: folder of the subset to train on; not given: the one that `select` describes")
+
+    def over(self, workers: int) -> "TrainConfig":
+        """These settings for a run over so many workers: with the batch of all of them, and the learning rate for it.
+
+        The linear rule is Goyal et al.'s (2017, arXiv:1706.02677, section 2.1), who let the rate rise over the first epochs, as the
+        schedules with a warmup do.
+        """
+        each, rate = self.batch_size_per_worker, self.learning_rate
+        return replace(
+            self,
+            batch_size=self.batch_size if each is None else each * workers,
+            learning_rate=rate * workers if each is not None and self.rate_rule == "linear" else rate,
+            batch_size_per_worker=None,
+            rate_rule="fixed",
+            sync_batch_norm=self.sync_batch_norm and workers > 1,
+        )

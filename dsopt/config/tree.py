@@ -5,7 +5,7 @@ from typing import Literal
 
 from dsopt import registry
 from dsopt.config.data import DataConfig, EmbedConfig, ExtraConfig, SelectConfig
-from dsopt.config.keys import Choice, at_least, choice, interval, key, part
+from dsopt.config.keys import Choice, above, at_least, choice, interval, key, part
 from dsopt.config.studies import CompareConfig, SearchConfig, SweepConfig
 from dsopt.config.synthesis import ColorizeConfig, DistillConfig, EvaluateConfig, GenerateConfig, MeasureConfig
 from dsopt.config.training import AutoencoderConfig, ClassifierConfig, ProbeConfig, TrainConfig
@@ -18,7 +18,8 @@ class ClusterConfig:
         None, "one GPU per worker; not given: if the cluster has any now; true: also wait for those that an autoscaler adds"
     )
     cpus_per_worker: int | None = key(None, "CPU threads per worker; not given: an equal share of all CPUs", at_least(1))
-    max_failures: int = key(3, "how often lost workers are replaced before the job fails", at_least(0))
+    max_failures: int = key(3, "how many workers a run may lose without a new checkpoint before it fails", at_least(0))
+    timeout_minutes: float = key(30.0, "after so many minutes of waiting for another worker a training step has failed", above(0))
     checkpoint_seconds: float = key(30.0, "seconds between checkpoints of a training run", at_least(0))
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from dsopt.data import buffers
+from dsopt.data import buffers, room
 from dsopt.data.images import Images
 from dsopt.data.loading import load
 from dsopt.errors import InputError
@@ -55,7 +55,7 @@ class BackgroundLoader:
         self.soft = classes if subset.soft is not None or "soft_label" in table.manifest["schema"] else None
         shape = (self.subset + self.n, h, w, c)
         if streamed is None:
-            streamed = not (buffers.fits_memory(math.prod(shape)) and buffers.fits_device(math.prod(shape), device))
+            streamed = not (room.fits_memory(math.prod(shape)) and room.fits_device(math.prod(shape), device))
         self.memory = buffers.private(shape) if streamed else torch.empty(shape, dtype=torch.uint8, device=device)
         self.images = self.memory.permute(0, 3, 1, 2)
         self.images[: self.subset] = subset.images.to(self.memory.device)

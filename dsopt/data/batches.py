@@ -55,8 +55,9 @@ class Batches:
         indices, weights = self.sampler(step)
         total, (start, stop) = len(indices), self._slice(indices)
         mine, device = indices[start:stop], self.labels.device
-        pixels = _moved(self._taken(mine, step), device)
-        seed, labels = self.seed(step), self.labels[mine.to(device, non_blocking=True)]
+        here = moved(mine, device)
+        pixels = moved(self._taken(mine, here, step), device)
+        seed, labels = self.seed(step), self.labels[here]
         images = self.transform(pixels, seed, total, start, stop)
         if self.mix:
             images, labels = self.mix(images, labels, seed, total, start, stop)
@@ -64,7 +65,7 @@ class Batches:
             images,
             labels,
             seed,
-            None if weights is None else weights[start:stop].to(device, non_blocking=True),
+            None if weights is None else moved(weights[start:stop], device),
             self._observer(indices, start) if self.observe and not self.keep else None,
         )
         return self.keep(batch) if self.keep else batch
@@ -72,9 +73,10 @@ class Batches:
     def _slice(self, indices: Tensor) -> tuple[int, int]:
         return self.rank * len(indices) // self.world, (self.rank + 1) * len(indices) // self.world
 
-    def _taken(self, mine: Tensor, step: int) -> Tensor:
+    def _taken(self, mine: Tensor, here: Tensor, step: int) -> Tensor:
+        """The images of these indices, which are `here` on the device."""
         if not isinstance(self.images, Encoded):
-            return take(self.images, mine.to(self.images.device, non_blocking=True))
+            return take(self.images, here if self.images.device == here.device else mine)
         later = [self.sampler(step + 1 + i)[0] for i in range(AHEAD if self.foreseen else 0)]
         return self.images.take(mine, [indices[slice(*self._slice(indices))] for indices in later])
 
@@ -87,18 +89,18 @@ class Batches:
                 logits[start : start + len(mine)] = mine
                 dist.all_reduce(logits)
             assert self.observe is not None
-            self.observe(indices, self.labels[indices.to(self.labels.device)], logits)
+            self.observe(indices, self.labels[moved(indices, self.labels.device)], logits)
 
         return observe
 
 
-def _moved(pixels: Tensor, device: torch.device) -> Tensor:
-    """Copy to the device, through pinned memory: a copy from pageable memory would wait for the kernels of the last step."""
-    if pixels.device == device:
-        return pixels
-    if device.type == "cuda" and not pixels.is_pinned():
-        pixels = pixels.pin_memory()
-    return pixels.to(device, non_blocking=True)
+def moved(values: Tensor, device: torch.device) -> Tensor:
+    """Values of the CPU on the device, through pinned memory: a plain copy would wait for the kernels of the last step."""
+    if values.device.type == device.type:
+        return values
+    if device.type == "cuda" and not values.is_pinned():
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
 
 
 def take(images: Tensor, indices: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import math
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +12,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from dsopt.data import room
 from dsopt.errors import JobError
-
-# Of the machine's memory, for one set in one process: a machine with 8 GPUs runs 8 processes, and they then take half of it.
-SHARE = 1 / 16
-DEVICE_SHARE = 1 / 2  # of a GPU's free memory
-DISK_SHARE = 9 / 10  # of the free space of the temporary folder
 
 Shape = tuple[int, ...]  # n, h, w, c
 Pixels = UInt8[Tensor, "n h w c"]
@@ -26,27 +21,17 @@ Pixels = UInt8[Tensor, "n h w c"]
 _used: list[int] = []  # file descriptors kept open until the process ends: their shared locks mark the files as in use
 
 
-def fits_memory(size: int) -> bool:
-    """Whether every process of this machine may keep `size` bytes in memory."""
-    return size <= SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def fits_device(size: int, device: torch.device) -> bool:
-    """Whether `size` bytes may be kept on a device, beside the networks."""
-    return device.type != "cuda" or size <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
-
-
 def fits_disk(name: str, size: int) -> bool:
     """Whether the shared buffer of this name is there, perhaps while it is filled, or there is space on disk for it."""
     folder = _folder()
     _discard_unused(folder, name)
     path = folder / name
-    return (path.exists() and path.stat().st_size > 0) or size <= DISK_SHARE * shutil.disk_usage(folder).free
+    return (path.exists() and path.stat().st_size > 0) or room.fits_disk(size, folder)
 
 
 def empty(shape: Shape, streamed: bool | None = None) -> Pixels:
     """An uninitialized buffer for this process: on disk if `streamed`, or if `streamed` is None and memory does not suffice."""
-    if streamed or (streamed is None and not fits_memory(math.prod(shape))):
+    if streamed or (streamed is None and not room.fits_memory(math.prod(shape))):
         return private(shape)
     return torch.empty(shape, dtype=torch.uint8)
 
@@ -67,13 +52,16 @@ def private(shape: Shape) -> Pixels:
 
 
 @contextlib.contextmanager
-def shared(name: str, shape: Shape) -> Iterator[tuple[Pixels, bool]]:
+def shared(name: str, shape: Shape, else_memory: bool = False) -> Iterator[tuple[Pixels, bool]]:
     """A buffer on disk for all processes of this machine, and whether it is filled: the first fills it while the others wait.
 
     The file stays for later processes. It is deleted when a buffer of another name is requested and no process uses it.
 
+    Args:
+        else_memory: without enough space on disk, give memory of this process alone.
+
     Raises:
-        JobError: not enough space left on disk.
+        JobError: not enough space left on disk, without `else_memory`.
     """
     folder, size = _folder(), math.prod(shape)
     _discard_unused(folder, name)
@@ -87,17 +75,24 @@ def shared(name: str, shape: Shape) -> Iterator[tuple[Pixels, bool]]:
             if _filled(file, size):
                 yield _mapped(file, shape), True
             else:
-                yield from _fill(file, folder, shape)
+                yield from _fill(file, folder, shape, else_memory)
     except BaseException:
         os.close(file)
         raise
     _used.append(file)
 
 
-def _fill(file: int, folder: Path, shape: Shape) -> Iterator[tuple[Pixels, bool]]:
+def _fill(file: int, folder: Path, shape: Shape, else_memory: bool) -> Iterator[tuple[Pixels, bool]]:
     size = math.prod(shape)
     try:
         _allocate(file, folder, size)
+    except JobError:
+        os.ftruncate(file, 0)
+        if not else_memory:
+            raise
+        yield torch.empty(shape, dtype=torch.uint8), False
+        return
+    try:
         yield _mapped(file, shape), False
     except BaseException:
         os.ftruncate(file, 0)

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from dsopt.data import buffers, encoded
+from dsopt.data import buffers, encoded, room
 from dsopt.data.images import Images, decode, encoded_files, integers, labels_of, name_of, soft_labels_of
 from dsopt.errors import InputError
 from dsopt.progress import say
@@ -21,11 +21,14 @@ from dsopt.storage import Table
 OnPart = Callable[[Images, int], None]  # (all images, the number of rows decoded so far)
 
 
+def _unwatched(images: Images, rows: int) -> None: ...
+
+
 @torch.inference_mode(False)  # images are cached: they must be of use outside of the caller's mode too
 def load(
     uri: str,
     split: str | None = None,
-    watch: OnPart = lambda images, rows: None,
+    watch: OnPart = _unwatched,
     threads: int | None = None,
     memory: buffers.Pixels | None = None,
     streamed: bool | None = None,
@@ -41,8 +44,8 @@ def load(
         watch: called after every part that is decoded, with all images and the number of rows decoded so far.
         threads: number of decoding threads; by default as many as torch uses.
         memory: where to put the images; ignored if they are cached already.
-        streamed: keep them on disk, in a file shared by the processes of a machine, instead of in memory; None: only if they do
-            not fit.
+        streamed: keep them on disk, in a file shared by the processes of a machine, instead of in memory; None: if they do not fit,
+            or other processes read them too (not with `watch`: what another process fills comes all at once).
         size: the side in pixels that larger images are resized to; None: as the table says.
         decoded: False: keep them encoded, as an `Encoded`; None: only if decoded ones fit neither in memory nor on disk.
 
@@ -90,7 +93,8 @@ def _read(
     streamed: bool | None,
 ) -> Images:
     n, (c, h, w), columns = _rows(table, split), shape, _columns(table)
-    with _buffer(table, split, (n, h, w, c), memory, streamed) as (pixels, decoded):
+    shares = room.processes > 1 and watch is _unwatched
+    with _buffer(table, split, (n, h, w, c), memory, streamed, shares) as (pixels, decoded):
         images, row, soft = pixels.permute(0, 3, 1, 2), 0, None
         ids, labels = (torch.empty(n, dtype=torch.int64) for _ in range(2))
         for block in table.blocks(split, [name for name in columns if name != "image" or not decoded]):
@@ -166,7 +170,7 @@ def _encoded_bytes(table: Table, split: str | None) -> int:
 
 def _streams(size: int, streamed: bool | None) -> bool:
     """Whether so many bytes lie on disk, and not in memory."""
-    return not buffers.fits_memory(size) if streamed is None else streamed
+    return not room.fits_memory(size) if streamed is None else streamed
 
 
 def _name_of(table: Table, split: str | None, shape: buffers.Shape) -> str:
@@ -176,13 +180,18 @@ def _name_of(table: Table, split: str | None, shape: buffers.Shape) -> str:
 
 @contextlib.contextmanager
 def _buffer(
-    table: Table, split: str | None, shape: buffers.Shape, memory: buffers.Pixels | None, streamed: bool | None
+    table: Table, split: str | None, shape: buffers.Shape, memory: buffers.Pixels | None, streamed: bool | None, shares: bool
 ) -> Iterator[tuple[buffers.Pixels, bool]]:
-    """The buffer for all images of a split, and whether another process has filled it."""
+    """The buffer for all images of a split, and whether another process has filled it.
+
+    Args:
+        shares: whether other processes are to find it, on disk, even if it fits in memory.
+    """
+    fits = streamed is None and room.fits_memory(math.prod(shape))
     if memory is not None:
         yield memory, False
-    elif _streams(math.prod(shape), streamed):
-        with buffers.shared(_name_of(table, split, shape), shape) as found:
-            yield found
-    else:
+    elif streamed is False or (fits and not shares):
         yield torch.empty(shape, dtype=torch.uint8), False
+    else:
+        with buffers.shared(_name_of(table, split, shape), shape, else_memory=fits) as found:
+            yield found

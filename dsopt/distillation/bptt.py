@@ -94,7 +94,7 @@ class TruncatedBackpropagation:
         }
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        network = self.problem.network()
+        network = self.problem.drawn_for(batch)
         # The same window on all workers, as its position determines how long a step takes.
         window = self.choose_window(lambda: self.gradient_norms(network, batch), self.taken, batch.seed)
         loss, gradients = self.gradients(network, batch, window)

@@ -4,8 +4,9 @@ A method is built by `(problem, *, options) -> Distiller`, registered with `@dis
 callers need beforehand. A distiller is a learner of the training loop; its `update` takes one batch of real images and makes one
 step on the synthetic ones.
 
-Its random numbers come from torch's global generator, which the loop seeds at every step, differently on each worker; or from
-`derive(batch.seed, ...)`, where all workers must draw the same. So a resumed run repeats them exactly.
+Its random numbers come from `Problem.drawn` and `derive(batch.seed, ...)`: all workers draw the same, and a resumed run repeats
+them exactly. Any number of workers make the same step: they differ in their real images alone, and what is no mean over these is
+computed of all of them (`dsopt.learners.placement.whole`).
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from dsopt.data.batches import Batch
 from dsopt.distillation.recipe import Recipe
 from dsopt.errors import InputError
 from dsopt.registry import DISTILLERS
+from dsopt.seeds import derive, seeded
 
 
 def distiller(*, learns: bool = True, unrolls: bool = False, balanced: bool = False) -> Callable[..., Any]:
@@ -117,6 +119,15 @@ class Problem:
     stored: tuple[str, dict[str, Any]] = ("pixels", {})
     generator: Generator | None = None
     steps: int = 1000
+
+    def drawn(self, *of: int | str) -> nn.Sequential:
+        """A network with the new weights that belong to these names and numbers, on all workers."""
+        with seeded(derive(*of)):
+            return self.network()
+
+    def drawn_for(self, batch: Batch) -> nn.Sequential:
+        """The network with new weights for the step on a batch."""
+        return self.drawn(batch.seed, 0)
 
 
 @runtime_checkable

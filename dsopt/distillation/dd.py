@@ -17,7 +17,6 @@ from dsopt.distillation.synthetic import Clipping, Init, descend
 from dsopt.distillation.unroll import State, differentiate
 from dsopt.errors import InputError
 from dsopt.learners.placement import average_gradients
-from dsopt.seeds import derive
 
 
 class DatasetDistillation:
@@ -45,7 +44,7 @@ class DatasetDistillation:
         self.optimizers: dict[str, torch.optim.Optimizer] = {"images": adam}
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        network = self.problem.network()
+        network = self.problem.drawn_for(batch)
         start = {**dict(network.named_parameters()), **self.fixed}
         loss, gradients = self.gradients(network, [start[key].detach() for key, _ in network.named_parameters()], batch)
 
@@ -153,9 +152,7 @@ def dd(
 
 def _fixed(problem: Problem, layers: int) -> dict[str, Float[Tensor, "..."]]:
     """The weights of the first `layers` layers that have any, drawn once."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(problem.seed, "fixed weights"))
-        network = problem.network()
+    network = problem.drawn(problem.seed, "fixed weights")
     trained = [index for index, module in enumerate(network) if isinstance(module, nn.Conv2d | nn.Linear)]
     if not 0 <= layers <= len(trained):
         raise InputError(f"distill dd: options.fixed_layers={layers}: valid: 0 to the network's {len(trained)}.")

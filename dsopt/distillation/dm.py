@@ -12,13 +12,15 @@ from dsopt.distillation.matching import Matching
 from dsopt.distillation.recipe import augmented
 from dsopt.distillation.stored import create_stored
 from dsopt.distillation.synthetic import Init
+from dsopt.learners.placement import average_gradients
 from dsopt.seeds import derive
 
 
 def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:
     """The mean of the features [b, d] of every class: [classes, d]; 0 for classes without images."""
     sums = features.new_zeros(classes, features.shape[1]).index_add(0, labels, features)
-    return sums / labels.bincount(minlength=classes).clamp_min(1)[:, None]
+    counts = features.new_zeros(classes).index_add(0, labels, features.new_ones(len(labels)))  # bincount would wait for a GPU
+    return sums / counts.clamp_min(1)[:, None]
 
 
 def siamese(images: Tensor, names: Sequence[str], seed: int) -> Tensor:
@@ -34,13 +36,14 @@ def siamese(images: Tensor, names: Sequence[str], seed: int) -> Tensor:
 def dm(problem: Problem, *, init: Init = "random", learning_rate: float = 1.0, momentum: float = 0.5) -> Matching:
     """Match the mean features of every class under new random networks (DM, Zhao & Bilen 2023, arXiv:2110.04181, equation 5).
 
-    As the authors do: SGD with a rate of 1 and momentum 0.5, starting from real images. Every worker draws its own network.
+    As the authors do: SGD with a rate of 1 and momentum 0.5, starting from real images.
     """
 
     def loss(images: Tensor, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
-        features, names = problem.network()[:-1], problem.augment
+        features, names = problem.drawn_for(batch)[:-1], problem.augment
         with torch.no_grad():
-            real = class_means(features(siamese(batch.images, names, batch.seed)), batch.labels, problem.classes)
+            own = class_means(features(siamese(batch.images, names, batch.seed)), batch.labels, problem.classes)
+            (real,) = average_gradients([own], problem.world)
         synthetic = class_means(features(siamese(images, names, batch.seed)), labels, problem.classes)
         return {"loss": (real - synthetic).square().sum()}
 

@@ -16,8 +16,9 @@ from dsopt.distillation.matching import Matching
 from dsopt.distillation.pool import Pool
 from dsopt.distillation.recipe import augmented
 from dsopt.distillation.stored import create_stored
-from dsopt.distillation.synthetic import Init
+from dsopt.distillation.synthetic import Init, rows_of_classes
 from dsopt.errors import InputError
+from dsopt.learners.placement import average_gradients
 from dsopt.seeds import derive
 
 
@@ -45,18 +46,21 @@ class GradientMatching(Matching):
 
     def _distance(self, images: Tensor, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
         (network,) = self.pool.networks
-        return {"loss": torch.stack([self._of_class(network, images, batch, c) for c in range(self.problem.classes)]).sum()}
-
-    def _of_class(self, network: nn.Sequential, images: Tensor, batch: Batch, label: int) -> Tensor:
-        """The distance between the gradients on real and on synthetic images of one class."""
+        weights, classes = list(network.parameters()), self.problem.classes
 
         def gradients(images: Tensor, labels: Tensor, create_graph: bool) -> tuple[Tensor, ...]:
-            own = labels == label
-            logits = network(siamese(images[own], self.problem.augment, batch.seed))
-            return torch.autograd.grad(F.cross_entropy(logits, labels[own]), list(network.parameters()), create_graph=create_graph)
+            """Of the weights, on images of one class."""
+            logits = network(siamese(images, self.problem.augment, batch.seed))
+            return torch.autograd.grad(F.cross_entropy(logits, labels), weights, create_graph=create_graph)
 
-        real = gradients(batch.images, batch.labels, False)
-        return distance(gradients(images, self.labels, True), real)
+        rows = rows_of_classes(batch.labels, classes)
+        of_real = [gradient for own in rows for gradient in gradients(batch.images[own], batch.labels[own], False)]
+        of_all, count = average_gradients(of_real, self.problem.world), len(weights)
+        distances = []
+        for label in range(classes):  # image i of the set is of class i % classes
+            of_set = gradients(images[label::classes], labels[label::classes], True)
+            distances.append(distance(of_set, of_all[label * count : (label + 1) * count]))
+        return {"loss": torch.stack(distances).sum()}
 
     def _loss(self, seed: int, network: nn.Sequential) -> Tensor:
         images = self.stored.images().detach()
@@ -88,7 +92,7 @@ def gradient_matching(
 
     With `distill.augment` it is DSA (Zhao & Bilen 2021, arXiv:2102.08259): for matching, real and synthetic images are transformed
     with the same parameters; for the network's steps, each image with its own. These steps have a momentum of 0.5 as in DC's code;
-    DSA's code has none. Workers share the network, but not the real images.
+    DSA's code has none. Workers share the network, and the gradients on all real images.
 
     Raises:
         InputError: `outer` or `inner` is below 1.

@@ -40,7 +40,7 @@ class Halving:
     def update(self, batch: Batch) -> dict[str, Tensor]:
         if self.step and self.step % self.every == 0:
             self._start_round(self.images)
-        network, half = self.problem.network(), len(self.images)
+        network, half = self.problem.drawn_for(batch), len(self.images)
 
         # One part of the images, and the two parts of the targets that it stands for: of the first half, and of the second.
         parts = max(1, round(len(self.target) / BATCH))

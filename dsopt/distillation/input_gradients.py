@@ -10,18 +10,19 @@ from dsopt.distillation.matching import Matching
 from dsopt.distillation.stored import create_stored
 from dsopt.distillation.synthetic import Init
 from dsopt.errors import InputError
+from dsopt.learners.placement import whole
 from dsopt.losses.input_gradients import loss_gradients
 
 
-def partners(labels: Int64[Tensor, " m"], real: Int64[Tensor, " b"]) -> Int64[Tensor, " m"]:
-    """For every label the index of a real image of that class, cycling through these images."""
-    used: dict[int, int] = {}
-    indices = []
-    for label in labels.tolist():
-        of_class = (real == label).nonzero().squeeze(1)
-        indices.append(of_class[used.get(label, 0) % len(of_class)])
-        used[label] = used.get(label, 0) + 1
-    return torch.stack(indices)
+def partners(classes: int, per_class: int, real: Int64[Tensor, " b"]) -> Int64[Tensor, " m"]:
+    """For every image of a synthetic set (see `Synthetic`) the index of a real image of its class, cycling through these images.
+
+    Args:
+        real: the labels of a batch with equally many images of every class.
+    """
+    of_class = real.argsort(stable=True).view(classes, -1)
+    turns = torch.arange(per_class, device=real.device) % of_class.shape[1]
+    return of_class[:, turns].T.flatten()
 
 
 @distiller(balanced=True)
@@ -43,9 +44,10 @@ def slope_matching(
         raise InputError("distill slope_matching: options.alpha or options.beta must not be 0.")
 
     def loss(images: Tensor, labels: Tensor, batch: Batch) -> dict[str, Tensor]:
-        network = problem.network()
+        network = problem.drawn_for(batch)
         gradients = loss_gradients(network, images, labels)
-        real = batch.images[partners(labels, batch.labels)]
+        images_of_all, labels_of_all = (whole(part, problem.world) for part in (batch.images, batch.labels))
+        real = images_of_all[partners(problem.classes, len(labels) // problem.classes, labels_of_all)]
         difference = (gradients - loss_gradients(network, real, labels)).norm(dim=1).mean()
         return {"loss": alpha * difference + beta * gradients.norm(dim=1).mean(), "difference": difference}
 

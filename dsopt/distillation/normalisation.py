@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dsopt.augment.geometry import center_crop
-from dsopt.augment.inputs import Inputs, make_inputs
+from dsopt.augment.inputs import Inputs, constant, make_inputs
 from dsopt.errors import InputError
 from dsopt.registry import NORMALISATIONS
 
@@ -34,7 +34,7 @@ class Channels:
         return images * deviation + mean
 
     def _like(self, images: Tensor) -> list[Tensor]:
-        return [images.new_tensor(values)[:, None, None] for values in (self.mean, self.deviation)]
+        return [constant(tuple(values), images.dtype, images.device) for values in (self.mean, self.deviation)]
 
     def describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Its parameters: plain values for a manifest, and tensors that are too large for one. See `from_description`."""

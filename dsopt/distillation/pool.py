@@ -32,9 +32,7 @@ class Pool:
         self.optimizers = [optimizer(list(network.parameters())) for network in self.networks]
 
     def _new(self, number: int) -> nn.Sequential:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(self.problem.seed, "pool", number))
-            return self.problem.network()
+        return self.problem.drawn(self.problem.seed, "pool", number)
 
     def pick(self, seed: int) -> int:
         """The index of a random network."""

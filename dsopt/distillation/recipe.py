@@ -39,7 +39,7 @@ class Recipe:
 
 def centered(labels: Int64[Tensor, " m"], classes: int) -> Float[Tensor, "m k"]:
     """One-hot vectors minus 1 / classes, the targets of kernel regression (Zhou et al. 2022, arXiv:2206.00719, section 4)."""
-    return F.one_hot(labels, classes).float() - 1 / classes
+    return F.one_hot(labels, classes).to(torch.get_default_dtype()) - 1 / classes
 
 
 def loss_of(name: LossName, logits: Tensor, labels: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from dsopt.distillation.contract import Problem, Synthetic
@@ -20,6 +21,15 @@ Init = Literal["noise", "random", "kmeans"]  # the last two: real images, select
 def labels(problem: Problem) -> Tensor:
     """The labels of a synthetic set, in blocks of one of every class: [per_class * classes]."""
     return torch.arange(problem.classes, device=problem.device).repeat(problem.per_class)
+
+
+def rows_of_classes(labels: Int64[Tensor, " b"], classes: int) -> list[Int64[Tensor, " _"]]:
+    """The rows of each class, in a batch with equally many images of every class or in a worker's part of it.
+
+    A part that is balanced too, as the whole is, needs no look at the labels, which would wait for the device.
+    """
+    order, even = labels.argsort(stable=True), len(labels) % classes == 0
+    return list(order.split(len(labels) // classes if even else labels.bincount(minlength=classes).tolist()))
 
 
 def noise_images(problem: Problem) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dsopt.augment import UniformDraw, draws
-from dsopt.data.batches import Batch
+from dsopt.data.batches import Batch, moved
 from dsopt.learners.average import Average
 from dsopt.learners.optim import set_gradients, step
 from dsopt.learners.placement import (
@@ -21,6 +21,7 @@ from dsopt.learners.placement import (
     place,
     rank,
     unpack,
+    whole,
 )
 from dsopt.losses.adversarial import AdversarialLoss, DiscriminatorOutput
 from dsopt.losses.terms import Context, Term
@@ -74,6 +75,7 @@ class AdversarialLearner:
         average: decay of the moving average of the generator's weights, with which images are generated.
         augment: (images, draw) -> images, differentiable; applied to everything that the discriminator sees.
         classifiers: trained ones that terms use, by name: images on the generator's scale -> logits.
+        classes: that labels may have, for terms which need labels.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class AdversarialLearner:
         average: float = 0.999,
         augment: Callable[[Tensor, UniformDraw], Tensor] | None = None,
         classifiers: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+        classes: int = 0,
         precision: Precision = "fp32",
         device: torch.device,
         world: int = 1,
@@ -101,7 +104,7 @@ class AdversarialLearner:
         self.device, self.dtype, self.world = device, compute_dtype(precision, device), world
         self.loss, self.terms, self.split, self.noise, self.clip, self.augment = loss, terms, split, noise, clip, augment
         self.discriminator_steps, self.eager_steps = discriminator_steps, eager_steps
-        self.classifiers = classifiers or {}
+        self.classifiers, self.classes = classifiers or {}, classes
         # Not in DistributedDataParallel: a step runs the discriminator two or three times, and the wrapper would broadcast its
         # buffers before each, over the batch statistics of the passes before.
         self.generator = broadcast(place(generator, device), world)
@@ -150,7 +153,8 @@ class AdversarialLearner:
         on_real, on_fake = self._discriminate(target, condition), self._discriminate(fake, condition)
         u = self._uniform(len(target), random)
 
-        context = Context(target, fake, condition, self._discriminate, on_real, on_fake, u, self.classifiers, noise)
+        own = self.classifiers, noise, derive(seed, "discriminator"), self.classes, self._whole
+        context = Context(target, fake, condition, self._discriminate, on_real, on_fake, u, *own)
         values, total = self._add_terms("discriminator", self.loss.discriminator(on_real, on_fake), context)
         self._descend("discriminator", self.discriminator, total)
 
@@ -174,9 +178,12 @@ class AdversarialLearner:
         u = self._uniform(len(target), random)
         loss = self.loss.generator(output) if self.loss.generator and output else fake.new_zeros(())
 
-        context = Context(target, fake, condition, discriminate, None, output, u, self.classifiers, noise)
+        own = self.classifiers, noise, derive(seed, "generator"), self.classes, self._whole
+        context = Context(target, fake, condition, discriminate, None, output, u, *own)
         values, total = self._add_terms("generator", loss, context)
-        self.last = {"generator_loss": total.detach(), **values}
+        told = {"generator_loss": total.detach(), **values}
+        # Means over all workers here already: they are told at several steps, and saved by one of the workers.
+        self.last = dict(zip(told, average_gradients(list(told.values()), self.world), strict=True))
         if due:
             self._descend("generator", self.generator, total)
             self.average.update()
@@ -199,10 +206,13 @@ class AdversarialLearner:
 
     def _noise(self, count: int, random: torch.Generator) -> Tensor | None:
         noise = self.noise(count * self.world, random)
-        return None if noise is None else local_part(noise, self.world).to(self.device)
+        return None if noise is None else moved(local_part(noise, self.world), self.device)
+
+    def _whole(self, part: Tensor) -> Tensor:
+        return whole(part, self.world)
 
     def _uniform(self, count: int, random: torch.Generator) -> Tensor:
-        return local_part(torch.rand(count * self.world, generator=random), self.world).to(self.device)
+        return moved(local_part(torch.rand(count * self.world, generator=random), self.world), self.device)
 
     def _discriminate(self, images: Tensor, condition: Any) -> DiscriminatorOutput:
         assert self.discriminator is not None

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dsopt.data.batches import Batch
+from dsopt.data.batches import Batch, moved
 from dsopt.learners.optim import minimize
 from dsopt.learners.placement import Precision, autocast, compute_dtype, local_part, pack, place, unpack, unwrapped
 from dsopt.losses.reconstruction import ReconstructionLoss
@@ -58,7 +58,7 @@ class AutoencoderLearner:
         assert self.loss.critic is not None
         critic = self.networks["critic"].requires_grad_(True)
         u = torch.rand(len(output) * self.world, generator=torch.Generator().manual_seed(batch.seed))
-        loss = self.loss.critic(output, batch.images, critic, local_part(u, self.world).to(self.device))
+        loss = self.loss.critic(output, batch.images, critic, moved(local_part(u, self.world), self.device))
         minimize(loss, self.optimizers["critic"])
         return {"critic_loss": loss.detach()}
 

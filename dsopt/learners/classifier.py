@@ -35,6 +35,7 @@ class Classifier:
         optimizer, decay: see `dsopt.learners.optimizers.optimizer_of`.
         label_smoothing: see `mean_cross_entropy`; measures are without it.
         average: decay of the moving average of the weights.
+        sync_batch_norm: see `dsopt.learners.placement.place`.
     """
 
     def __init__(
@@ -48,12 +49,13 @@ class Classifier:
         optimizer: Name = "sgd",
         decay: Decay = "dense",
         label_smoothing: float = 0.0,
+        sync_batch_norm: bool = False,
         precision: Precision,
         device: torch.device,
         world: int = 1,
     ) -> None:
         self.device, self.dtype = device, compute_dtype(precision, device)
-        trained = place(network, device, world)
+        trained = place(network, device, world, sync_batch_norm)
         self.average = Average(unwrapped(trained), average)
         self.networks: dict[str, nn.Module] = {"classifier": trained, "average": self.average.network}
 

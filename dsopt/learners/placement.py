@@ -5,10 +5,12 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
+
+from dsopt.learners.batch_norm import synchronized
 
 Precision = Literal["auto", "bf16", "fp32"]
 
@@ -29,11 +31,16 @@ def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
 
 
-def place(network: nn.Module, device: torch.device, world: int = 1) -> nn.Module:
-    """The network on its device, channels-last; with several workers, wrapped so that gradients are averaged over them."""
+def place(network: nn.Module, device: torch.device, world: int = 1, sync_batch_norm: bool = False) -> nn.Module:
+    """The network on its device, channels-last; with several workers, wrapped so that gradients are averaged over them.
+
+    Args:
+        sync_batch_norm: whether its batch normalization is over the images of all workers.
+    """
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if world == 1:
         return network
+    network = synchronized(network, device) if sync_batch_norm else network
     return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
 
 
@@ -61,6 +68,31 @@ def local_part(values: Float[Tensor, "n *of"], world: int) -> Float[Tensor, "b *
     """
     count = len(values) // world
     return values[rank(world) * count :][:count]
+
+
+def whole(part: Shaped[Tensor, "b *of"], world: int) -> Shaped[Tensor, "n *of"]:
+    """The rows of all workers' parts of a batch, in its order: for what is no mean over the images of a batch.
+
+    The gradient of this worker's rows is `world` times as large, so that the mean of the workers' gradients is that of one worker
+    with the whole batch.
+    """
+    if world == 1:
+        return part
+    sizes = torch.zeros(world, dtype=torch.int64, device=part.device)
+    sizes[rank(world)] = len(part)
+    dist.all_reduce(sizes)
+    before, own, after = (sum(some) for some in _around(sizes.tolist(), rank(world)))
+    rows = part.new_zeros(before + own + after, *part.shape[1:])  # parts may differ in length, which all_gather does not allow
+    rows[before : before + own] = part.detach()
+    dist.all_reduce(rows)
+    if not part.requires_grad:
+        return rows
+    mine = part.detach() + world * (part - part.detach())
+    return torch.cat([rows[:before], mine, rows[before + own :]])
+
+
+def _around(values: list[int], place: int) -> tuple[list[int], list[int], list[int]]:
+    return values[:place], values[place : place + 1], values[place + 1 :]
 
 
 def average_gradients(gradients: Sequence[Tensor], world: int) -> list[Tensor]:

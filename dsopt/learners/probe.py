@@ -108,7 +108,7 @@ def probe(
     """Train a linear classifier for each fold, on all other folds.
 
     Args:
-        observe: called with every batch before its step, with the logits of a classifier that is trained on these images.
+        observe: called with every batch before its step, with the logits of the classifier that never sees these images.
         options: those of `fit`.
     """
     n = len(embeddings)
@@ -116,7 +116,7 @@ def probe(
     fold = torch.randperm(n, generator=draw) % folds
 
     def of_one(batch: Tensor, labels: Tensor, logits: Tensor) -> None:
-        observe(batch, labels, logits[torch.arange(len(batch)), (fold[batch] + 1) % folds])
+        observe(batch, labels, logits[torch.arange(len(batch)), fold[batch]])
 
     found = fit(embeddings, labels, fold[:, None] != torch.arange(folds), classes, draw, observe=of_one, **options)
     features = found.features(embeddings)

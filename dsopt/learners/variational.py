@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dsopt.data.batches import Batch
+from dsopt.data.batches import Batch, moved
 from dsopt.learners.average import Average
 from dsopt.learners.optim import minimize
 from dsopt.learners.placement import Precision, autocast, compute_dtype, local_part, pack, place, unpack, unwrapped
@@ -66,7 +66,7 @@ class VariationalLearner:
     def _noise(self, seed: int, mean: Tensor) -> Tensor:
         random = torch.Generator().manual_seed(derive(seed, "variational"))
         whole = torch.randn(len(mean) * self.world, mean.shape[1], generator=random)
-        return local_part(whole, self.world).to(self.device)
+        return moved(local_part(whole, self.world), self.device)
 
     @torch.no_grad()
     def generate(self, noise: Tensor, condition: Any) -> Tensor:

@@ -18,6 +18,7 @@ from dsopt.losses.adversarial import DiscriminatorOutput
 from dsopt.losses.input_gradients import loss_gradients, penalty, score_gradients
 from dsopt.losses.likelihood import gaussian
 from dsopt.registry import MODELS, TERMS, call
+from dsopt.seeds import seeded
 
 TRAINED_CLASSIFIERS = ("proxy", "teacher")  # a job trains them on the real images
 
@@ -34,6 +35,9 @@ class Context(NamedTuple):
     u: Float[Tensor, " b"]  # uniform numbers drawn for this step
     classifiers: Mapping[str, Callable[[Tensor], Tensor]]  # those of TRAINED_CLASSIFIERS that terms name: images -> logits
     noise: Tensor | None  # [b, latent], what `fake` was generated from
+    seed: int  # for what else is random; the same on all workers
+    classes: int  # that labels may have
+    whole: Callable[[Tensor], Tensor] = lambda part: part  # rows of this worker -> of all: for what is no mean over the batch
 
 
 Term = Callable[[Context], Tensor]
@@ -76,7 +80,7 @@ def pull_away() -> Term:
     """
 
     def term(context: Context) -> Tensor:
-        directions = F.normalize(_features(context.fake_output).flatten(1), dim=1)
+        directions = context.whole(F.normalize(_features(context.fake_output).flatten(1), dim=1))
         count = len(directions)
         cosines = directions @ directions.T
         other_pairs = cosines.square().sum() - cosines.diagonal().square().sum()
@@ -94,8 +98,8 @@ def feature_matching() -> Term:
 
     def term(context: Context) -> Tensor:
         with torch.no_grad():
-            real = _features(context.discriminator(context.real, context.condition)).mean(0)
-        return (_features(context.fake_output).mean(0) - real).square().mean()
+            real = context.whole(_features(context.discriminator(context.real, context.condition))).mean(0)
+        return (context.whole(_features(context.fake_output)).mean(0) - real).square().mean()
 
     return term
 
@@ -213,12 +217,13 @@ def _check_classifier(text: str) -> None:
 
 
 def _classifier(text: str, context: Context) -> Callable[[Tensor], Tensor]:
-    """The trained classifier of that name, or one with fresh weights and no more classes than the batch has."""
+    """The trained classifier of that name, or one with fresh weights."""
     name, options = call(text)
     if name in TRAINED_CLASSIFIERS:
         return context.classifiers[name]
-    channels, classes = context.real.shape[1], int(context.condition.max()) + 1
-    network = MODELS.build(name, options)(channels, classes).to(context.real.device)
+    with seeded(context.seed):
+        network = MODELS.build(name, options)(context.real.shape[1], context.classes)
+    network = network.to(context.real.device, non_blocking=True)
     resize = nn.Upsample(size=MODELS.traits(name).input_size, mode="bilinear")
     return nn.Sequential(resize, network).requires_grad_(False)
 

@@ -1,8 +1,7 @@
 """Distillation of tensors."""
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +18,7 @@ from dsopt.distillation.recipe import Recipe
 from dsopt.errors import InputError, unknown
 from dsopt.notebook.arrays import integers, tensor
 from dsopt.registry import DISTILLERS, MODELS, NORMALISATIONS, SCHEDULES, call
-from dsopt.seeds import derive
+from dsopt.seeds import derive, seeded
 from dsopt.training.loop import Phase, fit
 from dsopt.training.samplers.by_class import by_class
 from dsopt.training.samplers.shuffle import shuffle
@@ -43,7 +42,7 @@ class Distilled(NamedTuple):
 
     def train(self, seed: int = 0) -> nn.Sequential:
         """A fresh network, trained on the set by its recipe; `dsopt.distillation.recipe.accuracy` tests it."""
-        with _seeded(derive(seed, "weights"), self.images.device):
+        with seeded(derive(seed, "weights"), self.images.device):
             network = self.network()
         network.load_state_dict(self.weights or network.state_dict(), strict=False)  # they may be of some layers only
         labels = self.labels if self.soft is None else self.soft
@@ -94,7 +93,7 @@ def distill(
     normalisation = NORMALISATIONS.build(*call(normalise))(real.cpu(), size) if real.dtype == torch.uint8 else None
     inputs = normalized_inputs(normalisation, size, loaded).test if normalisation else Tensor.float
     problem = Problem(real, classes_of, inputs, len(counts), per_class, make, list(augment), seed, real.device, steps=steps)
-    with _seeded(derive(seed, "distill"), real.device):
+    with seeded(derive(seed, "distill"), real.device):
         untrained, called = make(), network if isinstance(network, str) else "yours"
         if traits.learns:
             check_repeatable(untrained, called)
@@ -125,11 +124,3 @@ def _network(network: str | Callable[[], nn.Sequential], images: Tensor, classes
     if images.shape[3] < size or (images.shape[3] != size and images.dtype != torch.uint8):
         raise InputError(f"distill: images of {images.shape[3]} pixels: {name} takes {size}; resize them, or give a network.")
     return lambda: make(images.shape[1], classes).to(images.device), view_of(name, images.shape[3])
-
-
-@contextlib.contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """torch's global generators at a seed; afterwards they are as they were."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

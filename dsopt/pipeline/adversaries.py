@@ -252,8 +252,9 @@ def learner(
     noise: Callable[[int, torch.Generator], Tensor | None],
     worker: Worker,
     classifiers: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+    classes: int = 0,
 ) -> AdversarialLearner:
-    """The learner of a generator and its discriminator; for `split`, `noise` and `classifiers` see `AdversarialLearner`."""
+    """The learner of a generator and its discriminator; for what is not in `settings` see `AdversarialLearner`."""
     rate, low = settings.learning_rate, MODELS.traits(settings.generator.name).low
     return AdversarialLearner(
         *networks,
@@ -270,6 +271,7 @@ def learner(
         average=settings.average,
         augment=differentiable(settings.differentiable, low) if settings.differentiable else None,
         classifiers=classifiers,
+        classes=classes,
         precision=settings.precision,
         device=worker.device,
         world=worker.world,

@@ -5,7 +5,7 @@ A part is read in blocks; while the network embeds one, threads decode the next.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +20,12 @@ from dsopt.data import decoding
 from dsopt.data.copies import background
 from dsopt.data.pixels import Unusable, rgb
 from dsopt.data.subsets.originals import places, read_originals
-from dsopt.errors import InputError
+from dsopt.errors import InputError, JobError
 from dsopt.files import filesystem, first_line, retried
 from dsopt.learners.placement import autocast
 from dsopt.models.libraries.contract import Encoder
-from dsopt.storage import ORIGIN, Part
+from dsopt.pipeline.parts import write_part
+from dsopt.storage import ORIGIN, Part, Stage, embeddings_schema
 from dsopt.training.worker import Worker
 
 BLOCK = 512  # images in memory at once, decoded, while the next are read; more, if they are small
@@ -108,6 +109,20 @@ def embed_part(
     keys = pa.concat_tables([rows for rows, _ in found])
     values = torch.cat([torch.cat(each, 1) for _, each in found])
     return Embedded(keys["id"].to_numpy(), pc.fill_null(keys["label"], -1).to_numpy(), values.numpy())
+
+
+def write_embeddings(item: tuple[int, Embedded], stage: Stage, dtype: str = "fp32") -> dict[str, Any]:
+    """Write the embeddings of one part; gives its entry in the journal. Raises JobError for values that are not finite."""
+    index, (ids, labels, values) = item
+    schema = embeddings_schema(values.shape[1], dtype)
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(values, dtype=schema.field("embedding").type.value_type.to_pandas_dtype())
+    if not np.isfinite(values).all():
+        why = "the network that makes them diverged" if dtype == "fp32" else f"they may be too large for embed.dtype={dtype}"
+        raise JobError(f"{stage.uri}: embeddings are not finite; {why}.")
+    columns = [pa.array(ids), pa.array(labels, mask=labels < 0), pa.FixedShapeTensorArray.from_numpy_ndarray(values)]
+    part = write_part(stage, index, pa.table(columns, schema=schema))
+    return {"index": index, "part": part, "size": values.shape[1]}
 
 
 @torch.inference_mode()

@@ -114,6 +114,12 @@ class Feeder:
         images = images if "subset" in self.stage.inputs else self._with_added(images, streamed)
         return on_device(images, self.worker.device, streamed)
 
+    def load(self) -> None:
+        """Load the images of all phases, but those that are to arrive in the background."""
+        for phase in self.stage.made_of["phases"]:
+            if phase["data"] != "overlap":
+                self.rows(phase)
+
     def rows(self, phase: PhaseConfig) -> int:
         """How many images a phase draws from."""
         late = phase["data"] == "full" and self.arriving is not None

@@ -8,7 +8,7 @@ from typing import Literal
 
 from dsopt.config import Config, as_yaml
 from dsopt.errors import JobError, first_line
-from dsopt.files import check_writable
+from dsopt.files import check_writable, stat
 from dsopt.progress import duration, say
 from dsopt.storage import Stage
 from dsopt.training.worker import Worker
@@ -50,6 +50,10 @@ class Step:
     @property
     def label(self) -> str:
         return self.title or f"{self.stage.kind.name} {self.stage.name}"
+
+    def saved(self) -> tuple[int, int] | None:
+        """Size and time of the run's last checkpoint, which say whether it has progressed; None if there is none."""
+        return stat(self.stage.path("checkpoint.pt"))
 
     def here(self) -> "Step":
         """The same step without a cluster: its work stays in this process."""
@@ -164,13 +168,14 @@ def _make(steps: Sequence[Step], failing: Callable[[Step, JobError], None] | Non
         for step in steps:
             step.stage.begin(as_yaml(step.config))
         arguments = [(step.work, step.stage, step.config) for step in steps]
-        each(_work_on, arguments, cluster, first.gpus, first.cpus, failing and (lambda i, error: failing(steps[i], error)))
+        fail = failing and (lambda i, error: failing(steps[i], error))
+        each(_work_on, arguments, cluster, first.gpus, first.cpus, fail, lambda i: steps[i].saved())
         return
     try:
         if first.where == "workers":
             from dsopt.cluster.train import distributed
 
-            make_together(steps, lambda: distributed(first.work, (first.stage, first.config), cluster))
+            make_together(steps, lambda: distributed(first.work, (first.stage, first.config), cluster, first.saved))
         else:
             make_together(steps, lambda: first.work(Worker(), first.stage, first.config))
     except JobError as error:

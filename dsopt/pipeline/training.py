@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsopt.augment import draws
+from dsopt.augment import Draws
 from dsopt.augment.inputs import MOST, Inputs, View, view_of
 from dsopt.config import ClassifierConfig, Config
-from dsopt.data import buffers
+from dsopt.data import room
 from dsopt.data.batches import Batch, Batches
 from dsopt.data.encoded import Encoded
 from dsopt.data.images import Images
@@ -108,6 +108,7 @@ def learner_of(network: nn.Module, settings: ClassifierConfig, worker: Worker) -
         decay=settings.decay,
         label_smoothing=settings.label_smoothing,
         average=settings.average,
+        sync_batch_norm=settings.sync_batch_norm,
         precision=settings.precision,
         device=worker.device,
         world=worker.world,
@@ -142,7 +143,7 @@ Observe = Callable[[Tensor, Tensor, Tensor], None]  # indices [b], labels, logit
 def on_device(images: Images, device: torch.device, streamed: bool | None = None) -> Images:
     """A set with its labels on the device, and its images too if they fit; `streamed` decides whether images stay off it."""
     stay = isinstance(images.images, Encoded) or streamed
-    stay = stay or (streamed is None and not buffers.fits_device(images.images.nbytes, device))
+    stay = stay or (streamed is None and not room.fits_device(images.images.nbytes, device))
     soft = None if images.soft is None else images.soft.to(device)
     return Images(images.ids, images.images if stay else images.images.to(device), images.labels.to(device), soft)
 
@@ -172,12 +173,14 @@ def batches(
     A `LossAwareSampler` observes the losses of each batch; a `FilteringSampler` keeps a part of its candidates.
     """
 
+    drawing, mixing = Draws(worker.device), Draws(worker.device)
+
     def transform(part: Tensor, step_seed: int, total: int, start: int, stop: int) -> Tensor:
-        return inputs.train(part, draws(step_seed, total, start, stop, worker.device))
+        return inputs.train(part, drawing(step_seed, total, start, stop))
 
     def mix(part: Tensor, labels: Tensor, step_seed: int, total: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
         assert inputs.mix is not None
-        return inputs.mix(part, labels, draws(derive(step_seed, "mix"), total, start, stop, worker.device))
+        return inputs.mix(part, labels, mixing(derive(step_seed, "mix"), total, start, stop))
 
     if inputs.mix and isinstance(draw, LossAwareSampler):
         raise InputError(

@@ -1,4 +1,4 @@
-"""The hardest images by one score from the training dynamics of a proxy, and the easiest."""
+"""The hardest images by one score from the training dynamics of a proxy, the easiest, and random ones among the easy ones."""
 
 import torch
 from jaxtyping import Float, Int
@@ -89,6 +89,27 @@ def easiest(
     The score is the loss.
     """
     return _ranked(scores[:, 0], scores[:, 0].argsort(stable=True)[:budget], "loss")
+
+
+@selector(embeddings=False, seeded=True, scores=("mean_probability",))
+def random_easy(
+    embeddings: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    budget: int,
+    generator: torch.Generator,
+    scores: Float[Tensor, "n 1"],
+    *,
+    cut: float = 0.5,
+) -> Selection:
+    """Leave out the hardest, then draw at random: easy images, as many-sided as the data.
+
+    As `ccs` (arXiv:2210.15809), but what is left keeps its density; there, it is spread evenly over all degrees of difficulty.
+    `cut` is the fraction that is left out, of each class with `select.per_class`; the smaller the budget, the larger it should be
+    (docs/choosing.md). An image is hard if the proxy gives its label a low probability, which is the score.
+    """
+    easy = scores[:, 0].argsort(stable=True)[number_cut(cut, len(scores), budget) :]
+    chosen = easy[torch.randperm(len(easy), generator=generator)[:budget]]
+    return Selection(chosen, scores[chosen, 0], ["random among the easy ones"] * budget)
 
 
 def _hardest(scores: Float[Tensor, "n 1"], budget: int, cut: float, name: str) -> Selection:

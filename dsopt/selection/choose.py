@@ -19,10 +19,9 @@ from dsopt.selection.balance import allocate, interleave
 from dsopt.selection.balance import per_class as in_each_class
 from dsopt.selection.contract import Selection, Stream, stream_of
 from dsopt.selection.pca import principal
-from dsopt.selection.reading import UNLABELLED, all_embeddings, blocks, embedding_size
+from dsopt.selection.reading import SHARD_ROWS, UNLABELLED, all_embeddings, blocks, embedding_size, schema_of
 
 CHOSEN = pa.schema([("id", pa.int64()), ("rank", pa.int32()), ("score", pa.float32()), ("reason", pa.string())])
-SHARD_ROWS = 1_000_000  # embeddings that a method holds at once: 864 MB with 216 elements
 ALL = 0  # the only group if selection is not per class
 
 States = dict[int, Stream]
@@ -170,10 +169,12 @@ def _join(shards: Sequence[_Rows]) -> _Rows:
 def _scores(parts: Sequence[storage.Part], names: Sequence[str], method: str) -> tuple[Tensor, Tensor]:
     if not parts:
         raise InputError(f"select.name={method} needs a scores table with {', '.join(names)}.")
-    table = pa.concat_tables([read_table(part.uri) for part in parts])
+    found = schema_of(parts[0]).names
     for name in names:
-        if name not in table.column_names:
-            raise unknown(f"{parts[0].uri}: column", name, table.column_names)
+        if name not in found:
+            raise unknown(f"{parts[0].uri}: column", name, found)
+    # By column: one of them holds the probabilities of all classes.
+    table = pa.concat_tables([read_table(part.uri, ["id", *names]) for part in parts])
     ids = torch.from_numpy(table["id"].to_numpy().copy())
     columns = torch.cat([_matrix(table[name]) for name in names], 1)
     if not columns.isfinite().all():

@@ -1,9 +1,11 @@
 """Reading embeddings from Parquet in blocks of a few MB, however large a file or its row groups are."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float, Int
@@ -12,20 +14,29 @@ from torch import Tensor
 from dsopt import storage
 from dsopt.errors import InputError
 from dsopt.files import filesystem, retried
+from dsopt.registry import SELECTORS
+from dsopt.selection.contract import stream_of
 
 BLOCK = 1 << 21  # embedding values decoded at a time: 8 MB of float32
 READ_BYTES = 1 << 24  # bytes fetched per request
 UNLABELLED = -1
+SHARD_ROWS = 1_000_000  # embeddings that a method holds at once: 864 MB with 216 elements
+PROCESS_BYTES = 1 << 30  # of Python, torch and the blocks that are read
 
 Block = tuple[Int[Tensor, " b"], Int[Tensor, " b"], Float[Tensor, "b d"]]  # ids, labels and embeddings
 
 
 @retried
-def embedding_size(part: storage.Part) -> int:
-    """The number of elements of an embedding. Raises InputError if the file has no column `embedding`."""
+def schema_of(part: storage.Part) -> pa.Schema:
+    """The columns of a part, from its footer."""
     system, path = filesystem(part.uri)
     with system.open_input_file(path) as file:
-        schema = pq.read_schema(file)
+        return pq.read_schema(file)
+
+
+def embedding_size(part: storage.Part) -> int:
+    """The number of elements of an embedding. Raises InputError if the file has no column `embedding`."""
+    schema = schema_of(part)
     if "embedding" not in schema.names:
         raise InputError(f"{part.uri}: has no column `embedding`; the columns are {', '.join(schema.names)}.")
     return schema.field("embedding").type.shape[0]
@@ -76,3 +87,15 @@ def _finite(values: Float[np.ndarray, " c"]) -> bool:
     """Whether all values are finite. If their sum is finite they are, and a sum is faster than a test of each."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
+
+
+def memory_needed(
+    parts: Sequence[storage.Part], name: str, options: Mapping[str, Any], pca: int | None = None, shard_rows: int = SHARD_ROWS
+) -> int:
+    """About how many bytes `choose` takes at most, from the numbers of rows alone and without what the method itself allocates."""
+    rows = sum(part.rows for part in parts)
+    keys = 64 * rows  # ids and labels as read, sorted and compared
+    if not SELECTORS.traits(name).embeddings or (stream_of(name, options) and not pca):
+        return keys + PROCESS_BYTES
+    size = embedding_size(next(part for part in parts if part.rows))
+    return keys + 3 * 4 * size * min(rows, shard_rows) + PROCESS_BYTES  # as read, in the order of ids, and what is computed of them

@@ -38,6 +38,7 @@ def train(worker: Worker, stage: Stage, config: Config) -> None:
     settings, channels = config.autoencoder, table.manifest["channels"]
     view = view_of(settings.name, table.manifest["image_size"])
     images = load(table.uri, "train", size=view.loaded, decoded=None)
+    worker.meet()
 
     torch.manual_seed(derive(config.seed, "weights"))
     network = MODELS.build(settings.name, settings.options)(channels)

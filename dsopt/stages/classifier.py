@@ -75,6 +75,8 @@ def run(plan: Plan, row: Row, seed: int, earlier: Stage | None = None, where: Wh
     Args:
         earlier: for a row with `extra`, the same run without it, whose speed converts the extra seconds to steps.
     """
+    workers = plan.config.cluster.workers if where == "workers" else 1
+    plan = plan.having(replace(plan.config, train=plan.config.train.over(max(1, workers))))
     config, budget = plan.config, phases(plan.config.train, row.split)
     view(config.train, config.data.image_size)  # refused before anything is done
     feeding.check(budget, config.train, row.added is not None)
@@ -114,9 +116,11 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
         raise InputError("train: the data set has no labels; without them the job goes up to select.")
     settings, about = config.train, describe_classifier(config.train, table)
     inputs = networks.described_transforms(about, table.manifest["num_classes"])
-    learner = classifier_learner(settings, table, seed, worker)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
     with closing(Feeder(stage, settings, seed, inputs, worker)) as feeder:
+        feeder.load()
+        worker.meet()
+        learner = classifier_learner(settings, table, seed, worker)
         budget = _with_extra(stage, [_in_steps(phase, feeder, settings.batch_size) for phase in stage.made_of["phases"]])
         shares, planned = _shares(budget, table.rows("train") / settings.batch_size), []
         for index, phase in enumerate(budget):

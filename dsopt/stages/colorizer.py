@@ -60,6 +60,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
     """One worker's part of training a colorizer; the first worker writes the stage."""
     settings, size = config.colorize, config.colorize.size or config.data.image_size
     images = load(Table(stage.inputs["images"].uri).uri, "train")
+    worker.meet()
     torch.manual_seed(derive(seed, "weights"))
     learner = _learner(config, size, worker)
     inputs = make_inputs(settings.augment, size, None)

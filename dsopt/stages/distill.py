@@ -83,7 +83,7 @@ def _check_transform(given: str, name: str) -> None:
 def fresh(choice: Choice, table: Table, device: torch.device) -> Callable[[], nn.Sequential]:
     """What makes untrained networks for the images of a table, from torch's global generator."""
     make = MODELS.build(choice.name, choice.options)
-    return lambda: make(table.manifest["channels"], table.manifest["num_classes"]).to(device)
+    return lambda: make(table.manifest["channels"], table.manifest["num_classes"]).to(device, non_blocking=True)
 
 
 def real_images(table: Table, validation: float, size: int | None = None, *, held: bool = False) -> Images:
@@ -110,6 +110,7 @@ def _train(worker: Worker, stage: Stage, config: Config) -> None:
     table, settings = Table(stage.inputs["images"].uri), config.distill
     view = view_of(settings.network.name, table.manifest["image_size"])
     images = real_images(table, settings.validation, view.loaded)
+    worker.meet()
     normalisation = NORMALISATIONS.build(settings.normalise.name, settings.normalise.options)(images.images, view.taken)
     inputs = normalized_inputs(normalisation, view.taken, view.loaded)
     found, problem = _problem(images, inputs, table, stage, config, worker)

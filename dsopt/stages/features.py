@@ -11,11 +11,11 @@ from dsopt.config import Config
 from dsopt.errors import InputError
 from dsopt.files import read_bytes
 from dsopt.models.inception import inception
-from dsopt.pipeline.encoding import Embedded, embed_part, of_copies
+from dsopt.pipeline.encoding import Embedded, embed_part, of_copies, write_embeddings
 from dsopt.pipeline.parts import item_by_item
 from dsopt.pipeline.plan import Plan
 from dsopt.stages import ingest, proxy
-from dsopt.stages.embed import weights_fingerprint, write_embeddings
+from dsopt.stages.embed import weights_fingerprint
 from dsopt.storage import Kind, Part, Stage, Table, embeddings_schema
 from dsopt.training.worker import Worker
 

@@ -110,6 +110,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
     """One worker's part of training a generator; the first worker writes the stage."""
     table, settings = learned_from(stage), config.generate
     images, shape = on_device(load(table.uri, table.training()), worker.device), _shape(table)
+    worker.meet()
     conditional = bool(untrained(config, shape).conditional)
     torch.manual_seed(derive(seed, "weights"))
     learner = _learner(stage, config, shape, conditional, worker)
@@ -159,7 +160,8 @@ def _learner(
         return adversaries.variational("generate", settings, shape, split, worker)
     pair = adversaries.build("generate", settings, (*shape, settings.latent), shape)
     classifiers = _classifiers(stage, black, worker.device)
-    return adversaries.learner("generate", settings, pair, split, noise(settings.noise, settings.latent), worker, classifiers)
+    drawn = noise(settings.noise, settings.latent)
+    return adversaries.learner("generate", settings, pair, split, drawn, worker, classifiers, shape[2])
 
 
 def _classifiers(stage: Stage, black: float, device: torch.device) -> dict[str, Callable[[Tensor], Tensor]]:

@@ -20,7 +20,7 @@ from dsopt.storage import Kind, Stage, Table
 from dsopt.training.dynamics import Dynamics
 from dsopt.training.worker import Worker
 
-PROBE = Kind("probe", version=2)
+PROBE = Kind("probe", 3)
 
 
 def model(plan: Plan) -> Stage:

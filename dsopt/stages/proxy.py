@@ -60,13 +60,15 @@ def _check(stage: Stage, config: Config, role: Role) -> None:
 
 def _train(worker: Worker, stage: Stage, config: Config, role: Role) -> None:
     table, settings = Table(stage.inputs["images"].uri), getattr(config, role)
-    learner = classifier_learner(settings, table, config.seed, worker)
-    if not isinstance(learner.average.network, nn.Sequential):
-        raise InputError(f"{role}.name={settings.name}: must be a torch.nn.Sequential whose last layer gives the logits.")
     about = describe_classifier(settings, table)
     inputs = networks.described_transforms(about)
     images = load(table.uri, "train", size=inputs.loaded, decoded=None)
-    dynamics = Dynamics(len(images.labels), math.ceil(settings.steps * settings.batch_size / len(images.labels)))
+    worker.meet()
+    learner = classifier_learner(settings, table, config.seed, worker)
+    if not isinstance(learner.average.network, nn.Sequential):
+        raise InputError(f"{role}.name={settings.name}: must be a torch.nn.Sequential whose last layer gives the logits.")
+    visits = math.ceil(settings.steps * settings.batch_size / len(images.labels))
+    dynamics = Dynamics(len(images.labels), visits, worker.device)
     feed = shuffled(images, inputs, settings.batch_size, derive(config.seed, role), worker, observe=dynamics)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
     run = Run(stage, role, config.seed, settings.batch_size)

@@ -1,10 +1,11 @@
 """select: embeddings (or only labels) -> the subset table: the chosen images with rank, score and reason."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import pyarrow as pa
@@ -14,12 +15,13 @@ import torch.nn.functional as F
 
 from dsopt.config import Config, SelectConfig, differing
 from dsopt.data.subsets.subset import label_names, placed
-from dsopt.files import read_table
+from dsopt.files import exists, read_table, write_table
 from dsopt.pipeline.parts import item_by_item
 from dsopt.pipeline.plan import Plan
 from dsopt.registry import SELECTORS
 from dsopt.selection.choose import choose
 from dsopt.selection.listed import Listed, choose_listed, read_list
+from dsopt.selection.reading import memory_needed
 from dsopt.stages import embed, ingest, judges, needs
 from dsopt.stages.taken import copy_originals, write_csv, write_rows
 from dsopt.storage import SUBSET, Kind, Part, Stage, Table
@@ -98,8 +100,8 @@ def _listed(stage: Stage, config: Config, listed: Listed) -> pa.Table:
 def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
     from dsopt.cluster.data import stream
 
-    select, images = config.select, Table(stage.inputs["images"].uri)
-    looked_at = Table(stage.inputs["embeddings"].uri).parts() if "embeddings" in stage.inputs else images.parts("train")
+    select, looked_at = config.select, _looked_at(stage)
+    budget = min(select.budget, sum(part.rows for part in looked_at)) if at_most else select.budget  # a share is below any number
 
     def run_parts(function: Callable[[Part], Any], parts: Sequence[Part]) -> Iterable[Any]:
         return stream(parts, config.cluster, function)
@@ -109,7 +111,7 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
         looked_at,
         select.name,
         select.options,
-        min(select.budget, images.rows("train")) if at_most else select.budget,  # a share is below any number of images
+        budget,
         select.per_class,
         seed,
         **distribute,
@@ -121,12 +123,14 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
 
 def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: Callable[[Stage, Config], pa.Table]) -> None:
     from dsopt.cluster.data import start, stream
+    from dsopt.cluster.train import away
 
     start(config.cluster, _nothing)
     select, images = config.select, Table(stage.inputs["images"].uri)
-    started = time.monotonic()
-    chosen = choosing(stage, config)
-    took = time.monotonic() - started
+    chosen = stage.path("_chosen.parquet")  # a file, which every worker reads for itself: it may be large
+    if not exists(chosen):
+        away(_choose, (stage, config, choosing, chosen), config.cluster, _memory(stage, select))
+    took = json.loads(read_table(chosen, []).schema.metadata[b"seconds"])
     parts = images.parts("train")
     keep = partial(_filter, parts=parts, chosen=chosen, classes=images.manifest["classes"], index_only=select.content == "none")
     write = partial(write_rows, stage=stage, content=select.content, parts=parts, classes=images.manifest["classes"])
@@ -155,19 +159,44 @@ def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: C
 def _nothing(item: None) -> None: ...
 
 
-def _filter(index: int, parts: list[Part], chosen: pa.Table, classes: list[str] | None, index_only: bool) -> tuple[int, pa.Table]:
+def _looked_at(stage: Stage) -> list[Part]:
+    """The table that a method chooses from."""
+    embedded = stage.inputs.get("embeddings")
+    return Table(embedded.uri).parts() if embedded else Table(stage.inputs["images"].uri).parts("train")
+
+
+def _memory(stage: Stage, select: SelectConfig) -> int:
+    listed = "random" if select.ids else select.name  # a list needs the ids alone
+    return memory_needed(_looked_at(stage), listed, select.options, select.pca, select.shard_rows)
+
+
+def _choose(worker: Worker, stage: Stage, config: Config, choosing: Callable[[Stage, Config], pa.Table], uri: str) -> None:
+    """Write the chosen ids with the seconds that it took."""
+    started = time.monotonic()
+    chosen = choosing(stage, config)
+    write_table(uri, chosen.replace_schema_metadata({"seconds": json.dumps(time.monotonic() - started)}))
+
+
+@lru_cache(maxsize=2)  # each worker filters many parts by it
+def _chosen_ids(uri: str) -> pa.Table:
+    return read_table(uri).combine_chunks()
+
+
+def _filter(index: int, parts: list[Part], chosen: str, classes: list[str] | None, index_only: bool) -> tuple[int, pa.Table]:
     """The chosen images of one part of the images table, in the order of their ids.
 
     Args:
+        chosen: the file that `_choose` wrote.
         index_only: of images without an original `uri` and `row` say where their working copies are.
     """
-    found = pc.index_in(read_table(parts[index].uri, ["id"])["id"], chosen["id"].combine_chunks())  # pyright: ignore[reportAttributeAccessIssue]
+    ids = _chosen_ids(chosen)
+    found = pc.index_in(read_table(parts[index].uri, ["id"])["id"], ids["id"].combine_chunks())  # pyright: ignore[reportAttributeAccessIssue]
     if found.null_count == len(found):
         return index, SUBSET.empty_table()
     images = read_table(parts[index].uri)
     if index_only:
         images = placed(images, parts[index].uri)
-    images, reasons = images.filter(found.is_valid()), chosen.take(found.drop_null())
+    images, reasons = images.filter(found.is_valid()), ids.take(found.drop_null())
     columns = {name: images[name] for name in images.column_names} | {"label_name": label_names(images["label"], classes)}
     columns |= {name: reasons[name] for name in ("rank", "score", "reason")}
     return index, pa.table([columns[name] for name in SUBSET.names], schema=SUBSET)

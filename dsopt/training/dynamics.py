@@ -13,30 +13,37 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from dsopt.data import room
+from dsopt.data.batches import moved
+
+CPU = torch.device("cpu")
 WINDOW = 10  # in visits; J in DUAL (Cho et al. 2025, arXiv:2502.06905, section 3.1)
 
 
 class Dynamics:
     """A record of the predictions for each of `n` images, over a run that visits each of them at most `visits` times.
 
-    Memory: 4 bytes for each image and visit, and 20 bytes more for each image.
+    Memory: 4 bytes for each image and visit, and 20 bytes more for each image; on the device if it is small beside what is free
+    there, as the host would otherwise wait for the logits of every step.
     """
 
-    def __init__(self, n: int, visits: int) -> None:
-        self.state: dict[str, Tensor] = {
-            "visits": torch.zeros(n, dtype=torch.int64),
-            "probability": torch.zeros(visits, n),  # of the image's class, at each visit
-            "el2n": torch.zeros(n),
-            "margin": torch.zeros(n),
-            "loss": torch.zeros(n),
-            "right": torch.zeros(n, dtype=torch.bool),
-            "learnt": torch.zeros(n, dtype=torch.bool),
-            "forgotten": torch.zeros(n, dtype=torch.int64),
-        }
+    def __init__(self, n: int, visits: int, device: torch.device = CPU) -> None:
+        self.device = device if room.fits_device(4 * n * visits, device) else CPU
+        with self.device:
+            self.state: dict[str, Tensor] = {
+                "visits": torch.zeros(n, dtype=torch.int64),
+                "probability": torch.zeros(visits, n),  # of the image's class, at each visit
+                "el2n": torch.zeros(n),
+                "margin": torch.zeros(n),
+                "loss": torch.zeros(n),
+                "right": torch.zeros(n, dtype=torch.bool),
+                "learnt": torch.zeros(n, dtype=torch.bool),
+                "forgotten": torch.zeros(n, dtype=torch.int64),
+            }
 
     def __call__(self, indices: Int64[Tensor, " b"], labels: Int64[Tensor, " b"], logits: Float[Tensor, "b k"]) -> None:
         """Record the logits of a batch; an image that is twice in it counts once."""
-        logits, labels = logits.float().cpu(), labels.cpu()
+        logits, labels, indices = logits.float().to(self.device), labels.to(self.device), moved(indices, self.device)
         probabilities = logits.softmax(1)
         columns = labels[:, None]
         target = probabilities.gather(1, columns).squeeze(1)
@@ -58,7 +65,7 @@ class Dynamics:
 
     def scores(self) -> dict[str, Float[Tensor, " n"]]:
         """One value for each image, by the names of `SCORES` that need only the dynamics. All images must have been visited."""
-        s = self.state
+        s = {name: value.cpu() for name, value in self.state.items()}
         visits = s["visits"].float()
         seen = torch.arange(len(s["probability"]))[:, None] < s["visits"]
         return {
@@ -74,7 +81,7 @@ class Dynamics:
         return dict(self.state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.state = dict(state)
+        self.state = {name: value.to(self.device) for name, value in state.items()}
 
 
 SCORES = {

@@ -12,10 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dsopt.data import room
 from dsopt.errors import InputError
 
 
 def _unwatched(share: float, state: Any) -> None: ...
+
+
+def _alone() -> None: ...
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,15 @@ class Worker:
 
     Args:
         watch: called during training with the fraction of the budget that is spent and the loop's state; may raise to end the run.
+        meet: returns when all workers have called it, without a time limit. Called once, when the images are loaded and before the
+            first collective operation, which has one (`cluster.timeout_minutes`): one worker may load for longer than another.
     """
 
     rank: int = 0
     world: int = 1
     device: torch.device = torch.device("cpu")
     watch: Callable[[float, Any], None] = field(default=_unwatched, compare=False)
+    meet: Callable[[], None] = field(default=_alone, compare=False)
 
     @property
     def leads(self) -> bool:
@@ -73,8 +80,11 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def this_process(gpu: bool | None = None, threads: int | None = None) -> Worker:
+def this_process(gpu: bool | None = None, threads: int | None = None, processes: int = 1) -> Worker:
     """A single worker: on the GPU if there is one, unless `gpu` is False; with `threads` CPU threads.
+
+    Args:
+        processes: the most that run on this machine at once; see `dsopt.data.room`.
 
     Raises:
         InputError: `gpu` is True, and torch sees no GPU.
@@ -83,6 +93,7 @@ def this_process(gpu: bool | None = None, threads: int | None = None) -> Worker:
         raise InputError(
             "cluster.gpu=true: torch sees no GPU here; expected cluster.gpu=false, or a torch that fits the GPU's driver."
         )
+    room.processes = processes
     if threads:
         torch.set_num_threads(threads)
     return Worker(device=torch.device("cuda" if gpu is not False and torch.cuda.is_available() else "cpu"))

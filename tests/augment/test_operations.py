@@ -7,7 +7,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from dsopt.augment import draws
 from dsopt.augment.augmix import OPERATIONS, augmix
-from dsopt.augment.operations import change
+from dsopt.augment.operations import change, sorted_by_operation
 from dsopt.augment.randaugment import STANDARD, WIDE, randaugment, trivialaugment_wide
 
 CPU = torch.device("cpu")
@@ -81,7 +81,8 @@ def test_policies_take_what_brightness_left_beyond_0_and_1() -> None:
 def test_every_image_has_the_operation_that_was_chosen_for_it() -> None:
     images, chosen = photographs(28).float() / 255, torch.arange(28) % 14
     strengths = torch.linspace(-1, 1, 28)
-    together = change(images.clone(memory_format=torch.channels_last), WIDE, chosen, strengths)
+    (by_operation,) = sorted_by_operation(chosen[None], len(WIDE), CPU)
+    together = change(images.clone(memory_format=torch.channels_last), WIDE, by_operation, strengths)
     for i in range(28):
         alone = WIDE[i % 14](images[i : i + 1], strengths[i : i + 1]) if i % 14 < 13 else images[i : i + 1]
         torch.testing.assert_close(together[i : i + 1], alone)

@@ -4,62 +4,13 @@ import io
 
 import pytest
 import torch
+from small_adversaries import CONDITIONS, DISCRIMINATORS, LATENT, SIZE, batch, learner, pairs, settings, with_term
 
-from dsopt.config import AdversarialConfig, Choice
-from dsopt.data.batches import Batch
+from dsopt.config import AdversarialConfig
 from dsopt.learners.adversarial import AdversarialLearner
-from dsopt.pipeline import adversaries
 from dsopt.registry import ADVERSARIAL, MODELS, TERMS
 from dsopt.seeds import derive
 from dsopt.training.loop import Learner
-from dsopt.training.worker import Worker
-
-SIZE, CLASSES, LATENT = 8, 3, 5
-GENERATORS = [name for name in MODELS.names() if MODELS.traits(name).kind == "generator"]
-DISCRIMINATORS = [
-    name for name in MODELS.names() if MODELS.traits(name).kind == "discriminator" and "condition" in MODELS.defaults(name)
-]
-CONDITIONS = [(name, "batch_norm" if name == "sngan_generator" else "concat") for name in GENERATORS]
-
-
-def settings(generator: str, discriminator: str, loss: str = "hinge", told=("none", "none"), **more) -> AdversarialConfig:
-    """Tiny networks."""
-    judge = {"width": 5, "condition": told[1], **more.pop("judge", {})}
-    return AdversarialConfig(
-        generator=Choice(generator, {"width": 4, "condition": told[0]}),
-        discriminator=Choice(discriminator, judge),
-        loss=Choice(loss),
-        learning_rate=0.01,
-        **more,
-    )
-
-
-def learner(given: AdversarialConfig) -> AdversarialLearner:
-    torch.manual_seed(0)
-    made = adversaries.build("generate", given, (1, SIZE, CLASSES, LATENT), (1, SIZE, CLASSES))
-    conditional, low = made[0].conditional, MODELS.traits(given.generator.name).low
-    return adversaries.learner(
-        "generate",
-        given,
-        made,
-        lambda batch: (batch.images * (1 - low) + low, batch.labels if conditional else None),
-        lambda count, random: torch.randn(count, LATENT, generator=random),
-        Worker(),
-        {"proxy": classifier()},
-    )
-
-
-def classifier() -> torch.nn.Module:
-    random = torch.Generator().manual_seed(0)
-    dense = torch.nn.Linear(SIZE * SIZE, CLASSES).requires_grad_(False)
-    dense.weight.copy_(torch.randn(dense.weight.shape, generator=random))
-    return torch.nn.Sequential(torch.nn.Flatten(), dense, torch.nn.Tanh())
-
-
-def batch(step: int) -> Batch:
-    random = torch.Generator().manual_seed(step)
-    images = torch.rand(6, 1, SIZE, SIZE, generator=random).contiguous(memory_format=torch.channels_last)
-    return Batch(images, torch.randint(0, CLASSES, (6,), generator=random), derive(step))
 
 
 def steps(found: AdversarialLearner, start: int, stop: int) -> list[dict[str, float]]:
@@ -112,13 +63,6 @@ def test_there_are_those_of_the_papers():
     assert {"gradient_penalty", "r1", "pull_away", "l1", "l2", "feature_matching", "classification"} <= set(TERMS.names())
 
 
-def pairs() -> list[tuple[str, str]]:
-    losses = {name: ADVERSARIAL.build(name)() for name in ADVERSARIAL.names() if name != "none"}
-    return [
-        (name, judge) for name, loss in losses.items() for judge in DISCRIMINATORS if MODELS.traits(judge).energy == loss.energy
-    ]
-
-
 @pytest.mark.parametrize("loss, judge", pairs())
 def test_a_loss_with_a_discriminator(loss, judge):
     assert_learns(settings("dcgan_generator", judge, loss))
@@ -138,15 +82,7 @@ def test_a_discriminator_that_is_class_conditional(judge):
 
 @pytest.mark.parametrize("term", TERMS.names())
 def test_a_term(term):
-    more = {"terms": [{"name": term, "weight": 0.5}]}
-    if term in ("l1", "l2"):
-        rows = assert_learns(settings("dcgan_generator", "dcgan_discriminator", "none", **more))
-    elif term in ("classification", "information"):
-        judge = {"codes": 2} if term == "information" else {}
-        rows = assert_learns(settings("dcgan_generator", "dcgan_discriminator", told=("concat", "auxiliary"), judge=judge, **more))
-    else:
-        told = ("concat", "projection")
-        rows = assert_learns(settings("dcgan_generator", "dcgan_discriminator", told=told, judge={"norm": "none"}, **more))
+    rows = assert_learns(with_term(term))
     keys = {key for key in rows[0] if term in key}
     assert len({row[key] for row in rows for key in keys}) > 1
 

@@ -11,7 +11,7 @@ import torch
 from digits import CPU
 from slow_reader import ROWS, digits_stage, shut
 
-from dsopt.data import buffers
+from dsopt.data import buffers, room
 from dsopt.data import loading as reading
 from dsopt.data.background import BackgroundLoader
 from dsopt.data.batches import Batches, take
@@ -103,10 +103,6 @@ def test_what_nobody_uses_any_more_makes_room_for_others(folder: Path) -> None:
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(file: int, start: int, size: int) -> None:
-        os.ftruncate(file, size // 2)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     monkeypatch.setattr(os, "posix_fallocate", full)
     large = (1000, 1024, 1024, 3)
     for ask in (lambda: buffers.shared("a", large).__enter__(), lambda: buffers.private(large)):
@@ -152,8 +148,30 @@ def test_sets_too_large_for_memory_are_streamed_unasked(tmp_path: Path, monkeypa
     fresh()
     assert not on_disk(load(uri, "train").images)
     fresh()
-    monkeypatch.setattr(buffers, "SHARE", 0.0)
+    monkeypatch.setattr(room, "SHARE", 0.0)
     assert on_disk(load(uri, "train").images) and not on_disk(load(uri, "train", streamed=False).images)
+
+
+def full(file: int, start: int, size: int) -> None:
+    """In place of `os.posix_fallocate`."""
+    os.ftruncate(file, size // 2)
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_processes_of_a_machine_decode_a_set_once(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri, parts = digits_stage(tmp_path / "stage", parts=2), []
+    fresh()
+    monkeypatch.setattr(room, "processes", 2)
+    assert on_disk(load(uri, "train").images)
+    fresh()
+    assert not on_disk(load(uri, "train", streamed=False).images)
+    # Its parts are wanted as they come, and not when another process is through with all of them.
+    assert not on_disk(load(uri, "train", lambda images, rows: parts.append(rows)).images) and parts == [ROWS, 2 * ROWS]
+    fresh()
+    for path in folder.rglob("*"):
+        path.unlink() if path.is_file() and "dsopt-streamed" in str(path.parent) else None
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    assert not on_disk(load(uri, "train").images)  # it fits in memory, and the disk is full
 
 
 def test_batches_are_the_same_from_disk(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from slow_reader import ROWS, digits_stage
 from torch import Tensor
 
-from dsopt.data import buffers, decoding
+from dsopt.data import buffers, decoding, room
 from dsopt.data import loading as reading
 from dsopt.data.batches import Batches, in_order, take
 from dsopt.data.encoded import AHEAD, Encoded
@@ -124,9 +124,9 @@ def test_what_has_no_room_is_kept_encoded_and_told(
         return isinstance(load(uri, "train", decoded=decoded, streamed=streamed).images, Encoded)
 
     assert not kept()
-    monkeypatch.setattr(buffers, "SHARE", 0.0)
+    monkeypatch.setattr(room, "SHARE", 0.0)
     assert not kept() and "encoded" not in capsys.readouterr().out  # in a file
-    monkeypatch.setattr(buffers, "DISK_SHARE", 0.0)
+    monkeypatch.setattr(room, "DISK_SHARE", 0.0)
     assert not kept()  # the file is there
     monkeypatch.setattr(buffers, "_used", [])
     for path in tmp_path.glob("dsopt-streamed-*/*"):

@@ -5,6 +5,8 @@ import gzip
 import io
 import os
 import pickle
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -13,10 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torchvision.datasets
+from sklearn.datasets import load_digits
 
 from dsopt.config import DataConfig
 from dsopt.data.ingest import ingest_shard, source_channels
 from dsopt.data.sets import mnist
+from dsopt.data.sets.digits import read_digits
 from dsopt.data.sources.downloads import Known, find_known, without_downloads
 from dsopt.data.sources.layout import decide_splits, named_split
 from dsopt.data.sources.source import Shard, SourceRow, find, limit_shards
@@ -90,6 +94,13 @@ def test_digits_are_scaled_grey_images_without_a_split():
     assert isinstance(image, np.ndarray) and image.shape == (8, 8) and image.dtype == np.uint8 and image.max() > 230
     assert {row.label for row in found} == set(range(10))
     assert source_channels(shards) == 1
+
+
+def test_digits_are_those_of_scikit_learn_without_its_import():
+    code = "import sys; from dsopt.data.sets.digits import read_digits; read_digits(); assert 'sklearn' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    (images, labels), expected = read_digits()[None], load_digits()
+    assert np.array_equal(images, (expected["images"] * 255 / 16).round()) and np.array_equal(labels, expected["target"])
 
 
 @pytest.mark.parametrize("below, pack, suffix", [("MNIST/raw", bytes, ""), (".", gzip.compress, ".gz"), (".", bytes, "")])

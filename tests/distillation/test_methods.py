@@ -12,6 +12,7 @@ from dsopt.distillation.gradient_matching import distance, gradient_matching
 from dsopt.distillation.pool import Pool
 from dsopt.distillation.real import kmeans, random
 from dsopt.distillation.recipe import Recipe, centered, train
+from dsopt.distillation.synthetic import rows_of_classes
 
 
 def test_means_of_classes():
@@ -104,3 +105,11 @@ def test_a_network_learns_its_images_by_the_common_recipe():
     for loss in ("cross_entropy", "squared_error"):
         network = train(tiny(), images, labels, Recipe(learning_rate=0.01, steps=60, loss=loss), 0)
         assert torch.equal(network(images).argmax(1), labels), loss
+
+
+def test_rows_of_a_workers_part_of_a_balanced_batch():
+    labels = torch.arange(10).repeat(3)
+    for part in (labels, labels[:15], labels[15:], labels[5:25]):
+        found = rows_of_classes(part, 10)
+        assert len(found) == 10 and all((part[rows] == label).all() and len(rows) for label, rows in enumerate(found))
+        assert sum(map(len, found)) == len(part)

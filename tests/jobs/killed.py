@@ -18,7 +18,10 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 sys.path[0] = str(REPOSITORY)
 
-from dsopt import files  # noqa: E402
+import pandas  # noqa: E402, F401  # by pyarrow in every job
+
+from dsopt import config, files  # noqa: E402
+from dsopt.jobs.job import find  # noqa: E402
 from dsopt.jobs.main import main  # noqa: E402
 
 
@@ -63,6 +66,7 @@ def disturb(moment: str, arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    find("optimize"), config.load(sys.argv[2:])  # imports torch, and all that is chosen by name: `main` would in every fork
     for moment in json.loads(sys.argv[1]):
         ended = in_a_fork(lambda moment=moment: disturb(moment, sys.argv[2:]))
         if not (os.WIFSIGNALED(ended) and os.WTERMSIG(ended) == signal.SIGKILL):

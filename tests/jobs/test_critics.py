@@ -15,6 +15,8 @@ from dsopt.learners.adversarial import WeightedTerm, named_terms
 from dsopt.reporting.losses import Critic
 from dsopt.storage import METRICS, Table
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 def metrics(rows: list[tuple[int, str, str, float]]) -> pa.Table:
     found = [("run", 0, step, 0.1 * step, split, name, value) for step, split, name, value in rows]

@@ -6,10 +6,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import psutil
 import pytest
-from running import SMALL, assert_same, one_line, shell, start, tables, title, until
+from running import SMALL, assert_same, one_line, start, tables, title, until
 
 # In the order in which the job comes by them: at every stage, and around every kind of write.
 MOMENTS = [
@@ -43,22 +44,22 @@ def test_killed_at_every_stage(pictures: str, undisturbed: str, tmp_path: Path) 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_killed_on_ray(ray_joined: dict[str, str], pictures: str, undisturbed: str, tmp_path: Path) -> None:
+def test_killed_on_ray(job, ray_local: ModuleType, pictures: str, undisturbed: str, tmp_path: Path) -> None:
     """With Ray Data at work. What they work with ends without anybody's help."""
     for stage in ("ingest", "autoencoder"):
         shutil.copytree(Path(undisturbed) / stage, tmp_path / stage)
     arguments = ["data.name=parquet", f"data.root={pictures}", f"storage={tmp_path}", "cluster.workers=1", *SMALL]
-    job = start("embed", *arguments)
+    killed = start("embed", *arguments)
     until(lambda: list(tmp_path.glob("embed/*/_journal/*")))
-    started = psutil.Process(job.pid).children(recursive=True)
+    started = psutil.Process(killed.pid).children(recursive=True)
     names = ("raylet/raylet ", "gcs/gcs_server ", "MapWorker")
     working = [process for process in started if any(name in title(process) for name in names)]
     assert len(working) >= len(names)
-    job.kill()
-    job.communicate()
+    killed.kill()
+    killed.communicate()
     until(lambda: not any(map(title, working)))
-    ended = shell("embed", *arguments, **ray_joined)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    status, _, errors = job("embed", *arguments)
+    assert (status, errors) == (0, "")
     found, expected = tables(str(tmp_path)), tables(undisturbed)
     assert_same(found, {name: expected[name] for name in found})
     assert any(name.startswith("embed/") for name in found)

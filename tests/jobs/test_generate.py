@@ -12,6 +12,8 @@ from dsopt.jobs.generate import job as generate
 from dsopt.pipeline.plan import Plan
 from dsopt.storage import Table
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 TINY = [
     *("cluster.workers=0", "generate.generator.name=mlp_generator", "generate.generator.options.width=16"),
     *("generate.discriminator.name=mlp_discriminator", "generate.discriminator.options.width=20"),

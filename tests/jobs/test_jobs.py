@@ -53,12 +53,12 @@ def test_ends_with_the_table_and_the_report(done: tuple[str, str]) -> None:
 
 
 @pytest.mark.slow
-def test_again_does_nothing_twice(done: tuple[str, str]) -> None:
+def test_again_does_nothing_twice(job, done: tuple[str, str]) -> None:
     storage, output = done
     before = files(storage)
-    again = shell("optimize", f"storage={storage}", *TINY)
-    assert (again.returncode, again.stderr) == (0, "") and files(storage) == before
-    lines = again.stdout.splitlines()
+    status, again, errors = job("optimize", f"storage={storage}", *TINY)
+    assert (status, errors) == (0, "") and files(storage) == before
+    lines = again.splitlines()
     reused = [line for line in lines if "done before, reused" in line]
     assert len(reused) == len(tables(storage)) and not any("done in" in line for line in lines)
     assert lines[-8:] == output.splitlines()[-8:]  # the same table, and the report's path

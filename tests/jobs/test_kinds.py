@@ -15,6 +15,8 @@ from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import Step
 from dsopt.storage import Table
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 GENERATORS = (
     *(
         "cluster.workers=0",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import timm
 import torch
 from PIL import Image
@@ -14,8 +15,10 @@ from dsopt.pipeline.plan import Plan
 from dsopt.stages import select
 from dsopt.storage import Table
 
+pytestmark = pytest.mark.usefixtures("unrendered")
 
-def test_the_preset_for_photographs(storage: str, tmp_path: Path) -> None:
+
+def test_the_preset_for_photographs(tmp_path: Path) -> None:
     numbers = np.random.default_rng(0)
     for i in range(48):
         color = ((200, 60, 40), (40, 80, 200))[i % 2]
@@ -26,7 +29,7 @@ def test_the_preset_for_photographs(storage: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_file(timm.create_model("test_efficientnet").state_dict(), tmp_path / "w.safetensors")
     settings = [
-        *("preset=photos", f"data.root={tmp_path}/photos", f"storage={storage}", "cluster.workers=0", "data.image_size=72"),
+        *("preset=photos", f"data.root={tmp_path}/photos", f"storage={tmp_path}/runs", "cluster.workers=0", "data.image_size=72"),
         *("embed.encoder=timm:test_efficientnet", f"embed.weights={tmp_path}/w.safetensors", "embed.size=96", "select.budget=10"),
         *("train.name=timm:test_resnet", "train.size=64", "train.weights=null", "train.learning_rate=0.05"),
         *("train.steps=12", "train.batch_size=16", "compare.seeds=1"),

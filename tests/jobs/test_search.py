@@ -41,6 +41,8 @@ from dsopt.seeds import derive
 from dsopt.storage import Stage, Table
 from dsopt.training.worker import Worker
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 TINY = (
     *("data.image_size=8", "data.limit=300", "cluster.workers=0", "cluster.cpus_per_worker=1"),
     *("search.children=6", "search.known=5", "search.seeds=2", "search.finalists=2", "search.bundle=2", "search.ahead=3"),

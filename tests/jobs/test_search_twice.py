@@ -17,6 +17,8 @@ from dsopt.stages import ingest, proxy
 from dsopt.storage import Kind, Stage, Table
 from dsopt.training.worker import Worker
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 TINY = (
     *("data.image_size=8", "data.limit=300", "cluster.workers=0", "cluster.cpus_per_worker=1", "cluster.checkpoint_seconds=0"),
     *("search.train.batch_size=16", "search.space.options.width=[4,8]"),

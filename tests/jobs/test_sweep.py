@@ -20,6 +20,8 @@ from dsopt.jobs.sweep.kinds.contract import PlannedTrial, Trial, kind_of
 from dsopt.pipeline.plan import Plan
 from dsopt.storage import Table
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 TINY = (*SMALL, "cluster.workers=0", "data.limit=200", "train.steps=8", "autoencoder.steps=4", "sweep.seeds=2")
 
 

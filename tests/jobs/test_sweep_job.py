@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from running import SMALL, here, one_line, shell
+from running import SMALL, here, one_line
 
 from dsopt.errors import InputError
 
@@ -22,11 +22,11 @@ def test_dry_run_wrong_input_and_a_sweep(job, tmp_path: Path) -> None:
     assert steps == ["ingest", "select", "train", "autoencoder", "embed", "select", "train", "sweep"]
     status, _, refused = job("sweep", f"storage={tmp_path}/new", *ARGUMENTS, "sweep.grid.select.name=[random,kcentre]")
     assert status == 2 and "Did you mean 'kcenter'" in one_line(refused) and not list(tmp_path.iterdir())
-    done = shell("sweep", f"storage={tmp_path}/new", *ARGUMENTS, grid)
-    assert (done.returncode, done.stderr) == (0, "")
-    report = Path(done.stdout.splitlines()[-1].split()[-1])
+    status, done, said = job("sweep", f"storage={tmp_path}/new", *ARGUMENTS, grid)
+    assert (status, said) == (0, "")
+    report = Path(done.splitlines()[-1].split()[-1])
     assert report.is_relative_to(tmp_path / "new" / "sweep") and "<html" in report.read_text()
-    told = [line for line in done.stdout.splitlines() if line.startswith("trial ")]
+    told = [line for line in done.splitlines() if line.startswith("trial ")]
     assert [line.split()[:4] for line in told] == [
         ["trial", "1/2", "select.name=random", "seed=0:"],
         ["trial", "2/2", "select.name=top_activation", "seed=0:"],

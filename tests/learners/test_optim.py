@@ -1,4 +1,4 @@
-"""Steps are torch's own, and torch's compiler stays away."""
+"""Steps are torch's own, in every memory layout, and torch's compiler stays away."""
 
 import subprocess
 import sys
@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
-from dsopt.learners.optim import minimize, step
+from dsopt.distillation.synthetic import descend
+from dsopt.learners.optim import minimize, set_gradients, step
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.01, fused=True),
@@ -50,3 +52,27 @@ for make in (torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop):
 assert "torch._dynamo" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def channels_last() -> Tensor:
+    weights = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    return weights.contiguous(memory_format=torch.channels_last).requires_grad_()
+
+
+def test_gradients_take_the_layout_of_their_parameters():
+    contiguous, parameter = torch.randn(4, 3, 3, 3), channels_last()
+    set_gradients([parameter], [contiguous])
+    assert parameter.grad is not None and parameter.grad.stride() == parameter.stride()
+    assert torch.equal(parameter.grad, contiguous)
+    in_place = parameter.grad
+    set_gradients([parameter], [2 * contiguous])
+    assert parameter.grad is in_place and torch.equal(in_place, 2 * contiguous)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_distillers_step_is_the_same_in_every_layout(fused):
+    gradient, expected, found = torch.randn(4, 3, 3, 3), channels_last(), channels_last()
+    expected.grad = gradient.contiguous(memory_format=torch.channels_last)
+    step(torch.optim.Adam([expected], 0.1, fused=fused))
+    descend(torch.optim.Adam([found], 0.1, fused=fused), [gradient], 1)
+    assert torch.equal(found, expected)

@@ -5,12 +5,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import pytest
 import timm
 import torch
 import torchvision
-import transformers
 from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_images
@@ -81,6 +79,8 @@ def test_torchvision_as_by_torchvision(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["dinov2", "clip", "siglip"])
 def test_transformers_from_a_folder(kind: str, tmp_path: Path) -> None:
+    import transformers  # here: every process of the tests reads this file, and one runs it
+
     torch.manual_seed(0)
     tower = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 56, "patch_size": 14}
     texts = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 50}
@@ -113,6 +113,8 @@ def test_transformers_from_a_folder(kind: str, tmp_path: Path) -> None:
 
 
 def test_open_clip_with_weights_of_a_file(tmp_path: Path) -> None:
+    import open_clip  # takes 2 s, see above
+
     about = {
         "embed_dim": 16,
         "vision_cfg": {"image_size": 64, "layers": 1, "width": 64, "head_width": 32, "patch_size": 16},

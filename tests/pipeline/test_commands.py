@@ -51,7 +51,7 @@ def test_an_interruption_ends_all_that_was_started(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         commands.run([sys.executable, "-c", TWO], log, None, os.environ, interrupted)
-    until(lambda: all(map(gone, started(log))), 60)
+    until(lambda: all(map(gone, started(log))), 300)
 
 
 def test_a_killed_process_takes_its_command_along(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_killed_process_takes_its_command_along(tmp_path: Path) -> None:
     both = started(log)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    until(lambda: all(map(gone, both)), 60)
+    until(lambda: all(map(gone, both)), 300)
 
 
 def test_what_ignores_the_end_is_killed(tmp_path: Path) -> None:
@@ -74,4 +74,4 @@ def test_what_ignores_the_end_is_killed(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         commands.run([sys.executable, "-c", stubborn], log, None, os.environ, interrupted)
-    until(lambda: all(map(gone, started(log))), 60)  # far from the 600 s that they sleep
+    until(lambda: all(map(gone, started(log))), 300)  # far from the 600 s that they sleep

@@ -10,8 +10,8 @@ from running import SMALL
 
 from dsopt.augment.inputs import make_inputs
 from dsopt.config import Config, load
-from dsopt.data import buffers
 from dsopt.data import loading as reading
+from dsopt.data import room
 from dsopt.data.background import BackgroundLoader
 from dsopt.data.encoded import Encoded
 from dsopt.data.subsets.subset import load_subset
@@ -107,9 +107,9 @@ def test_a_run_on_encoded_images_is_the_run(storage: str, overrides: tuple[str, 
 @pytest.mark.slow
 def test_what_does_not_fit_in_memory_is_streamed_through_the_whole_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    for share in (buffers.SHARE, 0.0):
+    for share in (room.SHARE, 0.0):
         reading._kept.cache_clear()
-        monkeypatch.setattr(buffers, "SHARE", share)
+        monkeypatch.setattr(room, "SHARE", share)
         overrides = ["train.sampler.name=weighted", "select.name=top_activation", "train.split=0.5", "autoencoder.steps=3"]
         stage = trained(str(tmp_path / str(share)), *overrides)
         found.append((stage.hash, rows(stage)))

@@ -11,7 +11,7 @@ import yaml
 from dsopt.cluster import train
 from dsopt.config import Config, load
 from dsopt.errors import InputError, JobError
-from dsopt.files import read_bytes
+from dsopt.files import read_bytes, write_bytes
 from dsopt.pipeline.step import Check, Step, Where, make_together, run, show
 from dsopt.storage import Kind, Stage
 from dsopt.training.worker import Worker
@@ -35,13 +35,24 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         for some in arguments:
             function(Worker(), *some)
 
-    def distributed(function: Callable[..., None], arguments: tuple[Any, ...], cluster: Any) -> None:
+    def distributed(function: Callable[..., None], arguments: tuple[Any, ...], *_: Any) -> None:
         log.append("all workers:")
         function(Worker(), *arguments)
 
     monkeypatch.setattr(train, "each", each)
     monkeypatch.setattr(train, "distributed", distributed)
     return log
+
+
+def test_a_new_checkpoint_is_progress(config: Config) -> None:
+    """A run's lost workers are counted anew after it."""
+    one = Step(stage(config, "one"), config, lambda *_: None)
+    before = one.saved()
+    seen = [before]
+    for content in (b"step 10", b"step 200"):
+        write_bytes(one.stage.path("checkpoint.pt"), content)
+        seen.append(one.saved())
+    assert before is None and len(set(seen)) == 3
 
 
 def stage(config: Config, name: str, *inputs: Stage) -> Stage:

@@ -112,6 +112,7 @@ def test_a_run_that_was_killed_continues(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.ray
 def test_of_several_workers_one_tells(ray_local: ModuleType, tmp_path: Path) -> None:
+    here(*ALONE, f"storage={tmp_path}", job="ingest")
     here(*TINY, f"storage={tmp_path}", "cluster.workers=2", "track=tensorboard", f"track_to={tmp_path}/board", job="train")
     (folder,) = (tmp_path / "board" / "train").iterdir()
     assert_complete(events(str(folder)), stage_of(str(tmp_path)))

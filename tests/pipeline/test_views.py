@@ -94,8 +94,8 @@ def test_a_proxy_its_features_and_judgements_see_the_corner(plan: Plan) -> None:
 def test_an_evaluation_sees_the_corner(plan: Plan) -> None:
     subset = select.subset(plan, plan.config.select, 0)
     made(plan, subset)
-    for network in ("convnet", "lenet"):
-        trial = Evaluation(subset.uri, Choice(network), "common", True)
+    for network in (Choice("convnet", {"width": 32}), Choice("lenet")):
+        trial = Evaluation(subset.uri, network, "common", True)
         assert accuracy(made(plan, evaluate.evaluation(plan, trial, ingest.images(plan)))) > 0.9
 
 

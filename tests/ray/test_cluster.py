@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from running import REPOSITORY, SMALL, one_line, processes, shell, start, tables, until
+from running import REPOSITORY, SMALL, here, one_line, processes, start, tables, until
 from s3_server import free_ports
 
 from dsopt.storage import Table
@@ -42,29 +42,25 @@ class Cluster:
         until(lambda: "Ray runtime started" in log.read_text() or self.nodes[-1].poll() is not None)
         assert self.nodes[-1].poll() is None, log.read_text()
 
+    def grow(self, nodes: int) -> None:
+        """Add nodes with a CPU each, until so many are alive beside the head."""
+        while sum(node.poll() is None for node in self.nodes[1:]) < nodes:
+            self.add(1)
 
-@contextlib.contextmanager
-def head(cpus: int) -> Iterator[Cluster]:
-    """A cluster that has no other node yet."""
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head without CPUs, as in cluster.yaml; each test has it grow as it needs."""
     port, dashboard = free_ports(2)
     folder = tempfile.mkdtemp(prefix="ray_")  # short: the paths of its sockets are limited to 107 bytes
     made = Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", folder, [])
     try:
-        made.add(cpus, "--head", f"--temp-dir={folder}", f"--port={port}", f"--dashboard-port={dashboard}", "--disable-usage-stats")
+        made.add(0, "--head", f"--temp-dir={folder}", f"--port={port}", f"--dashboard-port={dashboard}", "--disable-usage-stats")
         yield made
     finally:
         for one in made.nodes[::-1]:  # never `ray stop`: it would end everybody's Ray on this machine
             end(one)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Three nodes with a CPU each."""
-    with head(1) as made:
-        made.add(1)
-        made.add(1)
-        yield made
 
 
 def end(node: psutil.Popen) -> None:
@@ -78,12 +74,39 @@ def end(node: psutil.Popen) -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
+def test_a_cluster_that_starts_from_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    """Two workers wait for CPUs and print that; the wait can be interrupted; and with new nodes they run."""
+    assert len(cluster.nodes) == 1, "runs before the tests that have the cluster grow"
+    arguments = [f"storage={tmp_path}", *SMALL, "train.split=0"]
+    here(*arguments, "cluster.workers=0", job="ingest")
+
+    def waiting() -> subprocess.Popen[str]:
+        job = start("train", *arguments, "cluster.workers=2", RAY_ADDRESS=cluster.address)
+        assert job.stdout and any("waiting for 2 CPUs; the cluster has 0" in line for line in job.stdout)
+        return job
+
+    job = waiting()
+    job.send_signal(signal.SIGINT)
+    _, errors = job.communicate(timeout=60)
+    assert job.returncode == 130 and "interrupted" in one_line(errors)
+    job = waiting()
+    cluster.grow(2)
+    output, errors = job.communicate(timeout=600)
+    assert (job.returncode, errors) == (0, ""), output
+    (stage,) = tmp_path.glob("train/*")
+    assert Table(str(stage)).manifest["device"].startswith("2 x")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
 def test_lost_node(cluster: Cluster, tmp_path: Path) -> None:
     """One of the two nodes that train is killed: a third takes over, from the checkpoint, to the same number of steps."""
-    arguments = [f"storage={tmp_path}", "cluster.workers=2", *SMALL, "train.split=0", "train.steps=200"]
-    job = start("train", *arguments, RAY_ADDRESS=cluster.address)
+    cluster.grow(3)
+    arguments = [f"storage={tmp_path}", *SMALL, "train.split=0", "train.steps=200"]
+    here(*arguments, "cluster.workers=0", job="ingest")
+    job = start("train", *arguments, "cluster.workers=2", RAY_ADDRESS=cluster.address)
     until(lambda: list(tmp_path.glob("train/*/checkpoint.pt")) or job.poll() is not None)
-    lost = next(node for node in cluster.nodes[1:] if processes("RayTrainWorker", node.pid))
+    lost = next(node for node in cluster.nodes[1:] if node.poll() is None and processes("RayTrainWorker", node.pid))
     end(lost)
     output, errors = job.communicate(timeout=600)
     assert (job.returncode, errors) == (0, ""), output
@@ -96,6 +119,7 @@ def test_lost_node(cluster: Cluster, tmp_path: Path) -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_submitted_job(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.grow(2)
     package = tmp_path / "package"
     for part in ("dsopt", "jobs"):
         shutil.copytree(REPOSITORY / part, package / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -113,28 +137,3 @@ def test_submitted_job(cluster: Cluster, tmp_path: Path) -> None:
     assert wrong.returncode != 0
     said = [line for line in wrong.stdout.splitlines() if line.startswith("error: ")]
     assert len(set(said)) == 1 and "Did you mean 'budget'" in said[0] and "Traceback" not in wrong.stdout
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_a_cluster_that_starts_from_nothing(tmp_path: Path) -> None:
-    """Two workers wait for CPUs and print that; the wait can be interrupted; and with new nodes they run."""
-    arguments = [f"storage={tmp_path}", *SMALL, "train.split=0"]
-    assert shell("ingest", *arguments, "cluster.workers=0").returncode == 0
-    with head(0) as cluster:
-
-        def waiting() -> subprocess.Popen[str]:
-            job = start("train", *arguments, "cluster.workers=2", RAY_ADDRESS=cluster.address)
-            assert job.stdout and any("waiting for 2 CPUs; the cluster has 0" in line for line in job.stdout)
-            return job
-
-        job = waiting()
-        job.send_signal(signal.SIGINT)
-        _, errors = job.communicate(timeout=60)
-        assert job.returncode == 130 and "interrupted" in one_line(errors)
-        job = waiting()
-        cluster.add(2)
-        output, errors = job.communicate(timeout=600)
-        assert (job.returncode, errors) == (0, ""), output
-    (stage,) = tmp_path.glob("train/*")
-    assert Table(str(stage)).manifest["device"].startswith("2 x")

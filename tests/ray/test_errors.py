@@ -1,17 +1,20 @@
 """Errors in a process of the cluster are raised in the driver, as without Ray, and nothing waits for ever."""
 
+import contextlib
 import os
+import pickle
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from running import until
 
+from dsopt.cluster import data, local, session, train
 from dsopt.cluster.data import stream
-from dsopt.cluster.train import distributed, each
+from dsopt.cluster.train import Losses, distributed, each
 from dsopt.config import ClusterConfig
 from dsopt.errors import InputError, JobError
 from dsopt.training.worker import Worker
@@ -65,20 +68,75 @@ def test_a_data_worker_that_always_dies(ray_local: ModuleType) -> None:
         list(stream([1], cluster(1), read, encoder))
 
 
+def test_a_data_pipeline_that_loses_workers_goes_on_as_long_as_items_get_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray Data gives up three times, and each time the rest of the items is begun again; then nothing is finished any more."""
+    import ray.exceptions
+
+    begun: list[list[str]] = []
+
+    def rows(items: list[tuple[int, str]], *_: object) -> SimpleNamespace:
+        def iterate() -> Iterator[dict[str, bytes]]:
+            yield from ({"value": pickle.dumps(item)} for item in items[1:2])
+            raise ray.exceptions.ActorDiedError
+
+        begun.append([item for _, item in items])
+        return SimpleNamespace(iter_rows=iterate)
+
+    monkeypatch.setattr(data, "_rows", rows)
+    monkeypatch.setattr(data.private, "patch_ray_data", lambda is_own: None)
+    monkeypatch.setattr(session, "connect", lambda: None)
+    monkeypatch.setattr(session, "share", lambda config: None)
+    monkeypatch.setattr(session, "reporting_shortage", lambda share: contextlib.nullcontext())
+    results = stream(["a", "b", "c"], cluster(1), None)
+    assert [next(results), next(results)] == ["b", "c"]
+    with pytest.raises(JobError, match=r"^data pipeline: gave up after 1 lost workers: ActorDiedError"):
+        next(results)
+    assert begun == [["a", "b", "c"], ["a", "c"], ["a"]]
+
+
+def test_losses_are_counted_anew_after_a_checkpoint() -> None:
+    saved = iter([None, None, 1, 2, 2])
+    losses = Losses(1, lambda: next(saved))
+    assert [losses.too_many() for _ in range(4)] == [False, False, False, True]
+
+
+def test_a_group_of_workers_that_is_lost_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time after a checkpoint: it is begun again, until that is missing for once."""
+    import ray.train.torch
+
+    saved = iter([0, 1, 2, 3, 3])  # before the first attempt, and after each
+    begun: list[object] = []
+
+    class Trainer:
+        def __init__(self, loop: object, **given: object) -> None:
+            begun.append(given["run_config"])
+
+        def fit(self) -> None:
+            raise RuntimeError("a worker died")
+
+    monkeypatch.setattr(ray.train.torch, "TorchTrainer", Trainer)
+    monkeypatch.setattr(session, "share", lambda config: session.Share(2, 0.0, 1.0, 1))
+    monkeypatch.setattr(train, "message_board", lambda: contextlib.nullcontext(SimpleNamespace(failed=lambda: None)))
+    monkeypatch.setattr(local, "is_own", lambda: True)
+    with pytest.raises(
+        JobError, match=r"^training: gave up after 1 lost workers without a checkpoint: RuntimeError: a worker died"
+    ):
+        distributed(lambda worker: None, (), cluster(2), lambda: next(saved))
+    assert len(begun) == 4
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_one_of_two_training_workers_fails(ray_local: ModuleType, tmp_path: Path) -> None:
     """The other one, which waits for it, does not wait for ever, and the error is the one that was raised."""
 
     def work(worker: Worker) -> None:
-        import torch
-
         if not worker.leads:
             until((tmp_path / "leader").exists)
             raise InputError("only here")
         with (tmp_path / "leader").open("a") as file:
             file.write("waits\n")
-        torch.distributed.barrier()
+        worker.meet()
 
     with pytest.raises(InputError, match="only here"):
         distributed(work, (), cluster(2, max_failures=3))
@@ -115,6 +173,10 @@ def test_runs_beside_each_other(ray_local: ModuleType, tmp_path: Path) -> None:
         if then == "dies once" and not (tmp_path / "again").exists():
             (tmp_path / "again").touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if then == "dies thrice" and len(lost.read_text() if (lost := tmp_path / "lost").exists() else "") < 3:
+            with lost.open("a") as file:
+                file.write("x")  # the checkpoint
+            os.kill(os.getpid(), signal.SIGKILL)
         if then == "fails":
             raise InputError("wrong")
         if then == "waits for the failing one":
@@ -129,6 +191,9 @@ def test_runs_beside_each_other(ray_local: ModuleType, tmp_path: Path) -> None:
     assert (tmp_path / "slow").read_text() == "done" and not (tmp_path / "late").exists()
     with pytest.raises(JobError, match="gave up after 1 lost workers"):
         each(work, [("dying", "dies")], cluster(1))
+    lost = tmp_path / "lost"
+    each(work, [("spot", "dies thrice")], cluster(1), saved=lambda number: lost.stat().st_size if lost.exists() else 0)
+    assert (tmp_path / "spot").read_text() == "done" and lost.read_text() == "xxx"
 
 
 @pytest.mark.ray

@@ -1,5 +1,6 @@
 """All stages through Ray with storage on a real S3 server, which is unreachable for a while."""
 
+import functools
 import os
 import threading
 from pathlib import Path
@@ -8,11 +9,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 from PIL import Image
-from running import SMALL, assert_same, here, one_line, processes, start, tables, until
+from running import SMALL, assert_same, here, one_line, processes, tables, until
 from s3_server import READER, S3Server
 
+from dsopt import files
 from dsopt.files import join, list_files, read_bytes, write_bytes
 from dsopt.storage import Table
+
+pytestmark = pytest.mark.usefixtures("unrendered")
 
 SECONDS = 12.0  # a call to the server alone tries for some 6 s
 
@@ -73,15 +77,18 @@ def test_folder_of_images(job, s3: S3Server, s3_storage: str, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_wrong_storage_is_told_soon(s3: S3Server) -> None:
+def test_wrong_storage_is_told_soon(job, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [
         ("s3://nobody-made-this/runs", {}),
         ("s3://dsopt/runs", READER),
         ("s3://dsopt/runs", {"AWS_SECRET_ACCESS_KEY": "wrong"}),
         ("s3://dsopt/runs", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}),
     ]
-    jobs = [start("optimize", f"storage={uri}", "cluster.workers=0", **env) for uri, env in cases]
-    for job, (uri, env) in zip(jobs, cases, strict=True):
-        output, errors = job.communicate(timeout=600)
-        assert job.returncode == 2 and uri in one_line(errors), env
+    for uri, env in cases:
+        with monkeypatch.context() as patched:
+            patched.setattr(files, "_remote", functools.cache(files._remote.__wrapped__))  # it reads the environment once
+            for name, value in env.items():
+                patched.setenv(name, value)
+            status, output, errors = job("optimize", f"storage={uri}", "cluster.workers=0")
+        assert status == 2 and uri in one_line(errors), env
         assert s3.env["AWS_SECRET_ACCESS_KEY"] not in output + errors

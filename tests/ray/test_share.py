@@ -14,6 +14,7 @@ from dsopt import progress
 from dsopt.cluster import data, local, session, train, tune
 from dsopt.cluster.session import Share, shortage, workers_on_gpus
 from dsopt.config import ClusterConfig
+from dsopt.data import room
 from dsopt.errors import InputError
 from dsopt.training.worker import Worker
 
@@ -61,9 +62,31 @@ def test_a_run_may_ask_for_more_or_less(connected: Connect) -> None:
 
 def test_a_cluster_may_grow(connected: Connect) -> None:
     connected(cpus=0, gpus=0, ours=False)
-    assert session.share(ClusterConfig(workers=8, gpu=True)) == Share(8, 1.0, 1.0, 1)
+    assert session.share(ClusterConfig(workers=8, gpu=True)) == Share(8, 1.0, 1.0, None)
+    assert session.share(ClusterConfig(workers=8)) == Share(8, 0.0, 1.0, None)
+    assert session.share(ClusterConfig(workers=8, cpus_per_worker=3)) == Share(8, 0.0, 1.0, 3)
+    connected(cpus=8, gpus=0, ours=False)
+    assert session.share(ClusterConfig(workers=4)) == Share(4, 0.0, 2.0, 2)
     connected(cpus=8, gpus=1, ours=False)
     assert session.share(ClusterConfig(workers=8, gpu=True)).workers == 8
+
+
+def test_threads_are_found_out_on_the_node_that_a_worker_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that starts from nothing has no CPUs to divide when the job asks for workers."""
+    import ray
+
+    there = {"head": {}, "small": {"CPU": 8.0, "GPU": 1.0}, "large": {"CPU": 96.0, "GPU": 8.0}, "cpu": {"CPU": 16.0}}
+    monkeypatch.setattr(ray, "nodes", lambda: [{"NodeID": name, "Resources": of} for name, of in there.items()])
+
+    def threads(node: str, share: Share, beside: int | None = None) -> int:
+        monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: node))
+        return session.threads(share, beside)
+
+    one, half = Share(8, 1.0, 1.0, None), Share(8, 0.5, 1.0, None)
+    assert threads("small", one, 1) == 8 and threads("large", one, 2) == 12 and threads("large", half) == 6
+    cpus = Share(8, 0.0, 1.0, None)
+    assert threads("cpu", cpus, 4) == 4 and threads("cpu", cpus) == 2 and threads("head", cpus) == 1
+    assert threads("cpu", Share(8, 0.0, 1.0, 5), 4) == 5
 
 
 def test_no_gpu_for_a_ray_of_our_own_is_told(connected: Connect) -> None:
@@ -106,7 +129,7 @@ def test_the_same_is_not_said_all_the_time(connected: Connect, monkeypatch: pyte
     said: list[str] = []
     monkeypatch.setattr(progress, "output", said.append)
     looks: list[Callable[[], None]] = []
-    monkeypatch.setattr(session, "_repeating", lambda action, every: contextlib.nullcontext(looks.append(action)))
+    monkeypatch.setattr(session, "repeating", lambda action, every: contextlib.nullcontext(looks.append(action)))
     now = [1000.0]
     monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: now[0]))
     there: dict[str, float] = {}
@@ -127,18 +150,22 @@ def test_workers_take_the_gpu_that_they_were_given(monkeypatch: pytest.MonkeyPat
     import ray.tune
 
     taken: list[str] = []
+    beside: list[int] = []
 
     def work(worker: Worker, *_: Any) -> dict[str, Any]:
         taken.append(worker.device.type)
+        beside.append(room.processes)
         return {}
 
     def step(worker: Worker) -> Callable[[int], int]:
         return lambda item: taken.append(worker.device.type) or item
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(session, "send_progress_to", lambda board: None)
+    monkeypatch.setattr(train, "send_progress_to", lambda board: None)
     monkeypatch.setattr(ray.tune, "report", lambda numbers: None)
-    monkeypatch.setattr(ray.train, "get_context", lambda: SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 2))
+    context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 8, get_local_world_size=lambda: 4)
+    monkeypatch.setattr(ray.train, "get_context", lambda: context)
+    monkeypatch.setattr(room, "processes", 1)
     monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cuda:0"))
     board: Any = SimpleNamespace(failed=lambda: None)
     share = Share(2, gpus, 1.0, torch.get_num_threads())
@@ -146,13 +173,14 @@ def test_workers_take_the_gpu_that_they_were_given(monkeypatch: pytest.MonkeyPat
     train._task(work, board, share, ())  # type: ignore[arg-type]
     train._train_worker({"work": work, "arguments": (), "board": board, "share": share})
     tune._trial({}, work, [], share)
-    data._PackedOnDevice(step, share)({"value": pickle.dumps(1)})
+    data._PackedOnDevice(step, share)({"value": pickle.dumps((0, 1))})
     assert taken == [device] * 4
+    assert beside == [2, 4, 2]  # so that they decode a set once
 
 
 def test_a_worker_whose_torch_sees_no_gpu_says_so_and_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(session, "send_progress_to", lambda board: None)
+    monkeypatch.setattr(train, "send_progress_to", lambda board: None)
     board: Any = SimpleNamespace()
     told = train._task(lambda worker: pytest.fail("it began"), board, Share(1, 1.0, 1.0, 1), ())
     assert isinstance(told, InputError) and "torch sees no GPU" in str(told)
@@ -181,9 +209,10 @@ def test_what_ray_train_is_asked_for(
 
     connected(cpus=8, gpus=2, ours=ours)
     monkeypatch.setattr(ray.train.torch, "TorchTrainer", Trainer)
-    monkeypatch.setattr(session, "message_board", message_board)
+    monkeypatch.setattr(train, "message_board", message_board)
     monkeypatch.setenv(WORKER_GROUP_START_TIMEOUT_S_ENV_VAR, "")  # so that what is set in between is undone
     os.environ.pop(WORKER_GROUP_START_TIMEOUT_S_ENV_VAR)
-    train.distributed(lambda worker: None, (), ClusterConfig(workers=8))
+    train.distributed(lambda worker: None, (), ClusterConfig(workers=8, timeout_minutes=0.5))
+    assert asked["torch_config"].timeout_s == 30
     assert asked["scaling_config"].num_workers == workers and asked["scaling_config"].use_gpu
     assert asked["controller's"].get(WORKER_GROUP_START_TIMEOUT_S_ENV_VAR) == timeout

@@ -24,6 +24,7 @@ def test_one_fails_and_a_killed_sweep_goes_on(
 ) -> None:
     arguments = [*BASE, "sweep.grid.train.learning_rate=[0.01,0.02,1e30,0.03]"]
     storage = tmp_path / "ray"
+    here(f"storage={storage}", *arguments, "cluster.workers=0", job="ingest")  # by Ray Data it takes as long as a trial
     job = start("sweep", f"storage={storage}", *arguments, "cluster.workers=2")
     until(lambda: list(storage.glob("train/*/_DONE")))
     job.kill()
@@ -52,8 +53,9 @@ def test_asha_and_a_search(ray_joined: dict[str, str], tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     space = ("sweep.searcher=optuna", "sweep.space.train.learning_rate={log: [1e-7, 0.1]}", "sweep.samples=6")
     asha = ("sweep.scheduler=asha", "sweep.grace=0.25", "sweep.reduction=2", "train.validate_every=50", "train.average=0.5")
-    arguments = [f"storage={tmp_path}", *BASE, *space, *asha, "train.steps=400", "cluster.workers=2"]
-    ended = shell("sweep", *arguments, **ray_joined)
+    arguments = [f"storage={tmp_path}", *BASE, *space, *asha, "train.steps=400"]
+    here(*arguments, "cluster.workers=0", job="ingest")
+    ended = shell("sweep", *arguments, "cluster.workers=2", **ray_joined)
     assert (ended.returncode, ended.stderr) == (0, "")
     rows = listed(tmp_path)
     assert len(rows) == 6 and {row["status"] for row in rows} == {"done", "stopped"}

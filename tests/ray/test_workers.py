@@ -9,12 +9,15 @@ from types import ModuleType
 
 import psutil
 import pytest
-from running import SMALL, assert_same, here, processes, tables, title, until
+from running import SMALL, assert_same, here, processes, ray_has, tables, title, until
 
+from dsopt.cluster import private
 from dsopt.cluster.data import stream
 from dsopt.cluster.session import cpus_each
 from dsopt.config import ClusterConfig
 from dsopt.training.worker import Worker
+
+pytestmark = pytest.mark.usefixtures("unrendered")
 
 
 def test_cpus_of_a_worker_fit_on_a_node() -> None:
@@ -34,8 +37,7 @@ def test_killed_workers(
         here("data.name=parquet", f"data.root={pictures}", f"storage={tmp_path}", "cluster.workers=1", *SMALL)
 
     def worker(text: str) -> psutil.Process:
-        until(lambda: processes(text, os.getpid()))
-        return processes(text, os.getpid())[0]
+        return until(lambda: processes(text, os.getpid()))[0]
 
     running = threading.Thread(target=job)
     running.start()
@@ -70,6 +72,9 @@ def test_two_workers(ray_local: ModuleType, pictures: str, undisturbed: str, tmp
 @pytest.mark.ray
 @pytest.mark.slow
 def test_ray_data_has_only_the_processes_that_work(ray_local: ModuleType) -> None:
+    if not all(ray_has(*names) for names in private.NAMES.values()):
+        pytest.skip("this version of Ray has moved what is left out")
+
     def encoder(worker: Worker) -> Callable[[int], int]:
         return lambda item: 10 * item
 

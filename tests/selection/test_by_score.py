@@ -126,3 +126,12 @@ def test_dual_scores_are_those_given() -> None:
     table = torch.rand(20, 2, generator=torch.Generator().manual_seed(0))
     chosen = dual(torch.empty(20, 0), torch.zeros(20).long(), 8, torch.Generator(), table)
     assert torch.equal(chosen.scores, table[chosen.indices, 0])
+
+
+def test_random_images_among_the_easy_ones() -> None:
+    scores = torch.rand(200, 1, generator=torch.Generator().manual_seed(0))
+    easy = set(scores[:, 0].argsort(descending=True)[:80].tolist())
+    chosen = run("random_easy", scores, 40, cut=0.6)
+    assert set(chosen) <= easy and len(set(chosen)) == 40 and chosen != sorted(chosen, key=lambda i: -scores[i, 0])
+    assert set(run("random_easy", scores, 80, cut=0.6)) == easy
+    assert len(set(run("random_easy", scores, 150, cut=0.6))) == 150  # no more is left out than the budget allows

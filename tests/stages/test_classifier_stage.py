@@ -11,7 +11,7 @@ from dsopt.config import Config, TrainConfig, load
 from dsopt.errors import InputError
 from dsopt.jobs import train as job
 from dsopt.pipeline.plan import Plan
-from dsopt.stages import classifier
+from dsopt.stages import classifier, ingest
 from dsopt.stages.classifier import phases
 from dsopt.storage import METRICS, Kind, Stage, Table
 
@@ -42,6 +42,32 @@ def test_shares_of_the_budget() -> None:
     assert plan(0.5, seconds=8.0) == [{"data": "subset", "seconds": 4.0}, {"data": "full", "seconds": 4.0}]
     own = [{"data": "full", "steps": 3}, {"data": "subset", "epochs": 2}]
     assert plan(0.5, phases=own) == own
+
+
+def test_a_batch_that_grows_with_the_workers_is_that_batch(storage: str) -> None:
+    """And equal work is found by its folder, however its batch was given."""
+
+    def planned(*overrides: str) -> str:
+        config = load([f"storage={storage}", "cluster.workers=4", *SMALL, "train.split=0", *overrides])
+        return job.targets(Plan(config))[0].hash
+
+    whole = planned("train.batch_size=64", "train.learning_rate=0.4")
+    each = ["train.batch_size_per_worker=16", "train.batch_size=999"]
+    assert planned(*each, "train.learning_rate=0.1", "train.rate_rule=linear") == whole
+    assert planned(*each, "train.learning_rate=0.4") == whole
+    assert planned(*each, "train.learning_rate=0.4", "cluster.workers=2") != whole
+    assert planned(*each, "train.learning_rate=0.4", "train.sync_batch_norm=true") != whole
+    alone = planned("train.batch_size=16", "train.learning_rate=0.1", "cluster.workers=0")
+    more = ["train.rate_rule=linear", "train.learning_rate=0.1", "train.sync_batch_norm=true"]
+    assert planned(*each, *more, "cluster.workers=1") == planned(*each, *more, "cluster.workers=0") == alone
+
+
+def test_a_row_of_a_comparison_has_one_worker(storage: str) -> None:
+    more = ["train.batch_size_per_worker=16", "train.rate_rule=linear", "cluster.workers=4"]
+    plan = Plan(load([f"storage={storage}", *SMALL, *more]))
+    stage = classifier.run(plan, classifier.Row("full", "full", 0.0, ingest.images(plan)), 0)
+    made = plan.step(stage).config.train
+    assert (made.batch_size, made.learning_rate) == (16, plan.config.train.learning_rate)
 
 
 @pytest.mark.slow

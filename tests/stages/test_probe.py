@@ -36,7 +36,7 @@ def test_nothing_is_judged_by_what_has_seen_it() -> None:
     embeddings, labels = torch.randn(200, 400), torch.randint(0, 2, (200,))
     seen = []
     found = probe(embeddings, labels, 2, 0, epochs=60, observe=lambda i, label, logits: seen.append(logits.argmax(1) == label))
-    assert float(torch.cat(seen[-5:]).float().mean()) > 0.95
+    assert float(torch.cat(seen[-5:]).float().mean()) < 0.65
     assert float((found.logits.argmax(1) == labels).float().mean()) < 0.65
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from running import SMALL
@@ -15,7 +14,7 @@ from dsopt.config import Config, load
 from dsopt.errors import InputError
 from dsopt.jobs import train as job
 from dsopt.pipeline.plan import Plan
-from dsopt.stages import embed, ingest, select
+from dsopt.stages import embed, select
 from dsopt.storage import Stage, Table, with_image_feature
 from dsopt.training.dynamics import SCORES
 
@@ -135,39 +134,6 @@ def test_embeddings_from_the_proxy(storage: str) -> None:
     assert values.shape == (Table(stage.inputs["images"].uri).rows("train"), 192) and (values >= 0).all() and values.std() > 0
 
 
-def test_embeddings_of_the_users_own(storage: str, tmp_path: Path) -> None:
-    config = settings(storage, "data.limit=40", "embed.source=table", f"embed.table={tmp_path}/own")
-    with pytest.raises(InputError, match=r"embed\.table=.*own: there are no Parquet files\."):
-        embed.embeddings(Plan(config))
-    plan = Plan(config)
-    images = ingest.images(plan)
-    plan.run(images)
-    ids = Table(images.uri).read("train", ["id"])["id"].to_pylist()
-    (tmp_path / "own").mkdir()
-    pq.write_table(pa.Table.from_pylist([{"id": ids[0], "embedding": [1.0]}]), tmp_path / "own" / "a.parquet")
-    with pytest.raises(InputError, match=r"has no row with id"):
-        embedded(config)
-    (tmp_path / "own" / "a.parquet").unlink()
-    for factor in (1, 2):  # other numbers in the same file are other embeddings
-        given = [{"id": i, "embedding": [float(factor * i)] * factor} for i in reversed(ids)]
-        pq.write_table(pa.Table.from_pylist(given), tmp_path / "own" / "b.parquet")
-        found = Table(embedded(config).uri).read()
-        assert found["embedding"].combine_chunks().to_numpy_ndarray()[:, 0].tolist() == [factor * i for i in ids]
-        assert found["id"].to_pylist() == ids
-    (tmp_path / "own" / "b.parquet").write_text("no Parquet")
-    with pytest.raises(InputError, match=r"b\.parquet: is no Parquet file: "):
-        embedded(config)
-    pq.write_table(pa.table({"id": ids, "vector": ids}), tmp_path / "own" / "b.parquet")
-    wrong = settings(storage, "data.limit=39", "embed.source=table", f"embed.table={tmp_path}/own/b.parquet")
-    with pytest.raises(InputError, match=r"b\.parquet: has no column `embedding`; the columns are id, vector"):
-        embedded(wrong)
-
-
 def test_a_judge_must_see_every_image(storage: str) -> None:
     with pytest.raises(InputError, match=r"proxy\.steps=3: must be at least \d"):
         subset(storage, "select.name=ccs", "proxy.steps=3")
-
-
-def test_what_a_source_needs_is_asked_for() -> None:
-    with pytest.raises(InputError, match=r"embed\.table=None: must be given with embed\.source=table"):
-        load(["embed.source=table"])

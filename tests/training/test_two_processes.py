@@ -1,4 +1,4 @@
-"""Two processes with gloo, without Ray: the same training as in one."""
+"""Two processes with gloo, without Ray: the same training as in one, fed by samplers. For what trains see `tests/contracts`."""
 
 import json
 from collections.abc import Callable
@@ -16,19 +16,9 @@ from digits import CPU, feed
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
-from dsopt.augment.differentiable import differentiable
 from dsopt.data.background import BackgroundLoader
-from dsopt.learners.adversarial import AdversarialLearner, WeightedTerm
-from dsopt.learners.autoencoder import AutoencoderLearner
 from dsopt.learners.classifier import Classifier
 from dsopt.learners.placement import unwrapped
-from dsopt.learners.variational import VariationalLearner
-from dsopt.losses.adversarial import hinge
-from dsopt.losses.likelihood import bernoulli
-from dsopt.losses.reconstruction import wasserstein
-from dsopt.losses.terms import gradient_penalty
-from dsopt.models.critic import critic
-from dsopt.models.mlp import mlp_discriminator, mlp_generator
 from dsopt.training.loop import Phase, fit
 from dsopt.training.overlap import Overlap
 from dsopt.training.samplers.contract import LossAwareSampler
@@ -58,17 +48,6 @@ def classifier(rank: int, world: int, folder: Path) -> dict[str, Any]:
     state = fit(learner, [Phase(source, lambda p: 1.0, 10)], report=lambda s: reports.append(s.total), report_every=1)
     average = float(nn.utils.parameters_to_vector(learner.networks["average"].parameters()).double().sum())
     return {"losses": [value for *_, value in state.rows], "average": average, "reports": reports}
-
-
-def with_critic(rank: int, world: int, folder: Path) -> dict[str, Any]:
-    torch.manual_seed(rank)
-    network = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 3, padding=1))
-    learner = AutoencoderLearner(
-        network, wasserstein(), critic(1, width=4), learning_rate=0.05, momentum=0.9, precision="fp32", device=CPU, world=world
-    )
-    source = feed(100, 16, augment=["crop"], standardised=False, rank=rank, world=world)
-    state = fit(learner, [Phase(source, lambda p: 1.0, 6)], report_every=1)
-    return {"losses": [value for _, _, _, name, value in state.rows if name == "loss"]}
 
 
 def learning(rank: int, world: int, folder: Path) -> dict[str, Any]:
@@ -156,52 +135,7 @@ def timed(rank: int, world: int, folder: Path) -> dict[str, Any]:
     return {"totals": [one(0.1), one(0.3)]}
 
 
-def adversarial(rank: int, world: int, folder: Path) -> dict[str, Any]:
-    """Networks without batch statistics, with all that is drawn at random: noise, points between images, DiffAugment."""
-    torch.manual_seed(rank)
-    generator, discriminator = (
-        mlp_generator(1, 24, 10, 6, condition="concat", width=16),
-        mlp_discriminator(1, 24, 10, condition="projection", width=20),
-    )
-    learner = AdversarialLearner(
-        generator,
-        discriminator,
-        hinge(),
-        [WeightedTerm("gradient_penalty", 10.0, "discriminator", gradient_penalty())],
-        split=lambda batch: (batch.images, batch.labels),
-        noise=lambda count, random: torch.randn(count, 6, generator=random),
-        augment=differentiable(["color", "translation", "cutout"], low=0.0),
-        discriminator_steps=2,
-        device=CPU,
-        world=world,
-    )
-    source = feed(100, 16, augment=["crop"], standardised=False, rank=rank, world=world)
-    state = fit(learner, [Phase(source, lambda p: 1.0, 6)], report_every=1)
-    images = learner.generate(torch.ones(1, 6), torch.tensor([3]))
-    return {"losses": [value for *_, value in state.rows], "image": float(images.double().sum())}
-
-
-class Encoder(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(576, 12)
-
-    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        mean, deviation = self.layer(images.flatten(1)).chunk(2, dim=1)
-        return mean, F.softplus(deviation) + 1e-6
-
-
-def variational(rank: int, world: int, folder: Path) -> dict[str, Any]:
-    torch.manual_seed(rank)
-    networks = Encoder(), mlp_generator(1, 24, 10, 6, condition="concat", width=16)
-    learner = VariationalLearner(*networks, bernoulli, split=lambda batch: (batch.images, batch.labels), device=CPU, world=world)
-    source = feed(100, 16, augment=["crop"], standardised=False, rank=rank, world=world)
-    state = fit(learner, [Phase(source, lambda p: 1.0, 6)], report_every=1)
-    images = learner.generate(torch.ones(1, 6), torch.tensor([3]))
-    return {"losses": [value for *_, value in state.rows], "image": float(images.double().sum())}
-
-
-WORKS: list[Work] = [classifier, with_critic, learning, hardest, overlapping, timed, adversarial, variational]
+WORKS: list[Work] = [classifier, learning, hardest, overlapping, timed]
 
 
 def _process(rank: int, world: int, works: list[Work], folder: str) -> None:
@@ -229,17 +163,6 @@ def test_the_losses_are_those_of_one_process(both, tmp_path):
     alone, found = classifier(0, 1, tmp_path), both[0]["classifier"]
     assert found["losses"] == pytest.approx(alone["losses"], rel=1e-4)
     assert found["average"] == pytest.approx(alone["average"], rel=1e-4) and alone["reports"] == found["reports"]
-
-
-def test_a_critic_is_trained_by_both(both, tmp_path):
-    assert both[0]["with_critic"]["losses"] == pytest.approx(with_critic(0, 1, tmp_path)["losses"], rel=1e-3)
-
-
-@pytest.mark.parametrize("work", [adversarial, variational])
-def test_a_generator_is_trained_by_both(work, both, tmp_path):
-    alone, found = work(0, 1, tmp_path), both[0][work.__name__]
-    assert found["losses"] == pytest.approx(alone["losses"], rel=1e-3, abs=1e-4)
-    assert found["image"] == pytest.approx(alone["image"], rel=1e-3)
 
 
 def test_what_is_left_out_follows_from_the_losses_of_all(both, tmp_path):

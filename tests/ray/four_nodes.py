@@ -1,0 +1,151 @@
+"""A job on four Ray nodes with file systems of their own, which loses two of them, is stopped and submitted again.
+
+    sudo python tests/ray/four_nodes.py        # by hand: it takes minutes, and mounts need root
+
+A head with no CPU and three nodes of two, each with its own /tmp and home, and the data and results on a real S3 server: as
+machines in the cloud. The main job has four workers. A node is killed while they train and another one while they embed, as spot
+machines are, and new ones come; then `ray job stop`, and the same command again. In the end its tables are compared with those of
+one undisturbed process without Ray.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import boto3
+import numpy as np
+import psutil
+import pyarrow as pa
+from running import REPOSITORY, SMALL, processes, shell, tables, title, until, write_pictures
+from s3_server import S3Server, free_ports
+
+from dsopt.files import join, list_files, write_bytes
+
+BIN = Path(os.path.realpath(Path(sys.executable).parent))  # not below /tmp, which nodes have for themselves
+OWN = ("RAY_AUTH_MODE=disabled", "RAY_health_check_period_ms=1000", "RAY_worker_niceness=0", "PYTHONUNBUFFERED=1")
+
+
+class Nodes:
+    """Ray nodes in mount namespaces of their own."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        self.folder, self.env, self.running = folder, env, []
+        self.port, self.dashboard = free_ports(2)
+        self.add(0, "--head", f"--port={self.port}", f"--dashboard-port={self.dashboard}", "--disable-usage-stats")
+
+    def add(self, cpus: int, *options: str) -> None:
+        own = self.folder / f"node{len(list(self.folder.glob('node*')))}"
+        for name in ("tmp", "home"):
+            (own / name).mkdir(parents=True)
+        start = [str(BIN / "ray"), "start", "--block", f"--num-cpus={cpus}", "--object-store-memory=200000000"]
+        start += ["--dashboard-agent-listen-port=0", *(options or [f"--address=127.0.0.1:{self.port}"])]
+        inside = ["bash", "-c", f'mount --bind {own}/tmp /tmp && exec "$@"', "node", *start]
+        env = self.env | {"HOME": f"{own}/home", "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+        log = own / "log"
+        with log.open("w") as file:
+            command = ["unshare", "--mount", "--propagation", "private", *inside]
+            self.running.append(psutil.Popen(command, env=env, cwd="/", stdout=file, stderr=file, start_new_session=True))
+        until(lambda: "Ray runtime started" in log.read_text() or self.running[-1].poll() is not None)
+        assert self.running[-1].poll() is None, log.read_text()
+
+    def kill_one_with(self, text: str) -> None:
+        """All processes at once of a node on which there is such a process, not of the head's; a new node comes."""
+        until(lambda: any(processes(text, node.pid) for node in self.running[1:]))
+        lost = next(node for node in self.running[1:] if processes(text, node.pid))
+        self.running.remove(lost)
+        end(lost)
+        self.add(2)
+
+
+def end(node: psutil.Popen) -> None:
+    for process in [*node.children(recursive=True), node]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    node.wait()
+
+
+def compare(found: dict[str, pa.Table], expected: dict[str, pa.Table]) -> None:
+    """Print, for each table, whether it is the same: numbers by their largest difference, as four workers sum in another order."""
+    assert set(found) == set(expected), set(found) ^ set(expected)
+    for name, table in sorted(expected.items()):
+        notes = [f"{len(found[name])} rows"] + ([] if len(found[name]) == len(table) else [f"expected {len(table)}"])
+        for column in table.column_names if len(found[name]) == len(table) else []:
+            left, right = (t[column].combine_chunks() for t in (found[name], table))
+            if isinstance(left, pa.FixedShapeTensorArray):
+                left, right = left.storage.flatten(), right.storage.flatten()
+            if pa.types.is_floating(left.type):
+                difference = np.abs(left.to_numpy(False) - right.to_numpy(False))
+                notes += [f"{column} differs by {np.nanmax(difference):.2g} at most"] if np.nanmax(difference, initial=0) else []
+            elif not left.equals(right):
+                notes.append(f"{column} differs")
+        print(f"{name}: {', '.join(notes)}", flush=True)
+
+
+def main() -> None:
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="nodes_"))
+    server, nodes = S3Server(folder / "s3"), None
+    os.environ.update(server.env)
+    started = time.monotonic()
+
+    def tell(what: str) -> None:
+        print(f"{time.monotonic() - started:6.0f} s  {what}", flush=True)
+
+    try:
+        server.start()
+        boto3.client("s3").create_bucket(Bucket="dsopt")
+        for path in Path(write_pictures(folder / "pictures")).iterdir():
+            write_bytes(join("s3://dsopt/data", path.name), path.read_bytes())
+        arguments = ["data.name=parquet", "data.root=s3://dsopt/data", *SMALL]
+        alone = shell("optimize", *arguments, "storage=s3://dsopt/alone", "cluster.workers=0")
+        assert alone.returncode == 0, alone.stderr
+        tell("one process alone is done")
+
+        package = folder / "package"
+        for part in ("dsopt", "jobs"):
+            shutil.copytree(REPOSITORY / part, package / part, ignore=shutil.ignore_patterns("__pycache__"))
+        env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | dict(one.split("=") for one in OWN)
+        nodes = Nodes(folder, env)
+        for _ in range(3):
+            nodes.add(2)
+        tell("a head and three nodes are there")
+
+        def submit(number: int) -> psutil.Popen:
+            command = [BIN / "ray", "job", "submit", f"--submission-id=main{number}", "--working-dir", package, "--", "python"]
+            command += ["jobs/optimize.py", *arguments, "storage=s3://dsopt/runs", "cluster.workers=4", "cluster.max_failures=1"]
+            return psutil.Popen([*map(str, command)], env=env | {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{nodes.dashboard}"})
+
+        def written(start: str) -> bool:
+            return any(name.startswith(start) and name.endswith("/checkpoint.pt") for name in list_files("s3://dsopt/runs"))
+
+        job = submit(1)
+        until(lambda: written("autoencoder/") or job.poll() is not None)
+        nodes.kill_one_with("RayTrainWorker")
+        tell("a node was killed in training, another one came")
+        until(lambda: any(").submit" in title(one) for node in nodes.running for one in processes("MapWorker", node.pid)))
+        nodes.kill_one_with("MapWorker")
+        tell("a node was killed in embedding, another one came")
+        until(lambda: written("train/") or job.poll() is not None)
+        address = {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{nodes.dashboard}"}
+        subprocess.run([BIN / "ray", "job", "stop", "main1"], env=env | address, check=True, stdout=subprocess.DEVNULL)
+        assert job.wait(timeout=600) != 0
+        tell("the job was stopped")
+        assert submit(2).wait(timeout=3600) == 0
+        tell("and, submitted again, it finished")
+        compare(tables("s3://dsopt/runs"), tables("s3://dsopt/alone"))
+    finally:
+        for node in nodes.running[::-1] if nodes else []:  # never `ray stop`: it would end everybody's Ray on this machine
+            end(node)
+        server.remove()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
