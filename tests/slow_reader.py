@@ -10,7 +10,7 @@ from digits import digits
 from PIL import Image
 
 from dsopt import storage
-from dsopt.data import images
+from dsopt.data import images, loading
 from dsopt.files import write_table
 
 ROWS = 8  # a part
@@ -57,7 +57,7 @@ class Gate:
 
 def shut(monkeypatch: pytest.MonkeyPatch) -> Gate:
     """From now on, no part is decoded before the gate is opened for it; nothing decoded before is kept."""
-    images._kept.cache_clear()
+    loading._kept.cache_clear()
     gate = Gate()
-    monkeypatch.setattr(images, "decode", gate)
+    monkeypatch.setattr(loading, "decode", gate)
     return gate

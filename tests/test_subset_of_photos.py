@@ -15,7 +15,7 @@ from PIL import Image
 from running import here, read
 
 import dsopt
-from dsopt.data.images import load
+from dsopt.data.loading import load
 from dsopt.errors import InputError
 from dsopt.files import delete, list_files, read_bytes, write_bytes, write_table
 from dsopt.pipeline.plan import Plan

@@ -111,6 +111,7 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
             "train.validation",
             "0 where phases overlap: what to hold out is known only once all images are there",
         ),
+        (not overlap or train.decoded is not False, "train.decoded", "true or not given where phases overlap"),
         (len(embed.weights) in (0, len(external)), "embed.weights", f"one for each of {', '.join(external) or 'no encoder'}"),
         (embed.encoder and len(set(embed.encoder)) == len(embed.encoder), "embed.encoder", "encoders, each once"),
         (

@@ -39,7 +39,8 @@ class EmbedConfig:
         each(ENCODER),
     )
     weights: list[str] = key(
-        [], "a file of weights for each encoder of a library, safetensors or of torch, by any URI; not given: the library's own"
+        [],
+        "of each encoder of a library a file of weights, safetensors or of torch, by any URI, or library, its own, as if not given",
     )
     size: int | None = key(None, "pixels a side of a library's encoder; not given: as it was trained", at_least(1, "pixel"))
     source: Literal["encoder", "table"] = key("encoder", "table: your own embeddings of embed.table instead of an encoder's")

@@ -16,10 +16,11 @@ class CompareConfig:
     methods: list[str] = key(["random", "random_balanced"], "baselines beside select.name", family=registry.SELECTORS)
     splits: list[float] = key([1.0, 0.5], "values of train.split to compare, a row each", each(SHARE))
     equal_cost: bool = key(True, "one more row: full data, trained longer by the seconds that selection takes")
+    probe: bool = key(True, "more rows: linear classifiers of a pretrained encoder's embeddings")
     command: str | None = key(
         None,
         "your own training in place of the built-in one, such as 'python train.py --data {subset} --seed {seed} --out {out}'; also "
-        "{ids}, {test}; the keys train.*, splits and equal_cost have no meaning then",
+        "{ids}, {test}; the keys train.*, splits, equal_cost and probe have no meaning then",
     )
     export: Literal["folder", "webdataset", "parquet"] = key("folder", "how {subset} and {test} of the command are written")
     gpus: float = key(1.0, "GPUs per run of the command, if there are any; 0.25: four runs on each GPU; 0: none", GPUS)

@@ -68,8 +68,10 @@ class ClassifierConfig(OptimizerConfig, Choice):
 class ProbeConfig:
     folds: int = key(5, "every image is judged by a classifier that was trained on the other folds", at_least(2))
     epochs: int = key(20, "passes over the embeddings", at_least(1))
-    batch_size: int = key(512, "embeddings a step", at_least(1))
-    learning_rate: float = key(0.001, "learning rate of AdamW; it falls as a cosine", above(0))
+    batch_size: int = key(512, "embeddings a step; at most a tenth of all", at_least(1))
+    learning_rate: float = key(
+        0.001, "learning rate of AdamW for embeddings of 1,280 numbers; smaller ones get a larger one in proportion", above(0)
+    )
     weight_decay: float = key(0.01, "weight decay", at_least(0))
 
 
@@ -86,6 +88,11 @@ class TrainConfig(ClassifierConfig):
     overlap: bool = key(False, "load the full set while training on the subset, and move over to it as its images arrive")
     streamed: bool | None = key(
         None, "keep decoded images in a file on local disk instead of in memory; not given: only if they do not fit in memory"
+    )
+    decoded: bool | None = key(
+        None,
+        "false: keep images encoded, and decode every batch ahead of its step; not given: only if decoded ones fit neither in "
+        "memory nor on disk",
     )
     validation: float = key(0.0, "share of the training images to evaluate on, instead of the test images", interval("[0, 1)"))
     validate_every: int = key(0, "steps between evaluations on the held-out images; 0: only after the last step", at_least(0))

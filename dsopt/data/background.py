@@ -10,7 +10,8 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from dsopt.data import buffers, room
-from dsopt.data.images import Images, load
+from dsopt.data.images import Images
+from dsopt.data.loading import load
 from dsopt.errors import InputError
 from dsopt.storage import Table
 

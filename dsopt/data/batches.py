@@ -8,6 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dsopt.data.encoded import AHEAD, Encoded
+
 
 class Batch(NamedTuple):
     """The input of a learner's `update`."""
@@ -24,7 +26,8 @@ class Batches:
     """The batches of a phase: `batches(step)` returns the same batch for the same step, on any number of workers.
 
     Args:
-        images: uint8 [n, c, h, w]; on the device, or in memory or a mapped file, from which each batch is moved to the device.
+        images: uint8 [n, c, h, w]; on the device, or in memory or a mapped file, from which each batch is moved to the device; or
+            an `Encoded` in its place, which decodes the next batches meanwhile.
         labels: on the device, int64 [n] or probabilities [n, classes].
         sampler: step -> (indices [b] of the global batch, weights [b] or None).
         seed: step -> the seed of its random transforms.
@@ -33,9 +36,10 @@ class Batches:
         observe: called on every worker with (indices [b], labels, logits [b, classes]) of every global batch.
         keep: selects what of this worker's slice is trained on; then `observe` is not called.
         mix: (transformed images, labels, seed, global batch size, start, stop) -> (images, labels), for mixup and CutMix.
+        foreseen: the sampler is a function of the step alone, so that the next batches are known.
     """
 
-    images: Tensor
+    images: Tensor | Encoded
     labels: Tensor
     sampler: Callable[[int], tuple[Tensor, Tensor | None]]
     seed: Callable[[int], int]
@@ -45,14 +49,14 @@ class Batches:
     observe: Callable[[Tensor, Tensor, Tensor], None] | None = None
     keep: Callable[[Batch], Batch] | None = None
     mix: Callable[[Tensor, Tensor, int, int, int, int], tuple[Tensor, Tensor]] | None = None
+    foreseen: bool = True
 
     def __call__(self, step: int) -> Batch:
         indices, weights = self.sampler(step)
-        total = len(indices)
-        start, stop = self.rank * total // self.world, (self.rank + 1) * total // self.world
+        total, (start, stop) = len(indices), self._slice(indices)
         mine, device = indices[start:stop], self.labels.device
         here = moved(mine, device)
-        pixels = moved(take(self.images, here if self.images.device == device else mine), device)
+        pixels = moved(self._taken(mine, here, step), device)
         seed, labels = self.seed(step), self.labels[here]
         images = self.transform(pixels, seed, total, start, stop)
         if self.mix:
@@ -65,6 +69,16 @@ class Batches:
             self._observer(indices, start) if self.observe and not self.keep else None,
         )
         return self.keep(batch) if self.keep else batch
+
+    def _slice(self, indices: Tensor) -> tuple[int, int]:
+        return self.rank * len(indices) // self.world, (self.rank + 1) * len(indices) // self.world
+
+    def _taken(self, mine: Tensor, here: Tensor, step: int) -> Tensor:
+        """The images of these indices, which are `here` on the device."""
+        if not isinstance(self.images, Encoded):
+            return take(self.images, here if self.images.device == here.device else mine)
+        later = [self.sampler(step + 1 + i)[0] for i in range(AHEAD if self.foreseen else 0)]
+        return self.images.take(mine, [indices[slice(*self._slice(indices))] for indices in later])
 
     def _observer(self, indices: Tensor, start: int) -> Callable[[Tensor], None]:
         def observe(logits: Tensor) -> None:
@@ -84,7 +98,9 @@ def moved(values: Tensor, device: torch.device) -> Tensor:
     """Values of the CPU on the device, through pinned memory: a plain copy would wait for the kernels of the last step."""
     if values.device.type == device.type:
         return values
-    return (values.pin_memory() if device.type == "cuda" else values).to(device, non_blocking=True)
+    if device.type == "cuda" and not values.is_pinned():
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
 
 
 def take(images: Tensor, indices: Tensor) -> Tensor:
@@ -92,7 +108,7 @@ def take(images: Tensor, indices: Tensor) -> Tensor:
     return images.permute(0, 2, 3, 1).index_select(0, indices).permute(0, 3, 1, 2)
 
 
-def in_order(images: Tensor, labels: Tensor, size: int, transform: Callable[[Tensor], Tensor], device: torch.device):
+def in_order(images: Tensor | Encoded, labels: Tensor, size: int, transform: Callable[[Tensor], Tensor], device: torch.device):
     """Yield all images once, in order, as batches for an evaluation."""
     for start in range(0, len(images), size):
         part = slice(start, start + size)

@@ -21,6 +21,14 @@ Pixels = UInt8[Tensor, "n h w c"]
 _used: list[int] = []  # file descriptors kept open until the process ends: their shared locks mark the files as in use
 
 
+def fits_disk(name: str, size: int) -> bool:
+    """Whether the shared buffer of this name is there, perhaps while it is filled, or there is space on disk for it."""
+    folder = _folder()
+    _discard_unused(folder, name)
+    path = folder / name
+    return (path.exists() and path.stat().st_size > 0) or room.fits_disk(size, folder)
+
+
 def empty(shape: Shape, streamed: bool | None = None) -> Pixels:
     """An uninitialized buffer for this process: on disk if `streamed`, or if `streamed` is None and memory does not suffice."""
     if streamed or (streamed is None and not room.fits_memory(math.prod(shape))):

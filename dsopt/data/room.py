@@ -1,6 +1,7 @@
 """How much memory there is: of the machine, of the container that this process is in, and of a GPU."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 # Of the machine's memory, for one set: a process keeps up to four of them, and copies of parts.
 SHARE = 1 / 16
 DEVICE_SHARE = 1 / 2  # of a GPU's free memory
+DISK_SHARE = 9 / 10  # of a folder's free space
 
 processes = 1  # of this machine that read the same sets: beyond one, a set is decoded into one file for all; set by a worker
 
@@ -55,6 +57,11 @@ def _number(file: Path) -> int | None:
 def fits_memory(size: int) -> bool:
     """Whether `size` bytes may be kept in memory."""
     return size <= SHARE * memory()
+
+
+def fits_disk(size: int, folder: Path) -> bool:
+    """Whether a file of `size` bytes may be written to a folder."""
+    return size <= DISK_SHARE * shutil.disk_usage(folder).free
 
 
 def fits_device(size: int, device: torch.device) -> bool:

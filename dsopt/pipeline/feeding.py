@@ -12,8 +12,10 @@ from dsopt.augment.inputs import Inputs
 from dsopt.config import TrainConfig, plain
 from dsopt.data.background import BackgroundLoader
 from dsopt.data.batches import Batch
+from dsopt.data.encoded import Encoded
 from dsopt.data.holdout import divided
-from dsopt.data.images import Images, find, joined, load
+from dsopt.data.images import Images, find, joined
+from dsopt.data.loading import load
 from dsopt.errors import InputError
 from dsopt.learners.classifier import Classifier
 from dsopt.pipeline.training import Feed, batches, learner_of, on_device
@@ -85,8 +87,8 @@ class Feeder:
         needed = {phase["data"] for phase in stage.made_of["phases"]}
         if needed != {"full"} and "subset" not in stage.inputs:
             raise InputError("train.phases: a phase trains on the subset, but there is none; give train.subset or select.")
-        self.arriving = None  # the full set while it loads in the background of an overlap phase
-        if "overlap" in needed:
+        self.arriving, self._overlaps = None, "overlap" in needed  # the full set while it loads in the background
+        if self._overlaps:
             classes = self.table.manifest["num_classes"]
             more = {"streamed": train.streamed, "size": inputs.loaded}
             self.arriving = BackgroundLoader(self.table.uri, "train", self.subset, classes, worker.device, **more)
@@ -99,7 +101,8 @@ class Feeder:
     def subset(self) -> Images:
         given = Table(self.stage.inputs["subset"].uri)
         _check_alike(given, self.table)
-        images = load(given.uri, given.training(), size=self.inputs.loaded)
+        decoded = True if self._overlaps else self.train.decoded  # what arrives beside them is decoded, too
+        images = load(given.uri, given.training(), size=self.inputs.loaded, decoded=decoded)
         return on_device(self._with_added(self._trained_on(images, None), None), self.worker.device)
 
     @cached_property
@@ -150,7 +153,8 @@ class Feeder:
         return Feed((lambda step: source()(step)) if late else source(), memory)
 
     def _whole(self) -> Images:
-        return load(self.table.uri, "train", streamed=self.train.streamed, size=self.inputs.loaded)
+        streamed, decoded = self.train.streamed, self.train.decoded
+        return load(self.table.uri, "train", streamed=streamed, size=self.inputs.loaded, decoded=decoded)
 
     def _set(self, phase: PhaseConfig) -> Images:
         return self.full if phase["data"] == "full" else self.subset
@@ -186,7 +190,7 @@ class Feeder:
     def _with_added(self, images: Images, streamed: bool | None) -> Images:
         if "added" not in self.stage.inputs:
             return images
-        added = load(self.stage.inputs["added"].uri, size=self.inputs.loaded)
+        added = load(self.stage.inputs["added"].uri, size=self.inputs.loaded, decoded=not isinstance(images.images, Encoded))
         return joined(images, added, self.table.manifest["num_classes"], streamed)
 
     def _trained_on(self, images: Images, streamed: bool | None) -> Images:

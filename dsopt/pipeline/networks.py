@@ -77,8 +77,7 @@ def untrained(name: str, options: Mapping[str, Any], *arguments: int, size: int 
         return MODELS.build(name, options)(*arguments)
     assert size is not None
     channels, classes = arguments
-    start = {None: "none", "library": None}.get(weights, weights)
-    return libraries.classifier(name, channels, classes, size=size, weights=start, options=options)
+    return libraries.classifier(name, channels, classes, size=size, weights=weights, options=options)
 
 
 def inputs_of(table: Table) -> Inputs:

@@ -14,6 +14,7 @@ from dsopt.augment.inputs import MOST, Inputs, View, view_of
 from dsopt.config import ClassifierConfig, Config
 from dsopt.data import room
 from dsopt.data.batches import Batch, Batches
+from dsopt.data.encoded import Encoded
 from dsopt.data.images import Images
 from dsopt.errors import InputError, JobError
 from dsopt.files import delete, exists, read_bytes, stat, write_bytes
@@ -90,7 +91,7 @@ def external(settings: ClassifierConfig) -> dict[str, Any]:
     """What the hash of a stage with this network needs beside its settings: of what files and functions of the user it is made."""
     if not libraries.is_external(settings.name):
         return {}
-    file = settings.weights if settings.weights not in (None, "library") else None
+    file = settings.weights if settings.weights not in (None, libraries.LIBRARY) else None
     found = stat(file) if file else None
     if file and found is None:
         raise InputError(f"weights={file}: there is no such file.")
@@ -141,7 +142,8 @@ Observe = Callable[[Tensor, Tensor, Tensor], None]  # indices [b], labels, logit
 
 def on_device(images: Images, device: torch.device, streamed: bool | None = None) -> Images:
     """A set with its labels on the device, and its images too if they fit; `streamed` decides whether images stay off it."""
-    stay = streamed or (streamed is None and not room.fits_device(images.images.nbytes, device))
+    stay = isinstance(images.images, Encoded) or streamed
+    stay = stay or (streamed is None and not room.fits_device(images.images.nbytes, device))
     soft = None if images.soft is None else images.soft.to(device)
     return Images(images.ids, images.images if stay else images.images.to(device), images.labels.to(device), soft)
 
@@ -158,7 +160,13 @@ def shuffled(images: Images, inputs: Inputs, batch_size: int, seed: int, worker:
 
 
 def batches(
-    draw: Sampler, images: Tensor, labels: Tensor, inputs: Inputs, seed: int, worker: Worker, observe: Observe | None = None
+    draw: Sampler,
+    images: Tensor | Encoded,
+    labels: Tensor,
+    inputs: Inputs,
+    seed: int,
+    worker: Worker,
+    observe: Observe | None = None,
 ) -> Batches:
     """The batches that a sampler draws from a set that is `on_device`.
 
@@ -189,6 +197,7 @@ def batches(
         partial(_observe_losses, draw) if isinstance(draw, LossAwareSampler) else observe,
         draw.keep if isinstance(draw, FilteringSampler) else None,
         mix if inputs.mix else None,
+        foreseen=not isinstance(draw, LossAwareSampler),
     )
 
 

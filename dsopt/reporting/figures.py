@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from dsopt.errors import JobError
 from dsopt.reporting.curves import End, label_ends, moving_average, resample
 from dsopt.reporting.pictures import embedding_picture, enlarge, strip
-from dsopt.reporting.style import FAINT, INK, Figure, blank, colors, picture, shorten
+from dsopt.reporting.style import FAINT, INK, Figure, blank, colors, picture, shorten, text_width
 from dsopt.reporting.tables import ResultRow, RunInfo, Spread, by_row, column
 
 MAX_CLASSES = 20  # a figure with more rows cannot be read at a glance
@@ -70,7 +70,7 @@ def image_grid(groups: list[tuple[str, list[tuple[str, UInt8[np.ndarray, "_ _ _ 
     sizes = [image.shape for images in rows.values() for image in images] or [(84, 84, 3)]
     height, width, gap, between, head = max(s[0] for s in sizes), max(s[1] for s in sizes), 4, 24, 26
     labels = {name: shorten(name, 28) for name in shown}
-    margin = 14.0 + 7 * max([len(label) for label in labels.values()], default=0)
+    margin = 14.0 + max(map(text_width, labels.values()), default=0)
     across, down = (columns * (width + gap) - gap) / 2, (height + gap) / 2
     foot = 24 if len(names) > len(shown) else 0
     figure = _canvas(margin + len(panels) * (across + between) - between, head + len(shown) * down + foot)

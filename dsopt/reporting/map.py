@@ -14,9 +14,11 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
-from dsopt.reporting.page import Section
+from dsopt.reporting.page import Section, figure
+from dsopt.reporting.style import FAINT, Figure, blank, picture, shorten
 
 QUALITY = 80  # of the JPEG of all thumbnails
+NAMED = 24  # classes in the legend of the picture that stands for the map without JavaScript
 PLACES = 4  # decimals of a position in 0..1: finer than a pixel at sensible zooms
 
 
@@ -70,8 +72,27 @@ def section(title: str, text: str, points: Points, thumbnails: UInt8[np.ndarray,
         names=_options({"id": "ids", "key": "keys"}),
         sheet=_sheet(thumbnails),
         data=_as_json(_columns(points, classes)),
+        still=figure(_still(points, classes), title),
     )
     return Section(title, text, html=html, script=files("dsopt.reporting").joinpath("map.js").read_text("utf-8"))
+
+
+@picture
+def _still(points: Points, classes: list[str]) -> Figure:
+    """The map as a picture: chosen images in the color of their class, above those that were passed over."""
+    drawn = blank(560, 500 + 16 * -(-min(len(classes), NAMED) // 4))
+    axes = drawn.subplots()
+    (x, y), labels, chosen = _unit(points.positions).T, np.array(points.labels), np.array(points.ranks) >= 0
+    axes.scatter(x[~chosen], y[~chosen], 3, color=FAINT, alpha=0.4, linewidth=0)
+    for label in np.unique(labels[chosen]):
+        of_class = chosen & (labels == label)
+        name = shorten(classes[label], 16) if 0 <= label < min(len(classes), NAMED) else None
+        axes.scatter(x[of_class], y[of_class], 9, color=f"C{label % 10}", linewidth=0, label=name)
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+    if axes.get_legend_handles_labels()[0]:
+        drawn.legend(loc="outside lower left", ncols=4, handletextpad=0.2)
+    return drawn
 
 
 _BODY = """<div class="map">
@@ -89,8 +110,10 @@ _BODY = """<div class="map">
 <label>List <select name="names">{names}</select></label></div>
 <textarea readonly rows="6" aria-label="Enclosed images" spellcheck="false"></textarea>
 {sheet}<script type="application/json">{data}</script>
-<noscript><p>The map needs JavaScript, which this page otherwise does not.</p></noscript>
-</div>"""
+</div>
+<noscript><style>.map {{ display: none }}</style>
+<p>Without JavaScript the map is this picture; the rest of the page needs none.</p>
+{still}</noscript>"""
 
 
 def _options(names: dict[str, str]) -> str:

@@ -164,7 +164,7 @@ def _padded(cell: str) -> str:
 def _section(section: Section) -> str:
     parts = [f"<section>\n<h2>{escape(section.title)}</h2>", _paragraphs(section.text), section.html or ""]
     if section.png:
-        parts.append(_figure(section.png, section.title))
+        parts.append(figure(section.png, section.title))
     if section.script:
         parts.append(f"<script>{section.script}</script>")
     return "\n".join(part for part in parts if part) + "\n</section>\n"
@@ -175,7 +175,8 @@ def _paragraphs(text: str, kind: str = "") -> str:
     return "\n".join(f"{opening}{escape(part.strip())}</p>" for part in text.split("\n\n") if part.strip())
 
 
-def _figure(png: bytes, description: str) -> str:
+def figure(png: bytes, description: str) -> str:
+    """A PNG at half its size."""
     # Bytes 16 to 24 of a PNG are its width and height. It is displayed at half of these, for screens with two pixels per CSS pixel.
     width, height = (size // 2 for size in struct.unpack(">II", png[16:24]))
     data = base64.b64encode(png).decode()

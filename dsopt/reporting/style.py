@@ -73,6 +73,15 @@ def rendered(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def text_width(text: str) -> float:
+    """The width of a line in the style's font, in CSS pixels, with room for letters that are rounded to pixels."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    font = FontProperties(family=_STYLE["font.family"], size=_STYLE["font.size"] * 100 / 72)
+    return 1.08 * TextPath((0, 0), text, prop=font).get_extents().width if text.strip() else 0.0
+
+
 def colors(methods: Iterable[str]) -> dict[str, str]:
     """A color for each method: fixed for the common ones, by a hash of the name for others, so that all figures agree."""
     found: dict[str, str] = {}

@@ -23,6 +23,8 @@ UNLABELLED = -1
 SHARD_ROWS = 1_000_000  # embeddings that a method holds at once: 864 MB with 216 elements
 PROCESS_BYTES = 1 << 30  # of Python, torch and the blocks that are read
 
+Block = tuple[Int[Tensor, " b"], Int[Tensor, " b"], Float[Tensor, "b d"]]  # ids, labels and embeddings
+
 
 @retried
 def schema_of(part: storage.Part) -> pa.Schema:
@@ -40,7 +42,7 @@ def embedding_size(part: storage.Part) -> int:
     return schema.field("embedding").type.shape[0]
 
 
-def blocks(part: storage.Part) -> Iterator[tuple[Int[Tensor, " b"], Int[Tensor, " b"], Float[Tensor, "b d"]]]:
+def blocks(part: storage.Part) -> Iterator[Block]:
     """Yield the ids, labels and embeddings of a part, block by block.
 
     Raises:
@@ -66,6 +68,19 @@ def blocks(part: storage.Part) -> Iterator[tuple[Int[Tensor, " b"], Int[Tensor, 
 def all_embeddings(parts: Sequence[storage.Part]) -> Float[Tensor, "n d"]:
     """The embeddings of all parts, in order, in memory."""
     return torch.cat([embeddings for part in parts for _, _, embeddings in blocks(part)])
+
+
+def of_ids(
+    parts: Sequence[storage.Part], ids: Int[Tensor, " n"]
+) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"], Float[Tensor, "m d"]]:
+    """Ids, labels and embeddings of those of these images that the parts hold, in their order; only these are kept in memory."""
+    kept = []
+    for part in parts:
+        for found, labels, embeddings in blocks(part):
+            here = torch.isin(found, ids)
+            kept.append((found[here], labels[here], embeddings[here]))
+    known, labels, embeddings = (torch.cat(columns) for columns in zip(*kept, strict=True))
+    return known, labels, embeddings
 
 
 def _finite(values: Float[np.ndarray, " c"]) -> bool:

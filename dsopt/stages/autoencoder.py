@@ -7,7 +7,7 @@ import torch
 from dsopt.augment.inputs import make_inputs, view_of
 from dsopt.config import Config, differing
 from dsopt.data.batches import in_order
-from dsopt.data.images import load
+from dsopt.data.loading import load
 from dsopt.learners.autoencoder import AutoencoderLearner
 from dsopt.learners.placement import arithmetic, unwrapped
 from dsopt.models.autoencoder import Autoencoder
@@ -37,7 +37,7 @@ def train(worker: Worker, stage: Stage, config: Config) -> None:
     table = Table(stage.inputs["images"].uri)
     settings, channels = config.autoencoder, table.manifest["channels"]
     view = view_of(settings.name, table.manifest["image_size"])
-    images = load(table.uri, "train", size=view.loaded)
+    images = load(table.uri, "train", size=view.loaded, decoded=None)
     worker.meet()
 
     torch.manual_seed(derive(config.seed, "weights"))
@@ -62,7 +62,7 @@ def train(worker: Worker, stage: Stage, config: Config) -> None:
 
     if not worker.leads:
         return
-    held_out = load(table.uri, "test", size=view.loaded) if table.rows("test") else images
+    held_out = load(table.uri, "test", size=view.loaded, decoded=None) if table.rows("test") else images
     tests = learner.evaluate(in_order(held_out.images, held_out.labels, 1000, inputs.test, worker.device))
     about = networks.described(settings, channels, inputs=networks.described_inputs(view, [], None))
     notes = {"arithmetic": arithmetic(learner.dtype, worker.device)}

@@ -8,7 +8,7 @@ from typing import Any
 
 from dsopt.config import Config, TrainConfig, differing
 from dsopt.data.batches import in_order
-from dsopt.data.images import load
+from dsopt.data.loading import load
 from dsopt.errors import InputError
 from dsopt.learners.placement import arithmetic
 from dsopt.pipeline import feeding, networks
@@ -25,7 +25,7 @@ from dsopt.training.worker import Worker
 TRAIN = Kind("train")
 
 # Keys of `train` that affect the run only through its phases.
-_ELSEWHERE = ("learner", "subset", "split", "overlap", "streamed", "phases", "steps", "epochs", "passes", "seconds")
+_ELSEWHERE = ("learner", "subset", "split", "overlap", "streamed", "decoded", "phases", "steps", "epochs", "passes", "seconds")
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def run(plan: Plan, row: Row, seed: int, earlier: Stage | None = None, where: Wh
     feeding.check(budget, config.train, row.added is not None)
     made_of = differing(config, "train", without=[f"train.{key}" for key in _ELSEWHERE]) | {"phases": budget, "seed": seed}
     made_of |= external(config.train)
-    if config.train.streamed:
-        made_of |= {"streamed": True}  # the same steps, but not as many in the same time
+    kept = {"streamed": config.train.streamed or None, "decoded": False if config.train.decoded is False else None}
+    made_of |= {key: value for key, value in kept.items() if value is not None}  # the same steps, but not as many in the same time
     inputs = {"images": row.images} | ({"subset": row.subset} if row.subset else {})
     if feeding.scored(budget, config.train):
         inputs["scores"] = judges.model(plan, "proxy")
@@ -131,7 +131,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
         split, held_out = ("validation", feeder.held_out()) if settings.validation else ("test", None)
 
         def evaluate() -> dict[str, float]:
-            images = held_out or load(table.uri, "test", size=inputs.loaded)
+            images = held_out or load(table.uri, "test", size=inputs.loaded, decoded=settings.decoded)
             return learner.evaluate(in_order(images.images, images.labels, 1000, inputs.test, worker.device))
 
         job = Run(stage, title, seed, settings.batch_size)

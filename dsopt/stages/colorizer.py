@@ -9,7 +9,7 @@ from dsopt.augment.inputs import make_inputs
 from dsopt.config import Config, differing
 from dsopt.data import colors
 from dsopt.data.batches import Batch
-from dsopt.data.images import load
+from dsopt.data.loading import load
 from dsopt.errors import InputError
 from dsopt.learners.adversarial import AdversarialLearner
 from dsopt.learners.placement import arithmetic

@@ -11,7 +11,8 @@ from torch import nn
 from dsopt.augment.inputs import Inputs, view_of
 from dsopt.config import Choice, Config, differing, plain
 from dsopt.data.holdout import divided
-from dsopt.data.images import Images, encode, load
+from dsopt.data.images import Images, encode
+from dsopt.data.loading import load
 from dsopt.distillation.contract import Distiller, Generator, Problem, Synthetic, check_repeatable, check_unrollable
 from dsopt.distillation.normalisation import Normalisation, from_description, normalized_inputs, to_bytes
 from dsopt.errors import InputError, JobError

@@ -22,14 +22,15 @@ EMBED = Kind("embed", version=2)
 OWN = ("autoencoder", "proxy")  # encoders that are trained here
 
 
-def embeddings(plan: Plan) -> Stage:
-    """The embeddings of the training images by `embed.encoder`, or those of `embed.table`."""
+def embeddings(plan: Plan, split: str = "train") -> Stage:
+    """The embeddings of the images of a split by `embed.encoder`, or of the training images those of `embed.table`."""
     config, chosen, inputs = plan.config, plan.config.embed, {"images": ingest.images(plan)}
     if chosen.source == "table":
         assert chosen.table is not None
         made_of = {"table": own_embeddings.fingerprint(chosen.table)} | ({"dtype": chosen.dtype} if chosen.dtype != "fp32" else {})
         return plan.add(EMBED, f"{config.data.name}-table", made_of, inputs, own_embeddings.take_over)
     made_of = differing(config, "embed", without=("embed.weights", "embed.table", "embed.source"))
+    made_of |= {} if split == "train" else {"split": split}
     if "autoencoder" in chosen.encoder:
         inputs["autoencoder"] = autoencoder.model(plan)
     if "proxy" in chosen.encoder:
@@ -43,6 +44,7 @@ def embeddings(plan: Plan) -> Stage:
     name = "+".join(
         re.sub(r"[^\w.-]+", "-", encoder.rpartition(":")[2].rstrip("/").rpartition("/")[2]) for encoder in chosen.encoder
     )
+    name = name if split == "train" else f"{name}-{split}"
     return plan.add(EMBED, f"{config.data.name}-{name}", made_of, inputs, _embed, check=_check)
 
 
@@ -52,17 +54,17 @@ def _check(stage: Stage, config: Config) -> None:
         libraries.encoder(name, weights, config.embed.size)
 
 
-def _external(config: Config) -> list[tuple[str, str | None]]:
+def _external(config: Config) -> list[tuple[str, str]]:
     """The encoders of libraries and of the user, each with its weights."""
     names = [name for name in config.embed.encoder if name not in OWN]
-    return list(zip(names, config.embed.weights or [None] * len(names), strict=True))
+    return list(zip(names, config.embed.weights or [libraries.LIBRARY] * len(names), strict=True))
 
 
 def _embed(worker: Worker, stage: Stage, config: Config) -> None:
     from dsopt.cluster.data import stream
 
-    table = Table(stage.inputs["images"].uri)
-    parts = table.parts("train")
+    table, split = Table(stage.inputs["images"].uri), stage.made_of.get("split", "train")
+    parts = table.parts(split)
     encode = partial(_encoder, stage=stage, config=config, parts=parts)
     write = partial(write_embeddings, stage=stage, dtype=config.embed.dtype)
 
@@ -71,8 +73,8 @@ def _embed(worker: Worker, stage: Stage, config: Config) -> None:
 
     done, seconds = item_by_item(f"embed {stage.name}", stage, [part.rows for part in parts], "images", entries)
     written = sum(entry["part"]["rows"] for entry in done)
-    if written != table.rows("train"):
-        raise JobError(f"{stage.uri}: {written} embeddings of {table.rows('train')} images.")
+    if written != table.rows(split):
+        raise JobError(f"{stage.uri}: {written} embeddings of {table.rows(split)} images.")
     schema = embeddings_schema(done[0]["size"], config.embed.dtype)
     stage.commit([entry["part"] for entry in done], schema, seconds=seconds, embedding_size=done[0]["size"])
 
@@ -101,7 +103,7 @@ def _autoencoder(model: Stage, image_size: int, worker: Worker) -> Embedder:
 
 def weights_fingerprint(path: str | None, section: str) -> list[Any] | None:
     """Fingerprint of the user's file of weights: its size and time of change. Raises InputError if it is not there."""
-    if path is None:
+    if path in (None, libraries.LIBRARY):
         return None
     file = stat(path)
     if file is None:

@@ -19,7 +19,8 @@ from dsopt.augment.inputs import View, view_of
 from dsopt.config import Choice, Config, differing, plain
 from dsopt.data import room
 from dsopt.data.batches import in_order, moved, take
-from dsopt.data.images import Images, load
+from dsopt.data.images import Images
+from dsopt.data.loading import load
 from dsopt.distillation.normalisation import Normalisation, channels, normalized_inputs
 from dsopt.distillation.recipe import Recipe, accuracy_of, augmented, loss_of, train
 from dsopt.errors import InputError

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dsopt.augment.inputs import make_inputs
 from dsopt.config import Config, differing
 from dsopt.data.batches import Batch
-from dsopt.data.images import load
+from dsopt.data.loading import load
 from dsopt.errors import InputError
 from dsopt.generation.sample import noise
 from dsopt.learners.adversarial import AdversarialLearner

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dsopt.config import Config, differing
 from dsopt.data.batches import take
-from dsopt.data.images import load
+from dsopt.data.loading import load
 from dsopt.errors import InputError
 from dsopt.evaluation.measures import measures
 from dsopt.evaluation.nearest import memorised

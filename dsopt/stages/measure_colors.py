@@ -10,7 +10,7 @@ from dsopt.augment.geometry import center_crop
 from dsopt.config import Config, differing
 from dsopt.data import colors as lab
 from dsopt.data.batches import take
-from dsopt.data.images import load
+from dsopt.data.loading import load
 from dsopt.errors import InputError
 from dsopt.evaluation.colors import colors
 from dsopt.evaluation.frechet import Moments, frechet

@@ -1,11 +1,13 @@
 """probe: images + embeddings -> the scores table of a linear probe, as of a proxy; images are judged by what has not seen them."""
 
 import time
+from typing import Any
 
 import pyarrow as pa
 import torch
 
 from dsopt.config import Config, differing
+from dsopt.config.training import ProbeConfig
 from dsopt.errors import InputError
 from dsopt.learners.probe import probe
 from dsopt.pipeline import outputs
@@ -18,7 +20,7 @@ from dsopt.storage import Kind, Stage, Table
 from dsopt.training.dynamics import Dynamics
 from dsopt.training.worker import Worker
 
-PROBE = Kind("probe", 2)
+PROBE = Kind("probe", 3)
 
 
 def model(plan: Plan) -> Stage:
@@ -29,6 +31,11 @@ def model(plan: Plan) -> Stage:
     inputs = {"images": ingest.images(plan), "embeddings": embed.embeddings(plan)}
     made_of = differing(config, "probe", "seed")
     return plan.add(PROBE, config.data.name, made_of, inputs, _fit, where="worker", needs=_labelled)
+
+
+def fitting(settings: ProbeConfig) -> dict[str, Any]:
+    """The options of `dsopt.learners.probe.fit`."""
+    return {name: getattr(settings, name) for name in ("epochs", "batch_size", "learning_rate", "weight_decay")}
 
 
 def _labelled(stage: Stage, config: Config) -> None:
@@ -49,12 +56,9 @@ def _fit(worker: Worker, stage: Stage, config: Config) -> None:
         images.manifest["num_classes"],
         config.seed,
         folds=settings.folds,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
         observe=dynamics,
         progress=progress.update,
+        **fitting(settings),
     )
     probabilities = found.logits.softmax(1)
     error = probabilities - torch.nn.functional.one_hot(labels, probabilities.shape[1])

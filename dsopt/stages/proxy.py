@@ -16,7 +16,8 @@ from dsopt.augment import draws
 from dsopt.augment.inputs import Inputs
 from dsopt.config import ClassifierConfig, Config, differing
 from dsopt.data.batches import in_order
-from dsopt.data.images import Images, load
+from dsopt.data.images import Images
+from dsopt.data.loading import load
 from dsopt.errors import InputError
 from dsopt.files import delete
 from dsopt.learners.placement import arithmetic, autocast, compute_dtype
@@ -61,7 +62,7 @@ def _train(worker: Worker, stage: Stage, config: Config, role: Role) -> None:
     table, settings = Table(stage.inputs["images"].uri), getattr(config, role)
     about = describe_classifier(settings, table)
     inputs = networks.described_transforms(about)
-    images = load(table.uri, "train", size=inputs.loaded)
+    images = load(table.uri, "train", size=inputs.loaded, decoded=None)
     worker.meet()
     learner = classifier_learner(settings, table, config.seed, worker)
     if not isinstance(learner.average.network, nn.Sequential):

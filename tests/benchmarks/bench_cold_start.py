@@ -31,7 +31,7 @@ from dsopt.augment.inputs import make_inputs
 from dsopt.config import Config, load
 from dsopt.data.background import BackgroundLoader
 from dsopt.data.batches import in_order
-from dsopt.data.images import load as load_images
+from dsopt.data.loading import load as load_images
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.training import batches, classifier_learner
 from dsopt.seeds import derive

@@ -11,9 +11,10 @@ import torch
 from digits import CPU, digits
 from slow_reader import ROWS, digits_stage, shut
 
-from dsopt.data import images as reading
+from dsopt.data import loading as reading
 from dsopt.data.background import BackgroundLoader, _side_stream
-from dsopt.data.images import Images, load
+from dsopt.data.images import Images
+from dsopt.data.loading import load
 from dsopt.errors import InputError
 
 

@@ -12,10 +12,11 @@ from digits import CPU
 from slow_reader import ROWS, digits_stage, shut
 
 from dsopt.data import buffers, room
-from dsopt.data import images as reading
+from dsopt.data import loading as reading
 from dsopt.data.background import BackgroundLoader
 from dsopt.data.batches import Batches, take
-from dsopt.data.images import Images, joined, load, rows
+from dsopt.data.images import Images, joined, rows
+from dsopt.data.loading import load
 from dsopt.errors import InputError, JobError
 from dsopt.training.samplers.shuffle import shuffle
 

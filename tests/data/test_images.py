@@ -16,7 +16,8 @@ import dsopt
 import dsopt.data.images
 from dsopt import storage
 from dsopt.data import decoding
-from dsopt.data.images import CHUNK, decode, load
+from dsopt.data.images import CHUNK, decode
+from dsopt.data.loading import load
 from dsopt.errors import InputError
 from dsopt.files import write_table
 

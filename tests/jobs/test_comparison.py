@@ -29,6 +29,15 @@ def test_methods_of_one_name_have_rows_of_their_own(tmp_path: Path) -> None:
     ]
 
 
+def test_a_linear_probe_is_a_row_where_a_pretrained_encoder_is_used(tmp_path: Path) -> None:
+    photos = ["embed.encoder=torchvision:resnet18", "select.name=kmeans", "compare.methods=[random]"]
+    built_in = ["full data", "random, 50/50", "kmeans, 50/50"]
+    assert titles(tmp_path, *photos) == [*built_in, *(f"linear probe, {name}" for name in ("full data", "random", "kmeans"))]
+    for without in ("compare.probe=false", "embed.encoder=autoencoder"):
+        assert titles(tmp_path, *photos, without) == built_in
+    assert titles(tmp_path, *photos, "select.name=random_balanced")[2:] == ["random_balanced, 50/50"]
+
+
 def test_a_chosen_baseline_is_one_row(tmp_path: Path) -> None:
     same = ["select.name=random_balanced", "compare.methods=[random_balanced]", "compare.splits=[1.0,0.5]"]
     assert titles(tmp_path, *same) == ["full data", "random_balanced, 100/0", "random_balanced, 50/50"]

@@ -31,7 +31,8 @@ def test_the_preset_for_photographs(tmp_path: Path) -> None:
     settings = [
         *("preset=photos", f"data.root={tmp_path}/photos", f"storage={tmp_path}/runs", "cluster.workers=0", "data.image_size=72"),
         *("embed.encoder=timm:test_efficientnet", f"embed.weights={tmp_path}/w.safetensors", "embed.size=96", "select.budget=10"),
-        *("train.name=timm:test_resnet", "train.size=64", "train.steps=12", "train.batch_size=16", "compare.seeds=1"),
+        *("train.name=timm:test_resnet", "train.size=64", "train.weights=null", "train.learning_rate=0.05"),
+        *("train.steps=12", "train.batch_size=16", "compare.seeds=1"),
         *("compare.equal_cost=false", "probe.folds=2"),
     ]
     here(*settings)
@@ -41,10 +42,13 @@ def test_the_preset_for_photographs(tmp_path: Path) -> None:
     originals = {file.read_bytes() for file in (tmp_path / "photos").rglob("*.jpg")}
     assert len(rows) == 10 and {row["label_name"] for row in rows} == {"red", "blue"}
     assert all(row["image"]["bytes"] in originals and len(row["soft_label"]) == 2 for row in rows)
-    accuracies = [
-        row["value"]
-        for _, _, run in comparison(plan)
-        for row in Table(run.uri).read().to_pylist()
-        if (row["split"], row["name"]) == ("test", "accuracy")
-    ]
-    assert len(accuracies) == 5 and max(accuracies) > 0.8  # full data; two methods, each with hard and with soft labels
+    accuracies = {
+        row.title: found["value"]
+        for row, _, run in comparison(plan)
+        for found in Table(run.uri).read().to_pylist()
+        if (found["split"], found["name"]) == ("test", "accuracy")
+    }
+    subsets, probes = ("random_balanced", "kmeans"), ("full data", "random_balanced", "kmeans")
+    trained = ["full data", *(f"{name}{labels}, 100/0" for labels in ("", "+soft") for name in subsets)]
+    assert list(accuracies) == [*trained, *(f"linear probe, {name}" for name in probes)]
+    assert max(accuracies[name] for name in trained) > 0.8 and accuracies["linear probe, full data"] > 0.8

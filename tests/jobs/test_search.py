@@ -21,7 +21,7 @@ from dsopt.augment.inputs import make_inputs
 from dsopt.cluster import tune
 from dsopt.config import Config
 from dsopt.data.batches import Batch
-from dsopt.data.images import load
+from dsopt.data.loading import load
 from dsopt.errors import InputError, JobError
 from dsopt.jobs.search import bundles, study
 from dsopt.jobs.search import child as search_child

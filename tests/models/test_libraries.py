@@ -176,7 +176,7 @@ def test_what_cannot_be_had_is_refused_in_one_line(tmp_path: Path) -> None:
         ("transformers:nobody/nothing", None, "cannot be had from its library"),
     ]:
         with pytest.raises(InputError, match=says) as told:
-            libraries.encoder(name, None if weights is None else str(weights))
+            libraries.encoder(name, str(weights or libraries.LIBRARY))
         assert "\n" not in str(told.value)
 
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from dsopt.config import Config, load
-from dsopt.data.images import load as load_images
+from dsopt.data.loading import load as load_images
 from dsopt.errors import InputError
 from dsopt.pipeline import networks
 from dsopt.pipeline.plan import Plan

@@ -10,9 +10,10 @@ from running import SMALL
 
 from dsopt.augment.inputs import make_inputs
 from dsopt.config import Config, load
-from dsopt.data import buffers
-from dsopt.data import images as reading
+from dsopt.data import loading as reading
+from dsopt.data import room
 from dsopt.data.background import BackgroundLoader
+from dsopt.data.encoded import Encoded
 from dsopt.data.subsets.subset import load_subset
 from dsopt.errors import InputError
 from dsopt.files import write_table
@@ -86,11 +87,29 @@ def test_a_streamed_run_is_the_run(storage: str, overrides: tuple[str, ...]) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("train.split=0.5", "train.validation=0.25"),
+        ("train.sampler.name=infobatch",),
+        ("extra.name=copies", "extra.augment=[rotate]"),
+    ],
+    ids=["validation", "losses", "extra"],
+)
+def test_a_run_on_encoded_images_is_the_run(storage: str, overrides: tuple[str, ...]) -> None:
+    config = small(storage, *overrides, "train.decoded=false")
+    stage, kept = trained(storage, *overrides, "train.decoded=false"), trained(storage, *overrides)
+    assert rows(stage) == rows(kept) and stage.hash != kept.hash
+    feeder = Feeder(stage, config.train, 0, make_inputs([], 24, "deviation"), Worker())
+    assert isinstance(feeder.full.images, Encoded)
+
+
+@pytest.mark.slow
 def test_what_does_not_fit_in_memory_is_streamed_through_the_whole_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    for share in (buffers.SHARE, 0.0):
+    for share in (room.SHARE, 0.0):
         reading._kept.cache_clear()
-        monkeypatch.setattr(buffers, "SHARE", share)
+        monkeypatch.setattr(room, "SHARE", share)
         overrides = ["train.sampler.name=weighted", "select.name=top_activation", "train.split=0.5", "autoencoder.steps=3"]
         stage = trained(str(tmp_path / str(share)), *overrides)
         found.append((stage.hash, rows(stage)))
@@ -287,11 +306,12 @@ def test_what_is_wrong_with_a_feeding_is_told(override: str, told: str) -> None:
         ("train.overlap=true", "train.phases=[{data: full, steps: 5}]"),
         ("train.overlap=true", "train.sampler.name=rs2"),
         ("train.overlap=true", "train.validation=0.1"),
+        ("train.overlap=true", "train.decoded=false"),
         ("train.phases=[{data: overlap, steps: 5}]", "train.validation=0.1"),
     ],
 )
 def test_what_does_not_go_together_is_told(overrides: tuple[str, ...]) -> None:
-    with pytest.raises(InputError, match=r"train\.(overlap|validation)=.*: must be "):
+    with pytest.raises(InputError, match=r"train\.(overlap|decoded|validation)=.*: must be "):
         load(overrides)
 
 

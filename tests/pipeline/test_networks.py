@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dsopt.augment.inputs import make_inputs, view_of
 from dsopt.config import variant
-from dsopt.data.images import load
+from dsopt.data.loading import load
 from dsopt.errors import InputError
 from dsopt.files import list_files, read_bytes
 from dsopt.jobs.search import best

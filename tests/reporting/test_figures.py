@@ -89,6 +89,13 @@ def test_image_grid_beside_random() -> None:
     assert drawn.shape[1] > alone.shape[1]
 
 
+def test_names_of_classes_are_shown_whole() -> None:
+    """Nothing is drawn at the left edge: a wide name would be cut off there."""
+    for name in ("mammals", 20 * "w", 20 * "i", HOSTILE):
+        drawn = decoded(image_grid([("one", [(name, images(2))])]))
+        assert (drawn[:, :6] == drawn.max()).all(), name
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_image_grid_stays_readable(channels: int) -> None:
     few = decoded(image_grid([("one", [("only", images(1, 8, channels))])]))

@@ -104,7 +104,16 @@ def test_without_scores_or_pictures_there_is_still_a_map() -> None:
     shown = points(scores=False)
     shown.pictured = []
     text = written(shown)
-    assert 'value="score"' not in text and "<img" not in text and set(data_of(text)["tile"]) == {-1}
+    assert 'value="score"' not in text and "<img hidden" not in text and set(data_of(text)["tile"]) == {-1}
+
+
+def test_without_a_script_it_is_a_picture() -> None:
+    """Where the chosen ones, the top row, are in color and the others gray."""
+    still = re.findall(r"<noscript>.*?</noscript>", written(points()), re.S)
+    png = base64.b64decode(re.findall(r"data:image/png;base64,([^\"]+)", still[0])[0])
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("HSV"))
+    rows = np.flatnonzero((pixels[..., 1] > 128).any(1))  # of saturated colors: the points, and the legend below
+    assert len(still) == 1 and rows[0] < 0.15 * len(pixels) and not ((rows > 0.2 * len(pixels)) & (rows < 0.85 * len(pixels))).any()
 
 
 # --- in a browser --------------------------------------------------------------------------------------------------

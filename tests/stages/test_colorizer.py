@@ -10,7 +10,7 @@ from PIL import Image
 from running import here
 
 from dsopt.config import Config, load
-from dsopt.data.images import load as load_images
+from dsopt.data.loading import load as load_images
 from dsopt.errors import InputError
 from dsopt.files import read_bytes
 from dsopt.jobs.colorize import job as colorize

@@ -9,7 +9,7 @@ import torch
 
 import dsopt
 from dsopt.config import load
-from dsopt.data import images as reading
+from dsopt.data import loading as reading
 from dsopt.distillation.normalisation import to_bytes
 from dsopt.errors import InputError, JobError
 from dsopt.evaluation.dd_ranking import normalised

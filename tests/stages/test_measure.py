@@ -10,6 +10,7 @@ from running import SMALL
 from dsopt.config import Config, load
 from dsopt.data import images as tables
 from dsopt.data.images import Images
+from dsopt.data.loading import load as load_images
 from dsopt.errors import InputError
 from dsopt.files import write_table
 from dsopt.pipeline.plan import Plan
@@ -36,7 +37,7 @@ def real(config: Config, split: str) -> Images:
     plan = Plan(config)
     stage = ingest.images(plan)
     plan.run(stage)
-    return tables.load(stage.uri, split)
+    return load_images(stage.uri, split)
 
 
 def made(config: Config, name: str, images: torch.Tensor, labels: torch.Tensor) -> Stage:

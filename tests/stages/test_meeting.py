@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from dsopt import config as configuration
-from dsopt.data import images
+from dsopt.data import loading
 from dsopt.pipeline.plan import Plan
 from dsopt.stages import autoencoder, classifier, colorizer, distill, generator, ingest, proxy
 from dsopt.storage import Stage
@@ -39,10 +39,10 @@ def test_all_is_loaded_and_nothing_is_sent_before_workers_meet(stage: str, stora
     for step in plan.to(*planned.inputs.values()):
         if not step.stage.done():
             step.work(Worker(), step.stage, step.config)
-    images._kept.cache_clear()
+    loading._kept.cache_clear()
 
     def meet() -> None:
-        assert images._kept.cache_info().currsize == 1
+        assert loading._kept.cache_info().currsize == 1
         raise Met
 
     with pytest.raises(Met):

@@ -106,11 +106,11 @@ class Asked:
     before: list[int] = field(default_factory=list)
 
     def __call__(self, rows: int) -> None:
-        from dsopt.data import images
+        from dsopt.data import loading
 
         if not self.rows:
             self.before.append(self.made.rows())
-            images.decode.open(2)  # type: ignore[attr-defined]
+            loading.decode.open(2)  # type: ignore[attr-defined]
         self.rows.append(rows)
         BackgroundLoader.wait(self.made, rows)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dsopt.augment.geometry import center_crop
 from dsopt.config import Config
-from dsopt.data.images import load
+from dsopt.data.loading import load
 from dsopt.files import write_bytes
 from dsopt.pipeline import adversaries, outputs
 from dsopt.pipeline.plan import Plan

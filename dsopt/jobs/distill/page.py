@@ -5,7 +5,7 @@ from functools import partial
 import pyarrow as pa
 
 from dsopt.config import Config
-from dsopt.data.images import load
+from dsopt.data.loading import load
 from dsopt.files import write_bytes
 from dsopt.pipeline import outputs
 from dsopt.pipeline.plan import Plan

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from dsopt.config import Config
-from dsopt.data.images import Images, decode, load
+from dsopt.data.images import Images, decode
+from dsopt.data.loading import load
 from dsopt.files import read_table, write_bytes
 from dsopt.pipeline import adversaries, outputs
 from dsopt.pipeline.plan import Plan

@@ -11,7 +11,7 @@ from dsopt.jobs.optimize.page import Rows
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import run
 from dsopt.progress import say
-from dsopt.stages import classifier, ingest, needs, script, select
+from dsopt.stages import classifier, embed, ingest, linear, needs, script, select
 from dsopt.stages.classifier import Row
 from dsopt.storage import Stage, Table
 
@@ -39,7 +39,23 @@ def comparison(plan: Plan) -> Rows:
         longer = Row("full data + choosing", "full", 0.0, images, extra=chosen)
         plain_runs = {seed: stage for row, seed, stage in rows if row is full}
         rows += [(longer, seed, classifier.run(plan, longer, seed, plain_runs[seed])) for seed in seeds]
-    return rows
+    return [*rows, *_probes(plan, rows, chosen)]
+
+
+def _probes(plan: Plan, rows: Rows, chosen: Stage) -> Rows:
+    """How far a linear classifier gets on the embeddings of all images and of every subset: a yardstick for all other rows.
+
+    Only of embeddings by a pretrained encoder that choosing needs anyway.
+    """
+    config, found = plan.config, dict[tuple[str, int], tuple[Row, int, Stage]]()
+    pretrained = config.embed.source == "encoder" and any(":" in name for name in config.embed.encoder)
+    if config.compare.probe and pretrained and any(step.stage.kind == embed.EMBED for step in plan.to(chosen)):
+        for row, seed, _ in rows:
+            if not row.added and not (row.subset and "judge" in row.subset.inputs):
+                of = row.method if row.subset else "full data"
+                same = Row(f"linear probe, {of}", row.method, float(row.subset is not None), row.images, row.subset)
+                found.setdefault((of, seed), (same, seed, linear.run(plan, same, seed)))
+    return list(found.values())
 
 
 def _compared(config: Config) -> list[SelectConfig]:

@@ -1,5 +1,6 @@
 """report: the runs of a comparison -> one self-contained HTML page and one metrics table."""
 
+import textwrap
 from functools import partial
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import ACCURACY, Measure, ResultRow, RunInfo, as_text, summarise
-from dsopt.stages import select
+from dsopt.stages import linear, select
 from dsopt.stages.classifier import Row
 from dsopt.stages.script import end_of_output
 from dsopt.storage import METRICS, Stage, Table
@@ -25,6 +26,10 @@ from dsopt.version import versions
 Rows = list[tuple[Row, int, Stage]]  # of every run: its row of the comparison, its seed and its stage
 Failed = dict[str, str]  # why runs failed, by the hash of their stage
 
+PROBES = (
+    "A linear probe is a linear classifier of the embeddings of the same images, trained in seconds: what the encoder knows "
+    "already. Its choosing includes embedding all training images."
+)
 GIVEN = Measure("accuracy", "Accuracy as the command gave it", percent=True)
 
 
@@ -42,12 +47,13 @@ def _write(worker: Worker, stage: Stage, config: Config, rows: Rows, failed: Fai
     done = [one for one in rows if one[2].hash not in failed]
     images = Table(rows[0][0].images.uri)
     sections = [
-        Section("Results", "", html=pages.results_table(results)),
+        Section("Results", PROBES if _probed(rows) else "", html=pages.results_table(results)),
         *_failures(rows, failed),
         *_figures(metrics, results, [info(*one) for one in done]),
         *pictures.sections(config, done, images),
     ]
-    html = pages.page(f"dsopt: {config.data.name}", _lead(config, rows), _facts(config, rows, done, images), sections)
+    title = config.data.name if config.data.name != "folder" else (config.data.root or "").rstrip("/").rpartition("/")[2]
+    html = pages.page(f"dsopt: {title}", _lead(config, rows), _facts(config, rows, done, images), sections)
     write_bytes(stage.path("report.html"), html.encode())
     if not failed:
         outputs.commit(stage, metrics, seconds=outputs.spent(run for _, _, run in rows))
@@ -55,11 +61,16 @@ def _write(worker: Worker, stage: Stage, config: Config, rows: Rows, failed: Fai
 
 def print_results(stage: Stage, config: Config, rows: Rows, failed: Failed) -> None:
     """Print the results table of a report, what failed with the end of its output, and the path of the page."""
-    print("\n" + as_text(_results(config, rows, failed)[1]) + "\n")
+    notes = textwrap.fill(PROBES, 80) + "\n" if _probed(rows) else ""
+    print(f"\n{as_text(_results(config, rows, failed)[1])}\n{notes}")
     for row, seed, run in rows:
         if run.hash in failed:
             print("\n  ".join([f"{row.title}, seed {seed}: failed: {failed[run.hash]}", *end_of_output(run)]) + "\n")
     say("report", stage.path("report.html"))
+
+
+def _probed(rows: Rows) -> bool:
+    return any(run.kind == linear.LINEAR for _, _, run in rows)
 
 
 def _results(config: Config, rows: Rows, failed: Failed) -> tuple[pa.Table, list[ResultRow]]:
@@ -105,9 +116,10 @@ def _figures(metrics: pa.Table, results: list[ResultRow], runs: list[RunInfo]) -
 def info(row: Row, seed: int, stage: Stage) -> RunInfo:
     """The row, data size and selection cost of a finished run, for the tables of its metrics."""
     manifest = Table(stage.uri).manifest
-    # The cost includes extra images, the scores of a sampler and the classifiers in a generator's loss. For a row whose training is
-    # extended by the seconds of selection, these are part of the training time already.
-    cost = select.cost(*filter(None, [row.subset, row.added, stage.inputs.get("scores"), *row.guides]))
+    # The cost includes extra images, the scores of a sampler, the embeddings that a linear probe is trained on and the classifiers
+    # in a generator's loss. For a row whose training is extended by the seconds of selection, these are part of the training time.
+    used = [stage.inputs.get(role) for role in ("scores", "embeddings")]
+    cost = select.cost(*filter(None, [row.subset, row.added, *used, *row.guides]))
     return RunInfo(stage.folder, row.title, row.method, row.split, manifest["seed"], _images(row), cost)
 
 
@@ -117,10 +129,11 @@ def _lead(config: Config, rows: Rows) -> str:
 
 
 def _facts(config: Config, rows: Rows, done: Rows, images: Table) -> dict[str, str]:
-    counts = images.manifest["splits"]
+    counts, source = images.manifest["splits"], " ".join(filter(None, [config.data.name, config.data.root]))
     return {
-        "data": f"{config.data.name}: {counts['train']:,} training and {counts['test']:,} test images",
+        "data": f"{source}: {counts['train']:,} training and {counts['test']:,} test images",
         "subset": config.select.ids or f"{config.select.name}, budget {config.select.budget}",
+        **_encoder(config, rows),
         **_training(config, done),
         "seeds": ", ".join(str(seed) for seed in sorted({seed for _, seed, _ in rows})),
         "hardware": ", ".join(dict.fromkeys(Table(run.uri).manifest["device"] for _, _, run in done)) or "–",
@@ -128,9 +141,17 @@ def _facts(config: Config, rows: Rows, done: Rows, images: Table) -> dict[str, s
     }
 
 
+def _encoder(config: Config, rows: Rows) -> dict[str, str]:
+    """What the embeddings are of, where subsets are chosen by them."""
+    if not any(stage and "embeddings" in stage.inputs for row, _, run in rows for stage in (row.subset, run)):
+        return {}
+    return {"encoder": ", ".join(config.embed.encoder) if config.embed.source == "encoder" else str(config.embed.table)}
+
+
 def _training(config: Config, done: Rows) -> dict[str, str]:
     if config.compare.command:
         return {"command": config.compare.command}
     train, steps = config.train, [f"{Table(done[0][2].uri).manifest['steps']:,} steps of {config.train.batch_size}"] if done else []
-    settings = [train.name, *steps, f"learning rate {train.learning_rate}", f"{train.schedule.name} schedule"]
+    start = [f"from {train.weights.rpartition('/')[2]}"] if train.weights else []
+    settings = [train.name, *start, *steps, f"learning rate {train.learning_rate}", f"{train.schedule.name} schedule"]
     return {"network": ", ".join(settings)}

@@ -6,17 +6,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from dsopt.config import Config
-from dsopt.data.images import decode, find, load
+from dsopt.data.images import decode, find
+from dsopt.data.loading import load
 from dsopt.evaluation.project import project
 from dsopt.pipeline import networks
 from dsopt.reporting import figures
 from dsopt.reporting import map as maps
 from dsopt.reporting.page import Section
-from dsopt.selection.reading import blocks
+from dsopt.selection.reading import of_ids
 from dsopt.stages import autoencoder
 from dsopt.stages.classifier import Row
 from dsopt.storage import Stage, Table
@@ -126,7 +127,7 @@ def _points(method: str, subset: Stage, images: Table, seed: int) -> tuple[maps.
     chosen = Table(subset.uri).read(columns=["id", "rank", "score"])
     everything, own = _integers(images.read("train", ["id"]), "id"), _integers(chosen, "id")
     rows = maps.sampled(find(everything, own) >= 0, POINTS, OTHERS, generator)
-    ids, embeddings = _embeddings(subset.inputs["embeddings"], everything[rows])
+    ids, _, embeddings = of_ids(Table(subset.inputs["embeddings"].uri).parts(), everything[rows])
     kind, positions = project(embeddings, seed)
     where, about = find(ids, own).numpy(), _of(_found(images, ids, ["key", "label"]), ids)
     points = maps.Points(
@@ -152,16 +153,6 @@ def _points(method: str, subset: Stage, images: Table, seed: int) -> tuple[maps.
         "chosen.csv, is a subset for select.ids=chosen.csv. The page's address keeps what is seen."
     )
     return points, text
-
-
-def _embeddings(stage: Stage, ids: Int64[Tensor, " n"]) -> tuple[Int64[Tensor, " m"], Float[Tensor, "m d"]]:
-    """Ids and embeddings of some images, in the order of the table; only these are kept in memory."""
-    kept = []
-    for part in Table(stage.uri).parts():
-        for found, _, embeddings in blocks(part):
-            here = torch.isin(found, ids)
-            kept.append((found[here], embeddings[here]))
-    return torch.cat([found for found, _ in kept]), torch.cat([embeddings for _, embeddings in kept])
 
 
 # --- the autoencoder -----------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import torch
 from dsopt.augment.inputs import View, make_inputs
 from dsopt.config import Config, differing
 from dsopt.data.batches import in_order
-from dsopt.data.images import load
+from dsopt.data.loading import load
 from dsopt.errors import JobError
 from dsopt.files import write_bytes
 from dsopt.jobs.search.child import EVALUATION_BATCH, classifier, rate

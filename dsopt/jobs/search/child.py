@@ -13,7 +13,8 @@ from dsopt.augment.inputs import Inputs, make_inputs
 from dsopt.config import ChildConfig
 from dsopt.data.batches import Batch, in_order
 from dsopt.data.holdout import held_out
-from dsopt.data.images import Images, load
+from dsopt.data.images import Images
+from dsopt.data.loading import load
 from dsopt.errors import InputError
 from dsopt.learners.classifier import Classifier
 from dsopt.pipeline.training import batches, on_device

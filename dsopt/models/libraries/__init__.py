@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from dsopt.errors import InputError, unknown
-from dsopt.models.libraries.contract import IMAGENET, Encoder, Statistics
+from dsopt.models.libraries.contract import IMAGENET, LIBRARY, Encoder, Statistics
 from dsopt.storage import content_digest
 
 EXTRAS = {"timm": "timm", "torchvision": "", "transformers": "transformers", "open_clip": "open-clip"}
@@ -42,11 +42,11 @@ def library(source: str) -> ModuleType:
         raise InputError(f"{source}: is not installed ({error.name}); pip install 'dsopt[{EXTRAS[source]}]'.") from None
 
 
-def encoder(name: str, weights: str | None = None, size: int | None = None) -> Encoder:
+def encoder(name: str, weights: str = LIBRARY, size: int | None = None) -> Encoder:
     """The encoder of a name, in evaluation mode, on the CPU.
 
     Args:
-        weights: a file of weights by any URI; None: the library's own.
+        weights: a file of weights by any URI, or "library", its own.
         size: of its inputs, in pixels a side; None: as the library uses it.
 
     Raises:
@@ -56,7 +56,7 @@ def encoder(name: str, weights: str | None = None, size: int | None = None) -> E
     if source in EXTRAS:
         found = library(source).encoder(rest, weights, size)
     else:
-        if weights or size:
+        if weights != LIBRARY or size:
             raise InputError(f"{name}: a function of your own has weights and a size of its own; leave out .weights and .size.")
         found = library("own").encoder(name)
     found.network.eval().requires_grad_(False)
@@ -64,12 +64,12 @@ def encoder(name: str, weights: str | None = None, size: int | None = None) -> E
 
 
 def classifier(
-    name: str, channels: int, classes: int, *, size: int, weights: str | None = "none", options: Mapping[str, Any] | None = None
+    name: str, channels: int, classes: int, *, size: int, weights: str | None = None, options: Mapping[str, Any] | None = None
 ) -> nn.Module:
     """A network to train: pictures [b, channels, size, size] -> logits [b, classes].
 
     Args:
-        weights: "none": random ones; a file of weights, without those of the last layer; None: the library's own.
+        weights: a file of weights, without those of the last layer, or "library", its own; None: random ones.
         options: of the library's or the user's function.
 
     Raises:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dsopt.data.decoding import pixels_of
 
+LIBRARY = "library"  # as weights: those that the library has for a network, and downloads
 SPARE = 2  # times the size that a picture is resized to; a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, but not below this
 
 

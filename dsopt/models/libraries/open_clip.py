@@ -7,17 +7,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dsopt.errors import InputError, unknown
-from dsopt.models.libraries.contract import Encoder, Preparation, prepared
+from dsopt.models.libraries.contract import LIBRARY, Encoder, Preparation, prepared
 from dsopt.models.libraries.weights import fetched, local_copy
 
 
-def encoder(name: str, weights: str | None, size: int | None) -> Encoder:
+def encoder(name: str, weights: str, size: int | None) -> Encoder:
     """OpenCLIP: a network, and after a second colon its weights, such as open_clip:ViT-B-32:laion2b_s34b_b79k."""
     name, _, tag = name.partition(":")
     if name not in open_clip.list_models():
         raise unknown("network of OpenCLIP", name, open_clip.list_models())
     tags = open_clip.list_pretrained_tags_by_model(name)
-    if weights is None and (tag not in tags if tag else not tags):
+    if weights == LIBRARY and (tag not in tags if tag else not tags):
         raise InputError(f"open_clip:{name}: has no weights {tag}; expected one of {', '.join(tags)}, or embed.weights.")
     library: Any = open_clip
     with local_copy(weights) as file, fetched(f"open_clip:{name}", weights):

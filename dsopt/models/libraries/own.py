@@ -68,6 +68,6 @@ def classifier(text: str, weights: str | None, size: int, channels: int, classes
         raise InputError(f"{text}: failed: {type(error).__name__}: {first_line(error)}") from None
     if not isinstance(found, torch.Tensor) or found.shape != (2, classes):
         raise InputError(f"{text}: gave {list(getattr(found, 'shape', []))} for 2 pictures; expected logits [2, {classes}].")
-    if weights not in (None, "none"):
+    if weights is not None:
         load_into(network, read_weights(weights), text)
     return network.train()

@@ -10,12 +10,12 @@ from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from dsopt.errors import InputError, unknown
-from dsopt.models.libraries.contract import IMAGENET, Encoder, Preparation, Statistics, prepared
+from dsopt.models.libraries.contract import IMAGENET, LIBRARY, Encoder, Preparation, Statistics, prepared
 from dsopt.models.libraries.heads import with_head
 from dsopt.models.libraries.weights import fetched, load_into, read_weights
 
 
-def encoder(name: str, weights: str | None, size: int | None) -> Encoder:
+def encoder(name: str, weights: str, size: int | None) -> Encoder:
     """timm: any of its networks without its last layer, such as timm:convnext_tiny.fb_in22k."""
     network = _network(name, weights, size)
     return prepared(network, preparation(network, size))
@@ -53,7 +53,7 @@ def _network(name: str, weights: str | None, size: int | None, **options: Any) -
     """A network without its last layer.
 
     Args:
-        weights: a file; None: the library's own; "none": random ones.
+        weights: a file, or "library", its own; None: random ones.
 
     Raises:
         InputError: no such network; the weights are not its own, or cannot be had.
@@ -63,8 +63,8 @@ def _network(name: str, weights: str | None, size: int | None, **options: Any) -
     if size is not None and about is not None and about.fixed_input_size:
         options |= {"img_size": size}  # positions are interpolated; networks of convolutions take any size
     with fetched(f"timm:{name}", weights):
-        network = library.create_model(name, pretrained=weights is None, num_classes=0, **options)
-    if weights not in (None, "none"):
+        network = library.create_model(name, pretrained=weights == LIBRARY, num_classes=0, **options)
+    if weights not in (None, LIBRARY):
         _load(network, name, weights)
     return network
 

@@ -8,12 +8,12 @@ from PIL import Image
 from torch import nn
 
 from dsopt.errors import InputError, unknown
-from dsopt.models.libraries.contract import Encoder, Preparation, Statistics, prepared
+from dsopt.models.libraries.contract import LIBRARY, Encoder, Preparation, Statistics, prepared
 from dsopt.models.libraries.heads import with_head
 from dsopt.models.libraries.weights import fetched, load_into, read_weights
 
 
-def encoder(name: str, weights: str | None, size: int | None) -> Encoder:
+def encoder(name: str, weights: str, size: int | None) -> Encoder:
     """torchvision: any of its classifiers without the last layer, such as torchvision:resnet50."""
     return prepared(_network(name, weights), preparation(name, size))
 
@@ -43,17 +43,17 @@ def preparation(name: str, size: int | None) -> Preparation:
 
 
 def _network(name: str, weights: str | None, **options: Any) -> nn.Module:
-    """A network without its last layer. `weights`: a file; None: the library's own; "none": random ones."""
+    """A network without its last layer. `weights`: a file, or "library", its own; None: random ones."""
     preparation(name, None)
     with fetched(f"torchvision:{name}", weights):
-        network = library.models.get_model(name, weights="DEFAULT" if weights is None else None, **options)
+        network = library.models.get_model(name, weights="DEFAULT" if weights == LIBRARY else None, **options)
     path = _last_layer(network, name)
     network.set_submodule(path, nn.Identity())
     for auxiliary in ("AuxLogits", "aux1", "aux2"):  # of the Inception networks, which then give one result also in training
         if hasattr(network, auxiliary):
             setattr(network, auxiliary, None)
             network.aux_logits = False  # type: ignore[assignment]
-    if weights not in (None, "none"):
+    if weights not in (None, LIBRARY):
         load_into(network, read_weights(weights), f"torchvision:{name}", (f"{path}.", "AuxLogits.", "aux"))
     return network
 

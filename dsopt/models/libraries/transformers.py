@@ -7,20 +7,20 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dsopt.errors import InputError
-from dsopt.models.libraries.contract import Encoder, Preparation, prepared
+from dsopt.models.libraries.contract import LIBRARY, Encoder, Preparation, prepared
 from dsopt.models.libraries.weights import fetched, load_into, read_weights
 
 
-def encoder(name: str, weights: str | None, size: int | None) -> Encoder:
+def encoder(name: str, weights: str, size: int | None) -> Encoder:
     """transformers: a folder or a name of the hub, such as transformers:facebook/dinov2-small."""
     library.utils.logging.disable_progress_bar()
     with fetched(f"transformers:{name}"):
         processor = library.AutoImageProcessor.from_pretrained(name, backend="pil")
-        if weights is None:
+        if weights == LIBRARY:
             network = library.AutoModel.from_pretrained(name)
         else:
             network = library.AutoModel.from_config(library.AutoConfig.from_pretrained(name))
-    if weights is not None:
+    if weights != LIBRARY:
         load_into(network, read_weights(weights), f"transformers:{name}")
     return prepared(Tower(network), preparation(processor, name, size))
 

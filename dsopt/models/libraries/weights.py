@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dsopt.errors import InputError
 from dsopt.files import first_line, is_remote, read_bytes
+from dsopt.models.libraries.contract import LIBRARY
 
 
 def read_weights(uri: str) -> dict[str, Tensor]:
@@ -63,9 +64,12 @@ def load_into(network: nn.Module, weights: dict[str, Tensor], name: str, optiona
 
 
 @contextmanager
-def local_copy(uri: str | None) -> Iterator[str | None]:
-    """A path of a file of weights as safetensors, for libraries that read files themselves; None without one."""
-    if uri is None or (not is_remote(uri) and is_safetensors(content(uri))):
+def local_copy(uri: str) -> Iterator[str | None]:
+    """A path of a file of weights as safetensors, for libraries that read files themselves; None for their own."""
+    if uri == LIBRARY:
+        yield None
+        return
+    if not is_remote(uri) and is_safetensors(content(uri)):
         yield uri
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +80,7 @@ def local_copy(uri: str | None) -> Iterator[str | None]:
 
 
 @contextmanager
-def fetched(name: str, weights: str | None = None) -> Iterator[None]:
+def fetched(name: str, weights: str | None = LIBRARY) -> Iterator[None]:
     """Around the making of a network by a library: whatever it raises becomes one line, and a hub's retries are not logged.
 
     Raises:
@@ -93,6 +97,8 @@ def fetched(name: str, weights: str | None = None) -> Iterator[None]:
     except Exception as error:  # libraries, and what they download with, raise errors of many types
         why = " ".join(line.strip() for line in str(error).splitlines()[:2])[:200]
         if weights is None:
+            raise InputError(f"{name}: cannot be made: {why}") from None
+        if weights == LIBRARY:
             raise InputError(f"{name}: cannot be had from its library: {why}; a file of weights can be named instead.") from None
         raise InputError(f"the weights {weights} are not those of {name}: {why}") from None
     finally:
