@@ -77,9 +77,7 @@ class AutoencoderLearner:
         return {"squared_error": error / count}
 
     def state_dict(self) -> dict[str, Any]:
-        return pack(self.networks, self.optimizers, **({"scaler": self.scaler.state_dict()} if self.scaler else {}))
+        return pack(self.networks, self.optimizers, self.scaler)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        unpack(state, self.networks, self.optimizers)
-        if self.scaler:
-            self.scaler.load_state_dict(state["scaler"])
+        unpack(state, self.networks, self.optimizers, self.scaler)

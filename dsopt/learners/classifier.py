@@ -96,11 +96,8 @@ class Classifier:
         return {"accuracy": correct / count, "loss": loss / count}
 
     def state_dict(self) -> dict[str, Any]:
-        scale = {"scaler": self.scaler.state_dict()} if self.scaler else {}
-        return pack(self.networks, self.optimizers, step=self.average.step, **scale)
+        return pack(self.networks, self.optimizers, self.scaler, step=self.average.step)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        unpack(state, self.networks, self.optimizers)
+        unpack(state, self.networks, self.optimizers, self.scaler)
         self.average.step = state["step"]
-        if self.scaler:
-            self.scaler.load_state_dict(state["scaler"])

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+Scaler = torch.amp.GradScaler  # pyright: ignore[reportPrivateImportUsage]
+
 for method in vars(Optimizer).values():
     plain = getattr(method, "__wrapped__", None)
     if plain is not None:
@@ -24,7 +26,7 @@ def step(optimizer: Optimizer) -> None:
         inspect.unwrap(type(optimizer).step)(optimizer)
 
 
-def minimize(loss: Tensor, optimizer: Optimizer, scaler: torch.amp.GradScaler | None = None) -> None:  # pyright: ignore[reportPrivateImportUsage]
+def minimize(loss: Tensor, optimizer: Optimizer, scaler: Scaler | None = None) -> None:
     """One optimizer step along the gradients of a loss [], which a scaler scales for them."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:

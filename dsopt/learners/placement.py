@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from dsopt.learners.batch_norm import synchronized
+from dsopt.learners.optim import Scaler
 from dsopt.progress import say
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
@@ -53,9 +54,9 @@ def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype if low else torch.bfloat16, enabled=low)
 
 
-def scaler(dtype: torch.dtype, device: torch.device) -> torch.amp.GradScaler | None:
+def scaler(dtype: torch.dtype, device: torch.device) -> Scaler | None:
     """What scales a loss for its gradients to be numbers of float16, and leaves out steps where they are not; None without need."""
-    return torch.amp.GradScaler(device.type) if dtype == torch.float16 else None  # pyright: ignore[reportPrivateImportUsage]
+    return Scaler(device.type) if dtype == torch.float16 else None
 
 
 def arithmetic(dtype: torch.dtype, device: torch.device) -> str:
@@ -138,18 +139,25 @@ def average_gradients(gradients: Sequence[Tensor], world: int) -> list[Tensor]:
     return [part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True)]
 
 
-def pack(networks: Mapping[str, nn.Module], optimizers: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+def pack(
+    networks: Mapping[str, nn.Module], optimizers: Mapping[str, Any], scaler: Scaler | None = None, **more: Any
+) -> dict[str, Any]:
     """The whole state of a learner; networks without DistributedDataParallel, so that any number of workers can load it."""
     return {
         "networks": {name: unwrapped(network).state_dict() for name, network in networks.items()},
         "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
+        **({"scaler": scaler.state_dict()} if scaler else {}),
         **more,
     }
 
 
-def unpack(state: Mapping[str, Any], networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]) -> None:
+def unpack(
+    state: Mapping[str, Any], networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer], scaler: Scaler | None = None
+) -> None:
     """Restore what `pack` returned."""
     for name, network in networks.items():
         unwrapped(network).load_state_dict(state["networks"][name])
     for name, optimizer in optimizers.items():
         optimizer.load_state_dict(state["optimizers"][name])
+    if scaler:
+        scaler.load_state_dict(state["scaler"])
