@@ -122,7 +122,7 @@ def _first_width(files: list[str]) -> int | None:
 
 def _places(given: Given, images: pa.ChunkedArray) -> Int64[np.ndarray, " n"]:
     """The place of every row's image among all training images; -1 for rows of other images."""
-    named = pa.chunked_array([column for uri in given.files for column in _read(uri, given.by, BLOCK)], images.type)
+    named = pa.chunked_array([column.cast(images.type) for uri in given.files for column in _read(uri, given.by, BLOCK)])
     found = pc.fill_null(pc.index_in(named, images), -1).to_numpy().astype(np.int64)  # pyright: ignore[reportAttributeAccessIssue]
     counts = np.bincount(found[found >= 0], minlength=len(images))
     for wrong, problem in ((counts == 0, "no row"), (counts > 1, "more than one row")):

@@ -74,6 +74,13 @@ def test_any_order_and_any_list(
     assert np.array_equal(found["embedding"].combine_chunks().to_numpy_ndarray(), expected)
 
 
+@pytest.mark.parametrize(("by", "kind"), [("id", pa.int32()), ("id", pa.uint64()), ("key", pa.large_string())])
+def test_other_types_of_ids_and_keys(storage: str, images: pa.Table, tmp_path: Path, by: str, kind: pa.DataType) -> None:
+    values = embeddings_of(images, seed=len(str(kind)))
+    pq.write_table(pa.table({by: images[by].cast(kind), "embedding": column(values, "list")}), tmp_path / "own.parquet")
+    assert np.array_equal(taken_over(storage, tmp_path)["embedding"].combine_chunks().to_numpy_ndarray(), values)
+
+
 def test_other_numbers_in_a_file_are_other_embeddings(storage: str, images: pa.Table, tmp_path: Path) -> None:
     for factor in (1, 2):
         pq.write_table(
