@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Num
 
 from dsopt.audit import hashes
 from dsopt.audit.close import median_nearest, pairs_closer
@@ -166,7 +166,7 @@ def _keepers(
 def _grouped(
     rows: Int64[np.ndarray, " m"],
     groups: Int64[np.ndarray, " m"],
-    badness: Float[np.ndarray, " m"],
+    badness: Num[np.ndarray, " m"],
     kept: Bool[np.ndarray, " m"],
     by: Float[np.ndarray, " g"] | None = None,
 ) -> Found:

@@ -10,7 +10,7 @@ BITS = 64
 ALL = 4096  # so few are compared all with all
 BLOCK = 1 << 22  # pairs compared at a time: 32 MB
 
-Pairs = tuple[Int64[np.ndarray, " p"], Int64[np.ndarray, " p"], Int64[np.ndarray, " p"]]  # rows, other rows, differing bits
+Pairs = tuple[Int64[np.ndarray, " _"], Int64[np.ndarray, " _"], Int64[np.ndarray, " _"]]  # rows, other rows, differing bits
 
 
 def pairs_within(hashes: UInt64[np.ndarray, " n"], bits: int) -> Iterator[Pairs]:

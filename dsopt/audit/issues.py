@@ -33,7 +33,7 @@ def rows(kind: str, found: Found, seen: Seen, classes: Sequence[str] | None) -> 
     if found.kept is not None:
         suggestions = np.where(found.kept.numpy(), KEEP, LEAVE_OUT).astype(object)
     if found.labels is not None:
-        suggestions = np.array([LABEL + (classes[i] if classes else str(i)) for i in found.labels.tolist()], object)
+        suggestions = np.array([f"{LABEL}{classes[i] if classes else i}" for i in found.labels.tolist()], object)
     columns = {
         "id": pa.array(seen.ids[found.rows].numpy()),
         "kind": pa.array([kind] * count, pa.string()),

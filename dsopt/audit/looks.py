@@ -90,5 +90,5 @@ def content(image: UInt8[Tensor, "c h w"], width: int | None, height: int | None
     if digest is not None and not all_of_it:
         return bytes.fromhex(digest)
     found = hashlib.blake2b(repr((width, height, *image.shape)).encode(), digest_size=16)
-    found.update(image.contiguous().numpy())
+    found.update(image.contiguous().numpy().tobytes())
     return found.digest()

@@ -9,7 +9,7 @@ from dsopt.errors import InputError
 
 MOST = 20_000_000  # pairs kept in memory: 400 MB
 
-Pairs = tuple[Int64[np.ndarray, " p"], Int64[np.ndarray, " p"], Float[np.ndarray, " p"]]  # rows, other rows, how far apart
+Pairs = tuple[Int64[np.ndarray, " _"], Int64[np.ndarray, " _"], Float[np.ndarray, " _"]]  # rows, other rows, how far apart
 
 
 def joined(found: Iterable[Pairs], bounds: str) -> Pairs:

@@ -4,6 +4,7 @@ Checks of pixels, of embeddings and of labels are stages of their own: who needs
 """
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, get_args
 
@@ -14,7 +15,7 @@ import pyarrow.csv
 import torch
 
 from dsopt.audit.contract import Needs, Seen
-from dsopt.audit.issues import ISSUES, counts, rows
+from dsopt.audit.issues import ISSUES, counts, left_out, rows
 from dsopt.config import Config
 from dsopt.config.audit import KINDS
 from dsopt.files import write_bytes
@@ -58,6 +59,32 @@ def checked(plan: Plan, needs: Needs) -> Stage:
     title = f"audit of {ABOUT[needs]}"
     work = partial(_check, needs=needs, title=title)
     return plan.add(CHECKED, f"{config.data.name}-{ABOUT[needs]}", made_of, inputs, work, where="worker", title=title)
+
+
+def of_kinds(plan: Plan, names: Sequence[str]) -> dict[str, Stage]:
+    """The stages that find these kinds, by role: what a selection that leaves them out needs."""
+    return {f"audit of {ABOUT[need]}": checked(plan, need) for need in NEEDS if any(CHECKS.traits(n).needs == need for n in names)}
+
+
+def dropped(stage: Stage, names: Sequence[str]) -> np.ndarray:
+    """The ids, sorted, of training images that leaving out these kinds takes away; it says how many. For stages with `of_kinds`."""
+    found = _left_out(stage, names)
+    if not names:
+        return np.empty(0, np.int64)
+    ids = np.unique(np.concatenate(list(found.values())))
+    told = ", ".join(f"{len(those):,} {kind}" for kind, those in found.items())
+    say(f"select {stage.name}", f"left out of {Table(stage.inputs['images'].uri).rows('train'):,} images: {told}")
+    return ids
+
+
+def counted(stage: Stage, names: Sequence[str]) -> dict[str, int]:
+    """How many images are left out, by the first of their kinds."""
+    return {kind: len(ids) for kind, ids in _left_out(stage, names).items()}
+
+
+def _left_out(stage: Stage, names: Sequence[str]) -> dict[str, np.ndarray]:
+    tables = [Table(made.uri).read() for role, made in stage.inputs.items() if made.kind == CHECKED]
+    return left_out(pa.concat_tables([ISSUES.empty_table(), *tables]), names)
 
 
 def _check(worker: Worker, stage: Stage, config: Config, needs: Needs, title: str) -> None:
