@@ -17,6 +17,7 @@ class CompareConfig:
     splits: list[float] = key([1.0, 0.5], "values of train.split to compare, a row each", each(SHARE))
     equal_cost: bool = key(True, "one more row: full data, trained longer by the seconds that selection takes")
     probe: bool = key(True, "more rows: linear classifiers of a pretrained encoder's embeddings")
+    audit: bool = key(True, "the first section of the page: what may be wrong with the data, by their pixels; see `dsopt audit`")
     command: str | None = key(
         None,
         "your own training in place of the built-in one, such as 'python train.py --data {subset} --seed {seed} --out {out}'; also "

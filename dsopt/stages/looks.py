@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from dsopt.audit.looks import COLUMNS, THUMB, content, looks
+from dsopt.config import Config
 from dsopt.data import decoding
 from dsopt.data.images import name_of
 from dsopt.errors import InputError, JobError
@@ -22,6 +24,7 @@ from dsopt.training.worker import Worker
 
 LOOKS = Kind("looks")
 ROWS = 1024  # decoded at a time
+FEW = 20_000  # images that take seconds
 SCHEMA = pa.schema(
     [
         ("id", pa.int64()),
@@ -41,15 +44,17 @@ def looked(plan: Plan) -> Stage:
     return plan.add(LOOKS, plan.config.data.name, {}, {"images": ingest.images(plan)}, _look)
 
 
-def _look(worker: Worker, stage: Stage, config: Any) -> None:
+def _look(worker: Worker, stage: Stage, config: Config) -> None:
     from dsopt.cluster.data import stream
 
     table = Table(stage.inputs["images"].uri)
     parts = table.parts()
+    # Few images are looked at sooner than a worker starts.
+    cluster = replace(config.cluster, workers=0) if table.rows() < FEW else config.cluster
     one = partial(_of_part, stage=stage, parts=parts)
 
     def entries(indices: list[int]) -> Iterator[dict[str, Any]]:
-        return stream(indices, config.cluster, one)
+        return stream(indices, cluster, one)
 
     done, seconds = item_by_item(f"looks {stage.name}", stage, [part.rows for part in parts], "images", entries)
     written = [entry["part"] for entry in done]
