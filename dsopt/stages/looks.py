@@ -76,7 +76,7 @@ def _of_rows(rows: pa.Table, pool: ThreadPoolExecutor) -> pa.Table:
     images, lossless = zip(*pool.map(partial(_decoded, rows), range(len(rows))), strict=True)
     originals = zip(*(rows[name].to_pylist() for name in ("width", "height", "digest")), strict=True)
     columns: dict[str, Any] = {name: rows[name] for name in ("id", "label", "width", "height")}
-    columns["content"] = [content(image, *of, whole) for image, of, whole in zip(images, originals, lossless, strict=True)]
+    columns["content"] = [content(image, *of, lossless=whole) for image, of, whole in zip(images, originals, lossless, strict=True)]
     shapes = np.array([image.shape for image in images])
     values: dict[str, np.ndarray] = {}
     for shape in np.unique(shapes, axis=0):  # copies of whole pictures have several sizes
