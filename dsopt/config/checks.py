@@ -130,6 +130,7 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
             "fixed without train.batch_size_per_worker",
         ),
         (embed.source != "table" or embed.table, "embed.table", "given with embed.source=table"),
+        (embed.source != "table" or not embed.extends, "embed.extends", "not given with embed.source=table"),
         (not (measure.cas and train.phases), "train.phases", "[] with measure.cas=true, which trains on one set alone"),
         (not (measure.cas and train.validation), "train.validation", "0 with measure.cas=true, a test accuracy"),
         (measure.samples > measure.neighbours, "measure.samples", "more than measure.neighbours"),

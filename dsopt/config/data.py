@@ -45,6 +45,9 @@ class EmbedConfig:
     size: int | None = key(None, "pixels a side of a library's encoder; not given: as it was trained", at_least(1, "pixel"))
     source: Literal["encoder", "table"] = key("encoder", "table: your own embeddings of embed.table instead of an encoder's")
     table: str | None = key(None, "source=table: Parquet with columns `id` or `key`, and `embedding`; a file, folder or glob")
+    extends: str | None = key(
+        None, "the folder of earlier embeddings (DIR/embed/...) of a data set that has grown: only new images are embedded"
+    )
     dtype: Literal["fp32", "fp16"] = key("fp32", "how embeddings are stored; fp16 takes half the space")
     batch_size: int = key(256, "images per forward pass on a device; on a CPU, its threads share them", at_least(1))
     precision: Literal["auto", "bf16", "fp32"] = key("fp32", "fp32 gives the same embeddings with any number of workers")

@@ -23,13 +23,20 @@ class OptimizerConfig:
 
 
 @dataclass
-class AutoencoderConfig(OptimizerConfig, Choice):
+class DividedConfig(OptimizerConfig):
+    """Of what is trained on several workers."""
+
+    sync_batch_norm: bool = key(False, "batch normalization over the images of all workers; false: each worker's own images")
+
+
+@dataclass
+class AutoencoderConfig(DividedConfig, Choice):
     name: str = key("autoencoder", "the network whose code is the embedding", family=registry.MODELS, kind="autoencoder")
     augment: list[str] = key(["crop"], "training transforms, in order", family=registry.AUGMENTATIONS, options=True)
 
 
 @dataclass
-class ClassifierConfig(OptimizerConfig, Choice):
+class ClassifierConfig(DividedConfig, Choice):
     name: str = key(
         "classifier24",
         "the network: a registered one, timm:NAME, torchvision:NAME, or your own module:function",
@@ -61,7 +68,6 @@ class ClassifierConfig(OptimizerConfig, Choice):
     label_smoothing: float = key(0.0, "share of a label that goes to all classes evenly", interval("[0, 1)"))
     average: float = key(0.999, "decay of the averaged weights, which are tested; 0: the last weights", interval("[0, 1)"))
     learning_rate: float = key(0.05, "learning rate of SGD; the selection paper has 0.1 for batches of 1,024", above(0))
-    sync_batch_norm: bool = key(False, "batch normalization over the images of all workers; false: each worker's own images")
 
 
 @dataclass
