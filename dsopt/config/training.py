@@ -67,6 +67,9 @@ class ClassifierConfig(DividedConfig, Choice):
     )
     label_smoothing: float = key(0.0, "share of a label that goes to all classes evenly", interval("[0, 1)"))
     average: float = key(0.999, "decay of the averaged weights, which are tested; 0: the last weights", interval("[0, 1)"))
+    compile: Literal["off", "on", "auto"] = key(
+        "off", "on: passes compiled by torch, on GPUs into CUDA graphs; auto: measured in the first steps, and done where faster"
+    )
     learning_rate: float = key(0.05, "learning rate of SGD; the selection paper has 0.1 for batches of 1,024", above(0))
 
 
