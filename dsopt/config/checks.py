@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from dsopt import registry
+from dsopt.config import references
 from dsopt.config.keys import Choice, walk
 from dsopt.config.training import ClassifierConfig
 from dsopt.config.tree import Config
@@ -30,6 +31,8 @@ def check(config: Config) -> None:
     for fine, key, right in _rules(config):
         if not fine:
             raise _must_be(key, operator.attrgetter(key)(config), right)
+    if config.reference is not None:
+        references.find(config.reference)
     for phase in config.train.phases:
         _check_phase(phase)
     if config.compare.command is not None:

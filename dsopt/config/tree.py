@@ -40,6 +40,9 @@ class Config:
     sweep: SweepConfig = part(SweepConfig, "a grid of settings, or a search over them")
     search: SearchConfig = part(SearchConfig, "search for a network architecture")
     distill: DistillConfig = part(DistillConfig, "a few synthetic images instead of a data set")
+    reference: str | None = key(
+        None, "a paper's table or figure, whose numbers stand beside the results: a name of dsopt/papers; help=references"
+    )
     input: str | None = key(
         None,
         "`dsopt evaluate`: folder of an images table; `dsopt colorize`: an image, or a folder; "
