@@ -129,6 +129,11 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
             "train.rate_rule",
             "fixed without train.batch_size_per_worker",
         ),
+        (
+            compare.target is None or compare.command is None,
+            "compare.target",
+            "not given with compare.command, which reports its last accuracy",
+        ),
         (embed.source != "table" or embed.table, "embed.table", "given with embed.source=table"),
         (not (measure.cas and train.phases), "train.phases", "[] with measure.cas=true, which trains on one set alone"),
         (not (measure.cas and train.validation), "train.validation", "0 with measure.cas=true, a test accuracy"),

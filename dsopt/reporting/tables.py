@@ -70,6 +70,7 @@ class RunInfo:
         choosing_seconds: the time that the selection took; 0 for full data.
         settings: shown in columns of their own instead of the row's name: {"budget": "0.1"}.
         failed: it has no metrics.
+        reading_seconds: the time that reading and decoding took before the first step.
     """
 
     run: str
@@ -81,6 +82,7 @@ class RunInfo:
     choosing_seconds: float
     settings: dict[str, str] = field(default_factory=dict)
     failed: bool = False
+    reading_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

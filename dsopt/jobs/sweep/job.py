@@ -17,6 +17,7 @@ from dsopt.config import Config, as_yaml, variant
 from dsopt.errors import InputError, JobError, unknown
 from dsopt.files import check_writable
 from dsopt.jobs.job import Job
+from dsopt.jobs.optimize.target import with_target
 from dsopt.jobs.sweep import page
 from dsopt.jobs.sweep.grid import expand, leaves, made_of, plans, sampled, space
 from dsopt.jobs.sweep.kinds.contract import PlannedTrial, common_steps, kind_of
@@ -58,7 +59,7 @@ def planned(plan: Plan) -> tuple[Plan, list[PlannedTrial], Stage]:
     Raises:
         InputError: any trial that cannot work, as far as that can be known in advance.
     """
-    plan = plan.having(with_held_out(plan.config))
+    plan = plan.having(with_held_out(with_target(plan.config)))
     config, sweep = plan.config, plan.config.sweep
     kind_of(config).check(config)
     if sweep.searcher == "grid" and sweep.space:
