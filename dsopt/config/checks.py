@@ -90,6 +90,7 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
     overlap = train.overlap or any(phase.get("data") == "overlap" for phase in train.phases)
     for role in ("proxy", "teacher", "train"):
         chosen = getattr(config, role)
+        yield chosen.optimizer != "nesterov" or chosen.momentum, f"{role}.momentum", f"above 0 with {role}.optimizer=nesterov"
         for name in ("size", "weights"):
             registered = ":" not in chosen.name and getattr(chosen, name) is not None
             yield not registered, f"{role}.{name}", f"not given for {chosen.name}, which has its own size and starts at random"
