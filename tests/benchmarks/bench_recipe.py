@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_recipe.py --data /data/cifar10 --seconds 60 --seeds 2 --row "fast:preset=fast" --row "paper:"
 
-A row is `name:overrides`, separated by semicolons, on CIFAR-10 under its preset. The loop's clock is the processor time of this process, which other work
-on the machine changes little; a recipe's schedule follows it. Accuracy is on 5,000 held-out training images, or with `--test` on
-the test images.
+A row is `name:overrides`, separated by semicolons, on CIFAR-10 under its preset. The loop's clock is the processor time of this
+process, which other work on the machine changes little; a recipe's schedule follows it. Accuracy is on 5,000 held-out training
+images, or with `--test` on the test images.
 """
 
 import argparse
@@ -71,7 +71,9 @@ def main() -> None:
             values = [100 * accuracy for accuracy, _ in found]
             spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
             steps = statistics.fmean(steps for _, steps in found)
-            print(f"{name:<40} {statistics.fmean(values):6.2f}{spread}  {steps:7,.0f} steps of {config.train.batch_size}", flush=True)
+            print(
+                f"{name:<40} {statistics.fmean(values):6.2f}{spread}  {steps:7,.0f} steps of {config.train.batch_size}", flush=True
+            )
 
 
 if __name__ == "__main__":

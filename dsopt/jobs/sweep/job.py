@@ -107,7 +107,7 @@ def _make(worker: Worker, stage: Stage, config: Config, plan: Plan, trials: list
     todo = [status for status in statuses.runs.values() if status.state == "left"]
     say("sweep", f"{len(statuses.runs)} trials known, {len(statuses.runs) - len(todo)} of them ended before")
     if not stage.done():
-        _prepare(plan, todo, statuses)
+        prepare(plan, todo, statuses)
         _train(plan, trials, statuses)
     page.write(stage, config, trials, statuses)
     failed = statuses.count("failed")
@@ -115,7 +115,7 @@ def _make(worker: Worker, stage: Stage, config: Config, plan: Plan, trials: list
         raise JobError(f"sweep: {failed} of {len(statuses.runs)} trials failed; the same command tries them again.")
 
 
-def _prepare(plan: Plan, todo: list[TrialStatus], statuses: SweepStatus) -> None:
+def prepare(plan: Plan, todo: list[TrialStatus], statuses: SweepStatus) -> None:
     """Make the stages that trials need, each once: data sets first, because only they show whether there are labels."""
     steps = {step.stage.hash: step for step in plan.to(ingest.images(plan))}
     # A row at equal cost needs another trial, which runs as a trial and not here.
@@ -148,7 +148,7 @@ def _train(plan: Plan, trials: list[PlannedTrial], statuses: SweepStatus) -> Non
     config = plan.config
     # Finished steps are not sent to workers: the step of an ingest holds the names of all files.
     sent = [replace(trial, shared=[step for step in trial.shared if not step.stage.done()]) for trial in trials]
-    work = partial(_work, plan=plan.without_steps(), trials=sent)
+    work = partial(run_trial, plan=plan.without_steps(), trials=sent)
     left = [status for status in statuses.runs.values() if status.state == "left"]
     earlier = [status.reports for status in statuses.runs.values() if status.state in ("done", "stopped")]
     fixed = [status for status in left if "trial" in status.point]
@@ -164,7 +164,7 @@ def _train(plan: Plan, trials: list[PlannedTrial], statuses: SweepStatus) -> Non
         tune.run(work, begun, config, statuses, search, earlier)
 
 
-def _work(
+def run_trial(
     worker: Worker, point: dict[str, Any], report: Callable[[Numbers], None], *, plan: Plan, trials: list[PlannedTrial]
 ) -> Numbers:
     """One trial on a worker, with the stages that only it needs (such as a search's subset). A failure is reported as a result."""
