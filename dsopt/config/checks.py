@@ -93,6 +93,7 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
     overlap = train.overlap or any(phase.get("data") == "overlap" for phase in train.phases)
     for role in ("proxy", "teacher", "train"):
         chosen = getattr(config, role)
+        yield chosen.optimizer != "nesterov" or chosen.momentum, f"{role}.momentum", f"above 0 with {role}.optimizer=nesterov"
         for name in ("size", "weights"):
             registered = ":" not in chosen.name and getattr(chosen, name) is not None
             yield not registered, f"{role}.{name}", f"not given for {chosen.name}, which has its own size and starts at random"
@@ -131,6 +132,11 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
             train.rate_rule == "fixed" or train.batch_size_per_worker is not None,
             "train.rate_rule",
             "fixed without train.batch_size_per_worker",
+        ),
+        (
+            compare.target is None or compare.command is None,
+            "compare.target",
+            "not given with compare.command, which reports its last accuracy",
         ),
         (embed.source != "table" or embed.table, "embed.table", "given with embed.source=table"),
         (embed.source != "table" or not embed.extends, "embed.extends", "not given with embed.source=table"),

@@ -60,7 +60,9 @@ class ClassifierConfig(DividedConfig, Choice):
         "divide each image by its standard deviation, or by its variance (as the selection paper's text says); channels: by the "
         "mean and deviation of each channel that the network's library uses",
     )
-    optimizer: Literal["sgd", "adamw", "muon"] = key("sgd", "muon: orthogonal steps for matrices, AdamW for the rest")
+    optimizer: Literal["sgd", "nesterov", "adamw", "muon"] = key(
+        "sgd", "nesterov: SGD with Nesterov's momentum; muon: orthogonal steps for matrices, AdamW for the rest"
+    )
     weight_decay: float = key(0.004, "weight decay", at_least(0))
     decay: Literal["dense", "weights"] = key(
         "dense", "what weight_decay is for: fully connected layers only, or all weights but norms and biases"

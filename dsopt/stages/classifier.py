@@ -137,7 +137,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
         job = Run(stage, title, seed, settings.batch_size)
         state = fit_run(job, learner, planned, config, worker, evaluate if held_out else None, settings.validate_every)
     if worker.leads:
-        notes = {"arithmetic": arithmetic(learner.dtype, worker.device), **learner.passes.about()}
+        notes = {"arithmetic": arithmetic(learner.dtype, worker.device), "reading": feeder.reading, **learner.passes.about()}
         finish(job, config, worker, state, evaluate(), learner.average.averaged_network(), about, split, phases=budget, **notes)
 
 

@@ -17,6 +17,7 @@ from dsopt.config import Config, as_yaml, variant
 from dsopt.errors import InputError, JobError, unknown
 from dsopt.files import check_writable
 from dsopt.jobs.job import Job
+from dsopt.jobs.optimize.target import with_target
 from dsopt.jobs.sweep import page
 from dsopt.jobs.sweep.grid import expand, leaves, made_of, plans, sampled, space
 from dsopt.jobs.sweep.kinds.contract import PlannedTrial, common_steps, kind_of
@@ -58,7 +59,7 @@ def planned(plan: Plan) -> tuple[Plan, list[PlannedTrial], Stage]:
     Raises:
         InputError: any trial that cannot work, as far as that can be known in advance.
     """
-    plan = plan.having(with_held_out(plan.config))
+    plan = plan.having(with_held_out(with_target(plan.config)))
     config, sweep = plan.config, plan.config.sweep
     kind_of(config).check(config)
     if sweep.searcher == "grid" and sweep.space:
@@ -106,7 +107,7 @@ def _make(worker: Worker, stage: Stage, config: Config, plan: Plan, trials: list
     todo = [status for status in statuses.runs.values() if status.state == "left"]
     say("sweep", f"{len(statuses.runs)} trials known, {len(statuses.runs) - len(todo)} of them ended before")
     if not stage.done():
-        _prepare(plan, todo, statuses)
+        prepare(plan, todo, statuses)
         _train(plan, trials, statuses)
     page.write(stage, config, trials, statuses)
     failed = statuses.count("failed")
@@ -114,7 +115,7 @@ def _make(worker: Worker, stage: Stage, config: Config, plan: Plan, trials: list
         raise JobError(f"sweep: {failed} of {len(statuses.runs)} trials failed; the same command tries them again.")
 
 
-def _prepare(plan: Plan, todo: list[TrialStatus], statuses: SweepStatus) -> None:
+def prepare(plan: Plan, todo: list[TrialStatus], statuses: SweepStatus) -> None:
     """Make the stages that trials need, each once: data sets first, because only they show whether there are labels."""
     steps = {step.stage.hash: step for step in plan.to(ingest.images(plan))}
     # A row at equal cost needs another trial, which runs as a trial and not here.
@@ -147,7 +148,7 @@ def _train(plan: Plan, trials: list[PlannedTrial], statuses: SweepStatus) -> Non
     config = plan.config
     # Finished steps are not sent to workers: the step of an ingest holds the names of all files.
     sent = [replace(trial, shared=[step for step in trial.shared if not step.stage.done()]) for trial in trials]
-    work = partial(_work, plan=plan.without_steps(), trials=sent)
+    work = partial(run_trial, plan=plan.without_steps(), trials=sent)
     left = [status for status in statuses.runs.values() if status.state == "left"]
     earlier = [status.reports for status in statuses.runs.values() if status.state in ("done", "stopped")]
     fixed = [status for status in left if "trial" in status.point]
@@ -163,7 +164,7 @@ def _train(plan: Plan, trials: list[PlannedTrial], statuses: SweepStatus) -> Non
         tune.run(work, begun, config, statuses, search, earlier)
 
 
-def _work(
+def run_trial(
     worker: Worker, point: dict[str, Any], report: Callable[[Numbers], None], *, plan: Plan, trials: list[PlannedTrial]
 ) -> Numbers:
     """One trial on a worker, with the stages that only it needs (such as a search's subset). A failure is reported as a result."""
