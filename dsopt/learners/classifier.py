@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
-from dsopt.learners.average import Average
+from dsopt.learners.average import Average, Best
 from dsopt.learners.compiled import How, Passes
 from dsopt.learners.optim import minimize
 from dsopt.learners.optimizers import Decay, Name, optimizer_of
@@ -64,9 +64,16 @@ class Classifier:
         self.average = Average(unwrapped(trained), average)
         self.networks: dict[str, nn.Module] = {"classifier": trained, "average": self.average.network}
 
+        self.best: Best | None = None
         found = optimizer_of(network, optimizer, learning_rate, momentum, weight_decay, decay)
         self.optimizers: dict[str, torch.optim.Optimizer] = {"classifier": found}
         self.label_smoothing = label_smoothing
+
+    def keep_best(self) -> Best:
+        """From now on, keep the weights with the best score that is offered; they are part of the learner's state."""
+        self.best = Best(self.average)
+        self.networks["best"] = self.best.network
+        return self.best
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step on the batch. Returns {"loss": the cross-entropy before it}."""
@@ -100,8 +107,11 @@ class Classifier:
         return {"accuracy": correct / count, "loss": loss / count}
 
     def state_dict(self) -> dict[str, Any]:
-        return pack(self.networks, self.optimizers, self.scaler, step=self.average.step)
+        more = {"best": self.best.score} if self.best else {}
+        return pack(self.networks, self.optimizers, self.scaler, step=self.average.step, **more)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         unpack(state, self.networks, self.optimizers, self.scaler)
         self.average.step = state["step"]
+        if self.best:
+            self.best.score = state["best"]

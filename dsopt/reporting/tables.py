@@ -57,6 +57,7 @@ class Measure(NamedTuple):
 
 
 ACCURACY = Measure("accuracy", "Accuracy on the {images} images after the last step", percent=True)
+KEPT_BEST = ACCURACY._replace(about="Accuracy on the {images} images of the weights that were best on held-out ones, not the last")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dsopt.progress import say
 from dsopt.reporting import beside, figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.page import Section
-from dsopt.reporting.tables import ACCURACY, Measure, ResultRow, RunInfo, as_text, summarise
+from dsopt.reporting.tables import ACCURACY, KEPT_BEST, Measure, ResultRow, RunInfo, as_text, summarise
 from dsopt.stages import linear, select
 from dsopt.stages.classifier import Row
 from dsopt.stages.script import end_of_output
@@ -81,7 +81,8 @@ def _probed(rows: Rows) -> bool:
 def _results(config: Config, rows: Rows, failed: Failed) -> tuple[pa.Table, list[ResultRow]]:
     """The metrics of the finished runs, and the rows of all."""
     found = [Table(run.uri).read() for _, _, run in rows if run.hash not in failed]
-    metrics, measure = pa.concat_tables([METRICS.empty_table(), *found]), GIVEN if config.compare.command else ACCURACY
+    metrics, measure = pa.concat_tables([METRICS.empty_table(), *found]), ACCURACY if config.train.keep == "last" else KEPT_BEST
+    measure = GIVEN if config.compare.command else measure
     runs = [_unfinished(*one) if one[2].hash in failed else info(*one) for one in rows]
     runs = [replace(run, published=_published(config, row)) for run, (row, *_) in zip(runs, rows, strict=True)]
     return metrics, summarise(metrics, runs, "validation" if config.train.validation else "test", measure)

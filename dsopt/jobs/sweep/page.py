@@ -21,6 +21,7 @@ from dsopt.reporting import page as pages
 from dsopt.reporting.losses import adversarial_losses
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import Measure, ResultRow, RunInfo, aligned, as_text, by_row, summarise
+from dsopt.stages.classifier import TRAIN
 from dsopt.storage import METRICS, Stage, Table
 from dsopt.version import versions
 
@@ -51,7 +52,7 @@ def write(stage: Stage, config: Config, trials: list[PlannedTrial], statuses: Sw
     results = summarise(metrics, runs, "validation" if kind.held_out else "test", kind.measure, kind.others)
     if config.sweep.searcher != "grid":
         results.sort(key=lambda row: -kind.measure.score(row.mean))
-    note = beside.note(config, [facts(trial) for trial in trials])
+    note = " ".join(filter(None, [_kept(trials), beside.note(config, [facts(trial) for trial in trials])]))
     if not stage.done():
         listed = [_listed(trial, statuses) for trial in trials]
         sections = [*_charts(config, metrics, runs, results, found, note), *_further(config, distinct, statuses)]
@@ -87,6 +88,14 @@ def _print_results(
         images = "of the held-out images" if kind_of(config).held_out else "against test images"
         say("best", f"{name(best.planned.trial)}: {statuses.shown(best)} {images}")
     say("report", stage.path("report.html"))
+
+
+def _kept(trials: list[PlannedTrial]) -> str:
+    """Which rows are not judged by their last step."""
+    rows = dict.fromkeys(
+        trial.trial.row or "all" for trial in trials if trial.config.train.keep == "best" and trial.trained.kind == TRAIN
+    )
+    return f"Not of the last step but of the weights that were best on held-out images: {', '.join(rows)}." if rows else ""
 
 
 def _reports(status: TrialStatus, measure: Measure) -> pa.Table:
