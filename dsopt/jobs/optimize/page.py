@@ -85,7 +85,8 @@ def _results(config: Config, rows: Rows, failed: Failed) -> tuple[pa.Table, list
     measure = GIVEN if config.compare.command else measure
     runs = [_unfinished(*one) if one[2].hash in failed else info(*one) for one in rows]
     runs = [replace(run, published=_published(config, row)) for run, (row, *_) in zip(runs, rows, strict=True)]
-    return metrics, summarise(metrics, runs, "validation" if config.train.validation else "test", measure)
+    held_out = config.train.validation and config.train.keep == "last"  # the weights that are kept are tested
+    return metrics, summarise(metrics, runs, "validation" if held_out else "test", measure)
 
 
 def _published(config: Config, row: Row) -> dict[str, Published]:
