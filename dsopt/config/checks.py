@@ -99,6 +99,7 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
             registered = ":" not in chosen.name and getattr(chosen, name) is not None
             yield not registered, f"{role}.{name}", f"not given for {chosen.name}, which has its own size and starts at random"
     external = [name for name in embed.encoder if ":" in name]
+    looked_for = [registry.call(kind)[0] for kind in config.audit.kinds]
     yield from [
         (not config.extra.augment or config.extra.name == "copies", "extra.augment", "given with extra.name=copies alone"),
         (
@@ -150,6 +151,8 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
             "compare.target",
             "not given with compare.command, which reports its last accuracy",
         ),
+        *((kind in looked_for, "select.drop", f"of audit.kinds, which has no {kind}") for kind in config.select.drop),
+        (not (config.select.drop and config.select.ids), "select.drop", "[] with select.ids, which lists what is wanted"),
         (embed.source != "table" or embed.table, "embed.table", "given with embed.source=table"),
         (embed.source != "table" or not embed.extends, "embed.extends", "not given with embed.source=table"),
         (not (measure.cas and train.phases), "train.phases", "[] with measure.cas=true, which trains on one set alone"),

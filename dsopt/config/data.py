@@ -65,6 +65,12 @@ class SelectConfig(Choice):
         None,
         "a file of ids or keys that are the subset, in its order, whatever the method and budget: text, CSV, JSON lines or Parquet",
     )
+    drop: list[str] = key(
+        [],
+        "what the audit finds of these kinds is left out before choosing, one of each duplicate is kept: "
+        "[exact_duplicates,leaks,label_errors]",
+        family=registry.CHECKS,
+    )
     pca: int | None = key(None, "reduce the embeddings to this many principal components", at_least(1, "component"))
     shard_rows: int = key(1_000_000, "embeddings in memory at once; with more, each shard is pre-selected on its own", at_least(1))
     content: Literal["originals", "working", "none"] = key(

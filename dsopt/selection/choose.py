@@ -19,7 +19,7 @@ from dsopt.selection.balance import allocate, interleave
 from dsopt.selection.balance import per_class as in_each_class
 from dsopt.selection.contract import Selection, Stream, stream_of
 from dsopt.selection.pca import principal
-from dsopt.selection.reading import SHARD_ROWS, UNLABELLED, all_embeddings, blocks, embedding_size, schema_of
+from dsopt.selection.reading import NONE, SHARD_ROWS, UNLABELLED, all_embeddings, blocks, embedding_size, keys_of, schema_of
 
 CHOSEN = pa.schema([("id", pa.int64()), ("rank", pa.int32()), ("score", pa.float32()), ("reason", pa.string())])
 ALL = 0  # the only group if selection is not per class
@@ -40,6 +40,7 @@ def choose(
     scores: Sequence[storage.Part] = (),
     pca: int | None = None,
     shard_rows: int = SHARD_ROWS,
+    without: np.ndarray = NONE,
 ) -> pa.Table:
     """Select from a table with a registered method: the chosen ids, best first, with rank, score and reason (`CHOSEN`).
 
@@ -54,21 +55,22 @@ def choose(
         run_parts: applies a picklable function to parts, possibly in other processes; yields small picklable results in any order.
         scores: files of a scores table, for methods that need one.
         pca: reduce the embeddings to this many principal components first.
+        without: ids of rows that are left out, sorted; a fraction of the rows counts them all the same.
 
     Raises:
         InputError: the budget exceeds the rows, labels or scores are missing, embeddings are missing or not finite, or an id is
             not unique.
     """
     traits, method = SELECTORS.traits(name), SELECTORS.build(name, options)
-    keys = _keys([part for part in parts if part.rows])
-    count = resolve(budget, len(keys.ids))
+    keys = keys_of([part for part in parts if part.rows], without)
+    count = resolve(budget, sum(part.rows for part in parts), len(keys.ids))
     if (per_class or traits.labels) and (keys.labels == UNLABELLED).any():
         setting = f"select.name={name}" if traits.labels else "select.per_class=true"
         raise InputError(f"{setting} needs labels; {keys.parts[0].uri} and its like have rows without.")
     if (stream := stream_of(name, options)) and not pca:
         groups = keys.labels if per_class else np.full_like(keys.labels, ALL)
-        return _table(_streamed(keys.parts, stream.start, _shares(groups, count), per_class, run_parts))
-    reader = _Reader(traits.embeddings, _scores(scores, traits.scores, name) if traits.scores else None)
+        return _table(_streamed(keys.parts, stream.start, _shares(groups, count), per_class, run_parts, without))
+    reader = _Reader(without, traits.embeddings, _scores(scores, traits.scores, name) if traits.scores else None)
     chooser = _Chooser(method, per_class, pca if traits.embeddings else None, seed)
     if not traits.embeddings or len(keys.ids) <= shard_rows:
         return _table(chooser(reader(keys.parts), count))
@@ -100,16 +102,17 @@ class _Rows(NamedTuple):
 
 
 class _Reader(NamedTuple):
-    """Reads the rows of parts, with the embeddings and the scores that a method needs."""
+    """Reads the rows of parts but those left out, with the embeddings and the scores that a method needs."""
 
+    without: np.ndarray
     embeddings: bool
     scores: tuple[Int[Tensor, " n"], Float[Tensor, "n s"]] | None  # sorted ids, and their scores
 
     def __call__(self, parts: Sequence[storage.Part]) -> _Rows:
-        keys = _keys(parts)
+        keys = keys_of(parts, self.without)
         order = torch.from_numpy(np.argsort(keys.ids, kind="stable"))
         ids, labels = torch.tensor(keys.ids)[order], torch.tensor(keys.labels)[order]
-        embeddings = all_embeddings(keys.parts)[order] if self.embeddings else torch.empty(len(ids), 0)
+        embeddings = all_embeddings(keys.parts, self.without)[order] if self.embeddings else torch.empty(len(ids), 0)
         if self.scores is None:
             return _Rows(ids, embeddings, labels, None)
         known, scores = self.scores
@@ -183,39 +186,23 @@ def _scores(parts: Sequence[storage.Part], names: Sequence[str], method: str) ->
     return ids[order], columns[order]
 
 
-def resolve(budget: int | float, rows: int) -> int:
-    """The number of rows of a budget.
+def resolve(budget: int | float, rows: int, there: int | None = None) -> int:
+    """The number of rows of a budget, of which a fraction is one of all rows.
+
+    Args:
+        there: how many rows can be chosen, where some are left out.
 
     Raises:
-        InputError: it is not in 1 ... `rows`.
+        InputError: it is not in 1 ... `there`.
     """
     if isinstance(budget, float) and not 0 < budget <= 1:
         raise InputError(f"select.budget={budget}: expected a share above 0 and at most 1, or a count without a decimal point.")
     count = max(round(budget * rows), 1) if isinstance(budget, float) else budget
+    if there is not None and there < count <= rows:
+        raise InputError(f"select.budget={budget}: {count:,} images, and select.drop leaves {there:,} of {rows:,}; give fewer.")
     if not 0 < count <= rows:
         raise InputError(f"select.budget={budget}: there are {rows} images; give 1 to {rows}, or a share.")
     return count
-
-
-class _Keys(NamedTuple):
-    parts: list[storage.Part]  # sorted by their lowest id: if parts do not overlap, streaming need not compare ids of equal values
-    ids: np.ndarray
-    labels: np.ndarray
-
-
-def _keys(parts: Sequence[storage.Part]) -> _Keys:
-    """The ids and labels of all rows, in the order of the returned parts; 16 bytes per row."""
-    tables = {part: read_table(part.uri, ["id", "label"]) for part in parts}
-    if not tables:
-        raise InputError("selection: the table has no rows.")
-    by_id = sorted(parts, key=lambda part: tables[part]["id"].to_numpy().min())
-    table = pa.concat_tables([tables[part] for part in by_id])
-    ids = table["id"].to_numpy()
-    ordered = np.sort(ids, kind="stable")  # linear time if they are sorted already
-    if (ordered[1:] == ordered[:-1]).any():
-        twice = ordered[1:][ordered[1:] == ordered[:-1]][0]
-        raise InputError(f"{by_id[0].uri} and its like: the id {twice} comes twice; ids must be unique.")
-    return _Keys(by_id, ids, table["label"].fill_null(UNLABELLED).to_numpy())
 
 
 def _shares(groups: np.ndarray, count: int) -> dict[int, int]:
@@ -236,25 +223,30 @@ def _matrix(column: pa.ChunkedArray) -> Float[Tensor, "n s"]:
 
 
 def _streamed(
-    parts: list[storage.Part], start: Callable[..., Stream], shares: dict[int, int], by_label: bool, run_parts: RunParts
+    parts: list[storage.Part],
+    start: Callable[..., Stream],
+    shares: dict[int, int],
+    by_label: bool,
+    run_parts: RunParts,
+    without: np.ndarray,
 ) -> Selection:
     size = embedding_size(parts[0])
     done: States = {}
     todo: States = {group: start(share, size) for group, share in shares.items()}
     while todo:
-        _fold(todo, parts, by_label, run_parts)
+        _fold(todo, parts, by_label, run_parts, without)
         done |= {group: state for group, state in todo.items() if state.enough()}
         todo = {group: state.deeper() for group, state in todo.items() if group not in done}
     return interleave([done[group].result() for group in sorted(done)])
 
 
-def _fold(states: States, parts: list[storage.Part], by_label: bool, run_parts: RunParts) -> None:
+def _fold(states: States, parts: list[storage.Part], by_label: bool, run_parts: RunParts, without: np.ndarray) -> None:
     """Add all parts to the states.
 
     The first part is processed here, so that its thresholds already discard rows in all other parts, in whatever process these
     are. With the builtin `map`, which is lazy, each part starts from the thresholds of all parts before it.
     """
-    fold = _PartFold(states, by_label)
+    fold = _PartFold(states, by_label, without)
     _merge(states, fold(parts[0]))
     fold.take_over(states)
     for more in run_parts(fold, parts[1:]) if parts[1:] else []:
@@ -268,23 +260,23 @@ def _merge(states: States, more: States) -> None:
 
 
 class _PartFold:
-    """Maps a part to its states. Picklable and small: it carries the thresholds, no candidates."""
+    """Maps a part to its states. Picklable and small: it carries the thresholds and the ids left out, no candidates."""
 
-    def __init__(self, states: States, by_label: bool) -> None:
-        self.by_label = by_label
+    def __init__(self, states: States, by_label: bool, without: np.ndarray) -> None:
+        self.by_label, self.without = by_label, without
         self.take_over(states)
 
     def take_over(self, states: States) -> None:
         self.empties = {group: state.empty() for group, state in states.items()}
 
     def __call__(self, part: storage.Part) -> States:
-        return _fold_part(part, self.empties, self.by_label)
+        return _fold_part(part, self.empties, self.by_label, self.without)
 
 
 @retried
-def _fold_part(part: storage.Part, empties: States, by_label: bool) -> States:
+def _fold_part(part: storage.Part, empties: States, by_label: bool, without: np.ndarray) -> States:
     states = {group: state.empty() for group, state in empties.items()}
-    for ids, labels, embeddings in blocks(part):
+    for ids, labels, embeddings in blocks(part, without):
         if not by_label:
             states[ALL].add(ids, embeddings)
             continue

@@ -82,8 +82,9 @@ def _embed(worker: Worker, stage: Stage, config: Config) -> None:
     written = sum(entry["part"]["rows"] for entry in done)
     if written != table.rows(split):
         raise JobError(f"{stage.uri}: {written} embeddings of {table.rows(split)} images.")
-    schema = embeddings_schema(done[0]["size"], config.embed.dtype)
-    stage.commit([entry["part"] for entry in done], schema, seconds=seconds, embedding_size=done[0]["size"])
+    size = done[0]["size"] if done else 0  # a split without images
+    schema = embeddings_schema(size, config.embed.dtype)
+    stage.commit([entry["part"] for entry in done], schema, seconds=seconds, embedding_size=size)
 
 
 def _encoder(
