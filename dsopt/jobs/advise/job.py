@@ -58,7 +58,8 @@ def advise(plan: Plan) -> None:
     _labels(stage, plan.config)
     if not stage.done():
         stage.begin(as_yaml(plan.config))
-    _make(Worker(), stage, plan.config, plan)
+        _make(Worker(), stage, plan.config, plan)
+    page.show(stage)
 
 
 def _make(worker: Worker, stage: Stage, config: Config, plan: Plan) -> None:
@@ -67,8 +68,7 @@ def _make(worker: Worker, stage: Stage, config: Config, plan: Plan) -> None:
     trials = [planned(plan, pilot) for pilot in pilots]
     statuses = SweepStatus(stage, plan, trials)
     queue = Queue(pilots, trials, statuses, 60 * config.advise.minutes, config.train.batch_size / images.rows("train"))
-    if not stage.done():
-        _train(plan, queue, statuses)
+    _train(plan, queue, statuses)
     failed = [status.reason for status in statuses.runs.values() if status.state == "failed"]
     if failed:
         raise JobError(f"advise: {len(failed)} of {len(trials)} pilots failed: {failed[0]} The same command tries them again.")

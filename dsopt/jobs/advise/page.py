@@ -15,7 +15,7 @@ from dsopt.reporting import forecasts
 from dsopt.reporting import page as pages
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import aligned
-from dsopt.storage import Stage
+from dsopt.storage import Stage, Table
 from dsopt.version import versions
 
 EXPECTED = pa.schema(
@@ -36,20 +36,24 @@ NOTE = (
 
 
 def write(stage: Stage, config: Config, queue: Queue, facts: Facts, found: Sequence[Found], budget: float, told: list[str]) -> None:
-    """Write and print the advice; the stage is committed unless it is done."""
-    head, lines = _expected(found)
-    if not stage.done():
-        write_bytes(stage.path("report.html"), _page(config, queue, facts, found, told).encode())
-        rows = [
-            {"way": one.way.title, "share": share, "images": round(share * facts.images), "steps": facts.steps}
-            | dict(zip(("low", "accuracy", "high"), interval, strict=True))
-            for one in found
-            for share, interval in one.expected.items()
-        ]
-        table = pa.Table.from_pylist(rows, schema=EXPECTED)
-        outputs.commit(stage, table, name="expected", seconds=queue.spent(), budget=budget, told=told, page="report.html")
-    print(f"\n{aligned(head, lines)}\n{textwrap.fill(NOTE, 80)}\n")
-    for line in [*told, _pilots(queue, facts)]:
+    """Write the advice, and declare its stage done."""
+    write_bytes(stage.path("report.html"), _page(config, queue, facts, found, told).encode())
+    rows = [
+        {"way": one.way.title, "share": share, "images": round(share * facts.images), "steps": facts.steps}
+        | dict(zip(("low", "accuracy", "high"), interval, strict=True))
+        for one in found
+        for share, interval in one.expected.items()
+    ]
+    table, shown = pa.Table.from_pylist(rows, schema=EXPECTED), [*_expected(found)]
+    told = [*told, _pilots(queue, facts)]
+    outputs.commit(stage, table, name="expected", seconds=queue.spent(), budget=budget, told=told, shown=shown, page="report.html")
+
+
+def show(stage: Stage) -> None:
+    """Print the advice of a finished stage."""
+    manifest = Table(stage.uri).manifest
+    print(f"\n{aligned(*manifest['shown'])}\n{textwrap.fill(NOTE, 80)}\n")
+    for line in manifest["told"]:
         print(textwrap.fill(line, 100))
     print()
     say("report", stage.path("report.html"))
