@@ -59,7 +59,11 @@ BUDGET = Bound("a count of at least 1 or a share in (0, 1]", lambda value: value
 @dataclass
 class SelectConfig(Choice):
     name: str = key("top_activation", "the selection method", family=registry.SELECTORS)
-    budget: int | float = key(0.0864, "size of the subset: a count (4320), or a share of the training images (0.0864)", BUDGET)
+    budget: int | float = key(
+        0.0864,
+        "size of the subset: a count (4320), a share of the training images (0.0864), or advise: what `dsopt advise` found",
+        BUDGET,
+    )
     per_class: bool = key(False, "select the same number of images from every class")
     ids: str | None = key(
         None,

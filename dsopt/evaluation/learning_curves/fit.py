@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from dsopt.evaluation.learning_curves.forms import Form, Values
+from dsopt.evaluation.learning_curves.forms import Array, Form, Values
 
 LEAST_NOISE = 0.003  # of an accuracy: no pilots tell of less
 
@@ -49,7 +49,7 @@ def fit(form: Form, runs: Runs, noise: float, unit: float, generator: np.random.
         aim = aim + noise * generator.standard_normal(len(aim))
         means = means + deviations * generator.standard_normal(len(means))
 
-    def residuals(p: Float[np.ndarray, " p"]) -> Float[np.ndarray, " r"]:
+    def residuals(p: Array) -> Array:
         return np.concatenate([(form.predict(p, images, seen) - aim) / noise, (p - means) / deviations])
 
     inside = 1e-6 * (high - low)

@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import Float
 
 Values = Float[np.ndarray, " m"]
-Predict = Callable[[Float[np.ndarray, " p"], Values, Values], Values]
+Array = np.ndarray  # of floats, of any shape: in what a fit calls hundreds of times, checks of shapes would take most of its time
+Predict = Callable[[Array, Array, Array], Array]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Form:
 class _Part:
     """The prior of each parameter of a part, as (mean, deviation, low, high), and its function of one variable or two."""
 
-    value: Callable[..., Values]
+    value: Callable[..., Array]
     priors: tuple[tuple[float, float, float, float], ...]
 
 
@@ -53,23 +54,23 @@ TOP = (0.9, 0.2, 0.05, 1.0)  # accuracy after endless training on endless data
 START = (0.2, 0.2, 0.0, 0.95)  # accuracy with no data
 
 
-def _power(p: Float[np.ndarray, " p"], u: Values) -> Values:
+def _power(p: Array, u: Array) -> Array:
     return p[0] - p[1] * u ** -p[2]
 
 
-def _logarithm(p: Float[np.ndarray, " p"], u: Values) -> Values:
+def _logarithm(p: Array, u: Array) -> Array:
     return p[0] + p[1] * np.log(u)
 
 
-def _janoschek(p: Float[np.ndarray, " p"], u: Values) -> Values:
+def _janoschek(p: Array, u: Array) -> Array:
     return p[0] - (p[0] - p[1]) * np.exp(-np.exp(p[2]) * u ** p[3])
 
 
-def _mmf(p: Float[np.ndarray, " p"], u: Values) -> Values:
+def _mmf(p: Array, u: Array) -> Array:
     return p[1] + (p[0] - p[1]) / (1 + np.exp(-p[2]) * u ** -p[3])
 
 
-def _logistic(p: Float[np.ndarray, " p"], u: Values) -> Values:
+def _logistic(p: Array, u: Array) -> Array:
     return p[0] / (1 + np.exp(-p[1] - p[2] * np.log(u)))
 
 
@@ -82,13 +83,13 @@ OUTER = {
 }
 
 
-def _repeated(p: Float[np.ndarray, " p"], passes: Values) -> Values:
+def _repeated(p: Array, passes: Array) -> Array:
     """`p[0]`: the logarithm of the passes after which repeating is worth next to nothing."""
     worth = np.exp(p[0])
     return 1 + worth * (1 - np.exp(-(passes - 1) / worth))
 
 
-def _passes(p: Float[np.ndarray, " p"], passes: Values) -> Values:
+def _passes(p: Array, passes: Array) -> Array:
     return passes ** p[0]
 
 
@@ -102,14 +103,14 @@ def _composed(outer: str, inner: str) -> Form:
     out, inn = OUTER[outer], INNER[inner]
     count = len(out.priors)
 
-    def predict(p: Float[np.ndarray, " p"], images: Values, seen: Values) -> Values:
+    def predict(p: Array, images: Array, seen: Array) -> Array:
         different = np.minimum(images, seen)
         return out.value(p[:count], different * inn.value(p[count:], np.maximum(seen / images, 1.0)))
 
     return _form(f"{outer} of {inner}", predict, [*out.priors, *inn.priors])
 
 
-def _additive(p: Float[np.ndarray, " p"], images: Values, seen: Values) -> Values:
+def _additive(p: Array, images: Array, seen: Array) -> Array:
     return p[0] - p[1] * seen ** -p[2] - p[3] * images ** -p[4]
 
 
