@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dsopt import storage
 from dsopt.errors import InputError
-from dsopt.files import filesystem, retried
+from dsopt.files import filesystem, read_table, retried
 from dsopt.registry import SELECTORS
 from dsopt.selection.contract import stream_of
 
@@ -87,6 +87,33 @@ def _finite(values: Float[np.ndarray, " c"]) -> bool:
     """Whether all values are finite. If their sum is finite they are, and a sum is faster than a test of each."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
+
+
+class Keys(NamedTuple):
+    """The ids and labels of all rows, in the order of the parts."""
+
+    parts: list[storage.Part]  # sorted by their lowest id: if parts do not overlap, streaming need not compare ids of equal values
+    ids: np.ndarray
+    labels: np.ndarray
+
+
+def read_keys(parts: Sequence[storage.Part]) -> Keys:
+    """The ids and labels of all rows, in the order of the returned parts; 16 bytes per row.
+
+    Raises:
+        InputError: there are no rows, or an id is not unique.
+    """
+    tables = {part: read_table(part.uri, ["id", "label"]) for part in parts}
+    if not tables:
+        raise InputError("selection: the table has no rows.")
+    by_id = sorted(parts, key=lambda part: tables[part]["id"].to_numpy().min())
+    table = pa.concat_tables([tables[part] for part in by_id])
+    ids = table["id"].to_numpy()
+    ordered = np.sort(ids, kind="stable")  # linear time if they are sorted already
+    if (ordered[1:] == ordered[:-1]).any():
+        twice = ordered[1:][ordered[1:] == ordered[:-1]][0]
+        raise InputError(f"{by_id[0].uri} and its like: the id {twice} comes twice; ids must be unique.")
+    return Keys(by_id, ids, table["label"].fill_null(UNLABELLED).to_numpy())
 
 
 def memory_needed(
