@@ -76,7 +76,13 @@ class SelectConfig(Choice):
         family=registry.CHECKS,
     )
     pca: int | None = key(None, "reduce the embeddings to this many principal components", at_least(1, "component"))
-    shard_rows: int = key(1_000_000, "embeddings in memory at once; with more, each shard is pre-selected on its own", at_least(1))
+    shard_rows: int = key(1_000_000, "embeddings in memory at once; with more, see rounds", at_least(1))
+    rounds: int = key(
+        1,
+        "with more embeddings: 1, passes over the parts where the method can; 2, each shard first, then what these offer (GreeDi)",
+        interval("[1, 2]"),
+    )
+    device: Literal["cpu", "gpu"] = key("cpu", "where embeddings are compared; near ties may fall otherwise on a GPU")
     content: Literal["originals", "working", "none"] = key(
         "originals",
         "what the subset holds: the original files byte for byte, the working copies, or only an index of where they lie",
