@@ -86,12 +86,16 @@ class Keys(NamedTuple):
 
 
 def keys_of(parts: Sequence[storage.Part], without: np.ndarray = NONE) -> Keys:
-    """The ids and labels of all rows but some, in the order of the returned parts; 16 bytes per row. Raises InputError."""
+    """The ids and labels of all rows but some, in the order of the returned parts; 16 bytes per row.
+
+    Raises:
+        InputError: there are no rows, or an id is not unique.
+    """
     tables = {part: _but(read_table(part.uri, ["id", "label"]), without) for part in parts}
     tables = {part: table for part, table in tables.items() if len(table)}
     if not tables:
         raise InputError("selection: the table has no rows" + (" but those that select.drop leaves out." if len(without) else "."))
-    by_id = sorted(parts, key=lambda part: tables[part]["id"].to_numpy().min())
+    by_id = sorted(tables, key=lambda part: tables[part]["id"].to_numpy().min())
     table = pa.concat_tables([tables[part] for part in by_id])
     ids = table["id"].to_numpy()
     ordered = np.sort(ids, kind="stable")  # linear time if they are sorted already

@@ -27,7 +27,7 @@ from dsopt.stages.taken import copy_originals, write_csv, write_rows
 from dsopt.storage import SUBSET, Kind, Part, Stage, Table
 from dsopt.training.worker import Worker
 
-SELECT = Kind("select", 2)
+SELECT = Kind("select", 3)
 
 
 def subset(plan: Plan, select: SelectConfig, seed: int, *, at_most: bool = False) -> Stage:
@@ -104,8 +104,10 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
     select, looked_at = config.select, _looked_at(stage)
     budget = min(select.budget, sum(part.rows for part in looked_at)) if at_most else select.budget  # a share is below any number
 
-    def run_parts(function: Callable[[Part], Any], parts: Sequence[Part]) -> Iterable[Any]:
-        return stream(parts, config.cluster, function)
+    def run_parts(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterable[Any]:
+        if select.device == "gpu":
+            return stream(items, config.cluster, None, partial(_on_device, function=function))
+        return stream(items, config.cluster, function)
 
     distribute = {"run_parts": run_parts} if config.cluster.workers and len(looked_at) > 1 else {}
     return choose(
@@ -120,7 +122,13 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
         pca=select.pca,
         shard_rows=select.shard_rows,
         without=issues.dropped(stage, select.drop),
+        rounds=select.rounds,
+        device="cuda" if select.device == "gpu" else "cpu",
     )
+
+
+def _on_device(worker: Worker, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return function  # it puts blocks on the GPU of its process
 
 
 def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: Callable[[Stage, Config], pa.Table]) -> None:
