@@ -23,8 +23,11 @@ def summary(found: Counts, looked_for: Sequence[str], more: str) -> Section:
     """
     kinds = [kind for kind in looked_for if kind in found]
     none = ", ".join(kind for kind in looked_for if kind not in found)
-    said = "Nothing was changed or deleted; images to keep are not counted." if kinds else "Nothing was found."
-    if none:
-        said += f" Looked for {'and not found' if kinds else ''}: {none}.".replace(" :", ":")
-    rows = [[f"{name}: {CHECKS.summary(name)}", *counts] for name, *counts in lines(found, kinds)]
-    return Section("Audit of the data", f"{said} {more}", html=table(HEAD, rows) if rows else None)
+    said = ["Nothing was changed or deleted; images to keep are not counted." if kinds else "Nothing was found."]
+    said += [f"Looked for{' and not found' if kinds else ''}: {none}."] * bool(none)
+    return Section("Audit of the data", " ".join([*said, more]), html=table(HEAD, lines(found, kinds)) if kinds else None)
+
+
+def about(kind: str) -> str:
+    """What a check looks for, in a sentence for people."""
+    return CHECKS.summary(kind).replace("`", "")

@@ -42,7 +42,9 @@ def audit(plan: Plan) -> None:
     plan.run(report)
     found = report.inputs["issues"]
     manifest = Table(found.uri).manifest
-    print("\n" + aligned(HEAD, lines(manifest["found"], manifest["looked_for"])) + "\n")
+    if manifest["found"]:
+        print("\n" + aligned(HEAD, lines(manifest["found"], list(manifest["found"]))) + "\n")
+    say("audit", f"looked for {', '.join(manifest['looked_for'])}" + ("" if manifest["found"] else ": found none"))
     say("issues", found.path(manifest["csv"]))
     say("report", report.path("report.html"))
 
