@@ -4,6 +4,8 @@ A selector is `(embeddings [n d], labels [n], budget, generator, *, options) -> 
 which says what callers must know before they call it. One that needs what training tells about every image takes a fifth
 positional argument, `scores [n s]`: the columns of the scores table that it names.
 
+One that `continues` takes, after these, `kept [m d]`: the embeddings of rows that are chosen already, and are not among the others.
+
 It returns exactly `budget` distinct rows, the same for the same seed, ties broken by the lowest row.
 
 A method may also say how it chooses where no process holds all embeddings: in passes over the rows (`Passes`), or, if one state
@@ -28,6 +30,7 @@ def selector(
     labels: bool = False,
     seeded: bool = False,
     scores: Sequence[str] = (),
+    continues: bool = False,
     stream: "Callable[..., type[Stream] | None] | None" = None,
     passes: "Callable[..., Passes | None] | None" = None,
 ) -> Callable[..., Any]:
@@ -38,10 +41,11 @@ def selector(
         labels: it cannot do without labels; otherwise they may be missing (-1).
         seeded: its answer depends on the generator.
         scores: the columns of the scores table that it needs (`dsopt.training.dynamics`), in this order.
+        continues: it, and its passes, can choose further rows, given those that were chosen before.
         stream: its options -> the `Stream` that computes the same answer block by block, or None if they allow for none.
         passes: its options -> the `Passes` that choose without all embeddings in one place, or None if they allow for none.
     """
-    needs = {"embeddings": embeddings, "labels": labels, "seeded": seeded, "scores": tuple(scores)}
+    needs = {"embeddings": embeddings, "labels": labels, "seeded": seeded, "scores": tuple(scores), "continues": continues}
     return SELECTORS.register(**needs, stream=stream, passes=passes)
 
 
@@ -70,7 +74,7 @@ class Passes(Protocol):
     """Chooses in passes over rows; the indices are places, the ranks of the rows by id. `dsopt.selection.streams.rows`.
 
     The answer must not depend on how rows lie in parts, nor on the number of workers. It is that of the method in memory, or the
-    method's docstring says what it is instead.
+    method's docstring says what it is instead. Those of a method that `continues` take `kept` as the method does.
     """
 
     def __call__(self, rows: "Rows", budget: int, generator: Generator) -> Selection: ...
