@@ -50,7 +50,6 @@ class SweepConfig:
     title: str = key(
         "sweep", "short name, for the folder and the page", matching(r"[\w.-]+", "a word of letters, digits, _, - and .")
     )
-    paper: str = key("", "the paper's results, quoted in the report")
     grid: dict[str, Any] = key({}, "keys with lists of values, every combination a row: sweep.grid.train.split=[0,0.5,1]")
     rows: dict[str, Any] = key({}, "named lists of overrides, each at every point of the grid: {BLUR: [extra.name=copies]}")
     also: list[list[str]] = key([], "rows beside the grid, each a list of overrides: [[train.split=0]]", example="[train.split=0]")

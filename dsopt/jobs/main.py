@@ -152,7 +152,7 @@ def _overview() -> str:
             "dsopt JOB help=true       the keys of a job, most used first",
             "dsopt JOB dry_run=true    what a job would do; nothing is written or downloaded",
             "dsopt help SECTION        a section of keys (train), or registered names with their options (selectors, models)",
-            "dsopt help presets        the presets; dsopt help all: everything",
+            "dsopt help presets        the presets; help references: papers' tables; help all: everything",
             "",
             "Start with: dsopt optimize preset=demo",
         ]

@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
-Name = Literal["sgd", "nesterov", "adamw", "muon"]
+Name = Literal["sgd", "nesterov", "adam", "adamw", "muon"]
 Decay = Literal["dense", "weights"]
 
 BETAS = (0.9, 0.999)
@@ -20,7 +20,7 @@ def optimizer_of(
 
     Args:
         name: "nesterov": SGD with Nesterov's momentum, which must be above 0.
-        momentum: of "sgd", "nesterov" and of the matrices of "muon"; AdamW has its own.
+        momentum: of "sgd", "nesterov" and of the matrices of "muon"; Adam and AdamW have their own.
         decay: "dense": weight decay of fully connected layers only (selection paper, section 4.1.1); "weights": of all weights of
             two dimensions or more, so not of norms and biases.
     """
@@ -35,6 +35,8 @@ def optimizer_of(
         return SGD(groups, learning_rate, momentum=momentum, fused=True)
     if name == "nesterov":
         return SGD(groups, learning_rate, momentum=momentum, nesterov=True, fused=True)
+    if name == "adam":
+        return Adam(groups, learning_rate, betas=BETAS, fused=True)
     if name == "adamw":
         return AdamW(groups, learning_rate, betas=BETAS, fused=True)
     last = dense[-1:]  # one row a class: of a last layer, as of norms and biases, no orthogonal step is wanted

@@ -1,15 +1,23 @@
 """Graph cut: images similar to all images, but not to each other; a submodular objective."""
 
+from functools import partial
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dsopt.selection.contract import Selection, selector
-from dsopt.selection.distances import from_mean, similarity, squared_distances, unit
-from dsopt.selection.lazy import greedy
+from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.distances import similarity, squared_distances, unit
+from dsopt.selection.streams import exact
+from dsopt.selection.streams.greedy import greedy
+from dsopt.selection.streams.rows import HeldRows, Rows
 
 
-@selector()
+def _passes(trade_off: float) -> Passes:
+    return partial(_choose, trade_off=trade_off)
+
+
+@selector(passes=_passes)
 def graph_cut(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
@@ -22,14 +30,18 @@ def graph_cut(
 
     The gain, and the score, is lambda * sum of s(i, j) over all j - 2 * sum of s(i, j) over those taken, with lambda = `trade_off`
     and s = (1 + cosine) / 2. DeepCore (arXiv:2204.08499) has lambda = 1; with 2 or more, the objective is monotone. Use it with
-    `per_class`, as DeepCore does.
+    `per_class`, as DeepCore does. In passes over parts the answer is the same.
     """
-    x = unit(embeddings)
-    squares = from_mean(x)
+    return _choose(HeldRows(embeddings), budget, generator, trade_off)
+
+
+def _choose(rows: Rows, budget: int, generator: torch.Generator, trade_off: float) -> Selection:
+    rows = rows.seen_as(unit)
+    squares = exact.from_mean(rows)
     # A row's mean squared distance to all rows is its squared distance to their mean plus the mean of all squared distances to it.
-    gains = trade_off * len(x) * similarity(squares + squares.mean())
+    gains = trade_off * len(rows) * similarity(squares + squares.mean())
     gains = (gains * 2**30).round() / 2**30  # removes rounding errors, so that equal rows have equal gains
-    chosen, scores = greedy(x, gains, _less_like, budget)
+    chosen, scores = greedy(rows, gains, _less_like, budget)
     return Selection(chosen, scores.float(), ["like all, unlike those before"] * budget)
 
 

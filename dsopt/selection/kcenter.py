@@ -1,19 +1,28 @@
 """Greedy k-center: no image is far from a chosen one."""
 
+from functools import partial
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dsopt.selection.contract import Selection, selector
-from dsopt.selection.distances import from_mean, squared_distances, unit
-from dsopt.selection.lazy import greedy
+from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.distances import squared_distances, unit
+from dsopt.selection.streams import exact
+from dsopt.selection.streams.greedy import greedy
+from dsopt.selection.streams.rows import HeldRows, Rows, per_row, take
 
 RESOLUTION = 1e-12  # of squared distances, relative to the rows' squares: smaller ones are rounding errors of float64
 
+Metric = Literal["l2", "cosine"]
 
-@selector()
+
+def _passes(metric: Metric) -> Passes:
+    return partial(_choose, metric=metric)
+
+
+@selector(passes=_passes)
 def kcenter(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
@@ -25,16 +34,24 @@ def kcenter(
     """Take the image farthest from those taken (greedy k-center, Sener & Savarese 2018, arXiv:1708.00489, algorithm 1).
 
     The paper starts with images that are labelled already; here the first is the image nearest to the mean. The score is the
-    distance to the nearest image taken before: after k images, no image is farther from them than the next score.
+    distance to the nearest image taken before: after k images, no image is farther from them than the next score. In passes over
+    parts the answer is the same.
     """
-    x = embeddings if metric == "l2" else unit(embeddings)
-    first = from_mean(x).argmin(keepdim=True)
-    values = _nearer(torch.full((len(x),), torch.inf), x, x[first])
-    values[first] = -torch.inf
-    others, squared = greedy(x, values, _nearer, budget - 1)
+    return _choose(HeldRows(embeddings), budget, generator, metric)
+
+
+def _choose(rows: Rows, budget: int, generator: torch.Generator, metric: Metric) -> Selection:
+    rows = rows if metric == "l2" else rows.seen_as(unit)
+    first = exact.from_mean(rows).argmin(keepdim=True)
+    values = per_row(rows, partial(_near_first, taken=take(rows, first))).index_fill(0, first, -torch.inf)
+    others, squared = greedy(rows, values, _nearer, budget - 1)
     radii = squared.sqrt() if metric == "l2" else squared / 2
     scores = torch.cat([torch.tensor([torch.nan]), radii])
     return Selection(torch.cat([first, others]), scores, ["nearest to the mean"] + ["farthest from those before"] * (budget - 1))
+
+
+def _near_first(some: Float[Tensor, "m d"], taken: Float[Tensor, "1 d"]) -> Float[Tensor, " m"]:
+    return _nearer(some.new_full((len(some),), torch.inf), some, taken.to(some.device))
 
 
 def _nearer(near: Float[Tensor, " m"], some: Float[Tensor, "m d"], taken: Float[Tensor, "t d"]) -> Float[Tensor, " m"]:

@@ -11,8 +11,9 @@ from dsopt.jobs.advise import page
 from dsopt.jobs.advise.findings import Facts, find, verdict
 from dsopt.jobs.advise.pilots import Pilot, Queue, design, planned, ways, whole_steps
 from dsopt.jobs.job import Job
-from dsopt.jobs.sweep.job import prepare, run_trial
+from dsopt.jobs.sweep.job import run_trial
 from dsopt.jobs.sweep.kinds.contract import PlannedTrial
+from dsopt.jobs.sweep.prepare import prepare
 from dsopt.jobs.sweep.status import SweepStatus
 from dsopt.pipeline.plan import Plan
 from dsopt.progress import say

@@ -81,7 +81,7 @@ class PlannedTrial:
 
     def outcome(self) -> dict[str, float]:
         """Its final metrics by name: on held-out images if it has any, else on the test images."""
-        final = self.metrics().filter(pc.field("split") != "train").sort_by("step")
+        final = self.metrics().filter(pc.field("split") != "train").sort_by([("step", "ascending"), ("split", "descending")])
         return dict(zip(final["name"].to_pylist(), final["value"].to_pylist(), strict=True))
 
 
