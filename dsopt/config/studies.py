@@ -20,7 +20,7 @@ class CompareConfig:
     probe: bool = key(True, "more rows: linear classifiers of a pretrained encoder's embeddings")
     target: float | None = key(
         None,
-        "time to accuracy: also show when each row's accuracy on held-out images stays above this, such as 0.9",
+        "also show when a row's accuracy on held-out images stays above this: 0.9",
         interval("(0, 1)"),
     )
     command: str | None = key(
