@@ -1,8 +1,9 @@
 """advise: pilot trainings on few images and few steps -> how many images are enough, and whether choosing them pays."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import partial
+from typing import Any
 
 from dsopt.config import Config, as_yaml, differing
 from dsopt.errors import InputError, JobError
@@ -14,7 +15,7 @@ from dsopt.jobs.job import Job
 from dsopt.jobs.sweep.job import run_trial
 from dsopt.jobs.sweep.kinds.contract import PlannedTrial
 from dsopt.jobs.sweep.prepare import prepare
-from dsopt.jobs.sweep.status import SweepStatus
+from dsopt.jobs.sweep.status import Numbers, SweepStatus
 from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
 from dsopt.stages import classifier, ingest, needs, select
@@ -93,9 +94,16 @@ def _train(plan: Plan, queue: Queue, statuses: SweepStatus) -> None:
     say("advise", f"{len(queue.pilots)} pilots, {steps:,} steps; {len(queue.done())} of them ended before")
     prepare(plan, todo, statuses)
     sent = [replace(trial, shared=[step for step in trial.shared if not step.stage.done()]) for trial in queue.trials]
-    tune.run(partial(run_trial, plan=plan.without_steps(), trials=sent), [], plan.config, statuses, queue)
+    tune.run(partial(_pilot, plan=plan.without_steps(), trials=sent), [], plan.config, statuses, queue)
     for reason in sorted(set(queue.left_out.values())):
         say("advise", f"{list(queue.left_out.values()).count(reason)} pilots left out: {reason}")
+
+
+def _pilot(
+    worker: Worker, point: dict[str, Any], report: Callable[[Numbers], None], *, plan: Plan, trials: list[PlannedTrial]
+) -> Numbers:
+    """A pilot on a worker, without lines on its progress: a searcher, which asks the queue, takes only reports with a score."""
+    return run_trial(worker, point, lambda numbers: report(numbers) if "score" in numbers else None, plan=plan, trials=trials)
 
 
 def _facts(config: Config, images: int, queue: Queue, trials: Sequence[PlannedTrial], pilots: Sequence[Pilot]) -> Facts:
