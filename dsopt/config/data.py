@@ -61,7 +61,7 @@ class SelectConfig(Choice):
     name: str = key("top_activation", "the selection method", family=registry.SELECTORS)
     budget: int | float = key(
         0.0864,
-        "size of the subset: a count (4320), a share of the training images (0.0864), or advise: what `dsopt advise` found",
+        "how many: a count, a share, or advise",
         BUDGET,
     )
     per_class: bool = key(False, "select the same number of images from every class")
