@@ -78,11 +78,17 @@ def _greedy_cluster(embeddings: Tensor, depth: Tensor, neighbours: int) -> tuple
 
 def _greedy(embeddings: Float[Tensor, "n d"], budget: int, neighbours: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
     x, rows = unit(embeddings), len(embeddings)
-    similarities = _Dense.of(x) if rows <= DENSE_ROWS else _Graph.of(x, min(neighbours, rows - 1))
-    # Lazy greedy (Minoux 1978): gains only fall, so an old gain is an upper bound. This holds for the computed gains, too, since
-    # rounded addition is monotone.
-    bounds = torch.cat([similarities.gains(block) for block in torch.arange(rows, device=x.device).split(BLOCK)])
-    if x.is_cuda:
+    return _maximise(_Dense.of(x) if rows <= DENSE_ROWS else _Graph.of(x, min(neighbours, rows - 1)), budget)
+
+
+def _maximise(similarities: "_Dense | _Graph", budget: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+    """The greedy algorithm, and its gains. Lazy (Minoux 1978): gains only fall, so an old gain is an upper bound.
+
+    This holds for the computed gains, too, since rounded addition is monotone.
+    """
+    rows, device = len(similarities.represented), similarities.represented.device
+    bounds = torch.cat([similarities.gains(block) for block in torch.arange(rows, device=device).split(BLOCK)])
+    if similarities.represented.is_cuda:
         return _without_waiting(similarities, bounds, budget)
     seen = torch.zeros(rows, dtype=torch.int64)  # the number of rows taken when the bound was computed
     chosen, scores = [], []
