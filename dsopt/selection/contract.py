@@ -28,6 +28,7 @@ def selector(
     labels: bool = False,
     seeded: bool = False,
     scores: Sequence[str] = (),
+    gpu: bool = False,
     stream: "Callable[..., type[Stream] | None] | None" = None,
     passes: "Callable[..., Passes | None] | None" = None,
 ) -> Callable[..., Any]:
@@ -38,10 +39,11 @@ def selector(
         labels: it cannot do without labels; otherwise they may be missing (-1).
         seeded: its answer depends on the generator.
         scores: the columns of the scores table that it needs (`dsopt.training.dynamics`), in this order.
+        gpu: embeddings may lie on a GPU; labels, scores, generator and answer do not.
         stream: its options -> the `Stream` that computes the same answer block by block, or None if they allow for none.
         passes: its options -> the `Passes` that choose without all embeddings in one place, or None if they allow for none.
     """
-    needs = {"embeddings": embeddings, "labels": labels, "seeded": seeded, "scores": tuple(scores)}
+    needs = {"embeddings": embeddings, "labels": labels, "seeded": seeded, "scores": tuple(scores), "gpu": gpu}
     return SELECTORS.register(**needs, stream=stream, passes=passes)
 
 

@@ -24,7 +24,7 @@ def _passes(neighbours: int) -> Passes:
     return partial(_choose, neighbours=neighbours)
 
 
-@selector(passes=_passes)
+@selector(gpu=True, passes=_passes)
 def facility_location(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
@@ -158,7 +158,9 @@ class _Graph(NamedTuple):
 
     def gains(self, rows: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
         first, lengths = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
-        edges = torch.arange(int(lengths.sum())) + (first - lengths.cumsum(0) + lengths).repeat_interleave(lengths)
+        edges = torch.arange(int(lengths.sum()), device=rows.device) + (first - lengths.cumsum(0) + lengths).repeat_interleave(
+            lengths
+        )
         gains = (self.similar[edges] - self.represented[self.others[edges]]).clamp_(min=0)
         return torch.segment_reduce(gains, "sum", lengths=lengths)
 
@@ -168,9 +170,8 @@ class _Graph(NamedTuple):
 
     def take(self, row: Int[Tensor, " 1"]) -> None:
         if row.is_cuda:  # all edges are looked at: how many are of this row only the device knows
-            mine = (torch.arange(len(self.others), device=row.device) >= self.starts[row]) & (
-                torch.arange(len(self.others), device=row.device) < self.starts[row + 1]
-            )
+            edge = torch.arange(len(self.others), device=row.device)
+            mine = (edge >= self.starts.index_select(0, row)) & (edge < self.starts.index_select(0, row + 1))
             self.represented.scatter_reduce_(0, self.others, self.similar * mine, "amax")
             return
         edges = slice(int(self.starts[row]), int(self.starts[row + 1]))

@@ -17,7 +17,7 @@ def _passes(trade_off: float) -> Passes:
     return partial(_choose, trade_off=trade_off)
 
 
-@selector(passes=_passes)
+@selector(gpu=True, passes=_passes)
 def graph_cut(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],

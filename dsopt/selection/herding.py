@@ -18,7 +18,7 @@ def _passes() -> Passes:
     return _choose
 
 
-@selector(passes=_passes)
+@selector(gpu=True, passes=_passes)
 def herding(embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], budget: int, generator: torch.Generator) -> Selection:
     """Take the image that brings the mean of those taken closest to the mean of all (herding, Chen et al. 2010, arXiv:1203.3472).
 

@@ -30,7 +30,7 @@ def _passes(clusters: list[int] | None, resamplings: int, pick: Pick) -> Passes:
     return partial(_choose, options=_Options(clusters, resamplings, pick))
 
 
-@selector(seeded=True, passes=_passes)
+@selector(seeded=True, gpu=True, passes=_passes)
 def hierarchical_kmeans(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],

@@ -22,7 +22,7 @@ def _passes(metric: Metric) -> Passes:
     return partial(_choose, metric=metric)
 
 
-@selector(passes=_passes)
+@selector(gpu=True, passes=_passes)
 def kcenter(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],

@@ -16,7 +16,7 @@ def _passes(iterations: int) -> Passes:
     return partial(_choose, iterations=iterations)
 
 
-@selector(seeded=True, passes=_passes)
+@selector(seeded=True, gpu=True, passes=_passes)
 def kmeans(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],

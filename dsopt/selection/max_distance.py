@@ -13,7 +13,7 @@ from dsopt.selection.streams import exact
 from dsopt.selection.streams.rows import HeldRows
 
 
-@selector()
+@selector(gpu=True)
 def max_distance(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],

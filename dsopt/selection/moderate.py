@@ -15,7 +15,7 @@ def _passes() -> Passes:
     return _choose
 
 
-@selector(labels=True, passes=_passes)
+@selector(labels=True, gpu=True, passes=_passes)
 def moderate(embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], budget: int, generator: torch.Generator) -> Selection:
     """Take the images whose distance to the center of their class is nearest the median (Moderate coreset, Xia et al., ICLR 2023).
 

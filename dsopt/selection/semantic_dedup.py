@@ -24,7 +24,7 @@ def _passes(keep: Keep, clusters: int | None) -> Passes:
     return partial(_choose, keep=keep, clusters=clusters)
 
 
-@selector(seeded=True, passes=_passes)
+@selector(seeded=True, gpu=True, passes=_passes)
 def semantic_dedup(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
@@ -61,7 +61,8 @@ def _choose(rows: Rows, budget: int, generator: torch.Generator, keep: Keep, clu
 
 def _alike(directions: Float[Tensor, "n d"], preference: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     order = preference.argsort(stable=True)
-    return torch.empty_like(preference).index_copy_(0, order, _most_alike_before(directions[order]))
+    alike = _most_alike_before(directions[order])
+    return torch.empty_like(alike).index_copy_(0, order, alike)
 
 
 def _most_alike_before(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:

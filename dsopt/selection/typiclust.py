@@ -20,7 +20,7 @@ def _passes(max_clusters: int, neighbours: int) -> Passes:
     return partial(_choose, max_clusters=max_clusters, neighbours=neighbours)
 
 
-@selector(seeded=True, passes=_passes)
+@selector(seeded=True, gpu=True, passes=_passes)
 def typiclust(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],

@@ -24,7 +24,7 @@ def _passes(samples: int, neighbours: int) -> Passes:
     return partial(_choose, samples=samples, neighbours=neighbours)
 
 
-@selector(seeded=True, passes=_passes)
+@selector(seeded=True, gpu=True, passes=_passes)
 def zcore(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
@@ -119,7 +119,7 @@ def _nearest(
     # Coincident points are in order of row, since x was sorted stably: the first is the lowest row.
     values, positions = distances.min(1, keepdim=True) if count == 1 else distances.topk(count, largest=False)
     positions += start[:, None]
-    bounds = torch.cat([x.new_tensor([-torch.inf]), x, x.new_tensor([torch.inf])])
+    bounds = torch.cat([x.new_full((1,), -torch.inf), x, x.new_full((1,), torch.inf)])
     reach = torch.minimum(at_x - bounds[start], bounds[start + width + 1] - at_x)
     narrow = (values[:, -1] >= reach).nonzero().squeeze(1)
     if len(narrow):

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from dsopt.config import Config, SelectConfig, differing
 from dsopt.data.subsets.subset import label_names, placed
+from dsopt.errors import InputError
 from dsopt.files import exists, read_table, write_table
 from dsopt.pipeline.parts import item_by_item
 from dsopt.pipeline.plan import Plan
@@ -104,11 +105,11 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
     budget = min(select.budget, sum(part.rows for part in looked_at)) if at_most else select.budget  # a share is below any number
 
     def run_parts(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterable[Any]:
-        if select.device == "gpu":
-            return stream(items, config.cluster, None, partial(_on_device, function=function))
         return stream(items, config.cluster, function)
 
-    distribute = {"run_parts": run_parts} if config.cluster.workers and len(looked_at) > 1 else {}
+    # A GPU is held by the process that chooses, which then does all of the work.
+    spread = config.cluster.workers and len(looked_at) > 1 and select.device == "cpu"
+    distribute = {"run_parts": run_parts} if spread else {}
     return choose(
         looked_at,
         select.name,
@@ -125,10 +126,6 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
     )
 
 
-def _on_device(worker: Worker, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return function  # it puts blocks on the GPU of its process
-
-
 def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: Callable[[Stage, Config], pa.Table]) -> None:
     from dsopt.cluster.data import start, stream
     from dsopt.cluster.train import away
@@ -137,7 +134,8 @@ def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: C
     select, images = config.select, Table(stage.inputs["images"].uri)
     chosen = stage.path("_chosen.parquet")  # a file, which every worker reads for itself: it may be large
     if not exists(chosen):
-        away(_choose, (stage, config, choosing, chosen), config.cluster, _memory(stage, select))
+        gpus = float(select.device == "gpu" and SELECTORS.traits(select.name).gpu)
+        away(_choose, (stage, config, choosing, chosen), config.cluster, _memory(stage, select), gpus)
     took = json.loads(read_table(chosen, []).schema.metadata[b"seconds"])
     parts = images.parts("train")
     keep = partial(_filter, parts=parts, chosen=chosen, classes=images.manifest["classes"], index_only=select.content == "none")
@@ -180,6 +178,8 @@ def _memory(stage: Stage, select: SelectConfig) -> int:
 
 def _choose(worker: Worker, stage: Stage, config: Config, choosing: Callable[[Stage, Config], pa.Table], uri: str) -> None:
     """Write the chosen ids with the seconds that it took."""
+    if config.select.device == "gpu" and not torch.cuda.is_available():
+        raise InputError("select.device=gpu: torch sees no GPU where the choice is made; expected one, or select.device=cpu.")
     started = time.monotonic()
     chosen = choosing(stage, config)
     write_table(uri, chosen.replace_schema_metadata({"seconds": json.dumps(time.monotonic() - started)}))

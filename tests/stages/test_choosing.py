@@ -46,7 +46,7 @@ def test_it_goes_to_a_machine_of_a_cluster(monkeypatch: pytest.MonkeyPatch, work
     nodes = [{"Alive": True, "Resources": there}, {"Alive": True, "Resources": {"memory": 90e9}}]  # the head has no CPU
     monkeypatch.setattr(session, "connect", lambda: SimpleNamespace(nodes=lambda: nodes))
     monkeypatch.setattr(local, "is_own", lambda: ours)
-    monkeypatch.setattr(train, "_on_cluster", lambda *_, memory: gone.append(("there", memory)))
+    monkeypatch.setattr(train, "_on_cluster", lambda *_, memory, **__: gone.append(("there", memory)))
 
     def work(worker: Worker) -> None:
         gone.append(("here", 0))
