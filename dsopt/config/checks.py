@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from dsopt import registry
+from dsopt.config import references
 from dsopt.config.keys import Choice, walk
-from dsopt.config.training import ClassifierConfig
+from dsopt.config.training import ClassifierConfig, TrainConfig
 from dsopt.config.tree import Config
 from dsopt.errors import InputError, unknown
 
@@ -30,8 +31,11 @@ def check(config: Config) -> None:
     for fine, key, right in _rules(config):
         if not fine:
             raise _must_be(key, operator.attrgetter(key)(config), right)
+    if config.reference is not None:
+        references.find(config.reference)
     for phase in config.train.phases:
         _check_phase(phase)
+    _check_until(config.train)
     if config.compare.command is not None:
         _check_command(config.compare.command)
 
@@ -85,21 +89,34 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
     for key, value, *_ in walk(config):
         if key.endswith(".batch_size") and key != "embed.batch_size":
             yield value >= config.cluster.workers, key, "at least 1 image for every worker"
-    for one, other in itertools.combinations(BUDGETS[1:], 2):
+    for one, other in itertools.combinations(BUDGETS[1:-1], 2):
         yield getattr(train, one) is None or getattr(train, other) is None, f"train.{one}", f"not given with train.{other}"
     overlap = train.overlap or any(phase.get("data") == "overlap" for phase in train.phases)
     for role in ("proxy", "teacher", "train"):
         chosen = getattr(config, role)
+        yield chosen.optimizer != "nesterov" or chosen.momentum, f"{role}.momentum", f"above 0 with {role}.optimizer=nesterov"
         for name in ("size", "weights"):
             registered = ":" not in chosen.name and getattr(chosen, name) is not None
             yield not registered, f"{role}.{name}", f"not given for {chosen.name}, which has its own size and starts at random"
     external = [name for name in embed.encoder if ":" in name]
+    looked_for = [registry.call(kind)[0] for kind in config.audit.kinds]
     yield from [
         (not config.extra.augment or config.extra.name == "copies", "extra.augment", "given with extra.name=copies alone"),
         (
-            config.extra.name == "none" or not train.validation,
+            config.extra.name == "none" or not train.validation or train.validate_on == "unselected",
             "train.validation",
-            "0 with extra images, which are made from the held-out images too",
+            "0 with extra images, which are made from the held-out images too; or give train.validate_on=unselected",
+        ),
+        (
+            train.validate_on == "held_out" or (train.validation and _subset_alone(train)),
+            "train.validate_on",
+            "held_out unless train.validation is above 0 and every phase trains on the subset (train.split=1)",
+        ),
+        (not (train.validate_every and train.validate_passes), "train.validate_passes", "not given with train.validate_every"),
+        (
+            train.keep == "last" or (train.validation and (train.validate_every or train.validate_passes)),
+            "train.keep",
+            "last without train.validation and train.validate_every or train.validate_passes",
         ),
         (
             not train.overlap or (not train.phases and train.sampler.name == "shuffle"),
@@ -129,9 +146,21 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
             "train.rate_rule",
             "fixed without train.batch_size_per_worker",
         ),
+        (
+            compare.target is None or compare.command is None,
+            "compare.target",
+            "not given with compare.command, which reports its last accuracy",
+        ),
+        *((kind in looked_for, "select.drop", f"of audit.kinds, which has no {kind}") for kind in config.select.drop),
+        (not (config.select.drop and config.select.ids), "select.drop", "[] with select.ids, which lists what is wanted"),
         (embed.source != "table" or embed.table, "embed.table", "given with embed.source=table"),
+        (embed.source != "table" or not embed.extends, "embed.extends", "not given with embed.source=table"),
         (not (measure.cas and train.phases), "train.phases", "[] with measure.cas=true, which trains on one set alone"),
-        (not (measure.cas and train.validation), "train.validation", "0 with measure.cas=true, a test accuracy"),
+        (
+            not (measure.cas and train.validation) or train.keep == "best",
+            "train.validation",
+            "0 with measure.cas=true, a test accuracy",
+        ),
         (measure.samples > measure.neighbours, "measure.samples", "more than measure.neighbours"),
         (measure.extractor != "inception" or measure.weights, "measure.weights", "given with measure.extractor=inception"),
     ]
@@ -183,7 +212,11 @@ def _check_ranges(where: str, space: dict[str, Any], part: Any) -> None:
 
 
 DATA = ("subset", "full", "overlap")  # the last: the subset, and those images of the full set that are loaded so far
-BUDGETS = ("steps", "epochs", "passes", "seconds")
+BUDGETS = ("steps", "epochs", "passes", "seconds", "until_seconds")
+
+
+def _subset_alone(train: TrainConfig) -> bool:
+    return all(phase.get("data") == "subset" for phase in train.phases) if train.phases else train.split == 1
 
 
 def _check_phase(phase: dict[str, Any]) -> None:
@@ -200,6 +233,18 @@ def _check_phase(phase: dict[str, Any]) -> None:
         raise InputError(f"{about}: needs data ({', '.join(DATA)}) and one of {', '.join(BUDGETS)} above 0.")
     if "sampler" in phase:
         _check_sampler(about, phase)
+
+
+def _check_until(train: TrainConfig) -> None:
+    """Raises InputError for a phase to the end of the whole run's time that is not last, or whose rates need its length."""
+    timed = ["until_seconds" in phase for phase in train.phases]
+    if any(timed[:-1]):
+        raise InputError("train.phases: until_seconds is for the last phase.")
+    if any(timed) and train.schedule.name != "constant":
+        raise InputError(
+            f"train.schedule.name={train.schedule.name}: must be constant with until_seconds, as how long the steps before take is "
+            "not known."
+        )
 
 
 def _check_sampler(about: str, phase: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 
 from dsopt import registry
+from dsopt.config import references
 from dsopt.config.keys import Item, walk
 from dsopt.config.overrides import PRESETS
 from dsopt.config.tree import Config
@@ -22,7 +23,7 @@ LEFT = 38  # width of the column of keys and names
 
 
 def describe(topic: str = "all", presets: Path = PRESETS, also: Iterable[str] = ()) -> str:
-    """What is known of a section, a key, a family of registered names such as "selectors", of "presets", or "all".
+    """What is known of a section, a key, a family of registered names such as "selectors", of "presets", of "references", or "all".
 
     Args:
         also: topics that the caller knows, to be suggested for one that nobody knows.
@@ -37,11 +38,13 @@ def describe(topic: str = "all", presets: Path = PRESETS, also: Iterable[str] = 
         return "\n\n".join([describe_keys(general), *map(_section, sections), *map(_family, families)])
     if topic == "presets":
         return _presets(presets)
+    if topic == "references":
+        return _references()
     if topic in families:
         return _family(topic)
     if topic in items:
         return _section(topic)
-    raise unknown("help topic", topic, [*_sections(), *families, *also, "presets", "all"])
+    raise unknown("help topic", topic, [*_sections(), *families, *also, "presets", "references", "all"])
 
 
 def describe_keys(paths: Sequence[str]) -> str:
@@ -131,6 +134,15 @@ def _presets(folder: Path) -> str:
         text = path.read_text(errors="replace").splitlines()
         comment = itertools.takewhile(lambda line: re.match("# \\S", line), text)  # not the commands, which are indented
         lines += _columns(path.stem, first_sentence(" ".join(line.removeprefix("# ") for line in comment)), 26)
+    return "\n".join(lines)
+
+
+def _references() -> str:
+    """Every table and figure that `reference` takes, with where it stands."""
+    lines = ["references: tables and figures of papers; reference=NAME puts their numbers beside the results"]
+    for name in references.names():
+        found = references.find(name)
+        lines += _columns(name, f"{found.paper}, {found.where}", 26)
     return "\n".join(lines)
 
 

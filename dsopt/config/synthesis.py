@@ -81,6 +81,7 @@ class AdversarialConfig:
 @dataclass
 class GenerateConfig(AdversarialConfig):
     batch_size: int = key(64, "images per step, over all workers together", at_least(2))  # the networks normalize over the batch
+    epochs: float | None = key(None, "budget in epochs of the images it is trained on, instead of generate.steps", above(0))
     learner: Literal["adversarial", "variational"] = key("adversarial", "adversarial: a GAN; variational: a VAE")
     images: Literal["full", "subset"] = key("full", "what it is trained on: all training images, or those that `select` chooses")
     latent: int = key(128, "latent dimension", at_least(1))

@@ -23,13 +23,20 @@ class OptimizerConfig:
 
 
 @dataclass
-class AutoencoderConfig(OptimizerConfig, Choice):
+class DividedConfig(OptimizerConfig):
+    """Of what is trained on several workers."""
+
+    sync_batch_norm: bool = key(False, "batch normalization over the images of all workers; false: each worker's own images")
+
+
+@dataclass
+class AutoencoderConfig(DividedConfig, Choice):
     name: str = key("autoencoder", "the network whose code is the embedding", family=registry.MODELS, kind="autoencoder")
     augment: list[str] = key(["crop"], "training transforms, in order", family=registry.AUGMENTATIONS, options=True)
 
 
 @dataclass
-class ClassifierConfig(OptimizerConfig, Choice):
+class ClassifierConfig(DividedConfig, Choice):
     name: str = key(
         "classifier24",
         "the network: a registered one, timm:NAME, torchvision:NAME, or your own module:function",
@@ -48,20 +55,24 @@ class ClassifierConfig(OptimizerConfig, Choice):
         family=registry.AUGMENTATIONS,
         options=True,
     )
-    standardise: Literal["deviation", "variance", "channels"] = key(
+    standardise: Literal["deviation", "variance", "channels", "none"] = key(
         "deviation",
         "divide each image by its standard deviation, or by its variance (as the selection paper's text says); channels: by the "
-        "mean and deviation of each channel that the network's library uses",
+        "mean and deviation of each channel that the network's library uses; none: pixels in 0..1",
     )
-    optimizer: Literal["sgd", "adamw", "muon"] = key("sgd", "muon: orthogonal steps for matrices, AdamW for the rest")
+    optimizer: Literal["sgd", "nesterov", "adam", "adamw", "muon"] = key(
+        "sgd", "nesterov: SGD with Nesterov's momentum; muon: orthogonal steps for matrices, AdamW for the rest"
+    )
     weight_decay: float = key(0.004, "weight decay", at_least(0))
     decay: Literal["dense", "weights"] = key(
         "dense", "what weight_decay is for: fully connected layers only, or all weights but norms and biases"
     )
     label_smoothing: float = key(0.0, "share of a label that goes to all classes evenly", interval("[0, 1)"))
     average: float = key(0.999, "decay of the averaged weights, which are tested; 0: the last weights", interval("[0, 1)"))
+    compile: Literal["off", "on", "auto"] = key(
+        "off", "on: passes compiled by torch, on GPUs into CUDA graphs; auto: measured in the first steps, and done where faster"
+    )
     learning_rate: float = key(0.05, "learning rate of SGD; the selection paper has 0.1 for batches of 1,024", above(0))
-    sync_batch_norm: bool = key(False, "batch normalization over the images of all workers; false: each worker's own images")
 
 
 @dataclass
@@ -95,14 +106,26 @@ class TrainConfig(ClassifierConfig):
         "memory nor on disk",
     )
     validation: float = key(0.0, "share of the training images to evaluate on, instead of the test images", interval("[0, 1)"))
+    validate_on: Literal["held_out", "unselected"] = key(
+        "held_out",
+        "unselected: hold out of the images that the subset leaves out, so that it stays whole; for training on a subset alone",
+    )
     validate_every: int = key(0, "steps between evaluations on the held-out images; 0: only after the last step", at_least(0))
+    validate_passes: float = key(0.0, "the same in passes over the images trained on, instead of steps", at_least(0))
+    keep: Literal["last", "best"] = key(
+        "last",
+        "best: test the weights of the best accuracy on held-out images, as some papers do; results are then better than those of "
+        "the last step, which all else is judged by",
+    )
+    test_every: int = key(0, "steps between tests on the test images, for curves alone; 0: only after the last step", at_least(0))
     epochs: float | None = key(None, "budget in epochs of the full training set, instead of train.steps", above(0))
     passes: float | None = key(None, "budget in passes over the images trained on, instead of train.steps", above(0))
     seconds: float | None = key(None, "budget in seconds of training, instead of train.steps", above(0))
     split: float = key(0.5, "share of the budget spent on the subset; the rest fine-tunes on the full set", interval("[0, 1]"))
     phases: list[dict[str, Any]] = key(
         [],
-        "phases in full, instead of a split: [{data: subset, steps: 500}, {data: full, steps: 90, sampler: {name: rs2}}]",
+        "phases in full, instead of a split: [{data: subset, steps: 500}, {data: full, steps: 90, sampler: {name: rs2}}]; the last "
+        "one may have until_seconds, of the whole run, as its budget",
         example="{data: subset, steps: 900}",
     )
     subset: str | None = key(None, "`dsopt train`: folder of the subset to train on; not given: the one that `select` describes")

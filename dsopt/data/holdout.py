@@ -16,6 +16,21 @@ def held_out(ids: Int64[Tensor, " n"], share: float, seed: int) -> Bool[Tensor, 
     return torch.from_numpy((bits >> 11) * 2.0**-53 < share)  # 53 bits: what a double holds exactly
 
 
+def unselected(images: Images, subset: Int64[Tensor, " k"], share: float, seed: int, streamed: bool | None = None) -> Images:
+    """Images that a subset leaves out, as many as `share` of all if there are so many: always the same ones first.
+
+    Raises InputError if the subset leaves none out.
+    """
+    outside = (~torch.isin(images.ids, subset)).nonzero().squeeze(1)
+    if not len(outside):
+        raise InputError(
+            f"train.validate_on=unselected: the subset has all {len(images.ids)} images; give a smaller select.budget."
+        )
+    bits = mix64(images.ids[outside].numpy().astype(np.uint64) + np.uint64(derive(seed, "held out")))
+    first = torch.from_numpy(np.argsort(bits, kind="stable")[: max(1, round(share * len(images.ids)))].copy())
+    return rows(images, outside[first].sort().values, streamed)
+
+
 def divided(images: Images, share: float, seed: int, key: str, *, held: bool, streamed: bool | None = None) -> Images:
     """The held-out images of a set (`held`) or those left to train on. Raises InputError, naming `key`, if there are none."""
     if not share and not held:

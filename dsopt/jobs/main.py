@@ -18,6 +18,8 @@ DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray in what `ray job submit` runs
 
+ADVISED = "select.budget=advise"  # what `dsopt advise` found
+
 HELP = ("help", "--help", "-h")
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -70,10 +72,15 @@ def _main(name: str, arguments: Sequence[str]) -> None:
     if topic == "true":
         print(_job_help(name))
         return
-    config = configuration.load(overrides)
+    advised = ADVISED in overrides
+    config = configuration.load([text for text in overrides if text != ADVISED])
     _check_place(config)
     config.storage = absolute(config.storage)  # workers have working directories of their own
     check_readable(config.storage)
+    if advised:
+        from dsopt.jobs.advise.job import taken
+
+        config.select.budget = taken(config)
     from dsopt.pipeline import tracking
     from dsopt.pipeline.plan import Plan  # not above: it imports torch, which help and wrong arguments need not wait for
     from dsopt.pipeline.step import show
@@ -145,7 +152,7 @@ def _overview() -> str:
             "dsopt JOB help=true       the keys of a job, most used first",
             "dsopt JOB dry_run=true    what a job would do; nothing is written or downloaded",
             "dsopt help SECTION        a section of keys (train), or registered names with their options (selectors, models)",
-            "dsopt help presets        the presets; dsopt help all: everything",
+            "dsopt help presets        the presets; help references: papers' tables; help all: everything",
             "",
             "Start with: dsopt optimize preset=demo",
         ]

@@ -36,3 +36,26 @@ class Average:
         for mine, trained in zip(self.network.buffers(), self.trained.buffers(), strict=True):
             mine.copy_(trained)
         return self.network
+
+
+class Best:
+    """The averaged network at its best score so far, beside the training, which it does not change.
+
+    Args:
+        average: the average whose weights, with the trained network's batch statistics, are offered.
+    """
+
+    def __init__(self, average: Average) -> None:
+        self.average, self.score = average, float("-inf")
+        self.network = copy.deepcopy(average.network)
+
+    def offer(self, score: float) -> None:
+        """Keep the current weights if their score is higher than any before; of equal ones the first."""
+        if score > self.score:
+            self.score = score
+            self.network.load_state_dict(self.average.averaged_network().state_dict())
+
+    def restore(self) -> None:
+        """Put the best weights in place of the current ones."""
+        for network in (self.average.trained, self.average.network):
+            network.load_state_dict(self.network.state_dict())

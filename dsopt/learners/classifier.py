@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
-from dsopt.learners.average import Average
+from dsopt.learners.average import Average, Best
+from dsopt.learners.compiled import How, Passes
 from dsopt.learners.optim import minimize
 from dsopt.learners.optimizers import Decay, Name, optimizer_of
 from dsopt.learners.placement import Precision, autocast, compute_dtype, pack, place, scaler, unpack, unwrapped
@@ -36,6 +37,7 @@ class Classifier:
         label_smoothing: see `mean_cross_entropy`; measures are without it.
         average: decay of the moving average of the weights.
         sync_batch_norm: see `dsopt.learners.placement.place`.
+        compile: see `dsopt.learners.compiled.Passes`.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Classifier:
         decay: Decay = "dense",
         label_smoothing: float = 0.0,
         sync_batch_norm: bool = False,
+        compile: How = "off",
         precision: Precision,
         device: torch.device,
         world: int = 1,
@@ -57,17 +60,25 @@ class Classifier:
         self.device, self.dtype = device, compute_dtype(precision, device, half=True)
         self.scaler = scaler(self.dtype, device)
         trained = place(network, device, world, sync_batch_norm)
+        self.passes = Passes(trained, compile, device, world)
         self.average = Average(unwrapped(trained), average)
         self.networks: dict[str, nn.Module] = {"classifier": trained, "average": self.average.network}
 
+        self.best: Best | None = None
         found = optimizer_of(network, optimizer, learning_rate, momentum, weight_decay, decay)
         self.optimizers: dict[str, torch.optim.Optimizer] = {"classifier": found}
         self.label_smoothing = label_smoothing
 
+    def keep_best(self) -> Best:
+        """From now on, keep the weights with the best score that is offered; they are part of the learner's state."""
+        self.best = Best(self.average)
+        self.networks["best"] = self.best.network
+        return self.best
+
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step on the batch. Returns {"loss": the cross-entropy before it}."""
         with autocast(self.dtype, self.device):
-            logits = self.networks["classifier"](batch.images)
+            logits = self.passes(batch.images)
         loss = mean_cross_entropy(logits.float(), batch, self.label_smoothing)
         minimize(loss, self.optimizers["classifier"], self.scaler)
         self.average.update()
@@ -96,8 +107,11 @@ class Classifier:
         return {"accuracy": correct / count, "loss": loss / count}
 
     def state_dict(self) -> dict[str, Any]:
-        return pack(self.networks, self.optimizers, self.scaler, step=self.average.step)
+        more = {"best": self.best.score} if self.best else {}
+        return pack(self.networks, self.optimizers, self.scaler, step=self.average.step, **more)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         unpack(state, self.networks, self.optimizers, self.scaler)
         self.average.step = state["step"]
+        if self.best:
+            self.best.score = state["best"]

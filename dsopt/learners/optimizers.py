@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
-Name = Literal["sgd", "adamw", "muon"]
+Name = Literal["sgd", "nesterov", "adam", "adamw", "muon"]
 Decay = Literal["dense", "weights"]
 
 BETAS = (0.9, 0.999)
@@ -19,7 +19,8 @@ def optimizer_of(
     """The optimizer of a network's weights.
 
     Args:
-        momentum: of "sgd" and of the matrices of "muon"; AdamW has its own.
+        name: "nesterov": SGD with Nesterov's momentum, which must be above 0.
+        momentum: of "sgd", "nesterov" and of the matrices of "muon"; Adam and AdamW have their own.
         decay: "dense": weight decay of fully connected layers only (selection paper, section 4.1.1); "weights": of all weights of
             two dimensions or more, so not of norms and biases.
     """
@@ -32,6 +33,10 @@ def optimizer_of(
     ]
     if name == "sgd":
         return SGD(groups, learning_rate, momentum=momentum, fused=True)
+    if name == "nesterov":
+        return SGD(groups, learning_rate, momentum=momentum, nesterov=True, fused=True)
+    if name == "adam":
+        return Adam(groups, learning_rate, betas=BETAS, fused=True)
     if name == "adamw":
         return AdamW(groups, learning_rate, betas=BETAS, fused=True)
     last = dense[-1:]  # one row a class: of a last layer, as of norms and biases, no orthogonal step is wanted

@@ -13,7 +13,7 @@ from dsopt.config import TrainConfig, plain
 from dsopt.data.background import BackgroundLoader
 from dsopt.data.batches import Batch
 from dsopt.data.encoded import Encoded
-from dsopt.data.holdout import divided
+from dsopt.data.holdout import divided, unselected
 from dsopt.data.images import Images, find, joined
 from dsopt.data.loading import load
 from dsopt.errors import InputError
@@ -44,11 +44,11 @@ def check(phases: Sequence[PhaseConfig], train: TrainConfig, added: bool = False
     Raises:
         InputError: a sampler that does not suit its phase or extra images, or validation without held-out images.
     """
-    if train.validate_every and not train.validation:
+    if (train.validate_every or train.validate_passes) and not train.validation:
         raise InputError(f"train.validate_every={train.validate_every}: needs held-out images; give train.validation, their share.")
     for phase in phases:
         name = sampler_of(phase, train)["name"]
-        if SAMPLERS.traits(name).steps and "seconds" in phase:
+        if SAMPLERS.traits(name).steps and ("seconds" in phase or "until_seconds" in phase):
             raise InputError(
                 f"train.sampler.name={name}: needs to know the length of its phase; give it steps or epochs, not seconds."
             )
@@ -87,6 +87,7 @@ class Feeder:
         needed = {phase["data"] for phase in stage.made_of["phases"]}
         if needed != {"full"} and "subset" not in stage.inputs:
             raise InputError("train.phases: a phase trains on the subset, but there is none; give train.subset or select.")
+        self.reading = 0.0  # seconds that reading and decoding what is there before the first step takes, from the cache too
         self.arriving, self._overlaps = None, "overlap" in needed  # the full set while it loads in the background
         if self._overlaps:
             classes = self.table.manifest["num_classes"]
@@ -103,14 +104,16 @@ class Feeder:
         _check_alike(given, self.table)
         decoded = True if self._overlaps else self.train.decoded  # what arrives beside them is decoded, too
         images = load(given.uri, given.training(), size=self.inputs.loaded, decoded=decoded)
+        self.reading += images.seconds
         return on_device(self._with_added(self._trained_on(images, None), None), self.worker.device)
 
     @cached_property
     def full(self) -> Images:
         if self.arriving:
             return self.arriving.whole()
-        streamed = self.train.streamed
-        images = self._trained_on(self._whole(), streamed)
+        streamed, whole = self.train.streamed, self._whole()
+        self.reading += whole.seconds
+        images = self._trained_on(whole, streamed)
         images = images if "subset" in self.stage.inputs else self._with_added(images, streamed)
         return on_device(images, self.worker.device, streamed)
 
@@ -127,6 +130,10 @@ class Feeder:
 
     def held_out(self) -> Images:
         """The training images that are held out for validation."""
+        if self.train.validate_on == "unselected":
+            given = Table(self.stage.inputs["subset"].uri)
+            subset = torch.from_numpy(given.read(given.training(), ["id"])["id"].to_numpy().copy())
+            return unselected(self._whole(), subset, self.train.validation, self.seed, self.train.streamed)
         return self._divided(self._whole(), True, self.train.streamed)
 
     def __call__(self, index: int, phase: PhaseConfig, steps: int | None) -> Feed:
@@ -194,6 +201,8 @@ class Feeder:
         return joined(images, added, self.table.manifest["num_classes"], streamed)
 
     def _trained_on(self, images: Images, streamed: bool | None) -> Images:
+        if self.train.validate_on == "unselected":
+            return images
         return self._divided(images, False, streamed)
 
     def _divided(self, images: Images, held: bool, streamed: bool | None) -> Images:

@@ -102,7 +102,7 @@ def run(steps: Sequence[Step], mentioned: set[str] | None = None, failed: dict[s
         unchecked = check_needs(unchecked)
         ready = [step for step in todo if not any(needed.hash in missing for needed in step.stage.inputs.values())]
         batch = next(([step] for step in ready if step.where != "worker"), [step for step in ready if _alike(step, ready[0])])
-        _make(batch, None if failed is None else partial(_fail, failed))
+        _make(batch, None if failed is None else partial(fail, failed))
         todo = [step for step in todo if step not in batch]
 
 
@@ -115,7 +115,8 @@ def _possible(steps: Sequence[Step], failed: dict[str, str]) -> list[Step]:
     return [step for step in steps if step.stage.hash not in failed]
 
 
-def _fail(failed: dict[str, str], step: Step, error: JobError) -> None:
+def fail(failed: dict[str, str], step: Step, error: JobError) -> None:
+    """Note in its folder and in `failed`, by hash, why a step failed, and say so."""
     reason = first_line(error).removeprefix(f"{step.label}: ")
     failed[step.stage.hash] = reason
     step.stage.fail(reason)

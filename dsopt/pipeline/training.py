@@ -109,6 +109,7 @@ def learner_of(network: nn.Module, settings: ClassifierConfig, worker: Worker) -
         label_smoothing=settings.label_smoothing,
         average=settings.average,
         sync_batch_norm=settings.sync_batch_norm,
+        compile=settings.compile,
         precision=settings.precision,
         device=worker.device,
         world=worker.world,
@@ -121,7 +122,8 @@ def describe_classifier(settings: ClassifierConfig, table: Table) -> dict[str, A
     Raises InputError if the images do not fit the network.
     """
     facts, seen, by = table.manifest, view(settings, table.manifest["image_size"]), settings.standardise
-    inputs = networks.described_inputs(seen, settings.augment, _statistics(settings, facts["channels"]) if by == "channels" else by)
+    divided = _statistics(settings, facts["channels"]) if by == "channels" else None if by == "none" else by
+    inputs = networks.described_inputs(seen, settings.augment, divided)
     return networks.described(settings, facts["channels"], facts["num_classes"], inputs=inputs, precision=settings.precision)
 
 
@@ -213,9 +215,11 @@ def fit_run(
     worker: Worker,
     validate: Callable[[], dict[str, float]] | None = None,
     validate_every: int = 0,
+    test: Callable[[], dict[str, float]] | None = None,
+    test_every: int = 0,
 ) -> State:
     """Train with progress and checkpoints; resumes from the last checkpoint if the run was interrupted."""
-    timed = sum(phase.seconds or 0 for phase in phases)
+    timed = phases[-1].until or sum(phase.seconds or 0 for phase in phases)
     images = sum(phase.steps or 0 for phase in phases) * run.batch_size
     progress = Progress(run.label, round(timed) or images, "seconds" if timed else "images")
 
@@ -245,6 +249,8 @@ def fit_run(
                 resumed=resumed if worker.leads else quiet,
                 validate=validate,
                 validate_every=validate_every,
+                test=test,
+                test_every=test_every,
                 checkpoint=checkpoint,
                 checkpoint_seconds=config.cluster.checkpoint_seconds,
                 name=run.label,

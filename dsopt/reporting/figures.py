@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from dsopt.errors import JobError
 from dsopt.reporting.curves import End, label_ends, moving_average, resample
 from dsopt.reporting.pictures import embedding_picture, enlarge, strip
+from dsopt.reporting.published import mark
 from dsopt.reporting.style import FAINT, INK, Figure, blank, colors, picture, shorten, text_width
 from dsopt.reporting.tables import ResultRow, RunInfo, Spread, by_row, column
 
@@ -163,7 +164,7 @@ def class_histogram(counts: dict[str, list[int]], classes: list[str]) -> Figure:
 def accuracy_bars(rows: list[ResultRow]) -> Figure:
     """Test accuracy (or the rows' other measure) as bars from zero, grouped by split; whiskers are one sample standard deviation.
 
-    A dashed line marks training on the full data.
+    A dashed line marks training on the full data, a diamond a paper's number for the row.
     """
     groups: dict[float, list[ResultRow]] = defaultdict(list)
     for row in rows:
@@ -180,6 +181,8 @@ def accuracy_bars(rows: list[ResultRow]) -> Figure:
         values = column([Spread(row.mean, row.sd) for row in group], measure.percent)
         for y, (row, value) in enumerate(zip(group, values, strict=True)):
             axes.barh(y, scale * row.mean, 0.66, color=color[row.method])
+            if (paper := mark(row)) is not None:
+                axes.plot([scale * paper], [y], "D", color="white", markeredgecolor=INK, markersize=4.5, zorder=3)
             if row.sd:
                 axes.errorbar(scale * row.mean, y, xerr=scale * row.sd, color=INK, linewidth=1, capsize=2.5, capthick=1)
             axes.text(1.015, y, value, transform=axes.get_yaxis_transform(), va="center_baseline")
@@ -196,7 +199,8 @@ def accuracy_bars(rows: list[ResultRow]) -> Figure:
             axes.spines["bottom"].set_visible(False)
     grid[-1].set_xlim(0, None)
     unit = ", %" if measure.percent else ""
-    grid[-1].set_xlabel(f"{rows[0].judged_on} {measure.name}{unit}" + (" (dashed: full data)" if reference is not None else ""))
+    marks = ["dashed: full data"] * (reference is not None) + ["diamond: the paper"] * any(mark(row) is not None for row in rows)
+    grid[-1].set_xlabel(f"{rows[0].judged_on} {measure.name}{unit}" + (f" ({', '.join(marks)})" if marks else ""))
     return figure
 
 
@@ -227,7 +231,7 @@ def loss_curves(metrics: pa.Table, runs: list[RunInfo], x: Literal["step", "seco
     height = max(360, 60 + 17 * len(rows))  # 17 CSS pixels for the name of each line
     figure = blank(WIDTH, height)
     axes = figure.subplots()
-    color, dashes = colors(run.method for run in runs), _dashes(runs)
+    color, styles = colors(run.method for run in runs), dashes(runs)
     ends: list[End] = []
     span: list[float] = []
     lost: list[str] = []  # rows without a finite loss
@@ -237,7 +241,7 @@ def loss_curves(metrics: pa.Table, runs: list[RunInfo], x: Literal["step", "seco
         if not curves:
             continue
         at, values = resample(curves)
-        mean, style = values.mean(axis=0), {"color": color[group[0].method], "linestyle": dashes[group[0].split]}
+        mean, style = values.mean(axis=0), {"color": color[group[0].method], "linestyle": styles[group[0].split]}
         axes.fill_between(at, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.18, linewidth=0)
         axes.plot(at, mean, linewidth=1.5, marker="o" if len(at) == 1 else None, markersize=4, **style)
         finite = np.flatnonzero(np.isfinite(mean))
@@ -267,7 +271,7 @@ def loss_curves(metrics: pa.Table, runs: list[RunInfo], x: Literal["step", "seco
     return figure
 
 
-def _dashes(runs: list[RunInfo]) -> dict[float, Any]:
+def dashes(runs: list[RunInfo]) -> dict[float, Any]:
     """The line style of each split: solid for full data and for the subset alone, different dashes for those in between."""
     mixed = sorted({run.split for run in runs} - {0.0, 1.0}, reverse=True)
     kinds: list[Any] = ["--", ":", "-.", (0, (6, 1.5)), (0, (1, 3))]

@@ -1,5 +1,6 @@
 """Line charts of accuracy, or another measure, over a setting: one line for every combination of the other settings."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,13 @@ Series = dict[str, dict[Any, Spread]]  # line -> value of the setting -> mean an
 
 
 @picture
-def lines(series: Series, references: dict[str, float], x: str, measure: Measure = ACCURACY) -> Figure:
+def lines(
+    series: Series,
+    references: dict[str, float],
+    x: str,
+    measure: Measure = ACCURACY,
+    paper: Mapping[str, Mapping[Any, float]] | None = None,
+) -> Figure:
     """Accuracy, or another measure, over the setting `x`; whiskers are one sample standard deviation.
 
     Numeric settings are placed by value and joined by a line, on a logarithmic axis if they span more than a factor of 50. Other
@@ -23,6 +30,7 @@ def lines(series: Series, references: dict[str, float], x: str, measure: Measure
 
     Args:
         references: rows without a value of the setting, such as full data, drawn as dashed lines.
+        paper: a paper's numbers at points of the lines, drawn as hollow diamonds.
     """
     scale, places = 100 if measure.percent else 1, _places(values_of(series))
     figure = blank(WIDTH, 340 + 10 * len(series))
@@ -42,6 +50,8 @@ def lines(series: Series, references: dict[str, float], x: str, measure: Measure
         drawn.append(color[name])
         style["linestyle"] = "-" if joined else "none"
         axes.errorbar(at, means, yerr=whiskers, capsize=2.5, elinewidth=0.9, label=shorten(name, 40), **style)
+        for value, number in (paper or {}).get(name, {}).items():
+            axes.plot([places[str(value)] + offset], [scale * number], "D", color="none", markeredgecolor=color[name], markersize=6)
     for i, (name, mean) in enumerate(references.items()):
         dash = (0, (3 + i, 2))
         axes.axhline(scale * mean, color=color[name], linewidth=1, linestyle=dash, label=shorten(name, 40), zorder=1)
@@ -52,7 +62,7 @@ def lines(series: Series, references: dict[str, float], x: str, measure: Measure
         axes.minorticks_off()
     else:
         axes.set_xticks(list(places.values()), [shorten(text, 16) for text in places])
-    axes.set_xlabel(x)
+    axes.set_xlabel(f"{x} (diamonds: the paper)" if paper else x)
     axes.set_ylabel(f"{measure.name}, %" if measure.percent else measure.name)
     axes.tick_params(axis="x", length=0, labelcolor=FAINT)
     axes.grid(axis="y")

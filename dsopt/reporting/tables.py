@@ -10,7 +10,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dsopt.config.references import Published
 from dsopt.errors import JobError
+from dsopt.reporting import published as papers
 
 TIMES = ["training s", "choosing s", "total s"]
 HEADER = ["training data", "images", "accuracy %", *TIMES]
@@ -55,6 +57,7 @@ class Measure(NamedTuple):
 
 
 ACCURACY = Measure("accuracy", "Accuracy on the {images} images after the last step", percent=True)
+KEPT_BEST = ACCURACY._replace(about="Accuracy on the {images} images of the weights that were best on held-out ones, not the last")
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class RunInfo:
         choosing_seconds: the time that the selection took; 0 for full data.
         settings: shown in columns of their own instead of the row's name: {"budget": "0.1"}.
         failed: it has no metrics.
+        published: what a paper has for its row, by measure.
+        reading_seconds: the time that reading and decoding took before the first step.
     """
 
     run: str
@@ -81,6 +86,8 @@ class RunInfo:
     choosing_seconds: float
     settings: dict[str, str] = field(default_factory=dict)
     failed: bool = False
+    published: dict[str, Published] = field(default_factory=dict)
+    reading_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,7 @@ class ResultRow:
         judged_on: the images on which accuracy was measured: "test" or "validation".
         measure: the metric of `mean` and `sd`.
         others: further metrics by name.
+        published: what a paper has for the row, by measure.
     """
 
     row: str
@@ -111,6 +119,7 @@ class ResultRow:
     measure: Measure = ACCURACY
     others: dict[str, Spread] = field(default_factory=dict)
     failed: int = 0
+    published: dict[str, Published] = field(default_factory=dict)
 
 
 def summarise(
@@ -179,6 +188,7 @@ def _row(
         measure=measure,
         others={name: Spread.of([v[name] for v in found]) for name in others if found and all(name in values for values in found)},
         failed=len(runs) - len(done),
+        published=runs[0].published,
     )
 
 
@@ -187,13 +197,15 @@ def header(rows: list[ResultRow]) -> list[str]:
     if not rows:
         return HEADER
     leading = [*rows[0].settings, "n"] if rows[0].settings else HEADER[:1]
-    return [*leading, HEADER[1], rows[0].measure.title, *_others(rows), *TIMES]
+    published = [title for title, _ in papers.columns(rows)]
+    return [*leading, HEADER[1], rows[0].measure.title, *published, *_others(rows), *TIMES]
 
 
 def cells(rows: list[ResultRow]) -> list[list[str]]:
     """The cells as text, one list per row, under `header`; a missing standard deviation becomes blanks, so that means align."""
     reached = [Spread(row.mean, row.sd) if row.seeds else None for row in rows]
     columns = [[text or "failed" for text in column(reached, rows[0].measure.percent)]] if rows else []
+    columns += [found for _, found in papers.columns(rows)]
     columns += [column([row.others.get(name) for row in rows]) for name in _others(rows)]
     times = [[row.training_seconds, row.choosing_seconds, row.total_seconds] for row in rows]
     return [

@@ -19,7 +19,7 @@ from dsopt.selection.balance import allocate, interleave
 from dsopt.selection.balance import per_class as in_each_class
 from dsopt.selection.contract import Passes, Selection, passes_of, stream_of
 from dsopt.selection.pca import principal
-from dsopt.selection.reading import SHARD_ROWS, UNLABELLED, all_embeddings, embedding_size, read_keys, schema_of
+from dsopt.selection.reading import NONE, SHARD_ROWS, UNLABELLED, Keys, all_embeddings, among, embedding_size, keys_of, schema_of
 from dsopt.selection.streams.rows import PartRows, RunParts, grouped_parts, take
 from dsopt.selection.streams.states import ALL, chosen_by_states
 
@@ -40,6 +40,7 @@ def choose(
     shard_rows: int = SHARD_ROWS,
     rounds: int = 1,
     device: str = "cpu",
+    without: np.ndarray = NONE,
 ) -> pa.Table:
     """Select from a table with a registered method: the chosen ids, best first, with rank, score and reason (`CHOSEN`).
 
@@ -57,6 +58,7 @@ def choose(
         rounds: with more embeddings than that, 1: classes one after the other, or passes over the parts, for methods that can do
             so; 2: in two rounds, like all others.
         device: where embeddings are compared, by methods that can do so elsewhere than on the CPU.
+        without: ids of rows that are left out, sorted; a fraction of the rows counts them all the same.
 
     Raises:
         InputError: the budget exceeds the rows, labels or scores are missing, embeddings are missing or not finite, or an id is
@@ -64,20 +66,20 @@ def choose(
     """
     traits, method = SELECTORS.traits(name), SELECTORS.build(name, options)
     device = device if traits.gpu else "cpu"
-    keys = read_keys([part for part in parts if part.rows])
-    count = resolve(budget, len(keys.ids))
+    keys = keys_of([part for part in parts if part.rows], without)
+    count = resolve(budget, sum(part.rows for part in parts), len(keys.ids))
     if (per_class or traits.labels) and (keys.labels == UNLABELLED).any():
         setting = f"select.name={name}" if traits.labels else "select.per_class=true"
         raise InputError(f"{setting} needs labels; {keys.parts[0].uri} and its like have rows without.")
     if (stream := stream_of(name, options)) and not pca:
         groups = keys.labels if per_class else np.full_like(keys.labels, ALL)
-        return _table(chosen_by_states(keys.parts, stream.start, _shares(groups, count), per_class, run_parts))
-    reader = _Reader(traits.embeddings, _scores(scores, traits.scores, name) if traits.scores else None)
+        return _table(chosen_by_states(keys.parts, stream.start, _shares(groups, count), per_class, run_parts, without))
+    reader = _Reader(without, traits.embeddings, _scores(scores, traits.scores, name) if traits.scores else None)
     chooser = _Chooser(method, per_class, pca if traits.embeddings else None, seed, device)
     if not traits.embeddings or len(keys.ids) <= shard_rows:
         return _table(chooser(reader(keys.parts), count))
     if rounds == 1 and not pca and not traits.scores:
-        rows = PartRows(keys.parts, keys.ids, keys.labels, embedding_size(keys.parts[0]), run_parts, device)
+        rows = _rows_of_parts(keys, run_parts, device, without)
         shares = _shares(keys.labels if per_class else np.full_like(keys.labels, ALL), count)
         one_by_one = _OneByOne(method, passes_of(name, options), shard_rows, device)
         if one_by_one.can(rows, shares, per_class):
@@ -87,6 +89,13 @@ def choose(
     fraction = count / len(keys.ids)
     first = run_parts(functools.partial(_first_round, reader=reader, chooser=chooser, fraction=fraction), shards)
     return _table(chooser(_join(list(first)), count))
+
+
+def _rows_of_parts(keys: Keys, run_parts: RunParts, device: str, without: np.ndarray) -> PartRows:
+    """The rows of parts but some, to be seen in passes. Keys: of those that are left."""
+    every = keys_of(keys.parts) if len(without) else keys
+    rows = PartRows(every.parts, every.ids, every.labels, embedding_size(every.parts[0]), run_parts, device)
+    return rows.within(torch.from_numpy(~among(np.sort(every.ids), without))) if len(without) else rows
 
 
 def _table(chosen: Selection) -> pa.Table:
@@ -111,16 +120,17 @@ class _Rows(NamedTuple):
 
 
 class _Reader(NamedTuple):
-    """Reads the rows of parts, with the embeddings and the scores that a method needs."""
+    """Reads the rows of parts but some, with the embeddings and the scores that a method needs."""
 
+    without: np.ndarray
     embeddings: bool
     scores: tuple[Int[Tensor, " n"], Float[Tensor, "n s"]] | None  # sorted ids, and their scores
 
     def __call__(self, parts: Sequence[storage.Part]) -> _Rows:
-        keys = read_keys(parts)
+        keys = keys_of(parts, self.without)
         order = torch.from_numpy(np.argsort(keys.ids, kind="stable"))
         ids, labels = torch.tensor(keys.ids)[order], torch.tensor(keys.labels)[order]
-        embeddings = all_embeddings(keys.parts)[order] if self.embeddings else torch.empty(len(ids), 0)
+        embeddings = all_embeddings(keys.parts, self.without)[order] if self.embeddings else torch.empty(len(ids), 0)
         if self.scores is None:
             return _Rows(ids, embeddings, labels, None)
         known, scores = self.scores
@@ -237,15 +247,20 @@ def _scores(parts: Sequence[storage.Part], names: Sequence[str], method: str) ->
     return ids[order], columns[order]
 
 
-def resolve(budget: int | float, rows: int) -> int:
-    """The number of rows of a budget.
+def resolve(budget: int | float, rows: int, there: int | None = None) -> int:
+    """The number of rows of a budget, of which a fraction is one of all rows.
+
+    Args:
+        there: how many rows can be chosen, where some are left out.
 
     Raises:
-        InputError: it is not in 1 ... `rows`.
+        InputError: it is not in 1 ... `there`.
     """
     if isinstance(budget, float) and not 0 < budget <= 1:
         raise InputError(f"select.budget={budget}: expected a share above 0 and at most 1, or a count without a decimal point.")
     count = max(round(budget * rows), 1) if isinstance(budget, float) else budget
+    if there is not None and there < count <= rows:
+        raise InputError(f"select.budget={budget}: {count:,} images, and select.drop leaves {there:,} of {rows:,}; give fewer.")
     if not 0 < count <= rows:
         raise InputError(f"select.budget={budget}: there are {rows} images; give 1 to {rows}, or a share.")
     return count

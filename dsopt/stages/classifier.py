@@ -8,6 +8,7 @@ from typing import Any
 
 from dsopt.config import Config, TrainConfig, differing
 from dsopt.data.batches import in_order
+from dsopt.data.images import Images
 from dsopt.data.loading import load
 from dsopt.errors import InputError
 from dsopt.learners.placement import arithmetic
@@ -122,23 +123,43 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
         feeder.load()
         worker.meet()
         learner = classifier_learner(settings, table, seed, worker)
+        best = learner.keep_best() if settings.keep == "best" else None
         budget = _with_extra(stage, [_in_steps(phase, feeder, settings.batch_size) for phase in stage.made_of["phases"]])
         shares, planned = _shares(budget, table.rows("train") / settings.batch_size), []
         for index, phase in enumerate(budget):
             steps, seconds = _length(phase, table.rows("train"), settings.batch_size)
             feed = feeder(index, phase, steps)
-            planned.append(Phase(feed.source, _slice(schedule, *shares[index]), steps, seconds, feed.memory))
-        split, held_out = ("validation", feeder.held_out()) if settings.validation else ("test", None)
+            until = phase.get("until_seconds")
+            planned.append(Phase(feed.source, _slice(schedule, *shares[index]), steps, seconds, feed.memory, until))
+        held_out = feeder.held_out() if settings.validation else None
 
-        def evaluate() -> dict[str, float]:
-            images = held_out or load(table.uri, "test", size=inputs.loaded, decoded=settings.decoded)
+        def look(images: Images) -> dict[str, float]:
             return learner.evaluate(in_order(images.images, images.labels, 1000, inputs.test, worker.device))
 
+        def test() -> dict[str, float]:
+            return look(load(table.uri, "test", size=inputs.loaded, decoded=settings.decoded))
+
+        def validate() -> dict[str, float]:
+            assert held_out is not None
+            found = look(held_out)
+            if best:
+                best.offer(found["accuracy"])
+            return found
+
         job = Run(stage, title, seed, settings.batch_size)
-        state = fit_run(job, learner, planned, config, worker, evaluate if held_out else None, settings.validate_every)
+        every = settings.validate_every
+        if settings.validate_passes:
+            every = max(1, round(settings.validate_passes * feeder.rows(budget[0]) / settings.batch_size))
+        looks = (validate if held_out else None, every, test, settings.test_every)
+        state = fit_run(job, learner, planned, config, worker, *looks)
     if worker.leads:
-        notes = {"arithmetic": arithmetic(learner.dtype, worker.device)}
-        finish(job, config, worker, state, evaluate(), learner.average.averaged_network(), about, split, phases=budget, **notes)
+        notes = {"arithmetic": arithmetic(learner.dtype, worker.device), "reading": feeder.reading, **learner.passes.about()}
+        split, found = ("validation", validate()) if held_out else ("test", test())
+        if best:
+            notes["kept"] = f"the weights with the best accuracy on held-out images, {best.score:.4f}"
+            best.restore()
+            split, found = "test", test()
+        finish(job, config, worker, state, found, learner.average.averaged_network(), about, split, phases=budget, **notes)
 
 
 def _in_steps(phase: dict[str, Any], feeder: Feeder, batch_size: int) -> dict[str, Any]:
@@ -151,6 +172,8 @@ def _in_steps(phase: dict[str, Any], feeder: Feeder, batch_size: int) -> dict[st
 
 def _length(phase: dict[str, Any], rows: int, batch_size: int) -> tuple[int | None, float | None]:
     """(steps, seconds) of a phase. An epoch counts the full set even on the subset, so that equal budgets are equal work."""
+    if "until_seconds" in phase:
+        return None, None
     if "seconds" in phase:
         return None, float(phase["seconds"])
     return max(1, round(phase["steps"] if "steps" in phase else phase["epochs"] * rows / batch_size)), None
@@ -158,6 +181,8 @@ def _length(phase: dict[str, Any], rows: int, batch_size: int) -> tuple[int | No
 
 def _shares(budget: list[dict[str, Any]], steps_per_epoch: float) -> list[tuple[float, float]]:
     """The start and end of each phase as shares of the run, so that one schedule spans all phases (section 4.4: same rates)."""
+    if "until_seconds" in budget[-1]:
+        return [(0.0, 1.0)] * len(budget)  # the rate is constant, which is checked with the configuration
     if len({"seconds" in phase for phase in budget}) > 1:
         raise InputError("train.phases: either all phases are in seconds or none.")
     lengths = [p.get("seconds") or p.get("steps") or p["epochs"] * steps_per_epoch for p in budget]

@@ -56,7 +56,7 @@ def model(plan: Plan, base: Stage, seed: int) -> Stage:
     """
     config, settings = plan.config, plan.config.generate
     untrained(config, (config.data.channels or 3, config.data.image_size, 10))
-    without = [f"generate.{key}" for key in _ELSEWHERE[settings.learner]]
+    without = [f"generate.{key}" for key in (*_ELSEWHERE[settings.learner], *["steps"] * (settings.epochs is not None))]
     made_of, inputs = differing(config, "generate", without=without) | {"seed": seed}, {"base": base}
     for role in adversaries.trained_classifiers(settings) if settings.learner == "adversarial" else ():
         inputs[role] = proxy.model(plan, role)
@@ -130,7 +130,10 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int) -> None:
     )
     if worker.leads:
         snapshots(0.0, State())
-    state = fit_run(run, learner, [Phase(source, schedule, settings.steps)], config, replace(worker, watch=snapshots))
+    steps = settings.steps
+    if settings.epochs is not None:
+        steps = max(1, round(settings.epochs * len(images.labels) / settings.batch_size))
+    state = fit_run(run, learner, [Phase(source, schedule, steps)], config, replace(worker, watch=snapshots))
     if worker.leads:
         facts = {"noise": settings.noise, "latent": settings.latent, "precision": settings.precision}
         about = networks.described(settings.generator, *shape, settings.latent, **facts)

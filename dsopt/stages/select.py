@@ -23,7 +23,7 @@ from dsopt.registry import SELECTORS
 from dsopt.selection.choose import choose
 from dsopt.selection.listed import Listed, choose_listed, read_list
 from dsopt.selection.reading import memory_needed
-from dsopt.stages import embed, ingest, judges, needs
+from dsopt.stages import embed, ingest, issues, judges, needs
 from dsopt.stages.taken import copy_originals, write_csv, write_rows
 from dsopt.storage import SUBSET, Kind, Part, Stage, Table
 from dsopt.training.worker import Worker
@@ -55,6 +55,7 @@ def subset(plan: Plan, select: SelectConfig, seed: int, *, at_most: bool = False
             inputs["scores"] = judges.model(plan, "proxy")
         made_of = differing(plan.config, "select", without=("select.soft_labels", "select.views", "select.soft_share"))
         made_of |= {"seed": seed if traits.seeded else None}
+        inputs |= issues.of_kinds(plan, select.drop)
     if select.soft_labels != "none":
         inputs["judge"] = judges.model(plan, select.soft_labels)
         made_of |= {"views": select.views, "soft_share": select.soft_share}
@@ -74,9 +75,9 @@ def for_training(plan: Plan, select: SelectConfig, seed: int) -> Stage:
 
 
 def baseline(config: Config, name: str) -> SelectConfig:
-    """A baseline's settings: the same budget, another method."""
+    """A baseline's settings: the same number of images by another method, of all images."""
     budget = len(read_list(config.select.ids).names) if config.select.ids else config.select.budget
-    return replace(config.select, name=name, options={}, per_class=False, ids=None, budget=budget)
+    return replace(config.select, name=name, options={}, per_class=False, ids=None, budget=budget, drop=[])
 
 
 def cost(*stages: Stage) -> float:
@@ -121,6 +122,7 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
         scores=Table(stage.inputs["scores"].uri).parts() if "scores" in stage.inputs else (),
         pca=select.pca,
         shard_rows=select.shard_rows,
+        without=issues.dropped(stage, select.drop),
         rounds=select.rounds,
         device="cuda" if select.device == "gpu" else "cpu",
     )
@@ -158,6 +160,7 @@ def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: C
         csv=write_csv(stage, files),
         method=select.method,
         of=images.rows("train"),
+        **({"dropped": issues.counted(stage, select.drop)} if select.drop and not select.ids else {}),
         **images.about(),
     )
 

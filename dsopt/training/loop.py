@@ -41,11 +41,12 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a training run. Its budget is either `steps` or `seconds`.
+    """A part of a training run. Its budget is `steps`, `seconds`, or all seconds that are left `until` so many of the whole run.
 
     Args:
         source: step within the phase -> batch.
         rate: progress of the phase in 0..1 -> factor on the learning rate.
+        until: seconds of training from the start of the run; a phase that starts later takes no step.
         memory: the part of the batch source whose state is saved with the checkpoint.
     """
 
@@ -54,6 +55,7 @@ class Phase:
     steps: int | None = None
     seconds: float | None = None
     memory: Stateful | None = None
+    until: float | None = None
 
 
 @dataclass
@@ -85,6 +87,8 @@ def fit(
     report_every: int = 20,
     validate: Callable[[], Mapping[str, float]] | None = None,
     validate_every: int = 0,
+    test: Callable[[], Mapping[str, float]] | None = None,
+    test_every: int = 0,
     checkpoint: Checkpoint | None = None,
     checkpoint_seconds: float = 30.0,
     name: str = "training",
@@ -100,6 +104,7 @@ def fit(
         resumed: called once, before the first step, if there was a checkpoint.
         validate: called on rank 0 every `validate_every` steps (0: never), but not after the last step; its results are rows of
             split "validation".
+        test: the same for rows of split "test", every `test_every` steps; what it gives is written down, and used for nothing.
         name: of the run, in messages.
 
     Raises:
@@ -125,16 +130,21 @@ def fit(
                 ended = phase.steps is not None and state.step >= phase.steps
             clock = _count(state, clock)
             last = ended and index == len(phases) - 1
-            validating = validate_every > 0 and state.total % validate_every == 0 and not last
-            if since and (ended or validating or state.total % report_every == 0):
+            looks = [
+                (split, look)
+                for split, look, every in (("validation", validate, validate_every), ("test", test, test_every))
+                if every > 0 and state.total % every == 0 and not last
+            ]
+            if since and (ended or looks or state.total % report_every == 0):
                 means = _means(sums, since, world)
                 _count(state, clock)
                 state.rows += [(state.total, state.seconds, "train", key, value) for key, value in means.items()]
                 if not all(map(math.isfinite, means.values())):
                     raise JobError(f"{name}: diverged at step {state.total} (loss is not finite); lower the learning rate.")
                 sums, since = {}, 0
-                if validate and validating and rank == 0:
-                    state.rows += [(state.total, state.seconds, "validation", key, value) for key, value in validate().items()]
+                for split, look in looks:
+                    if look and rank == 0:
+                        state.rows += [(state.total, state.seconds, split, key, value) for key, value in look().items()]
                 report(state)
                 if checkpoint and rank == 0 and not ended and time.monotonic() - saved > checkpoint_seconds:
                     checkpoint.save(_dump(learner, phases, state))
@@ -174,21 +184,26 @@ def _means(sums: dict[str, Tensor], count: int, world: int) -> dict[str, float]:
 def _ended(phase: Phase, state: State, world: int, device: torch.device) -> bool:
     if phase.steps is not None:
         return state.step >= phase.steps
-    assert phase.seconds is not None
-    if world == 1:
-        return state.phase_seconds >= phase.seconds
-    # One clock for all workers. Otherwise their learning rates and numbers of steps would differ, and they would deadlock.
-    seconds = torch.tensor([state.phase_seconds], dtype=torch.float64, device=device)
-    dist.broadcast(seconds, 0)
-    state.phase_seconds = float(seconds)
-    return state.phase_seconds >= phase.seconds
+    if world > 1:
+        # One clock for all workers. Otherwise their learning rates and numbers of steps would differ, and they would deadlock.
+        clocks = torch.tensor([state.phase_seconds, state.seconds], dtype=torch.float64, device=device)
+        dist.broadcast(clocks, 0)
+        state.phase_seconds, state.seconds = clocks.tolist()
+    return state.phase_seconds >= _seconds(phase, state)
+
+
+def _seconds(phase: Phase, state: State) -> float:
+    """The length of a timed phase, of which `state.phase_seconds` have passed."""
+    if phase.seconds is not None:
+        return phase.seconds
+    assert phase.until is not None
+    return phase.until - (state.seconds - state.phase_seconds)
 
 
 def _progress(phase: Phase, state: State) -> float:
     if phase.steps is not None:
         return state.step / phase.steps
-    assert phase.seconds is not None
-    return min(1.0, state.phase_seconds / phase.seconds)
+    return min(1.0, state.phase_seconds / max(_seconds(phase, state), 1e-9))
 
 
 def _set_rate(learner: Learner, factor: float) -> None:

@@ -278,7 +278,7 @@ def test_study_presets(preset: str, tmp_path: Path) -> None:
     given = [f"storage={tmp_path}", *own, f"preset={preset}", "data.limit=null", "data.name=digits"]
     plan, trials, stage = sweep.planned(Plan(configuration.load(given)))
     config = plan.config
-    assert config.sweep.paper and stage.name == f"digits-{config.sweep.title}"
+    assert config.reference and stage.name == f"digits-{config.sweep.title}"
     assert len({trial.evaluated.hash for trial in trials}) > 6
     if config.sweep.equal_cost:
         titles = {(trial.row.title, trial.config.train.sampler.name) for trial in trials}

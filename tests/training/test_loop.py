@@ -181,6 +181,28 @@ def test_every_phase_has_a_budget_of_its_own(clock: Clock) -> None:
     assert state.total == 8 and state.seconds == pytest.approx(0.24) and state.phase == 3
 
 
+@pytest.mark.parametrize(("until", "steps", "seconds"), [(0.5, 5 + 12, 0.51), (0.1, 5, 0.15)])
+def test_a_phase_until_so_many_seconds_in_all(clock: Clock, until: float, steps: int, seconds: float) -> None:
+    """The selection paper's fixed budget: so many fast steps, then full data until the time is over; none if it is over."""
+    rates: list[float] = []
+
+    def rate(progress: float) -> float:
+        rates.append(progress)
+        return 1.0
+
+    phases = [Phase(ticking(clock, 1), lambda p: 1.0, steps=5), Phase(ticking(clock, 2), rate, until=until)]
+    state = fit(Line(), phases, report_every=1)
+    assert state.total == steps and state.seconds == pytest.approx(seconds)
+    assert rates == sorted(rates) and all(0 <= rate <= 1 for rate in rates)
+
+
+def test_tests_are_written_down_and_change_nothing() -> None:
+    learner = Line()
+    state = fit(learner, phases(), test=lambda: {"accuracy": float(len(learner.rates))}, test_every=4)
+    assert [(step, value) for step, _, split, _, value in state.rows if split == "test"] == [(4, 4.0), (8, 8.0)]
+    assert weights(learner).equal(weights_after_all())
+
+
 def test_divergence_is_told_and_the_last_checkpoint_stays() -> None:
     class Diverging(Line):
         def update(self, batch: Batch) -> dict[str, Tensor]:

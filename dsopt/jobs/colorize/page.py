@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from dsopt.augment.geometry import center_crop
-from dsopt.config import Config
+from dsopt.config import Config, differing
 from dsopt.data.loading import load
 from dsopt.files import write_bytes
 from dsopt.pipeline import adversaries, outputs
 from dsopt.pipeline.plan import Plan
+from dsopt.reporting import beside as beside_paper
 from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.losses import loss_panels
@@ -35,7 +36,8 @@ NOTE = (
 def page(plan: Plan, measures: list[Stage]) -> Stage:
     """The report of colorizers that are measured; the first is the one that the configuration describes."""
     inputs = {f"{index:03d}": stage for index, stage in enumerate(measures)}
-    return plan.add(outputs.REPORT, f"{plan.config.data.name}-colors", {"shown": SHOWN}, inputs, _write)
+    made_of = {"shown": SHOWN} | differing(plan.config, "reference")
+    return plan.add(outputs.REPORT, f"{plan.config.data.name}-colors", made_of, inputs, _write)
 
 
 def _write(worker: Worker, stage: Stage, config: Config) -> None:
@@ -52,6 +54,7 @@ def _write(worker: Worker, stage: Stage, config: Config) -> None:
             png=_pictures({f"colorizer {number}": made for number, made in enumerate(measures, 1)}),
         ),
     ]
+    sections[1:1] = beside_paper.section(config, _values(measures[0]))
     for model, metrics in zip(models, runs, strict=True):
         told = "Means of every 20 steps, faint, and their moving average."
         sections.append(Section(f"Losses of {title(model)}", told, png=loss_panels(metrics)))

@@ -1,17 +1,20 @@
 """The page of an evaluation: the table, and the images and the cost of every set."""
 
+import statistics
 from functools import partial
 
 import pyarrow as pa
 
-from dsopt.config import Config
+from dsopt.config import Config, differing
 from dsopt.data.loading import load
 from dsopt.files import write_bytes
 from dsopt.pipeline import outputs
 from dsopt.pipeline.plan import Plan
+from dsopt.reporting import beside as beside_paper
 from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.page import Section
+from dsopt.stages.evaluate import accuracies
 from dsopt.storage import Stage, Table
 from dsopt.training.worker import Worker
 from dsopt.version import versions
@@ -30,7 +33,7 @@ def page(
     """The report of finished evaluations; the sections `more` follow their table."""
     inputs = {f"{index:03d}": stage for index, stage in enumerate(evaluations)}
     write = partial(_write, uris=uris, head=head, lines=lines, more=more)
-    return plan.add(outputs.REPORT, "distilled", {"sets": len(uris)}, inputs, write)
+    return plan.add(outputs.REPORT, "distilled", {"sets": len(uris)} | differing(plan.config, "reference"), inputs, write)
 
 
 def pictures(uri: str, title: str) -> Section:
@@ -52,6 +55,7 @@ def _write(
     worker: Worker, stage: Stage, config: Config, uris: list[str], head: list[str], lines: list[list[str]], more: list[Section]
 ) -> None:
     sections = [Section("Accuracy", NOTE, html=pages.table(head, lines)), *more]
+    sections[1:1] = beside_paper.section(config, {"mean_accuracy": statistics.fmean(accuracies(stage.inputs["000"]))})
     sections += [pictures(uri, Table(uri).manifest["name"]) for uri in uris]
     metrics = pa.concat_tables([Table(evaluated.uri).read() for evaluated in stage.inputs.values()])
     facts = {"versions": ", ".join(f"{name} {number}" for name, number in versions().items())}

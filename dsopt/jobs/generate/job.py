@@ -4,6 +4,7 @@ from dsopt.jobs.generate import page
 from dsopt.jobs.job import Job
 from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
+from dsopt.reporting import beside
 from dsopt.reporting.tables import aligned
 from dsopt.stages import generator, ingest, measure, samples
 from dsopt.storage import Stage, Table
@@ -34,12 +35,15 @@ def targets(plan: Plan) -> list[Stage]:
 
 def generate(plan: Plan) -> None:
     """Train, generate and print the measures. The data set comes first: only then it is known whether it has labels."""
+    config = plan.config
     targets(plan)  # a wrong configuration is refused before any work
     plan.run(ingest.images(plan))
     (report,) = targets(plan)
     plan.run(report)
     if "measures" in report.inputs:
         print("\n" + aligned(page.HEAD, page.lines(report.inputs["measures"])) + "\n")
+        if cells := beside.lines(config, page.values(report.inputs["measures"])):
+            print(aligned(beside.HEAD, cells) + "\n")
     else:
         say("generate", "the data set has no labels to measure by; measure.extractor=inception needs none")
     say("samples", report.inputs["samples"].uri)

@@ -3,12 +3,13 @@
 import numpy as np
 import torch
 
-from dsopt.config import Config
+from dsopt.config import Config, differing
 from dsopt.data.images import Images, decode
 from dsopt.data.loading import load
 from dsopt.files import read_table, write_bytes
 from dsopt.pipeline import adversaries, outputs
 from dsopt.pipeline.plan import Plan
+from dsopt.reporting import beside as beside_paper
 from dsopt.reporting import figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.losses import loss_panels
@@ -26,7 +27,7 @@ HEAD = ["measure", "generated images", "real images"]
 def page(plan: Plan, samples: Stage, measures: Stage | None) -> Stage:
     """The report of a generator and its images, with their measures if there are any."""
     inputs = {"generator": samples.inputs["generator"], "samples": samples} | ({"measures": measures} if measures else {})
-    return plan.add(outputs.REPORT, samples.name, {}, inputs, _write)
+    return plan.add(outputs.REPORT, samples.name, differing(plan.config, "reference"), inputs, _write)
 
 
 def _write(worker: Worker, stage: Stage, config: Config) -> None:
@@ -36,6 +37,7 @@ def _write(worker: Worker, stage: Stage, config: Config) -> None:
         sections.append(
             Section("Measures", _how(stage.inputs["measures"]), html=pages.table(HEAD, lines(stage.inputs["measures"])))
         )
+    sections += beside_paper.section(config, values(stage.inputs["measures"]) if "measures" in stage.inputs else {})
     sections += [
         _real_and_generated(model, samples),
         Section(
@@ -66,10 +68,15 @@ def _first(table: Table, split: str | None = None) -> np.ndarray:
 
 def lines(measures: Stage) -> list[list[str]]:
     """The cells of the table of measures, below `HEAD`."""
+    shown = {name: f"{value:.4g}" for name, value in values(measures).items()}
+    real = {name: other for name in shown for other in (f"{name}_train", f"{name}_real") if other in shown}
+    return [[name, value, shown.get(real.get(name, ""), "")] for name, value in shown.items() if name not in real.values()]
+
+
+def values(measures: Stage) -> dict[str, float]:
+    """The measures by name."""
     rows = Table(measures.uri).read(columns=["name", "value"]).to_pylist()
-    values = {row["name"]: f"{row['value']:.4g}" for row in rows}
-    beside = {name: real for name in values for real in (f"{name}_train", f"{name}_real") if real in values}
-    return [[name, value, values.get(beside.get(name, ""), "")] for name, value in values.items() if name not in beside.values()]
+    return {row["name"]: row["value"] for row in rows}
 
 
 def _how(measures: Stage) -> str:

@@ -8,6 +8,7 @@ from dsopt.errors import JobError
 from dsopt.jobs.job import Job
 from dsopt.jobs.optimize import page
 from dsopt.jobs.optimize.page import Rows
+from dsopt.jobs.optimize.target import with_target
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import run
 from dsopt.progress import say
@@ -17,7 +18,7 @@ from dsopt.storage import Stage, Table
 
 
 def comparison(plan: Plan) -> Rows:
-    """Every training run of the comparison: (row, seed, stage)."""
+    """Every training run of the comparison: (row, seed, stage). Raises InputError for a configuration that it cannot have."""
     config, images = plan.config, ingest.images(plan)
     seeds = range(config.seed, config.seed + config.compare.seeds)
     chosen = select.subset(plan, config.select, config.seed)
@@ -45,11 +46,16 @@ def comparison(plan: Plan) -> Rows:
 def _probes(plan: Plan, rows: Rows, chosen: Stage) -> Rows:
     """How far a linear classifier gets on the embeddings of all images and of every subset: a yardstick for all other rows.
 
-    Only of embeddings by a pretrained encoder that choosing needs anyway.
+    Only of embeddings by a pretrained encoder that choosing needs anyway, and where rows are judged by test images, as it is.
     """
     config, found = plan.config, dict[tuple[str, int], tuple[Row, int, Stage]]()
     pretrained = config.embed.source == "encoder" and any(":" in name for name in config.embed.encoder)
-    if config.compare.probe and pretrained and any(step.stage.kind == embed.EMBED for step in plan.to(chosen)):
+    if (
+        config.compare.probe
+        and pretrained
+        and not config.train.validation
+        and any(step.stage.kind == embed.EMBED for step in plan.to(chosen))
+    ):
         for row, seed, _ in rows:
             if not row.added and not (row.subset and "judge" in row.subset.inputs):
                 of = row.method if row.subset else "full data"
@@ -87,6 +93,7 @@ def unlabelled(plan: Plan) -> bool:
 
 def targets(plan: Plan) -> list[Stage]:
     """The report of the comparison, or the subset if the data set has no labels."""
+    plan = plan.having(with_target(plan.config))
     if unlabelled(plan):
         return [select.subset(plan, plan.config.select, plan.config.seed)]
     return [page.page(plan, comparison(plan), {})]
@@ -98,6 +105,7 @@ def optimize(plan: Plan) -> None:
     Raises:
         JobError: runs failed; the others are finished, and the table and the page have them all.
     """
+    plan = plan.having(with_target(plan.config))
     config = plan.config
     comparison(plan)  # a wrong configuration is refused before any work
     plan.run(ingest.images(plan))
@@ -128,11 +136,13 @@ def draw(plan: Plan, rows: Rows, failed: dict[str, str]) -> None:
 
 def targets_of_report(plan: Plan) -> list[Stage]:
     """The report of the finished runs; it trains nothing."""
+    plan = plan.having(with_target(plan.config))
     return [page.page(plan, *ended(plan))]
 
 
 def report(plan: Plan) -> None:
     """Write the report of the finished runs, and print their table."""
+    plan = plan.having(with_target(plan.config))
     draw(plan, *ended(plan))
 
 

@@ -1,21 +1,23 @@
 """report: the runs of a comparison -> one self-contained HTML page and one metrics table."""
 
 import textwrap
+from dataclasses import replace
 from functools import partial
 
 import pyarrow as pa
 
 from dsopt.config import Config, differing
+from dsopt.config.references import Published, facts_of, find
 from dsopt.errors import InputError
 from dsopt.files import write_bytes
-from dsopt.jobs.optimize import pictures
+from dsopt.jobs.optimize import pictures, target
 from dsopt.pipeline import outputs
 from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
-from dsopt.reporting import figures
+from dsopt.reporting import beside, figures
 from dsopt.reporting import page as pages
 from dsopt.reporting.page import Section
-from dsopt.reporting.tables import ACCURACY, Measure, ResultRow, RunInfo, as_text, summarise
+from dsopt.reporting.tables import ACCURACY, KEPT_BEST, Measure, ResultRow, RunInfo, as_text, summarise
 from dsopt.stages import linear, select
 from dsopt.stages.classifier import Row
 from dsopt.stages.script import end_of_output
@@ -36,7 +38,7 @@ GIVEN = Measure("accuracy", "Accuracy as the command gave it", percent=True)
 def page(plan: Plan, rows: Rows, failed: Failed) -> Stage:
     """The report of a comparison's runs, finished ones and failed ones; while there are such it is written, but not done."""
     inputs = {f"{row.title} seed {seed}": stage for row, seed, stage in rows}
-    made_of = differing(plan.config, "select")
+    made_of = differing(plan.config, "select", "reference", "compare.target")
     return plan.add(outputs.REPORT, plan.config.data.name, made_of, inputs, partial(_write, rows=rows, failed=failed))
 
 
@@ -47,7 +49,8 @@ def _write(worker: Worker, stage: Stage, config: Config, rows: Rows, failed: Fai
     done = [one for one in rows if one[2].hash not in failed]
     images = Table(rows[0][0].images.uri)
     sections = [
-        Section("Results", PROBES if _probed(rows) else "", html=pages.results_table(results)),
+        Section("Results", "\n\n".join(_told(config, rows)), html=pages.results_table(results)),
+        *target.sections(config, metrics, [info(*one) for one in done]),
         *_failures(rows, failed),
         *_figures(metrics, results, [info(*one) for one in done]),
         *pictures.sections(config, done, images),
@@ -61,8 +64,10 @@ def _write(worker: Worker, stage: Stage, config: Config, rows: Rows, failed: Fai
 
 def print_results(stage: Stage, config: Config, rows: Rows, failed: Failed) -> None:
     """Print the results table of a report, what failed with the end of its output, and the path of the page."""
-    notes = textwrap.fill(PROBES, 80) + "\n" if _probed(rows) else ""
-    print(f"\n{as_text(_results(config, rows, failed)[1])}\n{notes}")
+    notes = "".join(textwrap.fill(told, 80) + "\n" for told in _told(config, rows))
+    metrics, results = _results(config, rows, failed)
+    print(f"\n{as_text(results)}\n{notes}")
+    target.print_times(config, metrics, [info(*one) for one in rows if one[2].hash not in failed])
     for row, seed, run in rows:
         if run.hash in failed:
             print("\n  ".join([f"{row.title}, seed {seed}: failed: {failed[run.hash]}", *end_of_output(run)]) + "\n")
@@ -76,9 +81,24 @@ def _probed(rows: Rows) -> bool:
 def _results(config: Config, rows: Rows, failed: Failed) -> tuple[pa.Table, list[ResultRow]]:
     """The metrics of the finished runs, and the rows of all."""
     found = [Table(run.uri).read() for _, _, run in rows if run.hash not in failed]
-    metrics, measure = pa.concat_tables([METRICS.empty_table(), *found]), GIVEN if config.compare.command else ACCURACY
+    metrics, measure = pa.concat_tables([METRICS.empty_table(), *found]), ACCURACY if config.train.keep == "last" else KEPT_BEST
+    measure = GIVEN if config.compare.command else measure
     runs = [_unfinished(*one) if one[2].hash in failed else info(*one) for one in rows]
-    return metrics, summarise(metrics, runs, measure=measure)
+    runs = [replace(run, published=_published(config, row)) for run, (row, *_) in zip(runs, rows, strict=True)]
+    held_out = config.train.validation and config.train.keep == "last"  # the weights that are kept are tested
+    return metrics, summarise(metrics, runs, "validation" if held_out else "test", measure)
+
+
+def _published(config: Config, row: Row) -> dict[str, Published]:
+    """What the paper of `reference` has for a row; nothing for rows with further images or seconds, or of a command."""
+    if config.reference is None or config.compare.command or row.added or row.extra:
+        return {}
+    return find(config.reference).published(config.data.name, facts_of(config, row="", method=row.method, split=row.split))
+
+
+def _told(config: Config, rows: Rows) -> list[str]:
+    """What is said above or below the table."""
+    return [*[PROBES] * _probed(rows), *filter(None, [beside.note(config, [facts_of(config)])])]
 
 
 def _unfinished(row: Row, seed: int, stage: Stage) -> RunInfo:
@@ -120,12 +140,14 @@ def info(row: Row, seed: int, stage: Stage) -> RunInfo:
     # in a generator's loss. For a row whose training is extended by the seconds of selection, these are part of the training time.
     used = [stage.inputs.get(role) for role in ("scores", "embeddings")]
     cost = select.cost(*filter(None, [row.subset, row.added, *used, *row.guides]))
-    return RunInfo(stage.folder, row.title, row.method, row.split, manifest["seed"], _images(row), cost)
+    reading = manifest.get("reading", 0.0)
+    return RunInfo(stage.folder, row.title, row.method, row.split, manifest["seed"], _images(row), cost, reading_seconds=reading)
 
 
 def _lead(config: Config, rows: Rows) -> str:
     count, how = Table(rows[0][0].images.uri).rows("train"), "your command" if config.compare.command else "equal steps"
-    return f"Training on all {count:,} images against training on fewer, selected by different methods, with {how}."
+    lead = f"Training on all {count:,} images against training on fewer, selected by different methods, with {how}."
+    return "\n\n".join(filter(None, [lead, beside.about(config)]))
 
 
 def _facts(config: Config, rows: Rows, done: Rows, images: Table) -> dict[str, str]:

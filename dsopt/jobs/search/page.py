@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from dsopt.config import Config
+from dsopt.config import Config, differing
 from dsopt.files import write_bytes
 from dsopt.jobs.search import study as studies
 from dsopt.jobs.search.study import Ranking, Studied, Study
@@ -18,6 +18,7 @@ from dsopt.jobs.search.trials import ranked, space_of
 from dsopt.models.child_cells import EDGES
 from dsopt.pipeline import outputs
 from dsopt.pipeline.plan import Plan
+from dsopt.reporting import beside
 from dsopt.reporting import page as pages
 from dsopt.reporting import search_figures as figures
 from dsopt.reporting.page import Section
@@ -86,12 +87,13 @@ def page(plan: Plan, stages: SearchStages) -> Stage:
     inputs |= {"truth": stages.truth} if stages.truth else {}
     inputs |= {f"{one.title} {i}": stage for one in stages.studied for i, stage in enumerate(one.draws)}
     name, write = f"{config.data.name}-{config.search.space.name}", partial(_write, stages=stages)
-    return plan.add(SEARCH, name, {}, inputs, write, title="report of the search")
+    return plan.add(SEARCH, name, differing(config, "reference"), inputs, write, title="report of the search")
 
 
 def _write(worker: Worker, stage: Stage, config: Config, stages: SearchStages) -> None:
     found = studies.study(config, stages.truth, stages.studied) if stages.truth else None
-    sections = [*(_study(found) if found else []), *_search(config, stages, found)]
+    paper = beside.section(config, {"accuracy": _accuracy(stages.child)})
+    sections = [*paper, *(_study(found) if found else []), *_search(config, stages, found)]
     manifest = Table(stages.child.uri).manifest
     lead = f"The best child found: {manifest['child']}, {100 * _accuracy(stages.child):.2f} % accuracy on the test images."
     write_bytes(stage.path("report.html"), pages.page(_title(config), lead, _facts(config, stages), sections).encode())
@@ -112,6 +114,8 @@ def print_results(config: Config, stages: SearchStages) -> None:
     row = ranked(stages.finalists)[0]
     tested = f"{100 * row['accuracy']:.2f} % on the held-out images, {100 * _accuracy(stages.child):.2f} % on the test images"
     print(f"\nbest of {Table(stages.search.uri).rows()} children: {tested}\n")
+    if cells := beside.lines(config, {"accuracy": _accuracy(stages.child)}):
+        print(f"{aligned(beside.HEAD, cells)}\n")
 
 
 def _accuracy(child: Stage) -> float:

@@ -87,8 +87,9 @@ def _lines(done: Iterable[PlannedTrial], values: Iterable[float]) -> Lines:
             continue
         others = [text for text in trial.trial.overrides if not text.startswith(f"{STEPS}=")]
         name = " ".join(filter(None, [trial.trial.row, *others])) or "the grid"
-        estimated = estimate(Table(trial.trained.uri).read(), adversaries.terms("generate", settings))
-        found.setdefault(name, []).append(Critic(trial.trial.seed, settings.steps, estimated, measured))
+        trained = Table(trial.trained.uri)
+        estimated, steps = estimate(trained.read(), adversaries.terms("generate", settings)), trained.manifest["steps"]
+        found.setdefault(name, []).append(Critic(trial.trial.seed, steps, estimated, measured))
     return found
 
 

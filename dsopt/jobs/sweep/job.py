@@ -17,15 +17,17 @@ from dsopt.config import Config, as_yaml, variant
 from dsopt.errors import InputError, JobError, unknown
 from dsopt.files import check_writable
 from dsopt.jobs.job import Job
+from dsopt.jobs.optimize.target import with_target
 from dsopt.jobs.sweep import page
 from dsopt.jobs.sweep.grid import expand, leaves, made_of, plans, sampled, space
-from dsopt.jobs.sweep.kinds.contract import PlannedTrial, common_steps, kind_of
-from dsopt.jobs.sweep.status import STATUS_SECONDS, Numbers, SweepStatus, TrialStatus
+from dsopt.jobs.sweep.kinds.contract import PlannedTrial, kind_of
+from dsopt.jobs.sweep.prepare import prepare
+from dsopt.jobs.sweep.status import STATUS_SECONDS, Numbers, SweepStatus
 from dsopt.pipeline.plan import Plan
-from dsopt.pipeline.step import check_needs, run
-from dsopt.progress import Progress, say
+from dsopt.pipeline.step import run
+from dsopt.progress import say
 from dsopt.stages import ingest
-from dsopt.storage import Kind, Stage, Table
+from dsopt.storage import Kind, Stage
 from dsopt.training.loop import State
 from dsopt.training.worker import Worker
 
@@ -58,7 +60,7 @@ def planned(plan: Plan) -> tuple[Plan, list[PlannedTrial], Stage]:
     Raises:
         InputError: any trial that cannot work, as far as that can be known in advance.
     """
-    plan = plan.having(with_held_out(plan.config))
+    plan = plan.having(with_held_out(with_target(plan.config)))
     config, sweep = plan.config, plan.config.sweep
     kind_of(config).check(config)
     if sweep.searcher == "grid" and sweep.space:
@@ -106,39 +108,12 @@ def _make(worker: Worker, stage: Stage, config: Config, plan: Plan, trials: list
     todo = [status for status in statuses.runs.values() if status.state == "left"]
     say("sweep", f"{len(statuses.runs)} trials known, {len(statuses.runs) - len(todo)} of them ended before")
     if not stage.done():
-        _prepare(plan, todo, statuses)
+        prepare(plan, todo, statuses)
         _train(plan, trials, statuses)
     page.write(stage, config, trials, statuses)
     failed = statuses.count("failed")
     if failed:
         raise JobError(f"sweep: {failed} of {len(statuses.runs)} trials failed; the same command tries them again.")
-
-
-def _prepare(plan: Plan, todo: list[TrialStatus], statuses: SweepStatus) -> None:
-    """Make the stages that trials need, each once: data sets first, because only they show whether there are labels."""
-    steps = {step.stage.hash: step for step in plan.to(ingest.images(plan))}
-    # A row at equal cost needs another trial, which runs as a trial and not here.
-    trials = {status.stage.hash for status in statuses.runs.values()}
-    for step in (step for status in todo for step in status.planned.shared if step.stage.hash not in trials):
-        steps.setdefault(step.stage.hash, step)
-    for step in common_steps(status.planned for status in todo):
-        steps.setdefault(step.stage.hash, step)
-    for step in steps.values():
-        if step.stage.kind == ingest.INGEST:
-            run([step])
-            kind_of(plan.config).check_labels(step.config, Table(step.stage.uri).manifest["labelled"])
-    check_needs([*steps.values(), *(step for status in todo for step in status.planned.own)])
-    missing = [step for step in steps.values() if not step.stage.done()]
-    bar = Progress("sweep", len(missing), "stages that trials need")
-    failed: dict[str, str] = {}
-    for done, step in enumerate(missing):
-        bar.update(done)
-        run([step], failed=failed)
-    for status in todo:
-        takes = [*status.planned.shared, *status.planned.own]
-        reasons = [failed[step.stage.hash] for step in takes if step.stage.hash in failed]
-        if reasons:
-            statuses.fail(status, reasons[0])
 
 
 def _train(plan: Plan, trials: list[PlannedTrial], statuses: SweepStatus) -> None:
@@ -147,7 +122,7 @@ def _train(plan: Plan, trials: list[PlannedTrial], statuses: SweepStatus) -> Non
     config = plan.config
     # Finished steps are not sent to workers: the step of an ingest holds the names of all files.
     sent = [replace(trial, shared=[step for step in trial.shared if not step.stage.done()]) for trial in trials]
-    work = partial(_work, plan=plan.without_steps(), trials=sent)
+    work = partial(run_trial, plan=plan.without_steps(), trials=sent)
     left = [status for status in statuses.runs.values() if status.state == "left"]
     earlier = [status.reports for status in statuses.runs.values() if status.state in ("done", "stopped")]
     fixed = [status for status in left if "trial" in status.point]
@@ -163,7 +138,7 @@ def _train(plan: Plan, trials: list[PlannedTrial], statuses: SweepStatus) -> Non
         tune.run(work, begun, config, statuses, search, earlier)
 
 
-def _work(
+def run_trial(
     worker: Worker, point: dict[str, Any], report: Callable[[Numbers], None], *, plan: Plan, trials: list[PlannedTrial]
 ) -> Numbers:
     """One trial on a worker, with the stages that only it needs (such as a search's subset). A failure is reported as a result."""

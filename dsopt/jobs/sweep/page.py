@@ -1,5 +1,6 @@
 """The results of a sweep: the trials file, one metrics table, one page, and the table on the terminal."""
 
+import textwrap
 from collections.abc import Collection
 from typing import Any
 
@@ -7,18 +8,20 @@ import pyarrow as pa
 
 from dsopt.config import Config
 from dsopt.files import write_bytes, write_table
+from dsopt.jobs.optimize import target
 from dsopt.jobs.optimize.page import info as run_info
 from dsopt.jobs.sweep.kinds.contract import PlannedTrial, kind_of
-from dsopt.jobs.sweep.rows import Over, infos, over
+from dsopt.jobs.sweep.rows import Over, facts, infos, over
 from dsopt.jobs.sweep.status import SweepStatus, TrialStatus, name
 from dsopt.pipeline import outputs
 from dsopt.progress import say
-from dsopt.reporting import figures
+from dsopt.reporting import beside, figures
 from dsopt.reporting import lines as over_lines
 from dsopt.reporting import page as pages
 from dsopt.reporting.losses import adversarial_losses
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import Measure, ResultRow, RunInfo, aligned, as_text, by_row, summarise
+from dsopt.stages.classifier import TRAIN
 from dsopt.storage import METRICS, Stage, Table
 from dsopt.version import versions
 
@@ -49,9 +52,10 @@ def write(stage: Stage, config: Config, trials: list[PlannedTrial], statuses: Sw
     results = summarise(metrics, runs, "validation" if kind.held_out else "test", kind.measure, kind.others)
     if config.sweep.searcher != "grid":
         results.sort(key=lambda row: -kind.measure.score(row.mean))
+    note = " ".join(filter(None, [_kept(trials), beside.note(config, [facts(trial) for trial in trials])]))
     if not stage.done():
         listed = [_listed(trial, statuses) for trial in trials]
-        sections = [*_charts(config, metrics, runs, results, found), *_further(config, distinct, statuses)]
+        sections = [*_charts(config, metrics, runs, results, found, note), *_further(config, distinct, statuses)]
         sections += [*_pictures(config, runs, done), _trials(trials, statuses)]
         device = next((Table(trial.trained.uri).manifest["device"] for trial in distinct), "")
         write_bytes(stage.path("report.html"), _page(config, statuses, device, sections).encode())
@@ -61,13 +65,18 @@ def write(stage: Stage, config: Config, trials: list[PlannedTrial], statuses: Sw
         if not statuses.count("failed"):
             own = {step.stage.hash: step.stage for trial in distinct for step in trial.own}.values()
             outputs.commit(stage, metrics, seconds=outputs.spent(own), trials="trials.parquet", page="report.html")
-    _print_results(stage, config, statuses, results, found)
+    target.print_times(config, metrics, runs)
+    _print_results(stage, config, statuses, results, found, note)
 
 
-def _print_results(stage: Stage, config: Config, statuses: SweepStatus, results: list[ResultRow], found: Over | None) -> None:
+def _print_results(
+    stage: Stage, config: Config, statuses: SweepStatus, results: list[ResultRow], found: Over | None, note: str
+) -> None:
     if found and _crossed(found):
         print("\n" + aligned(*over_lines.table(found.series, found.x, statuses.measure)))
     print("\n" + as_text(results))
+    if note:
+        print(textwrap.fill(note, 100))
     for status in statuses.runs.values():
         if status.state == "stopped":
             print(f"{name(status.planned.trial)}: {status.reason}, {statuses.shown(status)}")
@@ -79,6 +88,14 @@ def _print_results(stage: Stage, config: Config, statuses: SweepStatus, results:
         images = "of the held-out images" if kind_of(config).held_out else "against test images"
         say("best", f"{name(best.planned.trial)}: {statuses.shown(best)} {images}")
     say("report", stage.path("report.html"))
+
+
+def _kept(trials: list[PlannedTrial]) -> str:
+    """Which rows are not judged by their last step."""
+    rows = dict.fromkeys(
+        trial.trial.row or "all" for trial in trials if trial.config.train.keep == "best" and trial.trained.kind == TRAIN
+    )
+    return f"Not of the last step but of the weights that were best on held-out images: {', '.join(rows)}." if rows else ""
 
 
 def _reports(status: TrialStatus, measure: Measure) -> pa.Table:
@@ -114,7 +131,9 @@ def _crossed(found: Over) -> bool:
     return len(found.series) > 1 and len(over_lines.values_of(found.series)) > 1
 
 
-def _charts(config: Config, metrics: pa.Table, runs: list[RunInfo], results: list[ResultRow], found: Over | None) -> list[Section]:
+def _charts(
+    config: Config, metrics: pa.Table, runs: list[RunInfo], results: list[ResultRow], found: Over | None, note: str
+) -> list[Section]:
     if not results:
         return []
     measure, spread = results[0].measure, "Mean over seeds; whiskers are one standard deviation."
@@ -123,9 +142,11 @@ def _charts(config: Config, metrics: pa.Table, runs: list[RunInfo], results: lis
     if found and _crossed(found):
         table = pages.table(*over_lines.table(found.series, found.x, measure))
         sections.append(Section(f"{title} over {found.x}", "Mean ± sample standard deviation over seeds.", html=table))
-    sections.append(Section("Results", kind_of(config).note, html=pages.results_table(results)))
+    told = "\n\n".join(filter(None, [kind_of(config).note, note]))
+    sections.append(Section("Results", told, html=pages.results_table(results)))
+    sections += target.sections(config, metrics, runs)
     if found:
-        png = over_lines.lines(found.series, found.beside, found.x, measure)
+        png = over_lines.lines(found.series, found.beside, found.x, measure, found.paper)
         sections.append(Section(f"{title} over a setting", spread, png=png))
     sections.append(Section(title, spread, png=figures.accuracy_bars(results)))
     if kind_of(config).adversarial:
@@ -167,5 +188,5 @@ def _page(config: Config, statuses: SweepStatus, device: str, sections: list[Sec
         "hardware": device,
         "versions": ", ".join(f"{library} {number}" for library, number in versions().items()),
     }
-    lead = f"Results of the paper: {config.sweep.paper}" if config.sweep.paper else kind_of(config).lead
+    lead = beside.about(config) or kind_of(config).lead
     return pages.page(f"dsopt: {config.sweep.title} on {config.data.name}", lead, facts, sections)

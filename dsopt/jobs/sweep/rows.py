@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from dsopt.config import Config
+from dsopt.config.references import Facts, Published, facts_of, find, scaled
 from dsopt.jobs.optimize.page import info as run_info
 from dsopt.jobs.sweep.grid import leaves
 from dsopt.jobs.sweep.kinds.contract import PlannedTrial
@@ -33,8 +34,19 @@ def infos(trials: Sequence[PlannedTrial], done: Iterable[PlannedTrial]) -> list[
         info = vars(run_info(trial.row, trial.trial.seed, trial.evaluated))
         info |= {"row": row, "settings": {"row" if named else "training data": title} | settings}
         info |= {"method": trial.trial.row} if trial.trial.row else {}
+        info |= {"published": _published(trial)}
         found[row, info["run"]] = RunInfo(**info)
     return list(found.values())
+
+
+def facts(trial: PlannedTrial) -> Facts:
+    """What a paper's values are matched with."""
+    return facts_of(trial.config, row=trial.trial.row, method=trial.trial.row or trial.row.method, split=trial.row.split)
+
+
+def _published(trial: PlannedTrial) -> dict[str, Published]:
+    name, compared = trial.config.reference, not trial.trial.equal_cost
+    return find(name).published(trial.config.data.name, facts(trial)) if name and compared else {}
 
 
 class Over(NamedTuple):
@@ -43,11 +55,13 @@ class Over(NamedTuple):
     Args:
         series: a line for every row and combination of the other settings.
         beside: the means of rows that have no value of `x`.
+        paper: a paper's numbers at points of the lines.
     """
 
     x: str
     series: Series
     beside: dict[str, float]
+    paper: dict[str, dict[Any, float]]
 
 
 def over(config: Config, trials: Sequence[PlannedTrial], statuses: SweepStatus) -> Over | None:
@@ -59,6 +73,7 @@ def over(config: Config, trials: Sequence[PlannedTrial], statuses: SweepStatus) 
     others = [key for key in grid if key != x]
     series: dict[str, dict[Any, list[float]]] = {}
     beside: dict[str, list[float]] = {}
+    paper: dict[str, dict[Any, float]] = {}
     for trial in trials:
         status = statuses.runs[trial.evaluated.hash]
         if status.state != "done":
@@ -70,11 +85,15 @@ def over(config: Config, trials: Sequence[PlannedTrial], statuses: SweepStatus) 
         else:
             words = [trial.trial.row, *(_named(key, _value(trial.config, key), others) for key in others)]
             line, at = ", ".join(filter(None, words)) or "the grid", _value(trial.config, x)
-            series.setdefault(line, {}).setdefault(str(at) if isinstance(at, list | dict) else at, []).append(result)
+            at = str(at) if isinstance(at, list | dict) else at
+            series.setdefault(line, {}).setdefault(at, []).append(result)
+            found = _published(trial).get(name)
+            if found and found.compared and found.value is not None:
+                paper.setdefault(line, {})[at] = scaled(name, found.value)
     if not series:
         return None
     spreads = {line: {at: Spread.of(values) for at, values in found.items()} for line, found in series.items()}
-    return Over(x, spreads, {title: statistics.fmean(values) for title, values in beside.items()})
+    return Over(x, spreads, {title: statistics.fmean(values) for title, values in beside.items()}, paper)
 
 
 def _overridden(trial: PlannedTrial) -> list[str]:

@@ -81,7 +81,7 @@ class PlannedTrial:
 
     def outcome(self) -> dict[str, float]:
         """Its final metrics by name: on held-out images if it has any, else on the test images."""
-        final = self.metrics().filter(pc.field("split") != "train").sort_by("step")
+        final = self.metrics().filter(pc.field("split") != "train").sort_by([("step", "ascending"), ("split", "descending")])
         return dict(zip(final["name"].to_pylist(), final["value"].to_pylist(), strict=True))
 
 
@@ -156,7 +156,8 @@ class SweepKind:
         if self.stoppable:
             return
         sweep = config.sweep
-        for wrong, key in [(sweep.equal_cost, "sweep.equal_cost=true"), (sweep.scheduler == "asha", "sweep.scheduler=asha")]:
+        stoppable = {"sweep.equal_cost=true": sweep.equal_cost, "sweep.scheduler=asha": sweep.scheduler == "asha"}
+        for key, wrong in (stoppable | {"compare.target": config.compare.target is not None}).items():
             if wrong:
                 raise InputError(f"{key}: is for sweep.of=train; trials of sweep.of={sweep.of} have a score only at their end.")
         if config.measure.extra:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from dsopt.config import Config
 from dsopt.jobs.sweep.kinds.contract import KINDS, PlannedTrial, SweepKind, Trial, by_features, planned, training_settings
 from dsopt.pipeline.plan import Plan
-from dsopt.reporting.tables import ACCURACY
+from dsopt.reporting.tables import ACCURACY, KEPT_BEST
 from dsopt.stages import classifier, ingest, measure, select
 from dsopt.stages.classifier import Row
 
@@ -23,16 +23,19 @@ def train(config: Config) -> SweepKind:
             "classifier assigns to their class."
         )
     from_held_out = f"evaluates on held-out images, which extra.name={config.extra.name} would use for training"
+    not_held_out = "" if config.extra.name == "none" else from_held_out
+    if config.train.keep == "best":
+        not_held_out = "tests the weights that are best on held-out images, which is no measure for choosing settings"
     return SweepKind(
         _plan,
-        ACCURACY,
+        ACCURACY if config.train.keep == "last" else KEPT_BEST,
         training_settings(config.train.name, config.train),
         "One training run for every setting and seed.",
         others,
         note,
         needs_labels="without them the job goes up to select",
-        held_out=config.train.validation,
-        not_held_out="" if config.extra.name == "none" else from_held_out,
+        held_out=config.train.validation if config.train.keep == "last" else 0.0,
+        not_held_out=not_held_out,
         stoppable=True,
     )
 
