@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 from dsopt.registry import SELECTORS
 
 if TYPE_CHECKING:
+    from dsopt.selection.costs import Cost
     from dsopt.selection.streams.rows import Rows
 
 
@@ -29,6 +30,7 @@ def selector(
     seeded: bool = False,
     scores: Sequence[str] = (),
     gpu: bool = False,
+    cost: "Callable[..., Cost] | None" = None,
     stream: "Callable[..., type[Stream] | None] | None" = None,
     passes: "Callable[..., Passes | None] | None" = None,
 ) -> Callable[..., Any]:
@@ -40,10 +42,11 @@ def selector(
         seeded: its answer depends on the generator.
         scores: the columns of the scores table that it needs (`dsopt.training.dynamics`), in this order.
         gpu: embeddings may lie on a GPU; labels, scores, generator and answer do not.
+        cost: (size, **options) -> about what it takes, `dsopt.selection.costs`; by default some numbers for every row.
         stream: its options -> the `Stream` that computes the same answer block by block, or None if they allow for none.
         passes: its options -> the `Passes` that choose without all embeddings in one place, or None if they allow for none.
     """
-    needs = {"embeddings": embeddings, "labels": labels, "seeded": seeded, "scores": tuple(scores), "gpu": gpu}
+    needs = {"embeddings": embeddings, "labels": labels, "seeded": seeded, "scores": tuple(scores), "gpu": gpu, "cost": cost}
     return SELECTORS.register(**needs, stream=stream, passes=passes)
 
 

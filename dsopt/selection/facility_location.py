@@ -7,7 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dsopt.selection import costs
 from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.costs import Cost, Size, gathered, lloyd
 from dsopt.selection.distances import similarity, squared_distances, unit
 from dsopt.selection.neighbours import nearest
 from dsopt.selection.streams.centroids import clustered
@@ -24,7 +26,15 @@ def _passes(neighbours: int) -> Passes:
     return partial(_choose, neighbours=neighbours)
 
 
-@selector(gpu=True, passes=_passes)
+def _cost(at: Size, neighbours: int) -> Cost:
+    if at.held and at.rows > DENSE_ROWS:
+        return costs.neighbours(at, neighbours)
+    dense = at.rows * min(at.rows, DENSE_ROWS if at.held else 2 * CLUSTER_ROWS)  # clusters are not of equal size
+    own = Cost(products=2 * dense * at.size, touched=8 * dense, passes=0, memory=8 * min(at.rows, DENSE_ROWS) ** 2)
+    return own if at.held else lloyd(at, max(round(at.rows / CLUSTER_ROWS), 1)).plus(gathered(at)).plus(own)
+
+
+@selector(gpu=True, passes=_passes, cost=_cost)
 def facility_location(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],

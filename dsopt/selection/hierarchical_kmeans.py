@@ -12,6 +12,7 @@ from dsopt.errors import InputError
 from dsopt.selection.balance import allocate
 from dsopt.selection.clusters import Clusters, cluster
 from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.costs import Cost, Size, lloyd
 from dsopt.selection.streams.centroids import SAMPLE_VALUES, assigned, clustered
 from dsopt.selection.streams.rows import HeldRows, Rows, take
 
@@ -30,7 +31,15 @@ def _passes(clusters: list[int] | None, resamplings: int, pick: Pick) -> Passes:
     return partial(_choose, options=_Options(clusters, resamplings, pick))
 
 
-@selector(seeded=True, gpu=True, passes=_passes)
+def _cost(at: Size, clusters: list[int] | None, resamplings: int, pick: str) -> Cost:
+    k = _levels(at.rows, clusters)[0]
+    nearest = min(at.rows / 2, max(64 * k, 1 << 16))
+    products = resamplings * (at.rows + 14 * nearest) * k * at.size
+    again = Cost(products, passes=0 if at.held else 4 * resamplings, memory=16 * at.rows)
+    return lloyd(at, k).plus(again)
+
+
+@selector(seeded=True, gpu=True, passes=_passes, cost=_cost)
 def hierarchical_kmeans(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.costs import Cost, Size, gathered, lloyd
 from dsopt.selection.streams.centroids import clustered
 from dsopt.selection.streams.groups import per_cluster
 from dsopt.selection.streams.rows import HeldRows, Rows
@@ -24,7 +25,12 @@ def _passes(keep: Keep, clusters: int | None) -> Passes:
     return partial(_choose, keep=keep, clusters=clusters)
 
 
-@selector(seeded=True, gpu=True, passes=_passes)
+def _cost(at: Size, keep: str, clusters: int | None) -> Cost:
+    count = clusters or round(math.sqrt(at.rows))
+    return lloyd(at, count).plus(gathered(at)).plus(Cost(products=at.rows**2 / count * at.size, passes=0))
+
+
+@selector(seeded=True, gpu=True, passes=_passes, cost=_cost)
 def semantic_dedup(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.costs import Cost, Size
 from dsopt.selection.streams.rows import HeldRows, Rows
 
 DRAWS = 1_000_000  # at least, so that two seeds agree
@@ -24,7 +25,14 @@ def _passes(samples: int, neighbours: int) -> Passes:
     return partial(_choose, samples=samples, neighbours=neighbours)
 
 
-@selector(seeded=True, gpu=True, passes=_passes)
+def _cost(at: Size, samples: int, neighbours: int) -> Cost:
+    looked_at = _strip(at.rows, 1) + 3 * _strip(at.rows, neighbours + 1)
+    bundle = at.rows * min(WIDTH, max(BUNDLE_VALUES // at.rows, 2), at.size)
+    passes, memory = (1, 4 * at.rows * at.size) if at.held else (math.ceil(2 * at.size * at.rows / bundle), 12 * bundle)
+    return Cost(touched=2 * max(samples * at.rows, DRAWS) * looked_at, passes=passes, memory=memory + (1 << 28))
+
+
+@selector(seeded=True, gpu=True, passes=_passes, cost=_cost)
 def zcore(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],

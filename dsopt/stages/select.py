@@ -22,8 +22,7 @@ from dsopt.pipeline.plan import Plan
 from dsopt.registry import SELECTORS
 from dsopt.selection.choose import choose
 from dsopt.selection.listed import Listed, choose_listed, read_list
-from dsopt.selection.reading import memory_needed
-from dsopt.stages import embed, ingest, issues, judges, needs
+from dsopt.stages import embed, ingest, issues, judges, needs, told
 from dsopt.stages.taken import copy_originals, write_csv, write_rows
 from dsopt.storage import SUBSET, Kind, Part, Stage, Table
 from dsopt.training.worker import Worker
@@ -60,7 +59,10 @@ def subset(plan: Plan, select: SelectConfig, seed: int, *, at_most: bool = False
         inputs["judge"] = judges.model(plan, select.soft_labels)
         made_of |= {"views": select.views, "soft_share": select.soft_share}
     work = partial(_select, seed=seed, choosing=choosing)
-    return plan.add(SELECT, f"{plan.config.data.name}-{select.method}", made_of, inputs, work, needs=needed)
+    name = f"{plan.config.data.name}-{select.method}"
+    stage = Stage(plan.config.storage, SELECT, name, made_of, inputs)
+    preview = None if select.ids else partial(told.preview, stage, plan.config)
+    return plan.add(SELECT, name, made_of, inputs, work, needs=needed, preview=preview)
 
 
 def for_training(plan: Plan, select: SelectConfig, seed: int) -> Stage:
@@ -102,7 +104,8 @@ def _listed(stage: Stage, config: Config, listed: Listed) -> pa.Table:
 def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
     from dsopt.cluster.data import stream
 
-    select, looked_at = config.select, _looked_at(stage)
+    told.tell(stage, config)
+    select, looked_at = config.select, told.looked_at(stage)
     budget = min(select.budget, sum(part.rows for part in looked_at)) if at_most else select.budget  # a share is below any number
 
     def run_parts(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterable[Any]:
@@ -137,7 +140,7 @@ def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: C
     chosen = stage.path("_chosen.parquet")  # a file, which every worker reads for itself: it may be large
     if not exists(chosen):
         gpus = float(select.device == "gpu" and SELECTORS.traits(select.name).gpu)
-        away(_choose, (stage, config, choosing, chosen), config.cluster, _memory(stage, select), gpus)
+        away(_choose, (stage, config, choosing, chosen), config.cluster, told.expected(stage, config).memory, gpus)
     took = json.loads(read_table(chosen, []).schema.metadata[b"seconds"])
     parts = images.parts("train")
     keep = partial(_filter, parts=parts, chosen=chosen, classes=images.manifest["classes"], index_only=select.content == "none")
@@ -166,17 +169,6 @@ def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: C
 
 
 def _nothing(item: None) -> None: ...
-
-
-def _looked_at(stage: Stage) -> list[Part]:
-    """The table that a method chooses from."""
-    embedded = stage.inputs.get("embeddings")
-    return Table(embedded.uri).parts() if embedded else Table(stage.inputs["images"].uri).parts("train")
-
-
-def _memory(stage: Stage, select: SelectConfig) -> int:
-    listed = "random" if select.ids else select.name  # a list needs the ids alone
-    return memory_needed(_looked_at(stage), listed, select.options, select.pca, select.shard_rows)
 
 
 def _choose(worker: Worker, stage: Stage, config: Config, choosing: Callable[[Stage, Config], pa.Table], uri: str) -> None:
