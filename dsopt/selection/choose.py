@@ -69,7 +69,7 @@ def choose(
         shard_rows: embeddings that one process holds at once.
         rounds: with more embeddings than that, 1: classes one after the other, or passes over the parts, for methods that can do
             so; 2: in two rounds, like all others.
-        device: where embeddings are put to be worked on.
+        device: where embeddings are compared, by methods that can do so elsewhere than on the CPU.
         without: ids of rows that are left out, sorted; a fraction of the rows counts them all the same.
         kept: ids, sorted, of rows that are chosen already and are not chosen again; methods that continue take them into account.
 
@@ -78,6 +78,7 @@ def choose(
             not unique.
     """
     traits, method, passes = SELECTORS.traits(name), SELECTORS.build(name, options), passes_of(name, options)
+    device = device if traits.gpu else "cpu"
     if len(kept):
         without = np.union1d(without, kept)
         if traits.continues and not pca:
@@ -167,12 +168,17 @@ class _Chooser(NamedTuple):
     device: str = "cpu"
 
     def __call__(self, rows: _Rows, count: int) -> Selection:
-        selector = functools.partial(in_each_class, self.method) if self.per_class else self.method
+        selector = functools.partial(_placed, self.method, self.device)
+        selector = functools.partial(in_each_class, selector) if self.per_class else selector
         selector = functools.partial(principal, selector, self.pca) if self.pca else selector
         scores = () if rows.scores is None else (rows.scores,)
-        embeddings = rows.embeddings.to(self.device)
-        chosen = selector(embeddings, rows.labels, count, torch.Generator().manual_seed(self.seed), *scores)
+        chosen = selector(rows.embeddings, rows.labels, count, torch.Generator().manual_seed(self.seed), *scores)
         return chosen._replace(indices=rows.ids[chosen.indices])
+
+
+def _placed(method: Callable[..., Selection], device: str, embeddings: Tensor, *more: Any) -> Selection:
+    """The choice of a method that compares embeddings on a device."""
+    return method(embeddings.to(device), *more)
 
 
 class _OneByOne(NamedTuple):
@@ -201,10 +207,10 @@ class _OneByOne(NamedTuple):
                 inside = self.passes(rows.within(rows.labels == labels[0]), shares[labels[0]], generator)
                 chosen.append(inside._replace(indices=places[inside.indices]))
                 continue
-            held, theirs = take(rows, places).to(self.device), rows.labels[places]
+            held, theirs = take(rows, places), rows.labels[places]
             for label in labels:
                 own = (theirs == label).nonzero().squeeze(1)
-                inside = self.method(held[own.to(held.device)], theirs[own], shares[label], generator)
+                inside = _placed(self.method, self.device, held[own], theirs[own], shares[label], generator)
                 chosen.append(inside._replace(indices=places[own[inside.indices]]))
         return interleave(chosen)
 

@@ -21,6 +21,7 @@ from torch import Generator, Tensor
 from dsopt.registry import SELECTORS
 
 if TYPE_CHECKING:
+    from dsopt.selection.costs import Cost
     from dsopt.selection.streams.rows import Rows
 
 
@@ -30,7 +31,9 @@ def selector(
     labels: bool = False,
     seeded: bool = False,
     scores: Sequence[str] = (),
+    gpu: bool = False,
     continues: bool = False,
+    cost: "Callable[..., Cost] | None" = None,
     stream: "Callable[..., type[Stream] | None] | None" = None,
     passes: "Callable[..., Passes | None] | None" = None,
 ) -> Callable[..., Any]:
@@ -41,11 +44,14 @@ def selector(
         labels: it cannot do without labels; otherwise they may be missing (-1).
         seeded: its answer depends on the generator.
         scores: the columns of the scores table that it needs (`dsopt.training.dynamics`), in this order.
+        gpu: embeddings may lie on a GPU; labels, scores, generator and answer do not.
         continues: it, and its passes, can choose further rows, given those that were chosen before.
+        cost: (size, **options) -> about what it takes, `dsopt.selection.costs`; by default some numbers for every row.
         stream: its options -> the `Stream` that computes the same answer block by block, or None if they allow for none.
         passes: its options -> the `Passes` that choose without all embeddings in one place, or None if they allow for none.
     """
-    needs = {"embeddings": embeddings, "labels": labels, "seeded": seeded, "scores": tuple(scores), "continues": continues}
+    needs = {"embeddings": embeddings, "labels": labels, "seeded": seeded, "scores": tuple(scores)}
+    needs |= {"gpu": gpu, "continues": continues, "cost": cost}
     return SELECTORS.register(**needs, stream=stream, passes=passes)
 
 

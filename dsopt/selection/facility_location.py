@@ -7,7 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dsopt.selection import costs
 from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.costs import Cost, Size, gathered, lloyd
 from dsopt.selection.distances import similarity, squared_distances, unit
 from dsopt.selection.neighbours import nearest
 from dsopt.selection.streams.centroids import clustered
@@ -24,7 +26,15 @@ def _passes(neighbours: int) -> Passes:
     return partial(_choose, neighbours=neighbours)
 
 
-@selector(passes=_passes, continues=True)
+def _cost(at: Size, neighbours: int) -> Cost:
+    if at.held and at.rows > DENSE_ROWS:
+        return costs.neighbours(at, neighbours)
+    dense = at.rows * min(at.rows, DENSE_ROWS if at.held else 2 * CLUSTER_ROWS)  # clusters are not of equal size
+    own = Cost(products=2 * dense * at.size, touched=8 * dense, passes=0, memory=8 * min(at.rows, DENSE_ROWS) ** 2)
+    return own if at.held else lloyd(at, max(round(at.rows / CLUSTER_ROWS), 1)).plus(gathered(at)).plus(own)
+
+
+@selector(gpu=True, continues=True, passes=_passes, cost=_cost)
 def facility_location(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
@@ -87,10 +97,17 @@ def _greedy(
     for few in unit(kept.to(x.device)).split(BLOCK) if kept is not None and len(kept) else ():
         best = torch.cat([similarity(squared_distances(block, few)).amax(1) for block in x.split(DENSE_ROWS)])
         torch.maximum(similarities.represented, best.float(), out=similarities.represented)
-    # Lazy greedy (Minoux 1978): gains only fall, so an old gain is an upper bound. This holds for the computed gains, too, since
-    # rounded addition is monotone.
-    bounds = torch.cat([similarities.gains(block) for block in torch.arange(rows, device=x.device).split(BLOCK)])
-    if x.is_cuda:
+    return _maximise(similarities, budget)
+
+
+def _maximise(similarities: "_Dense | _Graph", budget: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+    """The greedy algorithm, and its gains. Lazy (Minoux 1978): gains only fall, so an old gain is an upper bound.
+
+    This holds for the computed gains, too, since rounded addition is monotone.
+    """
+    rows, device = len(similarities.represented), similarities.represented.device
+    bounds = torch.cat([similarities.gains(block) for block in torch.arange(rows, device=device).split(BLOCK)])
+    if similarities.represented.is_cuda:
         return _without_waiting(similarities, bounds, budget)
     seen = torch.zeros(rows, dtype=torch.int64)  # the number of rows taken when the bound was computed
     chosen, scores = [], []
@@ -160,7 +177,9 @@ class _Graph(NamedTuple):
 
     def gains(self, rows: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
         first, lengths = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
-        edges = torch.arange(int(lengths.sum())) + (first - lengths.cumsum(0) + lengths).repeat_interleave(lengths)
+        edges = torch.arange(int(lengths.sum()), device=rows.device) + (first - lengths.cumsum(0) + lengths).repeat_interleave(
+            lengths
+        )
         gains = (self.similar[edges] - self.represented[self.others[edges]]).clamp_(min=0)
         return torch.segment_reduce(gains, "sum", lengths=lengths)
 
@@ -170,9 +189,8 @@ class _Graph(NamedTuple):
 
     def take(self, row: Int[Tensor, " 1"]) -> None:
         if row.is_cuda:  # all edges are looked at: how many are of this row only the device knows
-            mine = (torch.arange(len(self.others), device=row.device) >= self.starts[row]) & (
-                torch.arange(len(self.others), device=row.device) < self.starts[row + 1]
-            )
+            edge = torch.arange(len(self.others), device=row.device)
+            mine = (edge >= self.starts.index_select(0, row)) & (edge < self.starts.index_select(0, row + 1))
             self.represented.scatter_reduce_(0, self.others, self.similar * mine, "amax")
             return
         edges = slice(int(self.starts[row]), int(self.starts[row + 1]))

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.costs import Cost, Size, one_by_one
 from dsopt.selection.distances import similarity, squared_distances, unit
 from dsopt.selection.streams import exact
 from dsopt.selection.streams.greedy import greedy
@@ -19,7 +20,11 @@ def _passes(trade_off: float) -> Passes:
     return partial(_choose, trade_off=trade_off)
 
 
-@selector(passes=_passes, continues=True)
+def _cost(at: Size, trade_off: float) -> Cost:
+    return one_by_one(at)
+
+
+@selector(gpu=True, continues=True, passes=_passes, cost=_cost)
 def graph_cut(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],

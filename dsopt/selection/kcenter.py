@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.costs import Cost, Size, one_by_one
 from dsopt.selection.distances import squared_distances, unit
 from dsopt.selection.streams import exact
 from dsopt.selection.streams.greedy import greedy
@@ -24,7 +25,11 @@ def _passes(metric: Metric) -> Passes:
     return partial(_choose, metric=metric)
 
 
-@selector(passes=_passes, continues=True)
+def _cost(at: Size, metric: str) -> Cost:
+    return one_by_one(at)
+
+
+@selector(gpu=True, continues=True, passes=_passes, cost=_cost)
 def kcenter(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
