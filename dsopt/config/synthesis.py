@@ -124,6 +124,9 @@ class MeasureConfig:
         "classifier", "features of the Fréchet distance: a classifier's (FCD), or Inception's (FID)"
     )
     weights: str | None = key(None, "extractor=inception: local file with Inception's weights")
+    against: Literal["test", "learned"] = key(
+        "test", "images that generated ones are compared with: test images, or those that were learned from (as some papers)"
+    )
     samples: int = key(10_000, "images compared on each side, at most")
     neighbours: int = key(5, "nearest neighbors of precision, recall, density and coverage", at_least(1))
     extra: bool = key(False, "in a sweep of classifiers: also measure the extra images that each trial trains on")

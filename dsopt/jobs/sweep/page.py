@@ -145,6 +145,10 @@ def _charts(
     if found:
         png = over_lines.lines(found.series, found.beside, found.x, measure, found.paper)
         sections.append(Section(f"{title} over a setting", spread, png=png))
+        head, fitted = over_lines.fits(found.series, measure)
+        if fitted:
+            about = f"A line through every curve, over the logarithm of {found.x}; R²: the share of the variance it explains."
+            sections.append(Section("Logarithmic fits", about, html=pages.table(head, fitted)))
     sections.append(Section(title, spread, png=figures.accuracy_bars(results)))
     if kind_of(config).adversarial:
         note = "First seeds, each on its own scale. Dark: the discriminator's or the only loss; orange: the generator's."
