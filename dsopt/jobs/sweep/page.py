@@ -9,6 +9,7 @@ import pyarrow as pa
 from dsopt.config import Config
 from dsopt.files import write_bytes, write_table
 from dsopt.jobs.optimize.page import info as run_info
+from dsopt.jobs.sweep import curves
 from dsopt.jobs.sweep.kinds.contract import PlannedTrial, kind_of
 from dsopt.jobs.sweep.rows import Over, facts, infos, over
 from dsopt.jobs.sweep.status import SweepStatus, TrialStatus, name
@@ -54,7 +55,8 @@ def write(stage: Stage, config: Config, trials: list[PlannedTrial], statuses: Sw
     note = " ".join(filter(None, [_kept(trials), beside.note(config, [facts(trial) for trial in trials])]))
     if not stage.done():
         listed = [_listed(trial, statuses) for trial in trials]
-        sections = [*_charts(config, metrics, runs, results, found, note), *_further(config, distinct, statuses)]
+        sections = [*_charts(config, metrics, runs, results, found, note), *curves.sections(distinct)]
+        sections += _further(config, distinct, statuses)
         sections += [*_pictures(config, runs, done), _trials(trials, statuses)]
         device = next((Table(trial.trained.uri).manifest["device"] for trial in distinct), "")
         write_bytes(stage.path("report.html"), _page(config, statuses, device, sections).encode())
