@@ -135,6 +135,7 @@ def _constant(parameter: inspect.Parameter) -> Callable[[], Any]:
 
 ADVERSARIAL = Registry("dsopt.losses.adversarial", "adversarial loss")
 AUGMENTATIONS = Registry("dsopt.augment", "augmentation")
+CHECKS = Registry("dsopt.audit", "check")
 DATASETS = Registry("dsopt.data.sets", "data set")
 DIFFERENTIABLE = Registry("dsopt.augment.differentiable", "differentiable transform")
 DISTILLERS = Registry("dsopt.distillation", "distillation method")

@@ -129,7 +129,7 @@ def test_a_group_at_once() -> None:
     ("override", "told"),
     [
         ("selct.name=random", "selct.name=random: key 'selct' is not known. Did you mean 'select'? Valid: autoencoder, "),
-        ("select.nme=random", "select.nme=random: key 'nme' is not known. Did you mean 'name'? Valid: budget, content, ids, "),
+        ("select.nme=random", "select.nme=random: key 'nme' is not known. Did you mean 'name'? Valid: budget, content, device, "),
         ("select={nme: random}", "select={nme: random}: key 'nme' is not known. Did you mean 'name'?"),
         ("train.schedule.nme=x", "train.schedule.nme=x: key 'nme' is not known. Did you mean 'name'? Valid: name, options."),
         ("seed.x=1", "seed.x=1: "),

@@ -42,7 +42,7 @@ def test_every_key_and_section_says_what_it_is() -> None:
 
 def test_help_on_a_section_a_key_and_a_family() -> None:
     text = configuration.describe("compare")
-    assert text.startswith("compare: ") and len(text.splitlines()) == 12 and "compare.methods=[random,random_balanced]" in text
+    assert text.startswith("compare: ") and len(text.splitlines()) == 14 and "compare.methods=[random,random_balanced]" in text
     assert "(help=selectors)" in text
     assert configuration.describe("train.split").startswith("  train.split=0.5 ")
     assert "(in [0, 1])" in configuration.describe("train.split")
@@ -69,8 +69,8 @@ def test_every_preset_says_what_it_is() -> None:
 
 def test_help_on_some_keys_in_their_order() -> None:
     lines = describe_keys(["select.budget", "select.name", "compare", "seed", "select.budget"]).splitlines()
-    assert lines[0].startswith("select: ") and "8 more: help=select" in lines[0]
-    assert [line.split("=")[0] for line in lines if line.startswith("  ")][:3] == [
+    assert lines[0].startswith("select: ") and " more: help=select" in lines[0]
+    assert [line.split("=")[0] for line in lines if re.match(r"  [\w.]+=", line)][:3] == [
         "  select.budget",
         "  select.name",
         "  compare.seeds",

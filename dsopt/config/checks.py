@@ -94,10 +94,12 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
     overlap = train.overlap or any(phase.get("data") == "overlap" for phase in train.phases)
     for role in ("proxy", "teacher", "train"):
         chosen = getattr(config, role)
+        yield chosen.optimizer != "nesterov" or chosen.momentum, f"{role}.momentum", f"above 0 with {role}.optimizer=nesterov"
         for name in ("size", "weights"):
             registered = ":" not in chosen.name and getattr(chosen, name) is not None
             yield not registered, f"{role}.{name}", f"not given for {chosen.name}, which has its own size and starts at random"
     external = [name for name in embed.encoder if ":" in name]
+    looked_for = [registry.call(kind)[0] for kind in config.audit.kinds]
     yield from [
         (not config.extra.augment or config.extra.name == "copies", "extra.augment", "given with extra.name=copies alone"),
         (
@@ -144,7 +146,16 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
             "train.rate_rule",
             "fixed without train.batch_size_per_worker",
         ),
+        (
+            compare.target is None or compare.command is None,
+            "compare.target",
+            "not given with compare.command, which reports its last accuracy",
+        ),
+        *((kind in looked_for, "select.drop", f"of audit.kinds, which has no {kind}") for kind in config.select.drop),
+        (not (config.select.drop and config.select.ids), "select.drop", "[] with select.ids, which lists what is wanted"),
         (embed.source != "table" or embed.table, "embed.table", "given with embed.source=table"),
+        (not (config.select.extends and config.select.ids), "select.extends", "not given with select.ids, which lists everything"),
+        (embed.source != "table" or not embed.extends, "embed.extends", "not given with embed.source=table"),
         (not (measure.cas and train.phases), "train.phases", "[] with measure.cas=true, which trains on one set alone"),
         (
             not (measure.cas and train.validation) or train.keep == "best",

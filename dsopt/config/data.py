@@ -45,6 +45,9 @@ class EmbedConfig:
     size: int | None = key(None, "pixels a side of a library's encoder; not given: as it was trained", at_least(1, "pixel"))
     source: Literal["encoder", "table"] = key("encoder", "table: your own embeddings of embed.table instead of an encoder's")
     table: str | None = key(None, "source=table: Parquet with columns `id` or `key`, and `embedding`; a file, folder or glob")
+    extends: str | None = key(
+        None, "the folder of earlier embeddings (DIR/embed/...) of a data set that has grown: only new images are embedded"
+    )
     dtype: Literal["fp32", "fp16"] = key("fp32", "how embeddings are stored; fp16 takes half the space")
     batch_size: int = key(256, "images per forward pass on a device; on a CPU, its threads share them", at_least(1))
     precision: Literal["auto", "bf16", "fp32"] = key("fp32", "fp32 gives the same embeddings with any number of workers")
@@ -56,14 +59,35 @@ BUDGET = Bound("a count of at least 1 or a share in (0, 1]", lambda value: value
 @dataclass
 class SelectConfig(Choice):
     name: str = key("top_activation", "the selection method", family=registry.SELECTORS)
-    budget: int | float = key(0.0864, "size of the subset: a count (4320), or a share of the training images (0.0864)", BUDGET)
+    budget: int | float = key(
+        0.0864,
+        "how many: a count, a share, or advise",
+        BUDGET,
+    )
     per_class: bool = key(False, "select the same number of images from every class")
     ids: str | None = key(
         None,
         "a file of ids or keys that are the subset, in its order, whatever the method and budget: text, CSV, JSON lines or Parquet",
     )
+    drop: list[str] = key(
+        [],
+        "what the audit finds of these kinds is left out before choosing, one of each duplicate is kept: "
+        "[exact_duplicates,leaks,label_errors]",
+        family=registry.CHECKS,
+    )
+    extends: str | None = key(
+        None,
+        "the folder of an earlier subset (DIR/select/...), perhaps of fewer images: its images stay, and the rest of the budget is "
+        "chosen from the others",
+    )
     pca: int | None = key(None, "reduce the embeddings to this many principal components", at_least(1, "component"))
-    shard_rows: int = key(1_000_000, "embeddings in memory at once; with more, each shard is pre-selected on its own", at_least(1))
+    shard_rows: int = key(1_000_000, "embeddings in memory at once; with more, see rounds", at_least(1))
+    rounds: int = key(
+        1,
+        "with more embeddings: 1, passes over the parts where the method can; 2, each shard first, then what these offer (GreeDi)",
+        interval("[1, 2]"),
+    )
+    device: Literal["cpu", "gpu"] = key("cpu", "where embeddings are compared; near ties may fall otherwise on a GPU")
     content: Literal["originals", "working", "none"] = key(
         "originals",
         "what the subset holds: the original files byte for byte, the working copies, or only an index of where they lie",

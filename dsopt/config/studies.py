@@ -7,6 +7,7 @@ from dsopt import registry
 from dsopt.config.keys import SHARE, Bound, Choice, above, at_least, choice, each, interval, key, matching, part
 from dsopt.config.training import OptimizerConfig
 
+BELOW_ALL = interval("(0, 1)")
 GPUS = Bound("a share in [0, 1] or a whole number", lambda value: 0 <= value <= 1 or (value > 1 and value == int(value)))
 
 
@@ -17,6 +18,12 @@ class CompareConfig:
     splits: list[float] = key([1.0, 0.5], "values of train.split to compare, a row each", each(SHARE))
     equal_cost: bool = key(True, "one more row: full data, trained longer by the seconds that selection takes")
     probe: bool = key(True, "more rows: linear classifiers of a pretrained encoder's embeddings")
+    audit: bool = key(True, "the first section of the page: what may be wrong with the data, by their pixels; see `dsopt audit`")
+    target: float | None = key(
+        None,
+        "also show when a row's accuracy on held-out images stays above this: 0.9",
+        interval("(0, 1)"),
+    )
     command: str | None = key(
         None,
         "your own training in place of the built-in one, such as 'python train.py --data {subset} --seed {seed} --out {out}'; also "
@@ -25,6 +32,17 @@ class CompareConfig:
     export: Literal["folder", "webdataset", "parquet"] = key("folder", "how {subset} and {test} of the command are written")
     gpus: float = key(1.0, "GPUs per run of the command, if there are any; 0.25: four runs on each GPU; 0: none", GPUS)
     cpus: int | None = key(None, "CPUs per run of the command; not given: an equal share for each of cluster.workers", at_least(1))
+
+
+@dataclass
+class AdviseConfig:
+    minutes: float = key(30.0, "how long pilots may train, all together; what choosing needs is made besides", above(0))
+    share: float = key(0.2, "steps of all pilots together, as a share of one full training's", above(0))
+    sizes: list[float] = key(
+        [0.01, 0.03, 0.1, 0.3], "shares of the training images that pilots train on, besides all", each(BELOW_ALL)
+    )
+    seeds: int = key(2, "pilots of every size and length but the longest, with seeds seed, seed+1, ...", at_least(1))
+    within: float = key(0.01, "how much less accuracy than with all images is good enough", interval("(0, 1)"))
 
 
 @dataclass

@@ -23,13 +23,20 @@ class OptimizerConfig:
 
 
 @dataclass
-class AutoencoderConfig(OptimizerConfig, Choice):
+class DividedConfig(OptimizerConfig):
+    """Of what is trained on several workers."""
+
+    sync_batch_norm: bool = key(False, "batch normalization over the images of all workers; false: each worker's own images")
+
+
+@dataclass
+class AutoencoderConfig(DividedConfig, Choice):
     name: str = key("autoencoder", "the network whose code is the embedding", family=registry.MODELS, kind="autoencoder")
     augment: list[str] = key(["crop"], "training transforms, in order", family=registry.AUGMENTATIONS, options=True)
 
 
 @dataclass
-class ClassifierConfig(OptimizerConfig, Choice):
+class ClassifierConfig(DividedConfig, Choice):
     name: str = key(
         "classifier24",
         "the network: a registered one, timm:NAME, torchvision:NAME, or your own module:function",
@@ -53,15 +60,19 @@ class ClassifierConfig(OptimizerConfig, Choice):
         "divide each image by its standard deviation, or by its variance (as the selection paper's text says); channels: by the "
         "mean and deviation of each channel that the network's library uses; none: pixels in 0..1",
     )
-    optimizer: Literal["sgd", "adam", "adamw", "muon"] = key("sgd", "muon: orthogonal steps for matrices, AdamW for the rest")
+    optimizer: Literal["sgd", "nesterov", "adam", "adamw", "muon"] = key(
+        "sgd", "muon: orthogonal steps for matrices, AdamW for the rest"
+    )
     weight_decay: float = key(0.004, "weight decay", at_least(0))
     decay: Literal["dense", "weights"] = key(
         "dense", "what weight_decay is for: fully connected layers only, or all weights but norms and biases"
     )
     label_smoothing: float = key(0.0, "share of a label that goes to all classes evenly", interval("[0, 1)"))
     average: float = key(0.999, "decay of the averaged weights, which are tested; 0: the last weights", interval("[0, 1)"))
+    compile: Literal["off", "on", "auto"] = key(
+        "off", "on: passes compiled by torch, on GPUs into CUDA graphs; auto: measured in the first steps, and done where faster"
+    )
     learning_rate: float = key(0.05, "learning rate of SGD; the selection paper has 0.1 for batches of 1,024", above(0))
-    sync_batch_norm: bool = key(False, "batch normalization over the images of all workers; false: each worker's own images")
 
 
 @dataclass

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dsopt import registry
+from dsopt.config.audit import AuditConfig
 from dsopt.config.data import DataConfig, EmbedConfig, ExtraConfig, SelectConfig
 from dsopt.config.keys import Choice, above, at_least, choice, interval, key, part
-from dsopt.config.studies import CompareConfig, SearchConfig, SweepConfig
+from dsopt.config.studies import AdviseConfig, CompareConfig, SearchConfig, SweepConfig
 from dsopt.config.synthesis import ColorizeConfig, DistillConfig, EvaluateConfig, GenerateConfig, MeasureConfig
 from dsopt.config.training import AutoencoderConfig, ClassifierConfig, ProbeConfig, TrainConfig
 
@@ -35,9 +36,11 @@ class Config:
     proxy: ClassifierConfig = part(ClassifierConfig, "the small classifier whose training scores the images", steps=1000)
     teacher: ClassifierConfig = part(ClassifierConfig, "the classifier that gives soft labels and guides generators", steps=4000)
     probe: ProbeConfig = part(ProbeConfig, "a linear classifier of the embeddings: proxy.name=probe, teacher.name=probe")
+    audit: AuditConfig = part(AuditConfig, "what may be wrong with the data")
     select: SelectConfig = part(SelectConfig, "which images to keep")
     train: TrainConfig = part(TrainConfig, "training on the subset and on the full set")
     compare: CompareConfig = part(CompareConfig, "what the main job compares")
+    advise: AdviseConfig = part(AdviseConfig, "how many images are enough, from small pilot trainings")
     sweep: SweepConfig = part(SweepConfig, "a grid of settings, or a search over them")
     search: SearchConfig = part(SearchConfig, "search for a network architecture")
     distill: DistillConfig = part(DistillConfig, "a few synthetic images instead of a data set")

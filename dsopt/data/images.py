@@ -34,13 +34,15 @@ class Images:
 
     If whoever loads them allows it (`load`), `images` is an `Encoded`, which stands for the same tensor where batches are taken.
 
-    `soft` holds the class probabilities if the table has soft labels.
+    `soft` holds the class probabilities if the table has soft labels. `seconds` is what reading and decoding them took, where they
+    were read: also of those that were in the cache.
     """
 
     ids: Int64[Tensor, " n"]
     images: Pixels
     labels: Int64[Tensor, " n"]
     soft: Float32[Tensor, "n k"] | None = None
+    seconds: float = 0.0
 
 
 @torch.inference_mode(False)  # other threads fill what is allocated here, and they are in no mode of the caller's

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -59,12 +60,15 @@ def load(
     kept = _kept(table.uri, split, streamed, shape, decode_all)
     if kept:
         watch(kept[0], len(kept[0].ids))
-    elif decode_all:
+        return kept[0]
+    started = time.perf_counter()
+    if decode_all:
         kept.append(_read(table, split, shape, watch, threads, memory, streamed))
     else:
         if decoded is None:
             _tell(table, split, streamed)
         kept.append(_read_encoded(table, split, shape, streamed))
+    kept[0].seconds = time.perf_counter() - started
     return kept[0]
 
 

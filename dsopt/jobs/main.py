@@ -18,6 +18,8 @@ DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray in what `ray job submit` runs
 
+ADVISED = "select.budget=advise"  # what `dsopt advise` found
+
 HELP = ("help", "--help", "-h")
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -70,18 +72,24 @@ def _main(name: str, arguments: Sequence[str]) -> None:
     if topic == "true":
         print(_job_help(name))
         return
-    config = configuration.load(overrides)
+    advised = ADVISED in overrides
+    config = configuration.load([text for text in overrides if text != ADVISED])
     _check_place(config)
     config.storage = absolute(config.storage)  # workers have working directories of their own
     check_readable(config.storage)
+    if advised:
+        from dsopt.jobs.advise.job import taken
+
+        config.select.budget = taken(config)
     from dsopt.pipeline import tracking
     from dsopt.pipeline.plan import Plan  # not above: it imports torch, which help and wrong arguments need not wait for
     from dsopt.pipeline.step import show
+    from dsopt.stages.earlier import extended
 
     tracking.check(config)
     if config.track_to:
         config.track_to = tracking.place(config)
-    job, plan = find(name), Plan(config)
+    job, plan = find(name), Plan(extended(config))
     if dry_run:
         with without_downloads():
             show(plan.to(*job.targets(plan)), config)

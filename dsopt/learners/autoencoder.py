@@ -19,6 +19,7 @@ class AutoencoderLearner:
         network: images in 0..1 -> images or, in training, (images, penalty []), which is added to the loss.
         loss: from `dsopt.losses.reconstruction`.
         critic: the loss's critic, or None. It is trained with Adam as in Gulrajani et al. 2017 (arXiv:1704.00028, alg. 1).
+        sync_batch_norm: see `dsopt.learners.placement.place`.
     """
 
     def __init__(
@@ -32,10 +33,11 @@ class AutoencoderLearner:
         precision: Precision,
         device: torch.device,
         world: int = 1,
+        sync_batch_norm: bool = False,
     ) -> None:
         self.device, self.dtype, self.loss, self.world = device, compute_dtype(precision, device, half=True), loss, world
         self.scaler = scaler(self.dtype, device)
-        self.networks: dict[str, nn.Module] = {"autoencoder": place(network, device, world)}
+        self.networks: dict[str, nn.Module] = {"autoencoder": place(network, device, world, sync_batch_norm)}
         sgd = torch.optim.SGD(network.parameters(), learning_rate, momentum=momentum, fused=True)
         self.optimizers: dict[str, torch.optim.Optimizer] = {"autoencoder": sgd}
         if critic is not None:

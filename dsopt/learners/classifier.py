@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
 from dsopt.learners.average import Average, Best
+from dsopt.learners.compiled import How, Passes
 from dsopt.learners.optim import minimize
 from dsopt.learners.optimizers import Decay, Name, optimizer_of
 from dsopt.learners.placement import Precision, autocast, compute_dtype, pack, place, scaler, unpack, unwrapped
@@ -36,6 +37,7 @@ class Classifier:
         label_smoothing: see `mean_cross_entropy`; measures are without it.
         average: decay of the moving average of the weights.
         sync_batch_norm: see `dsopt.learners.placement.place`.
+        compile: see `dsopt.learners.compiled.Passes`.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Classifier:
         decay: Decay = "dense",
         label_smoothing: float = 0.0,
         sync_batch_norm: bool = False,
+        compile: How = "off",
         precision: Precision,
         device: torch.device,
         world: int = 1,
@@ -57,6 +60,7 @@ class Classifier:
         self.device, self.dtype = device, compute_dtype(precision, device, half=True)
         self.scaler = scaler(self.dtype, device)
         trained = place(network, device, world, sync_batch_norm)
+        self.passes = Passes(trained, compile, device, world)
         self.average = Average(unwrapped(trained), average)
         self.networks: dict[str, nn.Module] = {"classifier": trained, "average": self.average.network}
 
@@ -74,7 +78,7 @@ class Classifier:
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step on the batch. Returns {"loss": the cross-entropy before it}."""
         with autocast(self.dtype, self.device):
-            logits = self.networks["classifier"](batch.images)
+            logits = self.passes(batch.images)
         loss = mean_cross_entropy(logits.float(), batch, self.label_smoothing)
         minimize(loss, self.optimizers["classifier"], self.scaler)
         self.average.update()

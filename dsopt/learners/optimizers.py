@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-Name = Literal["sgd", "adam", "adamw", "muon"]
+Name = Literal["sgd", "nesterov", "adam", "adamw", "muon"]
 Decay = Literal["dense", "weights"]
 
 BETAS = (0.9, 0.999)
@@ -19,7 +19,8 @@ def optimizer_of(
     """The optimizer of a network's weights.
 
     Args:
-        momentum: of "sgd" and of the matrices of "muon"; Adam and AdamW have their own.
+        name: "nesterov": SGD with Nesterov's momentum, which must be above 0.
+        momentum: of "sgd", "nesterov" and of the matrices of "muon"; Adam and AdamW have their own.
         decay: "dense": weight decay of fully connected layers only (selection paper, section 4.1.1); "weights": of all weights of
             two dimensions or more, so not of norms and biases.
     """
@@ -32,6 +33,8 @@ def optimizer_of(
     ]
     if name == "sgd":
         return SGD(groups, learning_rate, momentum=momentum, fused=True)
+    if name == "nesterov":
+        return SGD(groups, learning_rate, momentum=momentum, nesterov=True, fused=True)
     if name == "adam":
         return Adam(groups, learning_rate, betas=BETAS, fused=True)
     if name == "adamw":

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 from dsopt.config import DataConfig
@@ -21,7 +21,7 @@ from dsopt.data.copies import background
 from dsopt.data.pixels import Unusable, rgb
 from dsopt.data.subsets.originals import places, read_originals
 from dsopt.errors import InputError, JobError
-from dsopt.files import filesystem, first_line, retried
+from dsopt.files import filesystem, first_line, read_table, retried
 from dsopt.learners.placement import autocast
 from dsopt.models.libraries.contract import Encoder
 from dsopt.pipeline.parts import write_part
@@ -59,6 +59,18 @@ class Embedded(NamedTuple):
     values: Float32[np.ndarray, "n d"]
 
 
+class Known(NamedTuple):
+    """Embeddings that are there already.
+
+    Args:
+        places: of each row of a part, where its embedding is; -1: it is to be made.
+        read: gives those at some places.
+    """
+
+    places: Int64[np.ndarray, " n"]
+    read: Callable[[Int64[np.ndarray, " m"]], Float32[np.ndarray, "m d"]]
+
+
 def of_copies(embed: Callable[[Tensor], Tensor], size: int) -> Embedder:
     """Embeds the working copies as squares of `size` pixels, uint8 [c, h, w]."""
     return Embedder(lambda data: decoding.decoded_at(decoding.as_tensor(data), size), embed, size)
@@ -81,13 +93,20 @@ def of_encoder(encoder: Encoder, data: DataConfig, device: torch.device) -> Embe
 
 @retried
 def embed_part(
-    part: Part, embedders: Sequence[Embedder], worker: Worker, batch_size: int, dtype: torch.dtype, image_size: int
+    part: Part,
+    embedders: Sequence[Embedder],
+    worker: Worker,
+    batch_size: int,
+    dtype: torch.dtype,
+    image_size: int,
+    known: Known | None = None,
 ) -> Embedded:
     """The embeddings of a part, those of several embedders side by side. Batches never cross parts.
 
     Args:
         dtype: of the networks' arithmetic, see `autocast`.
         image_size: of the working copies.
+        known: embeddings that are not made again.
 
     Raises:
         InputError: an image cannot be decoded, or its original has changed or is not to be seen from here.
@@ -101,14 +120,37 @@ def embed_part(
         larger = _originals(rows, files, image_size) if originals else files
         return [_seen(each, larger if each.originals else files, rows, pool, worker) for each in embedders]
 
-    found: list[tuple[pa.Table, list[Tensor]]] = []
+    keys, made = read_table(part.uri, ["id", "label"]), list[Tensor]()
+    fresh = np.ones(len(keys), bool) if known is None else known.places < 0
     with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
-        for rows, seen in _ahead(see, _blocks(part, block, [*COLUMNS, *(ORIGIN.names if originals else [])])):
+        blocks = _blocks(part, block, [*COLUMNS, *(ORIGIN.names if originals else [])])
+        for _, seen in _ahead(see, _only(fresh, blocks)):
             values = [_embedded(each, images, worker, batch_size, dtype) for each, images in zip(embedders, seen, strict=True)]
-            found.append((rows.select(["id", "label"]), values))
-    keys = pa.concat_tables([rows for rows, _ in found])
-    values = torch.cat([torch.cat(each, 1) for _, each in found])
-    return Embedded(keys["id"].to_numpy(), pc.fill_null(keys["label"], -1).to_numpy(), values.numpy())
+            made.append(torch.cat(values, 1))
+    values = torch.cat(made).numpy() if made else None
+    if known is not None and not fresh.all():
+        values = _joined(values, fresh, known)
+    assert values is not None  # a part has rows
+    return Embedded(keys["id"].to_numpy(), pc.fill_null(keys["label"], -1).to_numpy(), values)
+
+
+def _only(wanted: Bool[np.ndarray, " n"], blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Blocks without the rows that are not wanted."""
+    done = 0
+    for rows in blocks:
+        here = wanted[done : done + len(rows)]
+        done += len(rows)
+        if here.any():
+            yield rows if here.all() else rows.filter(pa.array(here))
+
+
+def _joined(made: Float32[np.ndarray, "f d"] | None, fresh: Bool[np.ndarray, " n"], known: Known) -> Float32[np.ndarray, "n d"]:
+    there = known.read(known.places[~fresh])
+    values = np.empty((len(fresh), there.shape[1]), np.float32)
+    values[~fresh] = there
+    if made is not None:
+        values[fresh] = made
+    return values
 
 
 def write_embeddings(item: tuple[int, Embedded], stage: Stage, dtype: str = "fp32") -> dict[str, Any]:

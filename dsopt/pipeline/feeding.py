@@ -87,6 +87,7 @@ class Feeder:
         needed = {phase["data"] for phase in stage.made_of["phases"]}
         if needed != {"full"} and "subset" not in stage.inputs:
             raise InputError("train.phases: a phase trains on the subset, but there is none; give train.subset or select.")
+        self.reading = 0.0  # seconds that reading and decoding what is there before the first step takes, from the cache too
         self.arriving, self._overlaps = None, "overlap" in needed  # the full set while it loads in the background
         if self._overlaps:
             classes = self.table.manifest["num_classes"]
@@ -103,14 +104,16 @@ class Feeder:
         _check_alike(given, self.table)
         decoded = True if self._overlaps else self.train.decoded  # what arrives beside them is decoded, too
         images = load(given.uri, given.training(), size=self.inputs.loaded, decoded=decoded)
+        self.reading += images.seconds
         return on_device(self._with_added(self._trained_on(images, None), None), self.worker.device)
 
     @cached_property
     def full(self) -> Images:
         if self.arriving:
             return self.arriving.whole()
-        streamed = self.train.streamed
-        images = self._trained_on(self._whole(), streamed)
+        streamed, whole = self.train.streamed, self._whole()
+        self.reading += whole.seconds
+        images = self._trained_on(whole, streamed)
         images = images if "subset" in self.stage.inputs else self._with_added(images, streamed)
         return on_device(images, self.worker.device, streamed)
 

@@ -109,6 +109,7 @@ def learner_of(network: nn.Module, settings: ClassifierConfig, worker: Worker) -
         label_smoothing=settings.label_smoothing,
         average=settings.average,
         sync_batch_norm=settings.sync_batch_norm,
+        compile=settings.compile,
         precision=settings.precision,
         device=worker.device,
         world=worker.world,

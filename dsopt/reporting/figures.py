@@ -231,7 +231,7 @@ def loss_curves(metrics: pa.Table, runs: list[RunInfo], x: Literal["step", "seco
     height = max(360, 60 + 17 * len(rows))  # 17 CSS pixels for the name of each line
     figure = blank(WIDTH, height)
     axes = figure.subplots()
-    color, dashes = colors(run.method for run in runs), _dashes(runs)
+    color, styles = colors(run.method for run in runs), dashes(runs)
     ends: list[End] = []
     span: list[float] = []
     lost: list[str] = []  # rows without a finite loss
@@ -241,7 +241,7 @@ def loss_curves(metrics: pa.Table, runs: list[RunInfo], x: Literal["step", "seco
         if not curves:
             continue
         at, values = resample(curves)
-        mean, style = values.mean(axis=0), {"color": color[group[0].method], "linestyle": dashes[group[0].split]}
+        mean, style = values.mean(axis=0), {"color": color[group[0].method], "linestyle": styles[group[0].split]}
         axes.fill_between(at, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.18, linewidth=0)
         axes.plot(at, mean, linewidth=1.5, marker="o" if len(at) == 1 else None, markersize=4, **style)
         finite = np.flatnonzero(np.isfinite(mean))
@@ -271,7 +271,7 @@ def loss_curves(metrics: pa.Table, runs: list[RunInfo], x: Literal["step", "seco
     return figure
 
 
-def _dashes(runs: list[RunInfo]) -> dict[float, Any]:
+def dashes(runs: list[RunInfo]) -> dict[float, Any]:
     """The line style of each split: solid for full data and for the subset alone, different dashes for those in between."""
     mixed = sorted({run.split for run in runs} - {0.0, 1.0}, reverse=True)
     kinds: list[Any] = ["--", ":", "-.", (0, (6, 1.5)), (0, (1, 3))]

@@ -74,6 +74,7 @@ class RunInfo:
         settings: shown in columns of their own instead of the row's name: {"budget": "0.1"}.
         failed: it has no metrics.
         published: what a paper has for its row, by measure.
+        reading_seconds: the time that reading and decoding took before the first step.
     """
 
     run: str
@@ -86,6 +87,7 @@ class RunInfo:
     settings: dict[str, str] = field(default_factory=dict)
     failed: bool = False
     published: dict[str, Published] = field(default_factory=dict)
+    reading_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,19 +13,28 @@ from torch import Tensor
 
 from dsopt import storage
 from dsopt.errors import InputError, unknown
-from dsopt.files import read_table, retried
+from dsopt.files import read_table
 from dsopt.registry import SELECTORS
 from dsopt.selection.balance import allocate, interleave
 from dsopt.selection.balance import per_class as in_each_class
-from dsopt.selection.contract import Selection, Stream, stream_of
+from dsopt.selection.continuing import continuing
+from dsopt.selection.contract import Passes, Selection, passes_of, stream_of
 from dsopt.selection.pca import principal
-from dsopt.selection.reading import SHARD_ROWS, UNLABELLED, all_embeddings, blocks, embedding_size, schema_of
+from dsopt.selection.reading import (
+    NONE,
+    SHARD_ROWS,
+    UNLABELLED,
+    Keys,
+    all_embeddings,
+    among,
+    embedding_size,
+    keys_of,
+    schema_of,
+)
+from dsopt.selection.streams.rows import PartRows, RunParts, grouped_parts, take
+from dsopt.selection.streams.states import ALL, chosen_by_states
 
 CHOSEN = pa.schema([("id", pa.int64()), ("rank", pa.int32()), ("score", pa.float32()), ("reason", pa.string())])
-ALL = 0  # the only group if selection is not per class
-
-States = dict[int, Stream]
-RunParts = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 
 
 def choose(
@@ -40,42 +49,69 @@ def choose(
     scores: Sequence[storage.Part] = (),
     pca: int | None = None,
     shard_rows: int = SHARD_ROWS,
+    rounds: int = 1,
+    device: str = "cpu",
+    without: np.ndarray = NONE,
+    kept: np.ndarray = NONE,
 ) -> pa.Table:
     """Select from a table with a registered method: the chosen ids, best first, with rank, score and reason (`CHOSEN`).
 
     The result does not depend on how rows are distributed over parts, on the order of the parts, or on `run_parts`. There is one
-    exception: a method that needs all embeddings at once, when there are more than `shard_rows`. It then chooses in two rounds
-    (see `_first_round`), from shards that consist of whole parts.
+    exception: two rounds (see `_first_round`), where shards consist of whole parts.
 
     Args:
         parts: files of an embeddings table; an images table suffices for methods that do not use embeddings.
         budget: a number of rows (int), or a fraction of the rows (float, rounded, at least one row).
         per_class: choose the same number from every class.
-        run_parts: applies a picklable function to parts, possibly in other processes; yields small picklable results in any order.
+        run_parts: applies a picklable function to items, possibly in other processes; yields small picklable results in any order.
         scores: files of a scores table, for methods that need one.
         pca: reduce the embeddings to this many principal components first.
+        shard_rows: embeddings that one process holds at once.
+        rounds: with more embeddings than that, 1: classes one after the other, or passes over the parts, for methods that can do
+            so; 2: in two rounds, like all others.
+        device: where embeddings are put to be worked on.
+        without: ids of rows that are left out, sorted; a fraction of the rows counts them all the same.
+        kept: ids, sorted, of rows that are chosen already and are not chosen again; methods that continue take them into account.
 
     Raises:
         InputError: the budget exceeds the rows, labels or scores are missing, embeddings are missing or not finite, or an id is
             not unique.
     """
-    traits, method = SELECTORS.traits(name), SELECTORS.build(name, options)
-    keys = _keys([part for part in parts if part.rows])
-    count = resolve(budget, len(keys.ids))
+    traits, method, passes = SELECTORS.traits(name), SELECTORS.build(name, options), passes_of(name, options)
+    if len(kept):
+        without = np.union1d(without, kept)
+        if traits.continues and not pca:
+            method, passes = continuing(parts, kept, per_class, method, passes)
+    keys = keys_of([part for part in parts if part.rows], without)
+    count = resolve(budget, sum(part.rows for part in parts), len(keys.ids))
     if (per_class or traits.labels) and (keys.labels == UNLABELLED).any():
         setting = f"select.name={name}" if traits.labels else "select.per_class=true"
         raise InputError(f"{setting} needs labels; {keys.parts[0].uri} and its like have rows without.")
     if (stream := stream_of(name, options)) and not pca:
         groups = keys.labels if per_class else np.full_like(keys.labels, ALL)
-        return _table(_streamed(keys.parts, stream.start, _shares(groups, count), per_class, run_parts))
-    reader = _Reader(traits.embeddings, _scores(scores, traits.scores, name) if traits.scores else None)
-    chooser = _Chooser(method, per_class, pca if traits.embeddings else None, seed)
+        return _table(chosen_by_states(keys.parts, stream.start, _shares(groups, count), per_class, run_parts, without))
+    reader = _Reader(without, traits.embeddings, _scores(scores, traits.scores, name) if traits.scores else None)
+    chooser = _Chooser(method, per_class, pca if traits.embeddings else None, seed, device)
     if not traits.embeddings or len(keys.ids) <= shard_rows:
         return _table(chooser(reader(keys.parts), count))
-    shards = _group(keys.parts, shard_rows)
+    if rounds == 1 and not pca and not traits.scores:
+        rows = _rows_of_parts(keys, run_parts, device, without)
+        shares = _shares(keys.labels if per_class else np.full_like(keys.labels, ALL), count)
+        one_by_one = _OneByOne(method, passes, shard_rows, device)
+        if one_by_one.can(rows, shares, per_class):
+            chosen = one_by_one(rows, shares, per_class, torch.Generator().manual_seed(seed))
+            return _table(chosen._replace(indices=torch.from_numpy(np.sort(keys.ids))[chosen.indices]))
+    shards = grouped_parts(keys.parts, shard_rows)
     fraction = count / len(keys.ids)
     first = run_parts(functools.partial(_first_round, reader=reader, chooser=chooser, fraction=fraction), shards)
     return _table(chooser(_join(list(first)), count))
+
+
+def _rows_of_parts(keys: Keys, run_parts: RunParts, device: str, without: np.ndarray) -> PartRows:
+    """The rows of parts but some, to be seen in passes. Keys: of those that are left."""
+    every = keys_of(keys.parts) if len(without) else keys
+    rows = PartRows(every.parts, every.ids, every.labels, embedding_size(every.parts[0]), run_parts, device)
+    return rows.within(torch.from_numpy(~among(np.sort(every.ids), without))) if len(without) else rows
 
 
 def _table(chosen: Selection) -> pa.Table:
@@ -100,16 +136,17 @@ class _Rows(NamedTuple):
 
 
 class _Reader(NamedTuple):
-    """Reads the rows of parts, with the embeddings and the scores that a method needs."""
+    """Reads the rows of parts but some, with the embeddings and the scores that a method needs."""
 
+    without: np.ndarray
     embeddings: bool
     scores: tuple[Int[Tensor, " n"], Float[Tensor, "n s"]] | None  # sorted ids, and their scores
 
     def __call__(self, parts: Sequence[storage.Part]) -> _Rows:
-        keys = _keys(parts)
+        keys = keys_of(parts, self.without)
         order = torch.from_numpy(np.argsort(keys.ids, kind="stable"))
         ids, labels = torch.tensor(keys.ids)[order], torch.tensor(keys.labels)[order]
-        embeddings = all_embeddings(keys.parts)[order] if self.embeddings else torch.empty(len(ids), 0)
+        embeddings = all_embeddings(keys.parts, self.without)[order] if self.embeddings else torch.empty(len(ids), 0)
         if self.scores is None:
             return _Rows(ids, embeddings, labels, None)
         known, scores = self.scores
@@ -127,13 +164,61 @@ class _Chooser(NamedTuple):
     per_class: bool
     pca: int | None
     seed: int
+    device: str = "cpu"
 
     def __call__(self, rows: _Rows, count: int) -> Selection:
         selector = functools.partial(in_each_class, self.method) if self.per_class else self.method
         selector = functools.partial(principal, selector, self.pca) if self.pca else selector
         scores = () if rows.scores is None else (rows.scores,)
-        chosen = selector(rows.embeddings, rows.labels, count, torch.Generator().manual_seed(self.seed), *scores)
+        embeddings = rows.embeddings.to(self.device)
+        chosen = selector(embeddings, rows.labels, count, torch.Generator().manual_seed(self.seed), *scores)
         return chosen._replace(indices=rows.ids[chosen.indices])
+
+
+class _OneByOne(NamedTuple):
+    """A method in one round with more rows than a process holds: class by class, and a class that is too large in passes.
+
+    A class is chosen from exactly as in memory, by the same draws. As many classes as one process holds are read in one pass.
+    """
+
+    method: Callable[..., Selection]
+    passes: Passes | None
+    shard_rows: int
+    device: str
+
+    def can(self, rows: PartRows, shares: Mapping[int, int], per_class: bool) -> bool:
+        return self.passes is not None or (per_class and int(rows.labels.unique(return_counts=True)[1].max()) <= self.shard_rows)
+
+    def __call__(self, rows: PartRows, shares: Mapping[int, int], per_class: bool, generator: torch.Generator) -> Selection:
+        if not per_class:
+            assert self.passes, "see can()"
+            return self.passes(rows, shares[ALL], generator)
+        chosen: list[Selection] = []
+        for labels in self._together(rows, shares):
+            places = torch.isin(rows.labels, torch.tensor(labels)).nonzero().squeeze(1)
+            if len(places) > self.shard_rows:
+                assert self.passes, "see can()"
+                inside = self.passes(rows.within(rows.labels == labels[0]), shares[labels[0]], generator)
+                chosen.append(inside._replace(indices=places[inside.indices]))
+                continue
+            held, theirs = take(rows, places).to(self.device), rows.labels[places]
+            for label in labels:
+                own = (theirs == label).nonzero().squeeze(1)
+                inside = self.method(held[own.to(held.device)], theirs[own], shares[label], generator)
+                chosen.append(inside._replace(indices=places[own[inside.indices]]))
+        return interleave(chosen)
+
+    def _together(self, rows: PartRows, shares: Mapping[int, int]) -> list[list[int]]:
+        """Classes in order, as many as are held at once."""
+        groups, held = [], self.shard_rows
+        sizes = dict(zip(*(found.tolist() for found in rows.labels.unique(return_counts=True)), strict=True))
+        for label in shares:
+            if held + sizes[label] > self.shard_rows:
+                groups.append([])
+                held = 0
+            groups[-1].append(label)
+            held += sizes[label]
+        return groups
 
 
 def _first_round(shard: Sequence[storage.Part], reader: _Reader, chooser: _Chooser, fraction: float) -> _Rows:
@@ -148,16 +233,6 @@ def _first_round(shard: Sequence[storage.Part], reader: _Reader, chooser: _Choos
 
 def _at(ids: Int[Tensor, " n"], some: Int[Tensor, " k"]) -> Int[Tensor, " k"]:
     return torch.searchsorted(ids, some.sort().values)
-
-
-def _group(parts: Sequence[storage.Part], most: int) -> list[list[storage.Part]]:
-    """Group parts up to `most` rows; a part with more rows is a group of its own."""
-    groups: list[list[storage.Part]] = [[]]
-    for part in parts:
-        if groups[-1] and sum(p.rows for p in groups[-1]) + part.rows > most:
-            groups.append([])
-        groups[-1].append(part)
-    return groups
 
 
 def _join(shards: Sequence[_Rows]) -> _Rows:
@@ -183,39 +258,23 @@ def _scores(parts: Sequence[storage.Part], names: Sequence[str], method: str) ->
     return ids[order], columns[order]
 
 
-def resolve(budget: int | float, rows: int) -> int:
-    """The number of rows of a budget.
+def resolve(budget: int | float, rows: int, there: int | None = None) -> int:
+    """The number of rows of a budget, of which a fraction is one of all rows.
+
+    Args:
+        there: how many rows can be chosen, where some are left out.
 
     Raises:
-        InputError: it is not in 1 ... `rows`.
+        InputError: it is not in 1 ... `there`.
     """
     if isinstance(budget, float) and not 0 < budget <= 1:
         raise InputError(f"select.budget={budget}: expected a share above 0 and at most 1, or a count without a decimal point.")
     count = max(round(budget * rows), 1) if isinstance(budget, float) else budget
+    if there is not None and there < count <= rows:
+        raise InputError(f"select.budget={budget}: {count:,} images, and select.drop leaves {there:,} of {rows:,}; give fewer.")
     if not 0 < count <= rows:
         raise InputError(f"select.budget={budget}: there are {rows} images; give 1 to {rows}, or a share.")
     return count
-
-
-class _Keys(NamedTuple):
-    parts: list[storage.Part]  # sorted by their lowest id: if parts do not overlap, streaming need not compare ids of equal values
-    ids: np.ndarray
-    labels: np.ndarray
-
-
-def _keys(parts: Sequence[storage.Part]) -> _Keys:
-    """The ids and labels of all rows, in the order of the returned parts; 16 bytes per row."""
-    tables = {part: read_table(part.uri, ["id", "label"]) for part in parts}
-    if not tables:
-        raise InputError("selection: the table has no rows.")
-    by_id = sorted(parts, key=lambda part: tables[part]["id"].to_numpy().min())
-    table = pa.concat_tables([tables[part] for part in by_id])
-    ids = table["id"].to_numpy()
-    ordered = np.sort(ids, kind="stable")  # linear time if they are sorted already
-    if (ordered[1:] == ordered[:-1]).any():
-        twice = ordered[1:][ordered[1:] == ordered[:-1]][0]
-        raise InputError(f"{by_id[0].uri} and its like: the id {twice} comes twice; ids must be unique.")
-    return _Keys(by_id, ids, table["label"].fill_null(UNLABELLED).to_numpy())
 
 
 def _shares(groups: np.ndarray, count: int) -> dict[int, int]:
@@ -230,66 +289,3 @@ def _matrix(column: pa.ChunkedArray) -> Float[Tensor, "n s"]:
     values = column.combine_chunks()
     flat = values.flatten() if pa.types.is_fixed_size_list(values.type) else values
     return torch.from_numpy(flat.to_numpy(zero_copy_only=False).astype(np.float32)).view(len(values), -1)
-
-
-# --- streaming -----------------------------------------------------------------------------------------------------
-
-
-def _streamed(
-    parts: list[storage.Part], start: Callable[..., Stream], shares: dict[int, int], by_label: bool, run_parts: RunParts
-) -> Selection:
-    size = embedding_size(parts[0])
-    done: States = {}
-    todo: States = {group: start(share, size) for group, share in shares.items()}
-    while todo:
-        _fold(todo, parts, by_label, run_parts)
-        done |= {group: state for group, state in todo.items() if state.enough()}
-        todo = {group: state.deeper() for group, state in todo.items() if group not in done}
-    return interleave([done[group].result() for group in sorted(done)])
-
-
-def _fold(states: States, parts: list[storage.Part], by_label: bool, run_parts: RunParts) -> None:
-    """Add all parts to the states.
-
-    The first part is processed here, so that its thresholds already discard rows in all other parts, in whatever process these
-    are. With the builtin `map`, which is lazy, each part starts from the thresholds of all parts before it.
-    """
-    fold = _PartFold(states, by_label)
-    _merge(states, fold(parts[0]))
-    fold.take_over(states)
-    for more in run_parts(fold, parts[1:]) if parts[1:] else []:
-        _merge(states, more)
-        fold.take_over(states)
-
-
-def _merge(states: States, more: States) -> None:
-    for group, state in states.items():
-        state.merge(more[group])
-
-
-class _PartFold:
-    """Maps a part to its states. Picklable and small: it carries the thresholds, no candidates."""
-
-    def __init__(self, states: States, by_label: bool) -> None:
-        self.by_label = by_label
-        self.take_over(states)
-
-    def take_over(self, states: States) -> None:
-        self.empties = {group: state.empty() for group, state in states.items()}
-
-    def __call__(self, part: storage.Part) -> States:
-        return _fold_part(part, self.empties, self.by_label)
-
-
-@retried
-def _fold_part(part: storage.Part, empties: States, by_label: bool) -> States:
-    states = {group: state.empty() for group, state in empties.items()}
-    for ids, labels, embeddings in blocks(part):
-        if not by_label:
-            states[ALL].add(ids, embeddings)
-            continue
-        for label in np.unique(labels.numpy()).tolist():
-            if label in states:
-                rows = np.flatnonzero(labels.numpy() == label)  # NumPy, not torch: see `TopActivations`
-                states[label].add(*(torch.from_numpy(column.numpy()[rows]) for column in (ids, embeddings)))
-    return states

@@ -4,16 +4,24 @@ A selector is `(embeddings [n d], labels [n], budget, generator, *, options) -> 
 which says what callers must know before they call it. One that needs what training tells about every image takes a fifth
 positional argument, `scores [n s]`: the columns of the scores table that it names.
 
+One that `continues` takes, after these, `kept [m d]`: the embeddings of rows that are chosen already, and are not among the others.
+
 It returns exactly `budget` distinct rows, the same for the same seed, ties broken by the lowest row.
+
+A method may also say how it chooses where no process holds all embeddings: in passes over the rows (`Passes`), or, if one state
+that is filled block by block gives its answer, by that state (`Stream`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Generator, Tensor
 
 from dsopt.registry import SELECTORS
+
+if TYPE_CHECKING:
+    from dsopt.selection.streams.rows import Rows
 
 
 def selector(
@@ -22,7 +30,9 @@ def selector(
     labels: bool = False,
     seeded: bool = False,
     scores: Sequence[str] = (),
+    continues: bool = False,
     stream: "Callable[..., type[Stream] | None] | None" = None,
+    passes: "Callable[..., Passes | None] | None" = None,
 ) -> Callable[..., Any]:
     """Enter a function as a selection method.
 
@@ -31,9 +41,12 @@ def selector(
         labels: it cannot do without labels; otherwise they may be missing (-1).
         seeded: its answer depends on the generator.
         scores: the columns of the scores table that it needs (`dsopt.training.dynamics`), in this order.
+        continues: it, and its passes, can choose further rows, given those that were chosen before.
         stream: its options -> the `Stream` that computes the same answer block by block, or None if they allow for none.
+        passes: its options -> the `Passes` that choose without all embeddings in one place, or None if they allow for none.
     """
-    return SELECTORS.register(embeddings=embeddings, labels=labels, seeded=seeded, scores=tuple(scores), stream=stream)
+    needs = {"embeddings": embeddings, "labels": labels, "seeded": seeded, "scores": tuple(scores), "continues": continues}
+    return SELECTORS.register(**needs, stream=stream, passes=passes)
 
 
 def stream_of(name: str, options: Mapping[str, Any]) -> "type[Stream] | None":
@@ -42,12 +55,29 @@ def stream_of(name: str, options: Mapping[str, Any]) -> "type[Stream] | None":
     return stream(**SELECTORS.options(name, options)) if stream else None
 
 
+def passes_of(name: str, options: Mapping[str, Any]) -> "Passes | None":
+    """How a method with these options chooses in passes over the rows, if it can."""
+    passes = SELECTORS.traits(name).passes
+    return passes(**SELECTORS.options(name, options)) if passes else None
+
+
 class Selection(NamedTuple):
     """The chosen rows, best first: their indices (or ids), scores (float32; nan where a method has none), and why."""
 
     indices: Int[Tensor, " k"]
     scores: Float[Tensor, " k"]
     reasons: Sequence[str]
+
+
+@runtime_checkable
+class Passes(Protocol):
+    """Chooses in passes over rows; the indices are places, the ranks of the rows by id. `dsopt.selection.streams.rows`.
+
+    The answer must not depend on how rows lie in parts, nor on the number of workers. It is that of the method in memory, or the
+    method's docstring says what it is instead. Those of a method that `continues` take `kept` as the method does.
+    """
+
+    def __call__(self, rows: "Rows", budget: int, generator: Generator) -> Selection: ...
 
 
 @runtime_checkable

@@ -18,13 +18,6 @@ def squared_distances(some: Float[Tensor, "m d"], others: Float[Tensor, "t d"]) 
     return products.add_(some.square().sum(1, keepdim=True)).clamp_(min=0).float()
 
 
-def from_mean(embeddings: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-    """The squared distance of every row from the mean of all, in float64."""
-    blocks = embeddings.split(ROWS)
-    mean = torch.stack([block.double().sum(0) for block in blocks]).sum(0) / len(embeddings)
-    return torch.cat([(block - mean).square_().sum(1) for block in blocks])
-
-
 def unit(embeddings: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """Rows scaled to length 1, so that the squared distance is twice the cosine distance. Rows of zeros stay zero."""
     return normalize(embeddings, dim=1)

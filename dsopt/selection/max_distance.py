@@ -7,8 +7,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsopt.selection.contract import Selection, selector
-from dsopt.selection.distances import from_mean, squared_distances, unit
+from dsopt.selection.distances import squared_distances, unit
 from dsopt.selection.lazy import greedy
+from dsopt.selection.streams import exact
+from dsopt.selection.streams.rows import HeldRows
 
 
 @selector()
@@ -28,7 +30,7 @@ def max_distance(
     taken before.
     """
     x = embeddings if metric == "l2" else unit(embeddings)
-    squares = from_mean(x)
+    squares = exact.from_mean(HeldRows(x)).to(x.device)
     # `greedy` needs values that fall, and sums of distances grow: subtract the largest possible distance from each distance, which
     # keeps the order. It is a float32 number, rounded up, so that sums in float64 stay exact.
     most = 2 * float(squares.max().sqrt().float() * (1 + 2**-20)) if metric == "l2" else 2.0
@@ -40,9 +42,10 @@ def max_distance(
         return sums + distances.sum(1, dtype=torch.float64) - len(taken) * most
 
     first = squares.argmax(keepdim=True)
-    values = lower(torch.zeros(len(x), dtype=torch.float64), x, x[first])
+    values = lower(torch.zeros_like(squares), x, x[first])
     values[first] = -torch.inf
     others, sums = greedy(x, values, lower, budget - 1)
+    first = first.cpu()
     sums = torch.cat([torch.zeros(1), sums + most * torch.arange(1, budget)])
     reasons = ["farthest from the mean"] + ["far from those before"] * (budget - 1)
     return Selection(torch.cat([first, others]), sums.float(), reasons)

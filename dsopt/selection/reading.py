@@ -2,18 +2,18 @@
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dsopt import storage
 from dsopt.errors import InputError
-from dsopt.files import filesystem, retried
+from dsopt.files import filesystem, read_table, retried
 from dsopt.registry import SELECTORS
 from dsopt.selection.contract import stream_of
 
@@ -22,6 +22,8 @@ READ_BYTES = 1 << 24  # bytes fetched per request
 UNLABELLED = -1
 SHARD_ROWS = 1_000_000  # embeddings that a method holds at once: 864 MB with 216 elements
 PROCESS_BYTES = 1 << 30  # of Python, torch and the blocks that are read
+
+NONE = np.empty(0, np.int64)
 
 Block = tuple[Int[Tensor, " b"], Int[Tensor, " b"], Float[Tensor, "b d"]]  # ids, labels and embeddings
 
@@ -42,8 +44,11 @@ def embedding_size(part: storage.Part) -> int:
     return schema.field("embedding").type.shape[0]
 
 
-def blocks(part: storage.Part) -> Iterator[Block]:
+def blocks(part: storage.Part, without: np.ndarray = NONE) -> Iterator[Block]:
     """Yield the ids, labels and embeddings of a part, block by block.
+
+    Args:
+        without: ids of rows to leave out, sorted.
 
     Raises:
         InputError: an embedding is null or not finite.
@@ -61,13 +66,53 @@ def blocks(part: storage.Part) -> Iterator[Block]:
             embeddings = torch.from_dlpack(values).view(-1, size).float()  # from fp16, if stored so
             ids = torch.from_dlpack(batch.column("id"))
             labels = torch.from_dlpack(batch.column("label").fill_null(UNLABELLED))
+            if len(without):
+                there = torch.from_numpy(~among(ids.numpy(), without))
+                ids, labels, embeddings = ids[there], labels[there], embeddings[there]
             yield ids, labels, embeddings
 
 
+def among(ids: Int[np.ndarray, " n"], known: Int[np.ndarray, " m"]) -> Bool[np.ndarray, " n"]:
+    """Which ids are among sorted ones."""
+    return known[np.searchsorted(known, ids).clip(max=len(known) - 1)] == ids if len(known) else np.zeros(len(ids), bool)
+
+
+class Keys(NamedTuple):
+    """The ids and labels of all rows, in the order of the parts."""
+
+    parts: list[storage.Part]  # sorted by their lowest id: if parts do not overlap, streaming need not compare ids of equal values
+    ids: np.ndarray
+    labels: np.ndarray
+
+
+def keys_of(parts: Sequence[storage.Part], without: np.ndarray = NONE) -> Keys:
+    """The ids and labels of all rows but some, in the order of the returned parts; 16 bytes per row.
+
+    Raises:
+        InputError: there are no rows, or an id is not unique.
+    """
+    tables = {part: _but(read_table(part.uri, ["id", "label"]), without) for part in parts}
+    tables = {part: table for part, table in tables.items() if len(table)}
+    if not tables:
+        raise InputError("selection: the table has no rows" + (" but those that select.drop leaves out." if len(without) else "."))
+    by_id = sorted(tables, key=lambda part: tables[part]["id"].to_numpy().min())
+    table = pa.concat_tables([tables[part] for part in by_id])
+    ids = table["id"].to_numpy()
+    ordered = np.sort(ids, kind="stable")  # linear time if they are sorted already
+    if (ordered[1:] == ordered[:-1]).any():
+        twice = ordered[1:][ordered[1:] == ordered[:-1]][0]
+        raise InputError(f"{by_id[0].uri} and its like: the id {twice} comes twice; ids must be unique.")
+    return Keys(by_id, ids, table["label"].fill_null(UNLABELLED).to_numpy())
+
+
+def _but(table: pa.Table, without: np.ndarray) -> pa.Table:
+    return table.filter(pa.array(~among(table["id"].to_numpy(), without))) if len(without) else table
+
+
 @retried
-def all_embeddings(parts: Sequence[storage.Part]) -> Float[Tensor, "n d"]:
-    """The embeddings of all parts, in order, in memory."""
-    return torch.cat([embeddings for part in parts for _, _, embeddings in blocks(part)])
+def all_embeddings(parts: Sequence[storage.Part], without: np.ndarray = NONE) -> Float[Tensor, "n d"]:
+    """The embeddings of all parts, in order, in memory, without those of the ids `without`."""
+    return torch.cat([embeddings for part in parts for _, _, embeddings in blocks(part, without)])
 
 
 def of_ids(

@@ -1,6 +1,7 @@
 """Leave out near-duplicates until the budget is met."""
 
 import math
+from functools import partial
 from typing import Literal
 
 import torch
@@ -8,14 +9,22 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dsopt.selection.clusters import cluster
-from dsopt.selection.contract import Selection, selector
+from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.streams.centroids import clustered
+from dsopt.selection.streams.groups import per_cluster
+from dsopt.selection.streams.rows import HeldRows, Rows
 
 BLOCK = 1 << 22  # similarities held at a time: 16 MB
 FIRST = -1.0  # the lowest cosine: the first image of a cluster is no duplicate
 
+Keep = Literal["hard", "easy", "random"]
 
-@selector(seeded=True)
+
+def _passes(keep: Keep, clusters: int | None) -> Passes:
+    return partial(_choose, keep=keep, clusters=clusters)
+
+
+@selector(seeded=True, passes=_passes)
 def semantic_dedup(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
@@ -31,31 +40,37 @@ def semantic_dedup(
     images). In each cluster they are sorted: farthest from the centroid first (`keep=hard`), nearest first (`easy`), or randomly
     (`random`). Each image is compared with all before it, kept or not. The paper removes images above a threshold of similarity;
     here exactly the budget is kept. The score is the cosine distance to the most similar image before it; 2 for the first of a
-    cluster.
+    cluster. In passes over parts the clusters are those of `streams.centroids.kmeans`; the rest is the same.
     """
-    directions = normalize(embeddings)
-    count = min(clusters or round(math.sqrt(len(embeddings))), len(embeddings))
-    _, assignment, squared_distances = cluster(directions, count, generator)
-    preference = {
-        "hard": -squared_distances,
-        "easy": squared_distances,
-        "random": torch.rand(len(embeddings), generator=generator),
-    }[keep]
-    order = preference.argsort(stable=True)
-    alike = torch.empty(len(embeddings))
-    for rows in order[assignment[order].argsort(stable=True)].split(assignment.bincount().tolist()):
-        alike[rows] = _most_alike_before(directions[rows])
+    return _choose(HeldRows(embeddings), budget, generator, keep, clusters)
+
+
+def _choose(rows: Rows, budget: int, generator: torch.Generator, keep: Keep, clusters: int | None) -> Selection:
+    directions, n = rows.seen_as(normalize), len(rows)
+    _, assignment, squared_distances = clustered(directions, min(clusters or round(math.sqrt(n)), n), generator)
+    if keep == "random":
+        preference = torch.rand(n, generator=generator)
+    else:
+        preference = -squared_distances if keep == "hard" else squared_distances
+    alike = torch.empty(n)
+    for places, found in per_cluster(directions, _alike, assignment, preference):
+        alike[places] = found
     chosen = alike.argsort(stable=True)[:budget]
     return Selection(chosen, 1 - alike[chosen], [f"cluster {c}" for c in assignment[chosen].tolist()])
 
 
+def _alike(directions: Float[Tensor, "n d"], preference: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    order = preference.argsort(stable=True)
+    return torch.empty_like(preference).index_copy_(0, order, _most_alike_before(directions[order]))
+
+
 def _most_alike_before(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     """The largest cosine of each row with a row before it."""
-    most, step = torch.full((len(directions),), FIRST), max(BLOCK // max(len(directions), 1), 1)
+    most, step = directions.new_full((len(directions),), FIRST), max(BLOCK // max(len(directions), 1), 1)
     for start in range(0, len(directions), step):
         stop = min(start + step, len(directions))
         cosines = directions[start:stop] @ directions[:stop].T
-        most[start:stop] = cosines.masked_fill_(_not_before(start, stop), FIRST).amax(1)
+        most[start:stop] = cosines.masked_fill_(_not_before(start, stop).to(cosines.device), FIRST).amax(1)
     return most
 
 

@@ -53,6 +53,7 @@ def train(worker: Worker, stage: Stage, config: Config) -> None:
         precision=settings.precision,
         device=worker.device,
         world=worker.world,
+        sync_batch_norm=settings.sync_batch_norm,
     )
     inputs = make_inputs(settings.augment, view.taken, None, loaded=view.loaded)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)

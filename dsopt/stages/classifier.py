@@ -153,7 +153,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
         looks = (validate if held_out else None, every, test, settings.test_every)
         state = fit_run(job, learner, planned, config, worker, *looks)
     if worker.leads:
-        notes = {"arithmetic": arithmetic(learner.dtype, worker.device)}
+        notes = {"arithmetic": arithmetic(learner.dtype, worker.device), "reading": feeder.reading, **learner.passes.about()}
         split, found = ("validation", validate()) if held_out else ("test", test())
         if best:
             notes["kept"] = f"the weights with the best accuracy on held-out images, {best.score:.4f}"

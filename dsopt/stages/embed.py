@@ -11,10 +11,11 @@ from dsopt.files import stat
 from dsopt.learners.placement import compute_dtype
 from dsopt.models import libraries
 from dsopt.pipeline import networks
-from dsopt.pipeline.encoding import Embedded, Embedder, embed_part, of_copies, of_encoder, write_embeddings
+from dsopt.pipeline.encoding import Embedded, Embedder, Known, embed_part, of_copies, of_encoder, write_embeddings
 from dsopt.pipeline.parts import item_by_item
 from dsopt.pipeline.plan import Plan
 from dsopt.stages import autoencoder, ingest, own_embeddings, proxy
+from dsopt.stages.earlier import Reused, earlier, reuse
 from dsopt.storage import Kind, Part, Stage, Table, embeddings_schema
 from dsopt.training.worker import Worker
 
@@ -29,18 +30,22 @@ def embeddings(plan: Plan, split: str = "train") -> Stage:
         assert chosen.table is not None
         made_of = {"table": own_embeddings.fingerprint(chosen.table)} | ({"dtype": chosen.dtype} if chosen.dtype != "fp32" else {})
         return plan.add(EMBED, f"{config.data.name}-table", made_of, inputs, own_embeddings.take_over)
-    made_of = differing(config, "embed", without=("embed.weights", "embed.table", "embed.source"))
+    made_of = differing(config, "embed", without=("embed.weights", "embed.table", "embed.source", "embed.extends"))
+    before = earlier(config)
     made_of |= {} if split == "train" else {"split": split}
     if "autoencoder" in chosen.encoder:
-        inputs["autoencoder"] = autoencoder.model(plan)
+        inputs["autoencoder"] = before.input("autoencoder") if before else autoencoder.model(plan)
     if "proxy" in chosen.encoder:
-        inputs["proxy"] = proxy.model(plan, "proxy")
+        inputs["proxy"] = before.input("proxy") if before else proxy.model(plan, "proxy")
     external = [name for name in chosen.encoder if name not in OWN]
     for name in external:
         libraries.check(name)
     if external:
         made_of["files"] = [libraries.fingerprint(name) for name in external]
         made_of["weights"] = [weights_fingerprint(path, "embed") for path in chosen.weights]
+    if before and split == "train":
+        before.check(made_of, inputs["images"].made_of.get("data", {}))
+        made_of["extends"] = before.stage.hash
     name = "+".join(
         re.sub(r"[^\w.-]+", "-", encoder.rpartition(":")[2].rstrip("/").rpartition("/")[2]) for encoder in chosen.encoder
     )
@@ -65,7 +70,9 @@ def _embed(worker: Worker, stage: Stage, config: Config) -> None:
 
     table, split = Table(stage.inputs["images"].uri), stage.made_of.get("split", "train")
     parts = table.parts(split)
-    encode = partial(_encoder, stage=stage, config=config, parts=parts)
+    before = earlier(config) if "extends" in stage.made_of else None
+    reused = reuse(before, table, f"embed {stage.name}") if before else None
+    encode = partial(_encoder, stage=stage, config=config, parts=parts, reused=reused)
     write = partial(write_embeddings, stage=stage, dtype=config.embed.dtype)
 
     def entries(indices: list[int]) -> Iterator[dict[str, Any]]:
@@ -75,11 +82,14 @@ def _embed(worker: Worker, stage: Stage, config: Config) -> None:
     written = sum(entry["part"]["rows"] for entry in done)
     if written != table.rows(split):
         raise JobError(f"{stage.uri}: {written} embeddings of {table.rows(split)} images.")
-    schema = embeddings_schema(done[0]["size"], config.embed.dtype)
-    stage.commit([entry["part"] for entry in done], schema, seconds=seconds, embedding_size=done[0]["size"])
+    size = done[0]["size"] if done else 0  # a split without images
+    schema = embeddings_schema(size, config.embed.dtype)
+    stage.commit([entry["part"] for entry in done], schema, seconds=seconds, embedding_size=size)
 
 
-def _encoder(worker: Worker, stage: Stage, config: Config, parts: list[Part]) -> Callable[[int], tuple[int, Embedded]]:
+def _encoder(
+    worker: Worker, stage: Stage, config: Config, parts: list[Part], reused: Reused | None
+) -> Callable[[int], tuple[int, Embedded]]:
     """The encoders on a worker's device: the index of a part -> its embeddings."""
     image_size, chosen = Table(stage.inputs["images"].uri).manifest["image_size"], config.embed
     weights = dict(_external(config))
@@ -93,7 +103,12 @@ def _encoder(worker: Worker, stage: Stage, config: Config, parts: list[Part]) ->
         return of_encoder(libraries.encoder(name, weights[name], chosen.size), config.data, worker.device)
 
     embedders, dtype = [embedder(name) for name in chosen.encoder], compute_dtype(chosen.precision, worker.device)
-    return lambda index: (index, embed_part(parts[index], embedders, worker, chosen.batch_size, dtype, image_size))
+
+    def encode(index: int) -> tuple[int, Embedded]:
+        known = Known(reused.places[index], reused.read) if reused else None
+        return index, embed_part(parts[index], embedders, worker, chosen.batch_size, dtype, image_size, known)
+
+    return encode
 
 
 def _autoencoder(model: Stage, image_size: int, worker: Worker) -> Embedder:

@@ -84,7 +84,7 @@ def _train(worker: Worker, stage: Stage, config: Config, role: Role) -> None:
     correct = (columns["probability"].argmax(1) == images.labels).float().mean()
     scores = pa.table(as_columns(images.ids, images.labels, columns))
     notes = {"steps": state.total, "train_accuracy": float(correct), "device": worker.describe()}
-    notes["arithmetic"] = arithmetic(learner.dtype, worker.device)
+    notes |= {"arithmetic": arithmetic(learner.dtype, worker.device), **learner.passes.about()}
     notes["model"] = about | {"weights": networks.save_weights(stage, network.state_dict())}
     outputs.commit(stage, scores, name="scores", seconds=state.seconds, seed=config.seed, **notes)
     delete(stage.path("checkpoint.pt"))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -22,12 +23,13 @@ from dsopt.registry import SELECTORS
 from dsopt.selection.choose import choose
 from dsopt.selection.listed import Listed, choose_listed, read_list
 from dsopt.selection.reading import memory_needed
-from dsopt.stages import embed, ingest, judges, needs
+from dsopt.stages import embed, ingest, issues, judges, needs
+from dsopt.stages.kept import earlier_subset, followed, kept, others
 from dsopt.stages.taken import copy_originals, write_csv, write_rows
 from dsopt.storage import SUBSET, Kind, Part, Stage, Table
 from dsopt.training.worker import Worker
 
-SELECT = Kind("select", 2)
+SELECT = Kind("select", 3)
 
 
 def subset(plan: Plan, select: SelectConfig, seed: int, *, at_most: bool = False) -> Stage:
@@ -52,8 +54,12 @@ def subset(plan: Plan, select: SelectConfig, seed: int, *, at_most: bool = False
             inputs["embeddings"] = embed.embeddings(plan)
         if traits.scores:
             inputs["scores"] = judges.model(plan, "proxy")
-        made_of = differing(plan.config, "select", without=("select.soft_labels", "select.views", "select.soft_share"))
+        elsewhere = ("select.soft_labels", "select.views", "select.soft_share", "select.extends")
+        made_of = differing(plan.config, "select", without=elsewhere)
+        if select.extends:
+            made_of["extends"] = earlier_subset(select.extends).manifest["hash"]
         made_of |= {"seed": seed if traits.seeded else None}
+        inputs |= issues.of_kinds(plan, select.drop)
     if select.soft_labels != "none":
         inputs["judge"] = judges.model(plan, select.soft_labels)
         made_of |= {"views": select.views, "soft_share": select.soft_share}
@@ -73,9 +79,9 @@ def for_training(plan: Plan, select: SelectConfig, seed: int) -> Stage:
 
 
 def baseline(config: Config, name: str) -> SelectConfig:
-    """A baseline's settings: the same budget, another method."""
+    """A baseline's settings: the same number of images by another method, of all images."""
     budget = len(read_list(config.select.ids).names) if config.select.ids else config.select.budget
-    return replace(config.select, name=name, options={}, per_class=False, ids=None, budget=budget)
+    return replace(config.select, name=name, options={}, per_class=False, ids=None, budget=budget, drop=[], extends=None)
 
 
 def cost(*stages: Stage) -> float:
@@ -103,11 +109,18 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
     select, looked_at = config.select, _looked_at(stage)
     budget = min(select.budget, sum(part.rows for part in looked_at)) if at_most else select.budget  # a share is below any number
 
-    def run_parts(function: Callable[[Part], Any], parts: Sequence[Part]) -> Iterable[Any]:
-        return stream(parts, config.cluster, function)
+    def run_parts(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterable[Any]:
+        if select.device == "gpu":
+            return stream(items, config.cluster, None, partial(_on_device, function=function))
+        return stream(items, config.cluster, function)
 
+    before = kept(select.extends, Table(stage.inputs["images"].uri), f"select {stage.name}") if select.extends else None
+    if before is not None:
+        budget = others(select, sum(part.rows for part in looked_at), before, f"select {stage.name}")
+        if not budget:
+            return before
     distribute = {"run_parts": run_parts} if config.cluster.workers and len(looked_at) > 1 else {}
-    return choose(
+    chosen = choose(
         looked_at,
         select.name,
         select.options,
@@ -118,7 +131,16 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
         scores=Table(stage.inputs["scores"].uri).parts() if "scores" in stage.inputs else (),
         pca=select.pca,
         shard_rows=select.shard_rows,
+        without=issues.dropped(stage, select.drop),
+        rounds=select.rounds,
+        device="cuda" if select.device == "gpu" else "cpu",
+        kept=np.empty(0, np.int64) if before is None else np.sort(before["id"].to_numpy()),
     )
+    return chosen if before is None else followed(before, chosen)
+
+
+def _on_device(worker: Worker, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return function  # it puts blocks on the GPU of its process
 
 
 def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: Callable[[Stage, Config], pa.Table]) -> None:
@@ -152,6 +174,7 @@ def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: C
         csv=write_csv(stage, files),
         method=select.method,
         of=images.rows("train"),
+        **({"dropped": issues.counted(stage, select.drop)} if select.drop and not select.ids else {}),
         **images.about(),
     )
 

@@ -1,10 +1,15 @@
 """Accuracy after a time that begins with nothing read: full data, fresh random subsets (RS2), a subset while the rest comes.
 
     python tests/benchmarks/bench_cold_start.py --data /data/cifar10 --rate 1 --seconds 60 --seeds 3
+    python tests/benchmarks/bench_cold_start.py --data /data/cifar10 --rate 1 --seconds 120 --target 0.6 --with preset=fast
 
 CIFAR-10 lies on a real S3 server behind a link of `--rate` MB/s: at 1 MB/s its 58 MB take about as long to read as a data set of
 thousands of times that size does over a data centre's network. Each way has a process of its own and the same seconds for
 everything: reading, decoding, training. Choosing a class-balanced random subset costs nothing; reading it is in the time.
+
+With `--target`, 5,000 of the training images are held out, and the seconds from nothing until the accuracy on these first stays
+above the target are shown. The averaged weights are kept every 25 steps and judged after the run, as the link would go on sending
+while they are judged. `--with` gives overrides of the recipe, the same for all ways.
 """
 
 import argparse
@@ -18,22 +23,27 @@ import time
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from s3_server import S3Server
 from slow_link import SlowLink
 
-from dsopt.augment.inputs import make_inputs
-from dsopt.config import Config, load
+from dsopt.config import load
 from dsopt.data.background import BackgroundLoader
 from dsopt.data.batches import in_order
 from dsopt.data.loading import load as load_images
+from dsopt.pipeline import networks
 from dsopt.pipeline.plan import Plan
-from dsopt.pipeline.training import batches, classifier_learner
+from dsopt.pipeline.training import batches, classifier_learner, describe_classifier
+from dsopt.registry import SCHEDULES
+from dsopt.reporting.targets import Point, reached
 from dsopt.seeds import derive
 from dsopt.stages import ingest, select
 from dsopt.storage import Table
@@ -42,10 +52,10 @@ from dsopt.training.overlap import Overlap
 from dsopt.training.samplers import BatchIndices, Sampler
 from dsopt.training.samplers.rs2 import rs2
 from dsopt.training.samplers.shuffle import shuffle
-from dsopt.training.schedules import cosine
 from dsopt.training.worker import this_process
 
 FRACTION = 0.0864
+HELD_OUT, KEPT_EVERY = 5000, 25  # training images for a target; steps between two states of the weights that are kept
 WAYS = ("full", "rs2", "overlap")
 
 
@@ -67,10 +77,14 @@ def rounds(arriving: BackgroundLoader, batch_size: int, seed: int) -> Sampler:
     return draw
 
 
-def child(way: str, seed: int, seconds: float, images: str, subset: str, local: str) -> dict[str, float]:
-    """One training run from nothing; its accuracy, and when its first step was taken."""
-    config, worker, test = Config(), this_process(), load_images(local, "test")
-    inputs = make_inputs(config.train.augment, 24, config.train.standardise)
+def child(
+    way: str, seed: int, seconds: float, images: str, subset: str, local: str, recipe: list[str], target: float | None
+) -> dict[str, Any]:
+    """One training run from nothing; its accuracy, when its first step was taken, and when it reached a target."""
+    config, worker, test = load(recipe), this_process(), load_images(local, "test")
+    inputs = networks.described_transforms(describe_classifier(config.train, Table(local)))
+    schedule = SCHEDULES.build(config.train.schedule.name, config.train.schedule.options)
+    kept: list[dict[str, torch.Tensor]] = []
     started = time.perf_counter()
     table = Table(images)
     learner = classifier_learner(config.train, table, seed, worker)
@@ -87,12 +101,42 @@ def child(way: str, seed: int, seconds: float, images: str, subset: str, local: 
         draw = Overlap(arriving, size, seed) if way == "overlap" else rounds(arriving, size, seed)
         source = batches(draw, arriving.images, arriving.labels, inputs, seed, worker)
     first = time.perf_counter() - started
-    state = fit(learner, [Phase(source, cosine, seconds=seconds - first)])
+
+    def keep() -> dict[str, float]:
+        kept.append({name: value.clone() for name, value in learner.average.averaged_network().state_dict().items()})
+        return {"kept": len(kept)}
+
+    every = KEPT_EVERY if target else 0
+    state = fit(learner, [Phase(source, schedule, seconds=seconds - first)], validate=keep, validate_every=every)
     took = time.perf_counter() - started
-    accuracy = learner.evaluate(in_order(test.images, test.labels, 1000, inputs.test, worker.device))["accuracy"]
+
+    def judge() -> float:
+        return learner.evaluate(in_order(test.images, test.labels, 1000, inputs.test, worker.device))["accuracy"]
+
+    found: dict[str, Any] = {"accuracy": judge(), "began": first, "seconds": took, "steps": state.total}
     if arriving:
         arriving.close()
-    return {"accuracy": accuracy, "began": first, "seconds": took, "steps": state.total}
+    if target:
+        points = [Point(state.total, first + state.seconds, found["accuracy"])]
+        network = learner.average.network
+        learner.average.averaged_network = lambda: network  # type: ignore[method-assign]
+        for step, at, _, _, index in [row for row in state.rows if row[3] == "kept"]:
+            network.load_state_dict(kept[int(index) - 1])
+            points.append(Point(step, first + at, judge()))
+        hit = reached(sorted(points), target)
+        found["reached"] = hit.seconds if hit else None
+        found["curve"] = [(round(point.seconds, 1), round(point.accuracy, 4)) for point in sorted(points)]
+    return found
+
+
+def held_out(data: str, folder: Path) -> str:
+    """CIFAR-10 without its test images: the last training images in their place. Needs the Parquet files of the hub."""
+    (path,) = Path(data).glob("**/train-*.parquet")
+    table: pa.Table = pq.read_table(path)
+    folder.mkdir()
+    pq.write_table(table.slice(0, len(table) - HELD_OUT), folder / "train-00000-of-00001.parquet")
+    pq.write_table(table.slice(len(table) - HELD_OUT), folder / "test-00000-of-00001.parquet")
+    return str(folder)
 
 
 def prepare(data: str, storage: str, limit: list[str]) -> tuple[str, str]:
@@ -111,6 +155,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--limit", type=int, help="only the first images, for a quick look")
+    parser.add_argument("--target", type=float)
+    parser.add_argument("--with", dest="recipe", action="append", default=[], help="overrides, the same for all ways")
     parser.add_argument("--child")
     arguments = parser.parse_args()
     if arguments.child:
@@ -125,23 +171,29 @@ def main() -> None:
             os.environ |= server.env
             boto3.client("s3").create_bucket(Bucket="bench")
             slow = os.environ | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{link.port}"}
-            images, subset = prepare(arguments.data, "s3://bench/runs", limit)
-            local, _ = prepare(arguments.data, f"{folder}/local", limit)
+            data = held_out(arguments.data, Path(folder, "held out")) if arguments.target else arguments.data
+            images, subset = prepare(data, "s3://bench/runs", limit)
+            local, _ = prepare(data, f"{folder}/local", limit)
             for seed in range(arguments.seeds):
                 for way in WAYS[seed % 3 :] + WAYS[: seed % 3]:
                     setting = {"way": way, "seed": seed, "seconds": arguments.seconds}
                     setting |= {"images": images, "subset": subset, "local": local}
+                    setting |= {"recipe": arguments.recipe, "target": arguments.target}
                     command = [sys.executable, __file__, "--data", "", "--child", json.dumps(setting)]
                     out = subprocess.run(command, env=slow, check=True, text=True, stdout=subprocess.PIPE).stdout
                     found[way].append(json.loads(out.splitlines()[-1]))
                     print(f"seed {seed}  {way:<8} {found[way][-1]}", flush=True)
         server.kill()
     print(f"\n{arguments.seconds:.0f} s from a cold start at {arguments.rate:g} MB/s, {arguments.seeds} seeds")
-    print("way       accuracy %      first step after s   steps")
+    print("way       accuracy %      first step after s   steps" + "   target after s" * bool(arguments.target))
     for way, results in found.items():
         mean = partial(lambda results, key: statistics.fmean(one[key] for one in results), results)
         deviation = statistics.stdev([100 * one["accuracy"] for one in results]) if len(results) > 1 else float("nan")
-        print(f"{way:<8}  {100 * mean('accuracy'):5.2f} ± {deviation:4.2f}  {mean('began'):18.1f}  {mean('steps'):6,.0f}")
+        line = f"{way:<8}  {100 * mean('accuracy'):5.2f} ± {deviation:4.2f}  {mean('began'):18.1f}  {mean('steps'):6,.0f}"
+        if arguments.target:
+            times = [one["reached"] for one in results if one["reached"] is not None]
+            line += f"   {statistics.fmean(times):.1f}" * bool(times) + f" ({len(times)} of {len(results)})"
+        print(line)
 
 
 if __name__ == "__main__":

@@ -61,13 +61,13 @@ def _classifier(optimizer: Name, worker: Worker, norm: Callable[[int], nn.Module
     return Classifier(network, optimizer=optimizer, **given)
 
 
-def _autoencoder(loss: str, worker: Worker) -> AutoencoderLearner:
+def _autoencoder(loss: str, worker: Worker, norm: Callable[[int], nn.Module] = nn.Identity, **more: Any) -> AutoencoderLearner:
     torch.manual_seed(worker.rank)
-    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.LeakyReLU(), nn.Conv2d(4, 1, 3, padding=1))
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), norm(4), nn.LeakyReLU(), nn.Conv2d(4, 1, 3, padding=1))
     chosen = LOSSES.build(loss)()
     judge = nn.Sequential(nn.Conv2d(1, 4, 4, 2, 1), nn.LeakyReLU(), nn.Flatten(), nn.Linear(64, 1), nn.Flatten(0))
     judge = judge if chosen.critic else None
-    return AutoencoderLearner(network, chosen, judge, learning_rate=0.1, momentum=0.9, world=worker.world, **PLACE)
+    return AutoencoderLearner(network, chosen, judge, learning_rate=0.1, momentum=0.9, world=worker.world, **PLACE, **more)
 
 
 def _variational(likelihood: str, worker: Worker) -> Learner:
@@ -105,6 +105,8 @@ def cases() -> dict[str, Case]:
     synchronized = functools.partial(_classifier, "sgd", norm=nn.BatchNorm2d, sync_batch_norm=True)
     found |= {"classifier with batch normalization over all": Case(synchronized)}
     found |= {f"autoencoder {name}": Case(functools.partial(_autoencoder, name)) for name in LOSSES.names()}
+    synchronized = functools.partial(_autoencoder, LOSSES.names()[0], norm=nn.BatchNorm2d, sync_batch_norm=True)
+    found |= {"autoencoder with batch normalization over all": Case(synchronized)}
     found |= {f"variational {name}": Case(functools.partial(_variational, name)) for name in LIKELIHOODS.names()}
     losses = {loss: settings("dcgan_generator", judge, loss, ("concat", "concat")) for loss, judge in reversed(pairs())}
     terms = {f"with {name}": with_term(name) for name in TERMS.names()}

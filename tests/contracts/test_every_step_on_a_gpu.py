@@ -76,7 +76,7 @@ def test_a_term(name, gpu):
         assert_steps(gpu, learner(with_term(name), WORKER), batch)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adamw", "muon"])
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_classifier_fed_from_the_device_or_from_memory(optimizer, kept, gpu, monkeypatch):
     images, labels = digits()

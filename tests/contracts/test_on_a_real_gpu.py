@@ -83,6 +83,17 @@ def test_a_classifier_learns_as_on_the_cpu(precision):
     assert losses["cuda"] == pytest.approx(losses["cpu"], rel=0.02 if precision == "fp32" else 0.1)
 
 
+def test_cuda_graphs_train_as_eager_passes():
+    losses = {}
+    for how in ("off", "on"):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(1, 8, 5, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(800, 10))
+        given = {"learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.004, "average": 0.9, "precision": "fp32"}
+        made, source = Classifier(network, compile=how, device=CUDA, **given), feed(200, 50)
+        losses[how] = [float(made.update(there(source(step)))["loss"]) for step in range(12)]
+    assert losses["on"] == pytest.approx(losses["off"], rel=0.01)
+
+
 def test_a_set_arrives_while_the_gpu_computes(tmp_path):
     uri = digits_stage(tmp_path, 3)
     images, labels = digits()

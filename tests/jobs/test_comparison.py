@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from running import SMALL, read
+import pytest
+from running import SMALL, here, read
 
 from dsopt.jobs.optimize import job as optimize
 from dsopt.pipeline.plan import Plan
@@ -42,3 +43,38 @@ def test_a_chosen_baseline_is_one_row(tmp_path: Path) -> None:
     same = ["select.name=random_balanced", "compare.methods=[random_balanced]", "compare.splits=[1.0,0.5]"]
     assert titles(tmp_path, *same) == ["full data", "random_balanced, 100/0", "random_balanced, 50/50"]
     assert titles(tmp_path, *same, "select.soft_labels=proxy")[3:] == ["random_balanced+soft, 100/0", "random_balanced+soft, 50/50"]
+
+
+def test_a_target_is_on_held_out_images_and_all_rows_have_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digits = [
+        "data.name=digits",
+        "data.limit=400",
+        f"storage={tmp_path}",
+        *SMALL,
+        "cluster.workers=0",
+        "select.name=random_balanced",
+    ]
+    here(*digits, "compare.target=0.3", "train.steps=40", "compare.splits=[1.0]")
+    shown = capsys.readouterr().out
+    assert "time to 30 %" in shown
+    assert "Accuracy on the held-out training images" in shown
+    lines = [line for line in shown.splitlines() if " of 1 " in line]
+    assert len(lines) == 3
+    page = next(tmp_path.glob("report/*/report.html")).read_text()
+    assert "Time to 30 %" in page
+
+
+def test_a_sweep_has_the_same_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digits = ["data.name=digits", "data.limit=400", f"storage={tmp_path}", *SMALL, "cluster.workers=0", "sweep.seeds=1"]
+    here(
+        *digits,
+        "compare.target=0.99",
+        "train.steps=10",
+        "train.split=1",
+        "sweep.grid.select.name=[random,random_balanced]",
+        job="sweep",
+    )
+    shown = capsys.readouterr().out
+    assert [line.split()[:5] for line in shown.splitlines() if " of 1 " in line] == [
+        [name, "0", "of", "1", "–"] for name in ("random", "random_balanced")
+    ]

@@ -25,7 +25,7 @@ def network() -> nn.Sequential:
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "adamw", "muon"])
 @pytest.mark.parametrize("decay", ["dense", "weights"])
 def test_every_weight_is_in_one_group_and_norms_and_biases_never_decay(name, decay) -> None:
     made = network()

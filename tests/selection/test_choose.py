@@ -151,9 +151,9 @@ def test_two_rounds_choose_as_many_and_one_shard_is_one_round(
     def chosen(run_parts: Any = map, **how: int) -> pa.Table:
         return choose(parts, name, {}, 100, by_class, 5, run_parts, scores=scores, **how)
 
-    two = chosen(shard_rows=160)
+    two = chosen(shard_rows=160, rounds=2)
     assert len(set(two["id"].to_pylist())) == 100
-    assert chosen(shard_rows=160) == chosen(shuffled_elsewhere, shard_rows=160) == two
+    assert chosen(shard_rows=160, rounds=2) == chosen(shuffled_elsewhere, shard_rows=160, rounds=2) == two
     if by_class:
         label_of = dict(zip(ids.tolist(), labels.tolist(), strict=True))
         taken = [label_of[i] for i in two["id"].to_pylist()]

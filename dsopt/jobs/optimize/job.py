@@ -8,16 +8,17 @@ from dsopt.errors import JobError
 from dsopt.jobs.job import Job
 from dsopt.jobs.optimize import page
 from dsopt.jobs.optimize.page import Rows
+from dsopt.jobs.optimize.target import with_target
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import run
 from dsopt.progress import say
-from dsopt.stages import classifier, embed, ingest, linear, needs, script, select
+from dsopt.stages import classifier, embed, ingest, issues, linear, needs, script, select
 from dsopt.stages.classifier import Row
 from dsopt.storage import Stage, Table
 
 
 def comparison(plan: Plan) -> Rows:
-    """Every training run of the comparison: (row, seed, stage)."""
+    """Every training run of the comparison: (row, seed, stage). Raises InputError for a configuration that it cannot have."""
     config, images = plan.config, ingest.images(plan)
     seeds = range(config.seed, config.seed + config.compare.seeds)
     chosen = select.subset(plan, config.select, config.seed)
@@ -45,11 +46,16 @@ def comparison(plan: Plan) -> Rows:
 def _probes(plan: Plan, rows: Rows, chosen: Stage) -> Rows:
     """How far a linear classifier gets on the embeddings of all images and of every subset: a yardstick for all other rows.
 
-    Only of embeddings by a pretrained encoder that choosing needs anyway.
+    Only of embeddings by a pretrained encoder that choosing needs anyway, and where rows are judged by test images, as it is.
     """
     config, found = plan.config, dict[tuple[str, int], tuple[Row, int, Stage]]()
     pretrained = config.embed.source == "encoder" and any(":" in name for name in config.embed.encoder)
-    if config.compare.probe and pretrained and any(step.stage.kind == embed.EMBED for step in plan.to(chosen)):
+    if (
+        config.compare.probe
+        and pretrained
+        and not config.train.validation
+        and any(step.stage.kind == embed.EMBED for step in plan.to(chosen))
+    ):
         for row, seed, _ in rows:
             if not row.added and not (row.subset and "judge" in row.subset.inputs):
                 of = row.method if row.subset else "full data"
@@ -87,9 +93,16 @@ def unlabelled(plan: Plan) -> bool:
 
 def targets(plan: Plan) -> list[Stage]:
     """The report of the comparison, or the subset if the data set has no labels."""
+    plan = plan.having(with_target(plan.config))
     if unlabelled(plan):
         return [select.subset(plan, plan.config.select, plan.config.seed)]
-    return [page.page(plan, comparison(plan), {})]
+    return [page.page(plan, comparison(plan), {}, audited(plan))]
+
+
+def audited(plan: Plan) -> Stage | None:
+    """What the first section of the page tells."""
+    subset = select.subset(plan, plan.config.select, plan.config.seed)
+    return issues.at_hand(plan, subset) if plan.config.compare.audit else None
 
 
 def optimize(plan: Plan) -> None:
@@ -98,6 +111,7 @@ def optimize(plan: Plan) -> None:
     Raises:
         JobError: runs failed; the others are finished, and the table and the page have them all.
     """
+    plan = plan.having(with_target(plan.config))
     config = plan.config
     comparison(plan)  # a wrong configuration is refused before any work
     plan.run(ingest.images(plan))
@@ -107,18 +121,18 @@ def optimize(plan: Plan) -> None:
         plan.run(subset)
         say("optimize", f"the data set has no labels: done up to the subset, {subset.uri}")
         return
-    rows = comparison(plan)
-    failed = plan.attempt(*(stage for _, _, stage in rows))
-    draw(plan, rows, failed)
+    rows, found = comparison(plan), audited(plan)
+    failed = plan.attempt(*([found] if found else []), *(stage for _, _, stage in rows))
+    draw(plan, rows, failed, found)
     lost = Counter(row.title for row, _, stage in rows if stage.hash in failed)
     if lost:
         named = "; ".join(f"{title} ({count} of {config.compare.seeds})" for title, count in lost.items())
         raise JobError(f"optimize: {lost.total()} of {len(rows)} runs failed: {named}. The same command tries them again.")
 
 
-def draw(plan: Plan, rows: Rows, failed: dict[str, str]) -> None:
+def draw(plan: Plan, rows: Rows, failed: dict[str, str], found: Stage | None) -> None:
     """Write the report, and print its table."""
-    stage = page.page(plan, rows, failed)
+    stage = page.page(plan, rows, failed, found if found and found.done() else None)
     run([plan.step(stage)])
     subset = select.subset(plan, plan.config.select, plan.config.seed)
     if subset.done():
@@ -128,12 +142,20 @@ def draw(plan: Plan, rows: Rows, failed: dict[str, str]) -> None:
 
 def targets_of_report(plan: Plan) -> list[Stage]:
     """The report of the finished runs; it trains nothing."""
-    return [page.page(plan, *ended(plan))]
+    plan = plan.having(with_target(plan.config))
+    return [page.page(plan, *ended(plan), _found(plan))]
 
 
 def report(plan: Plan) -> None:
     """Write the report of the finished runs, and print their table."""
-    draw(plan, *ended(plan))
+    plan = plan.having(with_target(plan.config))
+    draw(plan, *ended(plan), _found(plan))
+
+
+def _found(plan: Plan) -> Stage | None:
+    """What an audit found; a report looks at no image that was not looked at."""
+    found = audited(plan)
+    return found if found and found.done() else None
 
 
 def ended(plan: Plan) -> tuple[Rows, dict[str, str]]:
@@ -157,7 +179,7 @@ Finished stages are reused; after an interruption or a failed run, the same comm
     keys="""
     data.name data.root data.image_size data.channels select.name select.budget select.per_class select.ids select.soft_labels
     train.name train.steps train.batch_size train.learning_rate train.augment train.epochs train.seconds
-    compare.seeds compare.methods compare.splits compare.equal_cost compare.command
+    compare.seeds compare.methods compare.splits compare.equal_cost compare.target compare.command
     extra.name extra.amount embed.encoder autoencoder.name autoencoder.steps
     proxy.name proxy.steps cluster.workers cluster.gpu storage seed
 """,

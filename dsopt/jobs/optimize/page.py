@@ -10,12 +10,13 @@ from dsopt.config import Config, differing
 from dsopt.config.references import Published, facts_of, find
 from dsopt.errors import InputError
 from dsopt.files import write_bytes
-from dsopt.jobs.optimize import pictures
+from dsopt.jobs.optimize import pictures, target
 from dsopt.pipeline import outputs
 from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
 from dsopt.reporting import beside, figures
 from dsopt.reporting import page as pages
+from dsopt.reporting.issues import summary
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import ACCURACY, KEPT_BEST, Measure, ResultRow, RunInfo, as_text, summarise
 from dsopt.stages import linear, select
@@ -32,13 +33,18 @@ PROBES = (
     "A linear probe is a linear classifier of the embeddings of the same images, trained in seconds: what the encoder knows "
     "already. Its choosing includes embedding all training images."
 )
+AUDIT = "`dsopt audit` with the same keys shows the images, and checks embeddings and labels; select.drop leaves kinds out."
 GIVEN = Measure("accuracy", "Accuracy as the command gave it", percent=True)
 
 
-def page(plan: Plan, rows: Rows, failed: Failed) -> Stage:
-    """The report of a comparison's runs, finished ones and failed ones; while there are such it is written, but not done."""
-    inputs = {f"{row.title} seed {seed}": stage for row, seed, stage in rows}
-    made_of = differing(plan.config, "select", "reference")
+def page(plan: Plan, rows: Rows, failed: Failed, found: Stage | None = None) -> Stage:
+    """The report of a comparison's runs, finished ones and failed ones; while there are such it is written, but not done.
+
+    Args:
+        found: the issues of the data.
+    """
+    inputs = {f"{row.title} seed {seed}": stage for row, seed, stage in rows} | ({"issues": found} if found else {})
+    made_of = differing(plan.config, "select", "reference", "compare.target")
     return plan.add(outputs.REPORT, plan.config.data.name, made_of, inputs, partial(_write, rows=rows, failed=failed))
 
 
@@ -49,7 +55,9 @@ def _write(worker: Worker, stage: Stage, config: Config, rows: Rows, failed: Fai
     done = [one for one in rows if one[2].hash not in failed]
     images = Table(rows[0][0].images.uri)
     sections = [
+        *_audit(stage),
         Section("Results", "\n\n".join(_told(config, rows)), html=pages.results_table(results)),
+        *target.sections(config, metrics, [info(*one) for one in done]),
         *_failures(rows, failed),
         *_figures(metrics, results, [info(*one) for one in done]),
         *pictures.sections(config, done, images),
@@ -64,7 +72,9 @@ def _write(worker: Worker, stage: Stage, config: Config, rows: Rows, failed: Fai
 def print_results(stage: Stage, config: Config, rows: Rows, failed: Failed) -> None:
     """Print the results table of a report, what failed with the end of its output, and the path of the page."""
     notes = "".join(textwrap.fill(told, 80) + "\n" for told in _told(config, rows))
-    print(f"\n{as_text(_results(config, rows, failed)[1])}\n{notes}")
+    metrics, results = _results(config, rows, failed)
+    print(f"\n{as_text(results)}\n{notes}")
+    target.print_times(config, metrics, [info(*one) for one in rows if one[2].hash not in failed])
     for row, seed, run in rows:
         if run.hash in failed:
             print("\n  ".join([f"{row.title}, seed {seed}: failed: {failed[run.hash]}", *end_of_output(run)]) + "\n")
@@ -82,7 +92,8 @@ def _results(config: Config, rows: Rows, failed: Failed) -> tuple[pa.Table, list
     measure = GIVEN if config.compare.command else measure
     runs = [_unfinished(*one) if one[2].hash in failed else info(*one) for one in rows]
     runs = [replace(run, published=_published(config, row)) for run, (row, *_) in zip(runs, rows, strict=True)]
-    return metrics, summarise(metrics, runs, measure=measure)
+    held_out = config.train.validation and config.train.keep == "last"  # the weights that are kept are tested
+    return metrics, summarise(metrics, runs, "validation" if held_out else "test", measure)
 
 
 def _published(config: Config, row: Row) -> dict[str, Published]:
@@ -106,6 +117,13 @@ def _images(row: Row) -> int:
     stages = [row.subset or row.images, *([row.added] if row.added else [])]
     tables = [Table(stage.uri) for stage in stages] if all(stage.done() for stage in stages) else []
     return sum(table.rows(table.training()) for table in tables)
+
+
+def _audit(stage: Stage) -> list[Section]:
+    if "issues" not in stage.inputs:
+        return []
+    manifest = Table(stage.inputs["issues"].uri).manifest
+    return [summary(manifest["found"], manifest["looked_for"], AUDIT)]
 
 
 def _failures(rows: Rows, failed: Failed) -> list[Section]:
@@ -136,7 +154,8 @@ def info(row: Row, seed: int, stage: Stage) -> RunInfo:
     # in a generator's loss. For a row whose training is extended by the seconds of selection, these are part of the training time.
     used = [stage.inputs.get(role) for role in ("scores", "embeddings")]
     cost = select.cost(*filter(None, [row.subset, row.added, *used, *row.guides]))
-    return RunInfo(stage.folder, row.title, row.method, row.split, manifest["seed"], _images(row), cost)
+    reading = manifest.get("reading", 0.0)
+    return RunInfo(stage.folder, row.title, row.method, row.split, manifest["seed"], _images(row), cost, reading_seconds=reading)
 
 
 def _lead(config: Config, rows: Rows) -> str:

@@ -128,4 +128,4 @@ def _check_key(where: str, key: str) -> None:
 def made_of(config: Config) -> dict[str, Any]:
     """The part of the base configuration that determines a sweep: neither where the data lie nor the hardware is in it."""
     sections = [item.name for item in fields(config) if item.name not in ("compare", "cluster", "storage", "track", "track_to")]
-    return differing(config, *sections, without=("data.root", "sweep.gpus"))
+    return differing(config, *sections, "compare.target", without=("data.root", "sweep.gpus"))

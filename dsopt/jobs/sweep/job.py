@@ -17,6 +17,7 @@ from dsopt.config import Config, as_yaml, variant
 from dsopt.errors import InputError, JobError, unknown
 from dsopt.files import check_writable
 from dsopt.jobs.job import Job
+from dsopt.jobs.optimize.target import with_target
 from dsopt.jobs.sweep import page
 from dsopt.jobs.sweep.grid import expand, leaves, made_of, plans, sampled, space
 from dsopt.jobs.sweep.kinds.contract import PlannedTrial, kind_of
@@ -59,7 +60,7 @@ def planned(plan: Plan) -> tuple[Plan, list[PlannedTrial], Stage]:
     Raises:
         InputError: any trial that cannot work, as far as that can be known in advance.
     """
-    plan = plan.having(with_held_out(plan.config))
+    plan = plan.having(with_held_out(with_target(plan.config)))
     config, sweep = plan.config, plan.config.sweep
     kind_of(config).check(config)
     if sweep.searcher == "grid" and sweep.space:
@@ -121,7 +122,7 @@ def _train(plan: Plan, trials: list[PlannedTrial], statuses: SweepStatus) -> Non
     config = plan.config
     # Finished steps are not sent to workers: the step of an ingest holds the names of all files.
     sent = [replace(trial, shared=[step for step in trial.shared if not step.stage.done()]) for trial in trials]
-    work = partial(_work, plan=plan.without_steps(), trials=sent)
+    work = partial(run_trial, plan=plan.without_steps(), trials=sent)
     left = [status for status in statuses.runs.values() if status.state == "left"]
     earlier = [status.reports for status in statuses.runs.values() if status.state in ("done", "stopped")]
     fixed = [status for status in left if "trial" in status.point]
@@ -137,7 +138,7 @@ def _train(plan: Plan, trials: list[PlannedTrial], statuses: SweepStatus) -> Non
         tune.run(work, begun, config, statuses, search, earlier)
 
 
-def _work(
+def run_trial(
     worker: Worker, point: dict[str, Any], report: Callable[[Numbers], None], *, plan: Plan, trials: list[PlannedTrial]
 ) -> Numbers:
     """One trial on a worker, with the stages that only it needs (such as a search's subset). A failure is reported as a result."""

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from dsopt.config import Config
 from dsopt.files import write_bytes, write_table
+from dsopt.jobs.optimize import target
 from dsopt.jobs.optimize.page import info as run_info
 from dsopt.jobs.sweep import curves
 from dsopt.jobs.sweep.kinds.contract import PlannedTrial, kind_of
@@ -66,6 +67,7 @@ def write(stage: Stage, config: Config, trials: list[PlannedTrial], statuses: Sw
         if not statuses.count("failed"):
             own = {step.stage.hash: step.stage for trial in distinct for step in trial.own}.values()
             outputs.commit(stage, metrics, seconds=outputs.spent(own), trials="trials.parquet", page="report.html")
+    target.print_times(config, metrics, runs)
     _print_results(stage, config, statuses, results, found, note)
 
 
@@ -144,6 +146,7 @@ def _charts(
         sections.append(Section(f"{title} over {found.x}", "Mean ± sample standard deviation over seeds.", html=table))
     told = "\n\n".join(filter(None, [kind_of(config).note, note]))
     sections.append(Section("Results", told, html=pages.results_table(results)))
+    sections += target.sections(config, metrics, runs)
     if found:
         png = over_lines.lines(found.series, found.beside, found.x, measure, found.paper)
         sections.append(Section(f"{title} over a setting", spread, png=png))

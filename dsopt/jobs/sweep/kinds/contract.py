@@ -158,7 +158,8 @@ class SweepKind:
         if self.stoppable:
             return
         sweep = config.sweep
-        for wrong, key in [(sweep.equal_cost, "sweep.equal_cost=true"), (sweep.scheduler == "asha", "sweep.scheduler=asha")]:
+        stoppable = {"sweep.equal_cost=true": sweep.equal_cost, "sweep.scheduler=asha": sweep.scheduler == "asha"}
+        for key, wrong in (stoppable | {"compare.target": config.compare.target is not None}).items():
             if wrong:
                 raise InputError(f"{key}: is for sweep.of=train; trials of sweep.of={sweep.of} have a score only at their end.")
         if config.measure.extra and not self.measured:

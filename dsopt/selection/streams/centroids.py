@@ -1,0 +1,138 @@
+"""k-means of rows that no process holds: centroids of a sample, then full passes whose sums are exact."""
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dsopt.selection.clusters import Clusters, cluster
+from dsopt.selection.distances import squared_distances, unit
+from dsopt.selection.streams import exact
+from dsopt.selection.streams.rows import Blocks, HeldRows, Rows, take
+
+SAMPLE = 32  # rows per cluster that the first centroids are computed from ...
+MIN_SAMPLE = 1 << 15  # ... but at least this many,
+SAMPLE_VALUES = 1 << 27  # and at most this many numbers: 512 MB
+BLOCK = 1 << 22  # products of rows and centroids held at a time: 16 MB
+SETTLED = 1e-3  # the relative gain in inertia below which a further pass is not worth its time
+
+
+def clustered(rows: Rows, k: int, generator: torch.Generator, iterations: int = 25) -> Clusters:
+    """k-means of rows, wherever they are; what is found for them is in this process's ordinary memory."""
+    if not isinstance(rows, HeldRows):
+        return kmeans(rows, k, generator, iterations=iterations)
+    return Clusters(*(found.cpu() for found in cluster(rows.formed(), k, generator, iterations)))
+
+
+def kmeans(
+    rows: Rows, k: int, generator: torch.Generator, *, iterations: int = 25, passes: int = 10, spherical: bool = False
+) -> Clusters:
+    """k-means over parts: Lloyd's iterations on a sample (`clusters.cluster`), then up to `passes` full ones over all rows.
+
+    A pass assigns every row to its nearest centroid and adds up the rows of every cluster, exactly, so that the result depends
+    neither on how rows lie in parts nor on the workers. It ends when a pass gains less than a thousandth. An empty cluster takes
+    over one of the rows farthest from their centroids. One process holds the sample, one block, and for every row its cluster and
+    distance; 3 + `passes` + 1 passes are read.
+
+    Args:
+        spherical: rows and centroids have length 1 (Dhillon & Modha 2001); the squared distance is twice the cosine distance.
+
+    Raises:
+        ValueError: k is not in 1 ... n.
+    """
+    if not 1 <= k <= len(rows):
+        raise ValueError(f"cannot make {k} clusters of {len(rows)} rows")
+    rows = rows.seen_as(unit) if spherical else rows
+    size = min(len(rows), max(min(max(SAMPLE * k, MIN_SAMPLE), SAMPLE_VALUES // rows.size), k))
+    sample = take(rows, torch.randperm(len(rows), generator=generator)[:size].sort().values)
+    centroids = cluster(sample, k, generator, iterations).centroids
+    del sample
+    most = exact.largest(rows)
+    center = torch.zeros(rows.size) if spherical else exact.mean(rows, most).float()
+    centroids = unit(centroids) if spherical else centroids - center
+    distance, best = exact.step(2 * most, len(rows)), torch.inf
+    for _ in range(passes):
+        found = _pass(rows, centroids, center, distance)
+        inertia = float(found.squared.double().sum())
+        if inertia > (1 - SETTLED) * best:
+            break
+        best = inertia
+        moved = _moved(rows, found, centroids, center, distance)
+        centroids = unit(moved) if spherical else moved
+    else:
+        found = _pass(rows, centroids, center, distance)
+    return Clusters(centroids + center, found.assignment, found.squared)
+
+
+def nearest_centroids(x: Float[Tensor, "b d"], centroids: Float[Tensor, "k d"]) -> Int[Tensor, " b"]:
+    """The nearest centroid of every row, the same in whatever block the row comes; ties go to the lowest.
+
+    Matrix products in float32 decide where their rounding cannot; the few other rows are compared in float64. The nearest centroid
+    has the largest xc - |c|^2 / 2, whose error is at most (d + 4) u |c| (|x| + |c| / 2) with u = 2^-24.
+    """
+    lengths = torch.linalg.vector_norm(centroids, dim=1)
+    half, longest = lengths.square() / 2, lengths.max()
+    roundoff = (x.shape[1] + 4) * torch.finfo(x.dtype).eps / 2
+    found = []
+    for some in x.split(max(BLOCK // len(centroids), 1)):
+        closeness = torch.addmm(half, some, centroids.T, beta=-1)
+        best, which = closeness.max(1)
+        second = closeness.scatter_(1, which[:, None], -torch.inf).amax(1)
+        slack = 2 * roundoff * longest * (torch.linalg.vector_norm(some, dim=1) + longest / 2)
+        unsure = (second >= best - slack).nonzero().squeeze(1)
+        if len(unsure):
+            which[unsure] = squared_distances(some[unsure], centroids).argmin(1)
+        found.append(which)
+    return torch.cat(found)
+
+
+class _Pass(NamedTuple):
+    """What a pass finds: of every row its cluster and distance; of every cluster the sum of its rows, in steps, and its size."""
+
+    assignment: Int[Tensor, " n"]
+    squared: Float[Tensor, " n"]
+    sums: Float[Tensor, "k d"]
+    counts: Int[Tensor, " k"]
+
+
+def _pass(rows: Rows, centroids: Tensor, center: Tensor, distance: float) -> _Pass:
+    found = _Pass(
+        torch.empty(len(rows), dtype=torch.int64),
+        torch.empty(len(rows)),
+        torch.zeros(centroids.shape, dtype=torch.float64),
+        torch.zeros(len(centroids), dtype=torch.int64),
+    )
+    for places, tile in rows.each(partial(_assigned, centroids=centroids, center=center, distance=distance)):
+        found.assignment[places], found.squared[places] = tile.assignment, tile.squared
+        found.sums.add_(tile.sums)
+        found.counts.add_(tile.counts)
+    return found
+
+
+def _assigned(blocks: Blocks, centroids: Tensor, center: Tensor, distance: float) -> _Pass:
+    assignments, squares = [], []
+    sums, counts = torch.empty(0), torch.empty(0)
+    for (x,) in blocks:
+        if not len(sums):
+            centroids, center = centroids.to(x.device), center.to(x.device)
+            sums = torch.zeros_like(centroids, dtype=torch.float64)
+            counts = torch.zeros_like(centroids[:, 0], dtype=torch.int64)
+        x = x - center
+        which = nearest_centroids(x, centroids)
+        sums.index_add_(0, which, exact.on_grid(x, distance))
+        counts.index_add_(0, which, torch.ones_like(which))
+        assignments.append(which)
+        squares.append((x - centroids[which]).square_().sum(1, dtype=torch.float64).float())
+    return _Pass(torch.cat(assignments), torch.cat(squares), sums, counts)
+
+
+def _moved(rows: Rows, found: _Pass, before: Tensor, center: Tensor, distance: float) -> Float[Tensor, "k d"]:
+    """The mean of each cluster; an empty one takes over one of the rows farthest from their centroids."""
+    means = (found.sums * distance / found.counts.clamp(min=1)[:, None]).float()
+    empty = (found.counts == 0).nonzero().squeeze(1)
+    if len(empty):
+        farthest = found.squared.argsort(descending=True, stable=True)[: len(empty)]
+        means[empty] = take(rows, farthest) - center
+    return means

@@ -1,0 +1,10 @@
+"""The same as `dsopt advise`, for `ray job submit --working-dir . -- python jobs/advise.py ...`."""
+
+import sys
+
+sys.path[0] += "/.."  # the repository instead of jobs/, whose select.py would hide Python's own
+
+from dsopt.jobs.main import main
+
+if __name__ == "__main__":
+    sys.exit(main("advise", sys.argv[1:]))

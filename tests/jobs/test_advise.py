@@ -1,0 +1,94 @@
+"""Advice from pilots: which are run, what is said, and that the main job takes its word."""
+
+from pathlib import Path
+
+import pytest
+from running import here, read
+
+from dsopt.errors import InputError
+from dsopt.jobs.advise.pilots import Pilot, design, ways
+from dsopt.jobs.main import DONE, WRONG, main
+from dsopt.storage import Table
+
+DIGITS = ("data.name=digits", "cluster.workers=0", "cluster.cpus_per_worker=1", "train.precision=fp32", "train.options.width=4")
+SHORT = (
+    *DIGITS,
+    "train.steps=400",
+    "train.batch_size=32",
+    "advise.share=0.9",
+    "advise.seeds=1",
+    "advise.sizes=[0.03,0.3]",
+    "train.learning_rate=0.02",
+    "train.average=0.9",
+)
+
+
+def test_pilots_are_as_long_as_their_share_allows_and_none_repeats_what_everything_tells() -> None:
+    config = read("select.name=kcenter", "train.steps=100000", "train.batch_size=100", "advise.share=0.2")
+    found = design(config, images=50_000, classes=10)
+    assert sum(pilot.steps for pilot in found) <= 0.2 * 100_000
+    lengths = sorted({pilot.steps for pilot in found})
+    assert [length / lengths[0] for length in lengths] == [1, 2, 4, 8]
+    assert {pilot.way.title for pilot in found if pilot.way} == {"random", "kcenter"}
+    assert all(pilot.way is None or pilot.share * 50_000 < 100 * pilot.steps for pilot in found)
+    assert {pilot.steps for pilot in found if pilot.way is None} == set(lengths)
+    assert {pilot.way and pilot.way.title for pilot in found if pilot.steps == lengths[0]} == {None, "random"}
+    assert {pilot.seed for pilot in found if pilot.steps == lengths[0]} == {0, 1}
+    assert {pilot.seed for pilot in found if pilot.steps > lengths[0]} == {0}
+    alone = design(read("train.steps=100000", "train.batch_size=100", "select.name=random"), 50_000, 10)
+    assert max(pilot.steps for pilot in alone) > lengths[-1]  # fewer ways leave more steps for each
+
+
+def test_what_is_compared() -> None:
+    soft = read("select.name=kcenter", "select.soft_labels=proxy", "select.per_class=true")
+    assert [way.title for way in ways(soft)] == ["random", "kcenter", "random+soft", "kcenter+soft"]
+    assert [way.select.per_class for way in ways(soft)] == [False, True, False, True]
+    assert [way.title for way in ways(read("select.name=random"))] == ["random"]
+
+
+def test_trainings_too_short_for_pilots_and_budgets_in_seconds_are_refused() -> None:
+    with pytest.raises(InputError, match=r"advise\.share=0\.2"):
+        design(read("train.steps=50"), 50_000, 10)
+    with pytest.raises(InputError, match=r"train\.seconds: advise needs to know the steps"):
+        design(read("train.seconds=50"), 50_000, 10)
+
+
+@pytest.fixture(scope="module")
+def advised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    storage = tmp_path_factory.mktemp("runs")
+    here(*SHORT, f"storage={storage}", "select.name=random", job="advise")
+    return storage
+
+
+def test_the_advice_has_intervals_for_all_sizes_and_a_page(advised: Path) -> None:
+    (folder,) = advised.glob("advice/*")
+    rows = Table(str(folder)).read().to_pylist()
+    assert [(row["way"], row["share"]) for row in rows] == [("random", share) for share in (0.01, 0.03, 0.1, 0.3, 1.0)]
+    assert all(0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1 for row in rows)
+    assert rows[0]["accuracy"] < rows[-1]["accuracy"]
+    page = (folder / "report.html").read_text()
+    assert "What to expect" in page and page.count("data:image/png") == 2
+    manifest = Table(str(folder)).manifest
+    assert 0.01 <= manifest["budget"] <= 1 and manifest["told"]
+
+
+def test_a_finished_advice_trains_nothing_again(advised: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(advised.glob("train/*"))
+    here(*SHORT, f"storage={advised}", "select.name=random", job="advise")
+    assert sorted(advised.glob("train/*")) == before
+    assert "images by" in capsys.readouterr().out
+
+
+def test_the_main_job_takes_its_word_and_only_if_there_is_one(advised: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder,) = advised.glob("advice/*")
+    asked = [*SHORT, f"storage={advised}", "select.name=random", "select.budget=advise", "dry_run=true"]
+    assert main("select", asked) == DONE
+    assert f"select.budget={Table(str(folder)).manifest['budget']:g}" in capsys.readouterr().out
+    assert main("select", [*asked, "select.name=kcenter"]) == WRONG
+    assert "expected `dsopt advise` with the same settings before" in capsys.readouterr().err
+
+
+def test_a_pilot_says_what_it_is() -> None:
+    assert Pilot(None, 1.0, 50, 0).words == ("train.split=0", "train.steps=50")
+    (way,) = ways(read("select.name=random"))
+    assert Pilot(way, 0.03, 50, 0).words == ("select.name=random", "select.budget=0.03", "train.steps=50")

@@ -1,0 +1,149 @@
+"""Choosing in passes over parts: the answer does not depend on the parts or workers, and is that in memory, or nearly."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from test_choose import ROWS, SIZE, equal, shuffled_elsewhere, table, write
+
+from dsopt import storage
+from dsopt.registry import SELECTORS
+from dsopt.selection import facility_location, reading
+from dsopt.selection.balance import per_class
+from dsopt.selection.choose import choose
+from dsopt.selection.contract import passes_of
+from dsopt.selection.streams import centroids, exact, greedy, groups, rows
+
+IN_PASSES = [name for name in SELECTORS.names() if passes_of(name, {})]
+EXACT = ["graph_cut", "kcenter", "moderate"]  # as in memory
+CUTS = ([130, 130, 131, 400], [77, 250])
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several tasks, blocks, pools and clusters, although there are only 500 rows."""
+    monkeypatch.setattr(reading, "BLOCK", 64 * SIZE)
+    monkeypatch.setattr(rows, "TILE_ROWS", 150)
+    monkeypatch.setattr(greedy, "POOL_VALUES", 120 * SIZE)
+    monkeypatch.setattr(groups, "GATHERED_ROWS", 150)
+    monkeypatch.setattr(centroids, "SAMPLE", 4)
+    monkeypatch.setattr(centroids, "MIN_SAMPLE", 100)
+    monkeypatch.setattr(facility_location, "CLUSTER_ROWS", 60)
+
+
+@pytest.fixture
+def data() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    ids = torch.randperm(3 * ROWS, generator=generator)[:ROWS]
+    labels = torch.tensor([0, 0, 0, 1, 1, 7])[torch.randint(6, (ROWS,), generator=generator)]
+    embeddings = (torch.randn(ROWS, SIZE, generator=generator) * 2).relu()
+    embeddings[::5] = embeddings[::5].round()  # some ties
+    return ids, labels, embeddings
+
+
+def written(folder: Path, whole: pa.Table, cuts: list[int]) -> list[storage.Part]:
+    folder.mkdir()
+    return write(folder, whole, cuts)
+
+
+def same(one: pa.Table, other: pa.Table) -> bool:
+    scores = (some["score"].to_numpy() for some in (one, other))  # nan where there is none
+    return one.drop(["score"]) == other.drop(["score"]) and np.array_equal(*scores, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", IN_PASSES)
+def test_the_answer_depends_neither_on_the_parts_nor_on_the_workers(
+    name: str, data: tuple[torch.Tensor, ...], tmp_path: Path
+) -> None:
+    ids, labels, embeddings = data
+    shuffled = torch.randperm(ROWS, generator=torch.Generator().manual_seed(1))
+    first = written(tmp_path / "first", table(*data), CUTS[0])
+    second = written(tmp_path / "second", table(*(column[shuffled] for column in data)), CUTS[1])
+    one = choose(first, name, {}, 60, False, 5, shard_rows=200)
+    assert len(set(one["id"].to_pylist())) == 60 and set(one["id"].to_pylist()) <= set(ids.tolist())
+    for parts in (first[::-1], second):
+        assert same(choose(parts, name, {}, 60, False, 5, shuffled_elsewhere, shard_rows=200), one)
+    if name in EXACT:
+        order = ids.argsort()
+        expected = SELECTORS.build(name)(embeddings[order], labels[order], 60, torch.Generator().manual_seed(5))
+        assert equal(one, ids[order], expected)
+
+
+@pytest.mark.parametrize("name", [name for name in SELECTORS.names() if not SELECTORS.traits(name).scores])
+def test_class_by_class_is_exactly_as_in_memory(name: str, data: tuple[torch.Tensor, ...], tmp_path: Path) -> None:
+    """More rows than are held at once, but no class has more: the same draws for every method."""
+    ids, labels, embeddings = data
+    order, traits = ids.argsort(), SELECTORS.traits(name)
+    looked_at = embeddings[order] if traits.embeddings else torch.empty(ROWS, 0)
+    expected = per_class(SELECTORS.build(name), looked_at, labels[order], 40, torch.Generator().manual_seed(5))
+    parts = write(tmp_path, table(*data), CUTS[0])
+    got = choose(parts, name, {}, 40, True, 5, shuffled_elsewhere, shard_rows=int(labels.unique(return_counts=True)[1].max()))
+    assert equal(got, ids[order], expected)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_a_class_larger_than_memory_is_chosen_from_in_passes(name: str, data: tuple[torch.Tensor, ...], tmp_path: Path) -> None:
+    ids, labels, embeddings = data
+    order = ids.argsort()
+    expected = per_class(SELECTORS.build(name), embeddings[order], labels[order], 40, torch.Generator().manual_seed(5))
+    parts = write(tmp_path, table(*data), CUTS[0])
+    assert equal(choose(parts, name, {}, 40, True, 5, shuffled_elsewhere, shard_rows=100), ids[order], expected)
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+@pytest.mark.parametrize("name", [name for name in SELECTORS.names() if not SELECTORS.traits(name).scores])
+def test_rows_that_are_left_out_might_as_well_not_be_there(
+    name: str, per_class: bool, data: tuple[torch.Tensor, ...], tmp_path: Path
+) -> None:
+    """In memory, in states, in passes and in two rounds, also where all rows of a part are left out."""
+    ids, out = data[0], torch.rand(ROWS, generator=torch.Generator().manual_seed(0)) < 0.3
+    out[: CUTS[0][0]] = True
+    whole, rest = written(tmp_path / "whole", table(*data), CUTS[0]), table(*(column[~out] for column in data))
+    left = written(tmp_path / "left", rest, [])
+    for shard_rows in (ROWS, 100):
+        got, expected = (
+            choose(parts, name, {}, 40, per_class, 5, shuffled_elsewhere, shard_rows=shard_rows, without=without)
+            for parts, without in ((whole, ids[out].sort().values.numpy()), (left, reading.NONE))
+        )
+        assert not set(got["id"].to_pylist()) & set(ids[out].tolist())
+        if shard_rows == ROWS or name in IN_PASSES:
+            assert same(got, expected)
+
+
+def test_sums_on_the_grid_are_the_same_in_any_order() -> None:
+    values = torch.randn(3000, 4, generator=torch.Generator().manual_seed(0)) * 10.0 ** torch.arange(-3, 1)
+    distance = exact.step(float(values.abs().max()), 3000)
+    whole = exact.on_grid(values, distance)
+    sums = {tuple(whole[torch.randperm(3000)].cumsum(0)[-1].tolist()) for _ in range(5)}
+    assert len(sums) == 1
+    torch.testing.assert_close(whole.sum(0) * distance, values.double().sum(0), rtol=1e-9, atol=1e-7)
+
+
+def test_nearest_centroids_are_exact_where_float32_is_not() -> None:
+    """Centroids so near each other, and so far from the origin, that products in float32 cannot tell them apart."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(500, 8, generator=generator) + 300
+    centres = x[:40] + 0.01 * torch.randn(40, 8, generator=generator)
+    expected = (x.double()[:, None] - centres.double()).square().sum(2).argmin(1)
+    assert torch.equal(centroids.nearest_centroids(x, centres), expected)
+    naive = (centres.square().sum(1) / 2 - x @ centres.T).argmin(1)
+    assert not torch.equal(naive, expected)  # or the test would show nothing
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+def test_k_means_in_passes_is_as_good_as_in_memory(spherical: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(centroids, "SAMPLE", 32)
+    x = torch.randn(3000, 6, generator=torch.Generator().manual_seed(0))
+    seen = torch.nn.functional.normalize(x) if spherical else x
+    centres = centroids.cluster(seen, 30, torch.Generator().manual_seed(1)).centroids
+    centres = torch.nn.functional.normalize(centres) if spherical else centres
+    whole = torch.cdist(seen, centres).square().amin(1).mean()
+    found = centroids.kmeans(rows.HeldRows(x), 30, torch.Generator().manual_seed(1), spherical=spherical)
+    assert found.squared_distances.mean() < 1.03 * whole
+    distances = torch.cdist(seen, found.centroids).square()
+    assert torch.equal(distances.argmin(1), found.assignment)
+    torch.testing.assert_close(found.squared_distances, distances.amin(1), rtol=1e-3, atol=1e-4)
+    if spherical:
+        torch.testing.assert_close(found.centroids.norm(dim=1), torch.ones(30))
