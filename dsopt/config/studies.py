@@ -21,7 +21,7 @@ class CompareConfig:
     audit: bool = key(True, "the first section of the page: what may be wrong with the data, by their pixels; see `dsopt audit`")
     target: float | None = key(
         None,
-        "time to accuracy: also show when each row's accuracy on held-out images stays above this, such as 0.9",
+        "also show when a row's accuracy on held-out images stays above this: 0.9",
         interval("(0, 1)"),
     )
     command: str | None = key(

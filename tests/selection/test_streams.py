@@ -71,7 +71,7 @@ def test_the_answer_depends_neither_on_the_parts_nor_on_the_workers(
         assert equal(one, ids[order], expected)
 
 
-@pytest.mark.parametrize("name", [name for name in SELECTORS.names() if not SELECTORS.traits(name).scores])
+@pytest.mark.parametrize("name", ["facility_location", "kmeans", "max_distance", "stratified", "top_activation"])
 def test_class_by_class_is_exactly_as_in_memory(name: str, data: tuple[torch.Tensor, ...], tmp_path: Path) -> None:
     """More rows than are held at once, but no class has more: the same draws for every method."""
     ids, labels, embeddings = data
@@ -90,6 +90,26 @@ def test_a_class_larger_than_memory_is_chosen_from_in_passes(name: str, data: tu
     expected = per_class(SELECTORS.build(name), embeddings[order], labels[order], 40, torch.Generator().manual_seed(5))
     parts = write(tmp_path, table(*data), CUTS[0])
     assert equal(choose(parts, name, {}, 40, True, 5, shuffled_elsewhere, shard_rows=100), ids[order], expected)
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+@pytest.mark.parametrize("name", [name for name in SELECTORS.names() if not SELECTORS.traits(name).scores])
+def test_rows_that_are_left_out_might_as_well_not_be_there(
+    name: str, per_class: bool, data: tuple[torch.Tensor, ...], tmp_path: Path
+) -> None:
+    """In memory, in states, in passes and in two rounds, also where all rows of a part are left out."""
+    ids, out = data[0], torch.rand(ROWS, generator=torch.Generator().manual_seed(0)) < 0.3
+    out[: CUTS[0][0]] = True
+    whole, rest = written(tmp_path / "whole", table(*data), CUTS[0]), table(*(column[~out] for column in data))
+    left = written(tmp_path / "left", rest, [])
+    for shard_rows in (ROWS, 100):
+        got, expected = (
+            choose(parts, name, {}, 40, per_class, 5, shuffled_elsewhere, shard_rows=shard_rows, without=without)
+            for parts, without in ((whole, ids[out].sort().values.numpy()), (left, reading.NONE))
+        )
+        assert not set(got["id"].to_pylist()) & set(ids[out].tolist())
+        if shard_rows == ROWS or name in IN_PASSES:
+            assert same(got, expected)
 
 
 def test_sums_on_the_grid_are_the_same_in_any_order() -> None:

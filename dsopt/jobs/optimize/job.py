@@ -179,7 +179,7 @@ Finished stages are reused; after an interruption or a failed run, the same comm
     keys="""
     data.name data.root data.image_size data.channels select.name select.budget select.per_class select.ids select.soft_labels
     train.name train.steps train.batch_size train.learning_rate train.augment train.epochs train.seconds
-    compare.seeds compare.methods compare.splits compare.equal_cost compare.command
+    compare.seeds compare.methods compare.splits compare.equal_cost compare.target compare.command
     extra.name extra.amount embed.encoder autoencoder.name autoencoder.steps
     proxy.name proxy.steps cluster.workers cluster.gpu storage seed
 """,
