@@ -69,7 +69,8 @@ def test_importing_the_package_imports_no_torch_and_its_functions_no_ray() -> No
 
 
 @pytest.mark.parametrize("name", SELECTORS.names())
-def test_every_selector_chooses_from_tensors_and_arrays_alike(name: str) -> None:
+def test_every_selector_chooses_from_tensors_and_arrays_alike(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dsopt.selection.zcore.DRAWS", 1000)  # else seconds
     labels = LABELS if SELECTORS.traits(name).labels else None
     chosen = dsopt.select(EMBEDDINGS, labels, 12, name, scores=SCORES)
     assert chosen.dtype == torch.int64 and len(chosen.unique()) == 12

@@ -166,13 +166,14 @@ def each(
     _on_cluster(work, arguments, session.share(config, gpus, cpus), config, failing, saved)
 
 
-def away(work: Work, arguments: tuple[Any, ...], config: ClusterConfig, memory: int) -> None:
+def away(work: Work, arguments: tuple[Any, ...], config: ClusterConfig, memory: int, gpus: float = 0.0) -> None:
     """Run `work(worker, *arguments)` on a machine of the cluster that has the memory, so that the driver needs none.
 
     In this process if there is no cluster but this machine. The work may use the cluster itself, so it requests half a CPU.
 
     Args:
         memory: bytes that are reserved, but no more than half of what the largest machine has that the cluster has now.
+        gpus: that it needs, or a share of one.
 
     Raises:
         InputError, JobError: raised by the work, or its worker was lost too often.
@@ -180,7 +181,7 @@ def away(work: Work, arguments: tuple[Any, ...], config: ClusterConfig, memory: 
     if config.workers == 0 or (session.connect() and local.is_own()):
         work(Worker(), *arguments)
         return
-    share = session.Share(workers=1, gpus=0.0, cpus=session.LEAST_CPUS, threads=config.cpus_per_worker)
+    share = session.Share(workers=1, gpus=gpus, cpus=session.LEAST_CPUS, threads=config.cpus_per_worker)
     _on_cluster(work, [arguments], share, config, memory=min(memory, session.most_memory() // 2 or memory))
 
 

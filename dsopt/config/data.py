@@ -75,6 +75,11 @@ class SelectConfig(Choice):
         "[exact_duplicates,leaks,label_errors]",
         family=registry.CHECKS,
     )
+    extends: str | None = key(
+        None,
+        "the folder of an earlier subset (DIR/select/...), perhaps of fewer images: its images stay, and the rest of the budget is "
+        "chosen from the others",
+    )
     pca: int | None = key(None, "reduce the embeddings to this many principal components", at_least(1, "component"))
     shard_rows: int = key(1_000_000, "embeddings in memory at once; with more, see rounds", at_least(1))
     rounds: int = key(

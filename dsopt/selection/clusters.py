@@ -69,7 +69,7 @@ def by_turns(assignment: Int[Tensor, " n"], value: Float[Tensor, " n"]) -> Int[T
     order = value.argsort(descending=True, stable=True)
     order = order[assignment[order].argsort(stable=True)]
     place = sizes.argsort(descending=True, stable=True).argsort()  # of each cluster, by size
-    ranks = torch.arange(len(order)) - (sizes.cumsum(0) - sizes)[assignment[order]]
+    ranks = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[assignment[order]]
     return order[(ranks * len(sizes) + place[assignment[order]]).argsort()]
 
 
@@ -84,12 +84,12 @@ def _first_centroids(
     rows: Float[Tensor, "n d"], squares: Float[Tensor, " n"], k: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "k d"], Int[Tensor, " n"], Float[Tensor, " n"]]:
     """Rows drawn as centroids, and every row's nearest one, see `_closest`."""
-    chosen = torch.randint(len(rows), (1,), generator=generator)
+    chosen = torch.randint(len(rows), (1,), generator=generator).to(rows.device)
     assignment, closeness = _closest(rows, rows[chosen])
-    for batch in torch.arange(1, k).tensor_split(min(BATCHES, k - 1)) if k > 1 else ():
+    for batch in torch.arange(1, k, device=rows.device).tensor_split(min(BATCHES, k - 1)) if k > 1 else ():
         # Exponential race: the rows with the largest weight / Exp(1) are a weighted sample without replacement. Rows chosen before
         # get -1: they are drawn again only if every other row coincides with a chosen one.
-        race = (squares - 2 * closeness).clamp_min_(0) / -torch.rand(len(rows), generator=generator).log()
+        race = (squares - 2 * closeness).clamp_min_(0) / -torch.rand(len(rows), generator=generator).to(rows.device).log()
         new = race.index_fill(0, chosen, -1).topk(len(batch)).indices
         which, closer = _closest(rows, rows[new])
         assignment = torch.where(closer > closeness, batch[which], assignment)

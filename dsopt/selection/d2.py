@@ -7,10 +7,16 @@ from torch import Tensor
 
 from dsopt.selection.by_score import number_cut
 from dsopt.selection.contract import Selection, selector
+from dsopt.selection.costs import Cost, Size
+from dsopt.selection.costs import neighbours as neighbours_cost
 from dsopt.selection.neighbours import nearest
 
 
-@selector(scores=("el2n",))
+def _cost(at: Size, neighbours: int, gamma: float, cut: float) -> Cost:
+    return neighbours_cost(at, neighbours)
+
+
+@selector(scores=("el2n",), cost=_cost)
 def d2(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],

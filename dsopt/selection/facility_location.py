@@ -7,7 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dsopt.selection import costs
 from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.costs import Cost, Size, gathered, lloyd
 from dsopt.selection.distances import similarity, squared_distances, unit
 from dsopt.selection.neighbours import nearest
 from dsopt.selection.streams.centroids import clustered
@@ -24,12 +26,21 @@ def _passes(neighbours: int) -> Passes:
     return partial(_choose, neighbours=neighbours)
 
 
-@selector(passes=_passes)
+def _cost(at: Size, neighbours: int) -> Cost:
+    if at.held and at.rows > DENSE_ROWS:
+        return costs.neighbours(at, neighbours)
+    dense = at.rows * min(at.rows, DENSE_ROWS if at.held else 2 * CLUSTER_ROWS)  # clusters are not of equal size
+    own = Cost(products=2 * dense * at.size, touched=8 * dense, passes=0, memory=8 * min(at.rows, DENSE_ROWS) ** 2)
+    return own if at.held else lloyd(at, max(round(at.rows / CLUSTER_ROWS), 1)).plus(gathered(at)).plus(own)
+
+
+@selector(gpu=True, continues=True, passes=_passes, cost=_cost)
 def facility_location(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
     budget: int,
     generator: torch.Generator,
+    kept: Float[Tensor, "m d"] | None = None,
     *,
     neighbours: int = 100,
 ) -> Selection:
@@ -41,13 +52,13 @@ def facility_location(
 
     In passes over parts, an image can only be represented by images of its cluster, of about `CLUSTER_ROWS` by k-means. That
     objective is at most the whole one; the result is exactly that of the plain greedy algorithm for it, and so at least 1 - 1/e of
-    its optimum.
+    its optimum. Images that are `kept` represent the others, of any cluster, from the start.
     """
-    found, gains = _greedy(embeddings, budget, neighbours)
+    found, gains = _greedy(embeddings, budget, neighbours, kept)
     return Selection(found, gains, ["represents others"] * budget)
 
 
-def _choose(rows: Rows, budget: int, generator: torch.Generator, neighbours: int) -> Selection:
+def _choose(rows: Rows, budget: int, generator: torch.Generator, kept: Tensor | None = None, *, neighbours: int) -> Selection:
     """Greedy in every cluster, merged by gain: what is taken in one cluster changes no gain in another."""
     generator = torch.Generator().manual_seed(0)  # of k-means: the method draws nothing
     directions, n = rows.seen_as(unit), len(rows)
@@ -58,7 +69,9 @@ def _choose(rows: Rows, budget: int, generator: torch.Generator, neighbours: int
     found: dict[int, tuple[Tensor, Tensor]] = {}
     while todo.any():
         now = torch.where(todo[assignment], assignment, -1)
-        for places, (own, gains) in per_cluster(rows, partial(_greedy_cluster, neighbours=neighbours), now, depth[assignment]):
+        for places, (own, gains) in per_cluster(
+            rows, partial(_greedy_cluster, neighbours=neighbours, kept=kept), now, depth[assignment]
+        ):
             found[int(assignment[places[0]])] = places[own], gains
         clusters = sorted(found)
         places, gains = (torch.cat([found[c][side] for c in clusters]) for side in (0, 1))
@@ -72,17 +85,29 @@ def _choose(rows: Rows, budget: int, generator: torch.Generator, neighbours: int
     return Selection(chosen, gains[order], reasons)  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
-def _greedy_cluster(embeddings: Tensor, depth: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:
-    return _greedy(embeddings, int(depth[0]), neighbours)
+def _greedy_cluster(embeddings: Tensor, depth: Tensor, neighbours: int, kept: Tensor | None) -> tuple[Tensor, Tensor]:
+    return _greedy(embeddings, int(depth[0]), neighbours, kept)
 
 
-def _greedy(embeddings: Float[Tensor, "n d"], budget: int, neighbours: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+def _greedy(
+    embeddings: Float[Tensor, "n d"], budget: int, neighbours: int, kept: Float[Tensor, "m d"] | None
+) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
     x, rows = unit(embeddings), len(embeddings)
     similarities = _Dense.of(x) if rows <= DENSE_ROWS else _Graph.of(x, min(neighbours, rows - 1))
-    # Lazy greedy (Minoux 1978): gains only fall, so an old gain is an upper bound. This holds for the computed gains, too, since
-    # rounded addition is monotone.
-    bounds = torch.cat([similarities.gains(block) for block in torch.arange(rows, device=x.device).split(BLOCK)])
-    if x.is_cuda:
+    for few in unit(kept.to(x.device)).split(BLOCK) if kept is not None and len(kept) else ():
+        best = torch.cat([similarity(squared_distances(block, few)).amax(1) for block in x.split(DENSE_ROWS)])
+        torch.maximum(similarities.represented, best.float(), out=similarities.represented)
+    return _maximise(similarities, budget)
+
+
+def _maximise(similarities: "_Dense | _Graph", budget: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+    """The greedy algorithm, and its gains. Lazy (Minoux 1978): gains only fall, so an old gain is an upper bound.
+
+    This holds for the computed gains, too, since rounded addition is monotone.
+    """
+    rows, device = len(similarities.represented), similarities.represented.device
+    bounds = torch.cat([similarities.gains(block) for block in torch.arange(rows, device=device).split(BLOCK)])
+    if similarities.represented.is_cuda:
         return _without_waiting(similarities, bounds, budget)
     seen = torch.zeros(rows, dtype=torch.int64)  # the number of rows taken when the bound was computed
     chosen, scores = [], []
@@ -152,7 +177,9 @@ class _Graph(NamedTuple):
 
     def gains(self, rows: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
         first, lengths = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
-        edges = torch.arange(int(lengths.sum())) + (first - lengths.cumsum(0) + lengths).repeat_interleave(lengths)
+        edges = torch.arange(int(lengths.sum()), device=rows.device) + (first - lengths.cumsum(0) + lengths).repeat_interleave(
+            lengths
+        )
         gains = (self.similar[edges] - self.represented[self.others[edges]]).clamp_(min=0)
         return torch.segment_reduce(gains, "sum", lengths=lengths)
 
@@ -162,9 +189,8 @@ class _Graph(NamedTuple):
 
     def take(self, row: Int[Tensor, " 1"]) -> None:
         if row.is_cuda:  # all edges are looked at: how many are of this row only the device knows
-            mine = (torch.arange(len(self.others), device=row.device) >= self.starts[row]) & (
-                torch.arange(len(self.others), device=row.device) < self.starts[row + 1]
-            )
+            edge = torch.arange(len(self.others), device=row.device)
+            mine = (edge >= self.starts.index_select(0, row)) & (edge < self.starts.index_select(0, row + 1))
             self.represented.scatter_reduce_(0, self.others, self.similar * mine, "amax")
             return
         edges = slice(int(self.starts[row]), int(self.starts[row + 1]))

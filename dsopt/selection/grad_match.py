@@ -10,13 +10,19 @@ from torch.linalg import cholesky, solve_triangular
 
 from dsopt.errors import InputError
 from dsopt.selection.contract import Selection, selector
+from dsopt.selection.costs import Cost, Size
 from dsopt.selection.distances import ROWS
 
 ROUNDS = 500  # the number of rounds: with larger budgets, several images are taken per round
 TOLERANCE = 1e-7  # relative to the largest first correlation: smaller ones count as zero
 
 
-@selector(labels=True, scores=("probability",))
+def _cost(at: Size, ridge: float) -> Cost:
+    rounds, square = min(at.budget, ROUNDS), at.budget**2
+    return Cost(20 * at.rows * at.size * rounds, touched=50 * square, memory=24 * square + 80 * at.rows)
+
+
+@selector(labels=True, scores=("probability",), cost=_cost)
 def grad_match(
     embeddings: Float[Tensor, "n h"],
     labels: Int[Tensor, " n"],

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dsopt.selection.balance import interleave
 from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.costs import Cost, Size
 from dsopt.selection.streams import exact
 from dsopt.selection.streams.rows import HeldRows, Rows
 
@@ -18,7 +19,13 @@ def _passes() -> Passes:
     return _choose
 
 
-@selector(passes=_passes)
+def _cost(at: Size) -> Cost:
+    groups = 1 if at.held else _groups(at.rows, at.budget)
+    memory = 3 * 4 * at.size * (at.rows // groups)
+    return Cost(touched=at.budget * at.rows / groups * at.size, passes=1 if at.held else 2 + groups, memory=memory)
+
+
+@selector(gpu=True, passes=_passes, cost=_cost)
 def herding(embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], budget: int, generator: torch.Generator) -> Selection:
     """Take the image that brings the mean of those taken closest to the mean of all (herding, Chen et al. 2010, arXiv:1203.3472).
 
@@ -36,7 +43,7 @@ def herding(embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], budget:
 
 
 def _choose(rows: Rows, budget: int, generator: torch.Generator) -> Selection:
-    count = max(-(-len(rows) // GROUP_ROWS), min(round(budget**0.5 / 2), budget), 1)
+    count = _groups(len(rows), budget)
     group = torch.empty(len(rows), dtype=torch.int64)
     group[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))] = torch.arange(len(rows)) % count
     ends = torch.arange(count + 1) * budget // count
@@ -46,6 +53,10 @@ def _choose(rows: Rows, budget: int, generator: torch.Generator) -> Selection:
         reasons = [f"keeps the mean, group {int(group[places[0]])}"] * len(found)
         chosen[int(group[places[0]])] = Selection(places[found], distances, reasons)
     return interleave([chosen[number] for number in range(count)])
+
+
+def _groups(rows: int, budget: int) -> int:
+    return max(-(-rows // GROUP_ROWS), min(round(budget**0.5 / 2), budget), 1)
 
 
 def _herd_group(x: Tensor, group: Tensor, center: Tensor, ends: Tensor) -> tuple[Tensor, Tensor]:

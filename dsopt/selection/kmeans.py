@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dsopt.selection.clusters import by_turns
 from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.costs import Cost, Size, lloyd
 from dsopt.selection.streams.centroids import clustered
 from dsopt.selection.streams.rows import HeldRows, Rows
 
@@ -16,7 +17,11 @@ def _passes(iterations: int) -> Passes:
     return partial(_choose, iterations=iterations)
 
 
-@selector(seeded=True, passes=_passes)
+def _cost(at: Size, iterations: int) -> Cost:
+    return lloyd(at, at.budget)
+
+
+@selector(seeded=True, gpu=True, passes=_passes, cost=_cost)
 def kmeans(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],

@@ -7,13 +7,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsopt.selection.contract import Selection, selector
+from dsopt.selection.costs import Cost, Size, one_by_one
 from dsopt.selection.distances import squared_distances, unit
 from dsopt.selection.lazy import greedy
 from dsopt.selection.streams import exact
 from dsopt.selection.streams.rows import HeldRows
 
 
-@selector()
+def _cost(at: Size, metric: str) -> Cost:
+    return one_by_one(at)
+
+
+@selector(gpu=True, cost=_cost)
 def max_distance(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],

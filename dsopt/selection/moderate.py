@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.costs import Cost, Size
 from dsopt.selection.streams import exact
 from dsopt.selection.streams.rows import Blocks, HeldRows, Rows, per_row
 
@@ -15,7 +16,11 @@ def _passes() -> Passes:
     return _choose
 
 
-@selector(labels=True, passes=_passes)
+def _cost(at: Size) -> Cost:
+    return Cost(touched=6 * at.rows * at.size, passes=1 if at.held else 3, memory=64 * at.rows)
+
+
+@selector(labels=True, gpu=True, passes=_passes, cost=_cost)
 def moderate(embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], budget: int, generator: torch.Generator) -> Selection:
     """Take the images whose distance to the center of their class is nearest the median (Moderate coreset, Xia et al., ICLR 2023).
 

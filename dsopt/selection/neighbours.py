@@ -15,9 +15,9 @@ PAIRS = 1 << 16  # pairs of rows compared at a time
 def nearest(embeddings: Float[Tensor, "n d"], k: int) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
     """The squared Euclidean distances to the k nearest other rows and their indices, nearest first, ties broken by the lowest row.
 
-    Exact up to `EXACT_ROWS` rows. Beyond that, if faiss is installed, each row is compared with the rows of the 64 nearest of
-    4 sqrt(n) clusters (Jégou et al. 2011, "Product quantization for nearest neighbor search", section IV, without quantization),
-    which misses few neighbours. Unlike a graph index (HNSW) built by several threads, the result is deterministic.
+    Exact up to `EXACT_ROWS` rows, and on a GPU. Beyond that, if faiss is installed, each row is compared with the rows of the 64
+    nearest of 4 sqrt(n) clusters (Jégou et al. 2011, "Product quantization for nearest neighbor search", section IV, without
+    quantization), which misses few neighbours. Unlike a graph index (HNSW) built by several threads, the result is deterministic.
 
     Raises:
         ValueError: k is negative, or there are not k other rows.
@@ -26,13 +26,13 @@ def nearest(embeddings: Float[Tensor, "n d"], k: int) -> tuple[Float[Tensor, "n 
     rows = len(embeddings)
     if not 0 <= k < rows:
         raise ValueError(f"{rows} rows do not have {k} others each")
-    if rows > EXACT_ROWS:
+    if rows > EXACT_ROWS and not embeddings.is_cuda:
         try:
             return _probe(embeddings, k)
         except ImportError:
             if rows > MOST_ROWS:
                 raise InputError(f"nearest neighbours among {rows} rows need faiss: pip install 'dsopt[faiss]'.") from None
-    return _compare_all(embeddings, torch.arange(rows), k)
+    return _compare_all(embeddings, torch.arange(rows, device=embeddings.device), k)
 
 
 def _compare_all(x: Float[Tensor, "n d"], rows: Int[Tensor, " m"], k: int) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
@@ -48,7 +48,7 @@ def _compare_all(x: Float[Tensor, "n d"], rows: Int[Tensor, " m"], k: int) -> tu
         order = distances.argsort(stable=True)
         order = order[here[order].argsort(stable=True)]  # by row, then distance, then the other row
         counts = here.bincount(minlength=len(block))
-        best = order[(counts.cumsum(0) - counts)[:, None] + torch.arange(k)]
+        best = order[(counts.cumsum(0) - counts)[:, None] + torch.arange(k, device=x.device)]
         found.append((distances[best], others[best]))
     return torch.cat([distances for distances, _ in found]), torch.cat([others for _, others in found])
 
@@ -58,7 +58,7 @@ def _candidates(
 ) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"]]:
     """Pairs (position in the block, row) that contain all k nearest others, and few more."""
     rough = torch.addmm(squares, x[block], x.T, alpha=-2).add_(squares[block, None])
-    rough[torch.arange(len(block)), block] = torch.inf
+    rough.scatter_(1, block[:, None], torch.inf)
     kth = rough.kthvalue(k).values
     # The error of a rough squared distance is at most e (|x| + |y|)^2 with e = (d + 4) epsilon. If |y| < 2 |x|, that is at most
     # 9 e |x|^2; otherwise |x - y| > |y| / 2, and it is at most 9 e times the squared distance. The slack is twice that, since the

@@ -1,8 +1,8 @@
 """Reading embeddings from Parquet in blocks of a few MB, however large a file or its row groups are."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +14,11 @@ from torch import Tensor
 from dsopt import storage
 from dsopt.errors import InputError
 from dsopt.files import filesystem, read_table, retried
-from dsopt.registry import SELECTORS
-from dsopt.selection.contract import stream_of
 
 BLOCK = 1 << 21  # embedding values decoded at a time: 8 MB of float32
 READ_BYTES = 1 << 24  # bytes fetched per request
 UNLABELLED = -1
 SHARD_ROWS = 1_000_000  # embeddings that a method holds at once: 864 MB with 216 elements
-PROCESS_BYTES = 1 << 30  # of Python, torch and the blocks that are read
 
 NONE = np.empty(0, np.int64)
 
@@ -132,15 +129,3 @@ def _finite(values: Float[np.ndarray, " c"]) -> bool:
     """Whether all values are finite. If their sum is finite they are, and a sum is faster than a test of each."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
-
-
-def memory_needed(
-    parts: Sequence[storage.Part], name: str, options: Mapping[str, Any], pca: int | None = None, shard_rows: int = SHARD_ROWS
-) -> int:
-    """About how many bytes `choose` takes at most, from the numbers of rows alone and without what the method itself allocates."""
-    rows = sum(part.rows for part in parts)
-    keys = 64 * rows  # ids and labels as read, sorted and compared
-    if not SELECTORS.traits(name).embeddings or (stream_of(name, options) and not pca):
-        return keys + PROCESS_BYTES
-    size = embedding_size(next(part for part in parts if part.rows))
-    return keys + 3 * 4 * size * min(rows, shard_rows) + PROCESS_BYTES  # as read, in the order of ids, and what is computed of them

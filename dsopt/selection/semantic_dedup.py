@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.costs import Cost, Size, gathered, lloyd
 from dsopt.selection.streams.centroids import clustered
 from dsopt.selection.streams.groups import per_cluster
 from dsopt.selection.streams.rows import HeldRows, Rows
@@ -24,7 +25,12 @@ def _passes(keep: Keep, clusters: int | None) -> Passes:
     return partial(_choose, keep=keep, clusters=clusters)
 
 
-@selector(seeded=True, passes=_passes)
+def _cost(at: Size, keep: str, clusters: int | None) -> Cost:
+    count = clusters or round(math.sqrt(at.rows))
+    return lloyd(at, count).plus(gathered(at)).plus(Cost(products=at.rows**2 / count * at.size, passes=0))
+
+
+@selector(seeded=True, gpu=True, passes=_passes, cost=_cost)
 def semantic_dedup(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
@@ -61,7 +67,8 @@ def _choose(rows: Rows, budget: int, generator: torch.Generator, keep: Keep, clu
 
 def _alike(directions: Float[Tensor, "n d"], preference: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     order = preference.argsort(stable=True)
-    return torch.empty_like(preference).index_copy_(0, order, _most_alike_before(directions[order]))
+    alike = _most_alike_before(directions[order])
+    return torch.empty_like(alike).index_copy_(0, order, alike)
 
 
 def _most_alike_before(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:

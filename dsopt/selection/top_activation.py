@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dsopt.selection.activations import activations, penalised
 from dsopt.selection.contract import Selection, selector
+from dsopt.selection.costs import Cost, Size
 
 CHUNK = 1 << 19  # values processed at a time: 2 MB, so that they stay in the CPU cache between two operations
 SAMPLE = 64  # one row in 64 is looked at first, for a threshold that discards most rows from the start
@@ -167,7 +168,11 @@ def _stream(both_tails: bool, standardise: bool, penalty: bool, pairs: int) -> t
     return None if both_tails or standardise or penalty or pairs else TopActivations
 
 
-@selector(stream=_stream)
+def _cost(at: Size, both_tails: bool, standardise: bool, penalty: bool, pairs: int) -> Cost:
+    return Cost(touched=2 * at.rows * at.size, passes=1.2, memory=64 * at.budget + (1 << 26))
+
+
+@selector(stream=_stream, cost=_cost)
 def top_activation(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],

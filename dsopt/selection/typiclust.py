@@ -6,8 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dsopt.selection import costs
 from dsopt.selection.clusters import Clusters, by_turns
 from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.costs import Cost, Size, gathered, lloyd
 from dsopt.selection.neighbours import nearest
 from dsopt.selection.streams.centroids import clustered
 from dsopt.selection.streams.groups import per_cluster
@@ -20,7 +22,15 @@ def _passes(max_clusters: int, neighbours: int) -> Passes:
     return partial(_choose, max_clusters=max_clusters, neighbours=neighbours)
 
 
-@selector(seeded=True, passes=_passes)
+def _cost(at: Size, max_clusters: int, neighbours: int) -> Cost:
+    count = min(at.budget, max_clusters)
+    if at.held:
+        return lloyd(at, count).plus(costs.neighbours(at, neighbours))
+    within = at.rows**2 / count
+    return lloyd(at, count).plus(gathered(at)).plus(Cost(products=within * at.size, touched=6 * within, passes=0))
+
+
+@selector(seeded=True, gpu=True, passes=_passes, cost=_cost)
 def typiclust(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],

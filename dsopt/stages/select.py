@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -15,14 +16,15 @@ import torch.nn.functional as F
 
 from dsopt.config import Config, SelectConfig, differing
 from dsopt.data.subsets.subset import label_names, placed
+from dsopt.errors import InputError
 from dsopt.files import exists, read_table, write_table
 from dsopt.pipeline.parts import item_by_item
 from dsopt.pipeline.plan import Plan
 from dsopt.registry import SELECTORS
 from dsopt.selection.choose import choose
 from dsopt.selection.listed import Listed, choose_listed, read_list
-from dsopt.selection.reading import memory_needed
-from dsopt.stages import embed, ingest, issues, judges, needs
+from dsopt.stages import embed, ingest, issues, judges, needs, told
+from dsopt.stages.kept import earlier_subset, followed, kept, others
 from dsopt.stages.taken import copy_originals, write_csv, write_rows
 from dsopt.storage import SUBSET, Kind, Part, Stage, Table
 from dsopt.training.worker import Worker
@@ -52,14 +54,20 @@ def subset(plan: Plan, select: SelectConfig, seed: int, *, at_most: bool = False
             inputs["embeddings"] = embed.embeddings(plan)
         if traits.scores:
             inputs["scores"] = judges.model(plan, "proxy")
-        made_of = differing(plan.config, "select", without=("select.soft_labels", "select.views", "select.soft_share"))
+        elsewhere = ("select.soft_labels", "select.views", "select.soft_share", "select.extends")
+        made_of = differing(plan.config, "select", without=elsewhere)
+        if select.extends:
+            made_of["extends"] = earlier_subset(select.extends).manifest["hash"]
         made_of |= {"seed": seed if traits.seeded else None}
         inputs |= issues.of_kinds(plan, select.drop)
     if select.soft_labels != "none":
         inputs["judge"] = judges.model(plan, select.soft_labels)
         made_of |= {"views": select.views, "soft_share": select.soft_share}
     work = partial(_select, seed=seed, choosing=choosing)
-    return plan.add(SELECT, f"{plan.config.data.name}-{select.method}", made_of, inputs, work, needs=needed)
+    name = f"{plan.config.data.name}-{select.method}"
+    stage = Stage(plan.config.storage, SELECT, name, made_of, inputs)
+    preview = None if select.ids else partial(told.preview, stage, plan.config)
+    return plan.add(SELECT, name, made_of, inputs, work, needs=needed, preview=preview)
 
 
 def for_training(plan: Plan, select: SelectConfig, seed: int) -> Stage:
@@ -76,7 +84,7 @@ def for_training(plan: Plan, select: SelectConfig, seed: int) -> Stage:
 def baseline(config: Config, name: str) -> SelectConfig:
     """A baseline's settings: the same number of images by another method, of all images."""
     budget = len(read_list(config.select.ids).names) if config.select.ids else config.select.budget
-    return replace(config.select, name=name, options={}, per_class=False, ids=None, budget=budget, drop=[])
+    return replace(config.select, name=name, options={}, per_class=False, ids=None, budget=budget, drop=[], extends=None)
 
 
 def cost(*stages: Stage) -> float:
@@ -101,16 +109,22 @@ def _listed(stage: Stage, config: Config, listed: Listed) -> pa.Table:
 def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
     from dsopt.cluster.data import stream
 
-    select, looked_at = config.select, _looked_at(stage)
+    told.tell(stage, config)
+    select, looked_at = config.select, told.looked_at(stage)
     budget = min(select.budget, sum(part.rows for part in looked_at)) if at_most else select.budget  # a share is below any number
 
     def run_parts(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterable[Any]:
-        if select.device == "gpu":
-            return stream(items, config.cluster, None, partial(_on_device, function=function))
         return stream(items, config.cluster, function)
 
-    distribute = {"run_parts": run_parts} if config.cluster.workers and len(looked_at) > 1 else {}
-    return choose(
+    before = kept(select.extends, Table(stage.inputs["images"].uri), f"select {stage.name}") if select.extends else None
+    if before is not None:
+        budget = others(select, sum(part.rows for part in looked_at), before, f"select {stage.name}")
+        if not budget:
+            return before
+    # A GPU is held by the process that chooses, which then does all of the work.
+    spread = config.cluster.workers and len(looked_at) > 1 and select.device == "cpu"
+    distribute = {"run_parts": run_parts} if spread else {}
+    chosen = choose(
         looked_at,
         select.name,
         select.options,
@@ -124,11 +138,9 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
         without=issues.dropped(stage, select.drop),
         rounds=select.rounds,
         device="cuda" if select.device == "gpu" else "cpu",
+        kept=np.empty(0, np.int64) if before is None else np.sort(before["id"].to_numpy()),
     )
-
-
-def _on_device(worker: Worker, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return function  # it puts blocks on the GPU of its process
+    return chosen if before is None else followed(before, chosen)
 
 
 def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: Callable[[Stage, Config], pa.Table]) -> None:
@@ -139,7 +151,8 @@ def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: C
     select, images = config.select, Table(stage.inputs["images"].uri)
     chosen = stage.path("_chosen.parquet")  # a file, which every worker reads for itself: it may be large
     if not exists(chosen):
-        away(_choose, (stage, config, choosing, chosen), config.cluster, _memory(stage, select))
+        gpus = float(select.device == "gpu" and SELECTORS.traits(select.name).gpu)
+        away(_choose, (stage, config, choosing, chosen), config.cluster, told.expected(stage, config).memory, gpus)
     took = json.loads(read_table(chosen, []).schema.metadata[b"seconds"])
     parts = images.parts("train")
     keep = partial(_filter, parts=parts, chosen=chosen, classes=images.manifest["classes"], index_only=select.content == "none")
@@ -170,19 +183,10 @@ def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: C
 def _nothing(item: None) -> None: ...
 
 
-def _looked_at(stage: Stage) -> list[Part]:
-    """The table that a method chooses from."""
-    embedded = stage.inputs.get("embeddings")
-    return Table(embedded.uri).parts() if embedded else Table(stage.inputs["images"].uri).parts("train")
-
-
-def _memory(stage: Stage, select: SelectConfig) -> int:
-    listed = "random" if select.ids else select.name  # a list needs the ids alone
-    return memory_needed(_looked_at(stage), listed, select.options, select.pca, select.shard_rows)
-
-
 def _choose(worker: Worker, stage: Stage, config: Config, choosing: Callable[[Stage, Config], pa.Table], uri: str) -> None:
     """Write the chosen ids with the seconds that it took."""
+    if config.select.device == "gpu" and not torch.cuda.is_available():
+        raise InputError("select.device=gpu: torch sees no GPU where the choice is made; expected one, or select.device=cpu.")
     started = time.monotonic()
     chosen = choosing(stage, config)
     write_table(uri, chosen.replace_schema_metadata({"seconds": json.dumps(time.monotonic() - started)}))

@@ -34,19 +34,19 @@ PART_ROWS = 1 << 16
 GROUPS = 2000
 
 
-def write_parts(folder: Path, rows: int, size: int, half: bool, groups: int = GROUPS) -> list[storage.Part]:
+def write_parts(folder: Path, rows: int, size: int, half: bool, part_rows: int = PART_ROWS) -> list[storage.Part]:
     """Grouped rows, half of whose values are zero, like an autoencoder's embeddings; ids in no order, ten classes."""
     random = np.random.default_rng(0)
-    centres = random.standard_normal((groups, size), dtype=np.float32)
+    centres = random.standard_normal((GROUPS, size), dtype=np.float32)
     ids, parts = random.permutation(rows), []
-    for start in range(0, rows, PART_ROWS):
-        some = ids[start : start + PART_ROWS]
-        values = random.standard_normal((len(some), size), dtype=np.float32) + centres[random.integers(groups, size=len(some))]
+    for start in range(0, rows, part_rows):
+        some = ids[start : start + part_rows]
+        values = random.standard_normal((len(some), size), dtype=np.float32) + centres[random.integers(GROUPS, size=len(some))]
         np.maximum(values, 0, out=values)
         column = pa.FixedSizeListArray.from_arrays(pa.array(values.astype(np.float16 if half else np.float32).ravel()), size)
         kind = pa.fixed_shape_tensor(column.type.value_type, [size])
         embedding = pa.ExtensionArray.from_storage(kind, column)
-        path = folder / f"part-{start // PART_ROWS:05d}.parquet"
+        path = folder / f"part-{start // part_rows:05d}.parquet"
         table = pa.table({"id": some, "label": some % 10, "embedding": embedding})
         pq.write_table(table, path, compression="none", use_dictionary=False, row_group_size=1 << 14)
         parts.append(storage.Part(str(path), len(some), "train"))

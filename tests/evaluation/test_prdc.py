@@ -42,6 +42,16 @@ def test_all_four_are_those_of_the_papers(k: int, rows: int, monkeypatch: pytest
     assert all(0 < value < 1 for value in found.values())
 
 
+@pytest.mark.slow
+def test_known_answers_for_two_sets_of_normals():
+    """What the README of Naeem et al. (2020) has for 10,000 in 1,000 dimensions; numbers differ with the draws."""
+    generator = torch.Generator().manual_seed(0)
+    found = prdc.prdc(*(torch.randn(10_000, 1000, generator=generator) for _ in range(2)), 5)
+    known = {"precision": 0.4772, "recall": 0.4705, "density": 1.0555, "coverage": 0.9735}
+    for name, about in known.items():
+        assert found[name] == pytest.approx(about, abs=0.03), name
+
+
 def test_what_is_far_away_is_neither_precise_nor_covering():
     assert prdc.prdc(*sets(50, 50, 100.0)) == {"precision": 0, "recall": 0, "density": 0, "coverage": 0}
 

@@ -1,5 +1,7 @@
 """Greedy k-center against the plain algorithm, row by row."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -65,3 +67,16 @@ def test_no_image_is_farther_than_the_next_score() -> None:
     for size in (1, 10, 300):
         widest = torch.cdist(table, table[chosen.indices[:size]]).amin(1).max()
         torch.testing.assert_close(widest, chosen.scores[size], rtol=1e-4, atol=1e-5)
+
+
+def test_the_radius_is_at_most_twice_the_optimal_one() -> None:
+    """By all sets of k of up to 15 rows (Gonzalez 1985)."""
+    for seed in range(6):
+        generator = torch.Generator().manual_seed(seed)
+        rows, budget = 10 + seed, 2 + seed % 4
+        table = torch.randn(rows, 2, generator=generator) * torch.rand(rows, 1, generator=generator) * 5
+        distances = torch.cdist(table, table)
+        sets = torch.tensor(list(itertools.combinations(range(rows), budget)))
+        optimum = distances[sets].amin(1).amax(1).min()
+        chosen = kcenter(table, torch.zeros(rows).long(), budget, torch.Generator()).indices
+        assert distances[chosen].amin(0).max() <= 2 * optimum * (1 + 1e-6)

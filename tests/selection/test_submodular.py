@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from dsopt.registry import SELECTORS
 from dsopt.selection import facility_location as facility
@@ -98,6 +99,23 @@ def test_graph_cut_is_monotone_from_two_on() -> None:
     table = tables()["zeros among them"]
     assert (graph_cut(table, torch.zeros(80).long(), 80, torch.Generator(), trade_off=2.0).scores > -1e-4).all()
     assert graph_cut(table, torch.zeros(80).long(), 80, torch.Generator(), trade_off=1.0).scores.min() < -1
+
+
+def digits_maximised(similar: torch.Tensor) -> tuple[list[int], list[float]]:
+    rows, gains = facility._maximise(facility._Dense(similar.float(), torch.zeros(len(similar))), 100)
+    return rows.tolist(), gains.tolist()
+
+
+def test_known_answers_for_the_digits() -> None:
+    """What apricot's tests have for scikit-learn's 1,797 digits (Schreiber et al. 2020, arXiv:1906.03543)."""
+    x = torch.from_numpy(load_digits().data)
+    squared = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").square().round()
+    rows, gains = digits_maximised(squared.max() - squared)
+    assert rows[:5] == [945, 392, 1507, 793, 1417] and gains[:3] == [7448636, 384346, 250615]
+    assert sum(gains) == 9897993
+    unit = torch.nn.functional.normalize(x)
+    assert sum(digits_maximised((unit @ unit.T).square())[1]) == pytest.approx(1616.294, abs=2e-3)
+    assert sum(digits_maximised(torch.corrcoef(x).square())[1]) == pytest.approx(1502.714, abs=2e-3)
 
 
 @pytest.mark.slow

@@ -23,13 +23,15 @@ def slow(table: torch.Tensor, samples: int, neighbours: int, generator: torch.Ge
     """One point after the other, with all rows compared."""
     rows, size = table.shape
     planes = math.ceil(samples * rows / SHARED)
-    first = torch.randint(size, (planes,), generator=generator).sort().values
+    generator = torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+    first = torch.randint(size, (planes,), generator=generator)
     second = (first + torch.randint(1, max(size, 2), (planes,), generator=generator)) % size
     scores = np.zeros(rows)
-    for a, b in zip(first.tolist(), second.tolist(), strict=True):
+    pairs, counts = np.unique(first.numpy() * size + second.numpy(), return_counts=True)
+    for (a, b), count in zip([divmod(int(pair), size) for pair in pairs], counts.tolist(), strict=True):
         points = table[:, [a, b]].double().numpy()
         ends = [(points[:, j].min(), np.sort(points[:, j])[(rows - 1) // 2], points[:, j].max()) for j in (0, 1)]
-        for chance in torch.rand(2, SHARED, generator=generator).T.tolist():
+        for chance in torch.rand(2, SHARED * count, generator=generator).T.tolist():
             place = [triangular(chance[j], *ends[j]) for j in (0, 1)]
             hit = int(np.abs(points - place).sum(1).argmin())
             scores[hit] += 1
@@ -96,6 +98,16 @@ def test_prefers_images_that_stand_apart() -> None:
     scattered = 4 * torch.randn(10, 4, generator=generator)
     chosen = zcore(torch.cat([heap, scattered]), torch.zeros(100).long(), 10, generator)
     assert (chosen.indices >= 90).sum() >= 8
+
+
+def test_two_seeds_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
+    shared = []
+    for least in (0, 200_000):
+        monkeypatch.setattr(module, "DRAWS", least)
+        one, other = (zcore(table, torch.zeros(300).long(), 100, torch.Generator().manual_seed(s)).indices for s in (1, 2))
+        shared.append(len(set(one.tolist()) & set(other.tolist())))
+    assert shared[1] >= 80 > shared[0]  # of two random selections, 33
 
 
 def test_equal_rows_go_by_row() -> None:

@@ -1,5 +1,6 @@
 """Choosing is done once, where there is memory, and reads what it needs."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,10 +10,12 @@ from running import read
 
 from dsopt.cluster import local, session, train
 from dsopt.config import ClusterConfig
-from dsopt.errors import JobError
+from dsopt.data import room
+from dsopt.errors import InputError, JobError
 from dsopt.pipeline.plan import Plan
-from dsopt.selection import choose, reading
-from dsopt.stages import select
+from dsopt.pipeline.step import show
+from dsopt.selection import choose
+from dsopt.stages import select, told
 from dsopt.storage import Part, Table
 from dsopt.training.worker import Worker
 
@@ -46,7 +49,7 @@ def test_it_goes_to_a_machine_of_a_cluster(monkeypatch: pytest.MonkeyPatch, work
     nodes = [{"Alive": True, "Resources": there}, {"Alive": True, "Resources": {"memory": 90e9}}]  # the head has no CPU
     monkeypatch.setattr(session, "connect", lambda: SimpleNamespace(nodes=lambda: nodes))
     monkeypatch.setattr(local, "is_own", lambda: ours)
-    monkeypatch.setattr(train, "_on_cluster", lambda *_, memory: gone.append(("there", memory)))
+    monkeypatch.setattr(train, "_on_cluster", lambda *_, memory, **__: gone.append(("there", memory)))
 
     def work(worker: Worker) -> None:
         gone.append(("here", 0))
@@ -56,17 +59,31 @@ def test_it_goes_to_a_machine_of_a_cluster(monkeypatch: pytest.MonkeyPatch, work
     assert gone == [(where, int(20e9) if where == "there" else 0), (where, int(30e9) if where == "there" else 0)]
 
 
-def test_what_choosing_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = [Part("a", 3_000_000), Part("b", 1_000_000)]
-    monkeypatch.setattr(reading, "embedding_size", lambda part: 200)
-    keys = 64 * 4_000_000 + reading.PROCESS_BYTES
+def test_what_choosing_takes_is_told_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a dry run once there is something to choose from, and as the first line of the choice."""
+    overrides = (f"storage={tmp_path}", "cluster.workers=0", "select.name=random", "select.budget=10", "data.limit=50")
+    plan = Plan(read(*overrides))
+    stage = select.subset(plan, plan.config.select, 0)
+    show(plan.to(stage), plan.config)
+    assert "10 of " not in capsys.readouterr().out
+    plan.run(stage.inputs["images"])
+    show(plan.to(stage), plan.config)
+    line = r"select random +10 of 41 images in memory: about 1 s, 1.1 GB"
+    assert re.search(line, capsys.readouterr().out)
+    plan.run(stage)
+    assert re.search(line, capsys.readouterr().out)
 
-    def needed(name: str, **more: Any) -> int:
-        return reading.memory_needed(parts, name, {}, **more)
 
-    assert needed("random") == keys == needed("top_activation")  # the latter reads embeddings block by block
-    assert needed("kcenter") == keys + 12 * 200 * 1_000_000  # a shard
-    assert needed("top_activation", pca=8) == needed("kcenter") == needed("kcenter", shard_rows=1_000_000)
+def test_what_does_not_fit_is_refused_with_what_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan(read(f"storage={tmp_path}", "select.name=kcenter", "select.budget=1000", "select.rounds=2"))
+    stage = select.subset(plan, plan.config.select, 0)
+    monkeypatch.setattr(told, "looked_at", lambda stage: [Part("a", 3_000_000), Part("b", 1_000_000)])
+    monkeypatch.setattr(told, "embedding_size", lambda part: 1024)
+    told.tell(stage, plan.config)
+    monkeypatch.setattr(room, "memory", lambda: 8 << 30)
+    would = r"expected select\.rounds=1 or select\.shard_rows=500000 or select\.name=top_activation"
+    with pytest.raises(InputError, match=r"needs about 13\.9 GB and this process may have 8\.6 GB; " + would):
+        told.tell(stage, plan.config)
 
 
 def test_scores_are_read_by_column(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,14 @@ def kmeans(
     return Clusters(centroids + center, found.assignment, found.squared)
 
 
+def assigned(rows: Rows, centroids: Float[Tensor, "k d"]) -> Clusters:
+    """The clusters of given centroids, in three passes."""
+    most = exact.largest(rows)
+    center = exact.mean(rows, most).float()
+    found = _pass(rows, centroids - center, center, exact.step(2 * most, len(rows)))
+    return Clusters(centroids, found.assignment, found.squared)
+
+
 def nearest_centroids(x: Float[Tensor, "b d"], centroids: Float[Tensor, "k d"]) -> Int[Tensor, " b"]:
     """The nearest centroid of every row, the same in whatever block the row comes; ties go to the lowest.
 

@@ -109,7 +109,8 @@ class HeldRows:
 
     def gathered(self, work: Work, group: Tensor, *given: Tensor) -> Iterator[tuple[Tensor, Any]]:
         for places in _members(group):
-            yield places, to_host(work(self._formed(self.embeddings[places]), *(some[places] for some in given)))
+            here = (some[places].to(self.device) for some in given)
+            yield places, to_host(work(self._formed(self.embeddings[places.to(self.device)]), *here))
 
     def transposed(self, work: Work, columns: Sequence[Tensor]) -> Iterator[tuple[int, Any]]:
         for number, these in enumerate(columns):
