@@ -128,6 +128,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.0, help="MB/s")
     parser.add_argument("--way", action="append", required=True, help="full, rs2 or overlap, a colon, its seconds")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--with", dest="recipe", action="append", default=[])
     parser.add_argument("--storage", help="keep what is taken in here")
     arguments = parser.parse_args()
@@ -147,7 +148,7 @@ def main() -> None:
         print(f"{1e6 * decoding:.0f} us to decode an image, {len(whole.ids) * each:.1f} s to read all at {arguments.rate:g} MB/s")
         for name, _, seconds in (way.partition(":") for way in arguments.way):
             found = []
-            for seed in range(arguments.seeds):
+            for seed in range(arguments.first, arguments.first + arguments.seeds):
                 found.append(trained(config, table, whole, judged, name, seed, float(seconds), each, decoding))
                 print(f"  {name} seed {seed}: {100 * found[-1][0]:.2f} % {found[-1][1]} steps in {found[-1][2]:.1f} s", flush=True)
             values = [100 * accuracy for accuracy, *_ in found]
