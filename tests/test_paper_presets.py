@@ -30,3 +30,25 @@ def test_its_fixed_budget() -> None:
     assert variant(config, config.sweep.rows["TOP_ACTIVATION_864"]).select.budget == 0.864 * 50_000
     assert variant(config, config.sweep.rows["FULL"]).train.phases == [{"data": "full", "until_seconds": 420.0}]
     assert config.sweep.seeds == 4
+
+
+def test_the_augmentation_paper() -> None:
+    """Sections 2 and 3."""
+    for name, latent, held_out in (
+        ("study_augmentation_full", 100, 7_500 / 50_000),
+        ("study_augmentation_mnist", 62, 17_500 / 60_000),
+    ):
+        config = configuration.load([f"preset={name}"])
+        paper = ["ORIG", "AUGORIG", "BLUR", "ROT", "ROTBLUR", "CDCVAE", "CDCGAN"]
+        assert [row for row in config.sweep.rows if row in paper] == paper
+        assert config.sweep.grid["select"]["budget"] == [425 * share for share in (1, 2, 5, *range(10, 101, 10))]
+        for row in ("CDCVAE", "CDCGAN"):
+            made = variant(config, config.sweep.rows[row])
+            train, generate = made.train, made.generate
+            assert (train.optimizer, train.learning_rate, train.average, train.standardise) == ("adam", 0.001, 0, "none")
+            assert (train.passes, train.keep, train.validate_passes, train.options["width"]) == (200, "best", 1, 64)
+            assert abs(train.validation - held_out) < 1e-6 and train.validate_on == "unselected"
+            assert (generate.epochs, generate.latent, generate.beta1, generate.average) == (500, latent, 0.5, 0)
+        assert made.generate.discriminator_rate == 2e-4
+        vae = variant(config, config.sweep.rows["CDCVAE"]).generate
+        assert vae.encoder.options["softplus"] == "variance"

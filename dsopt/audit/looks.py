@@ -75,19 +75,22 @@ def thumbnail(gray: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 64"]:
     return F.normalize(small - small.mean(1, keepdim=True), dim=1, eps=1e-4)
 
 
-def content(image: UInt8[Tensor, "c h w"], width: int | None, height: int | None, digest: str | None) -> bytes:
+def content(
+    image: UInt8[Tensor, "c h w"], width: int | None, height: int | None, digest: str | None, lossless: bool = True
+) -> bytes:
     """16 bytes that are equal for equal images: of the original's size and the working copy's pixels, or of the original's bytes.
 
     The pixels decide where the copy shows all of the original: then a file that was saved anew without loss is known, too. Where
-    the copy is smaller or cut, the bytes decide; and the pixels again where there is no file, such as for arrays.
+    the copy is smaller, cut or a JPEG of something else, the bytes decide; the pixels again where there is no file, as for arrays.
 
     Args:
         image: the working copy.
         width, height, digest: of the original; None where they are not known.
+        lossless: the copy is stored without loss, or is the original itself.
     """
     _, h, w = image.shape
     all_of_it = width is None or height is None or (w >= width and h >= height and (w != h or width == height))
-    if digest is not None and not all_of_it:
+    if digest is not None and not (all_of_it and lossless):
         return bytes.fromhex(digest)
     found = hashlib.blake2b(repr((width, height, *image.shape)).encode(), digest_size=16)
     found.update(image.contiguous().numpy().tobytes())

@@ -154,6 +154,7 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
         *((kind in looked_for, "select.drop", f"of audit.kinds, which has no {kind}") for kind in config.select.drop),
         (not (config.select.drop and config.select.ids), "select.drop", "[] with select.ids, which lists what is wanted"),
         (embed.source != "table" or embed.table, "embed.table", "given with embed.source=table"),
+        (not (config.select.extends and config.select.ids), "select.extends", "not given with select.ids, which lists everything"),
         (embed.source != "table" or not embed.extends, "embed.extends", "not given with embed.source=table"),
         (not (measure.cas and train.phases), "train.phases", "[] with measure.cas=true, which trains on one set alone"),
         (

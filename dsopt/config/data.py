@@ -61,7 +61,7 @@ class SelectConfig(Choice):
     name: str = key("top_activation", "the selection method", family=registry.SELECTORS)
     budget: int | float = key(
         0.0864,
-        "size of the subset: a count (4320), a share of the training images (0.0864), or advise: what `dsopt advise` found",
+        "how many: a count, a share, or advise",
         BUDGET,
     )
     per_class: bool = key(False, "select the same number of images from every class")
@@ -74,6 +74,11 @@ class SelectConfig(Choice):
         "what the audit finds of these kinds is left out before choosing, one of each duplicate is kept: "
         "[exact_duplicates,leaks,label_errors]",
         family=registry.CHECKS,
+    )
+    extends: str | None = key(
+        None,
+        "the folder of an earlier subset (DIR/select/...), perhaps of fewer images: its images stay, and the rest of the budget is "
+        "chosen from the others",
     )
     pca: int | None = key(None, "reduce the embeddings to this many principal components", at_least(1, "component"))
     shard_rows: int = key(1_000_000, "embeddings in memory at once; with more, see rounds", at_least(1))

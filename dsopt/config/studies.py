@@ -18,9 +18,10 @@ class CompareConfig:
     splits: list[float] = key([1.0, 0.5], "values of train.split to compare, a row each", each(SHARE))
     equal_cost: bool = key(True, "one more row: full data, trained longer by the seconds that selection takes")
     probe: bool = key(True, "more rows: linear classifiers of a pretrained encoder's embeddings")
+    audit: bool = key(True, "the first section of the page: what may be wrong with the data, by their pixels; see `dsopt audit`")
     target: float | None = key(
         None,
-        "time to accuracy: also show when each row's accuracy on held-out images stays above this, such as 0.9",
+        "also show when a row's accuracy on held-out images stays above this: 0.9",
         interval("(0, 1)"),
     )
     command: str | None = key(

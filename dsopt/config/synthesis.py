@@ -124,7 +124,10 @@ class MeasureConfig:
         "classifier", "features of the Fréchet distance: a classifier's (FCD), or Inception's (FID)"
     )
     weights: str | None = key(None, "extractor=inception: local file with Inception's weights")
+    against: Literal["test", "learned"] = key(
+        "test", "images that generated ones are compared with: test images, or those that were learned from (as some papers)"
+    )
     samples: int = key(10_000, "images compared on each side, at most")
     neighbours: int = key(5, "nearest neighbors of precision, recall, density and coverage", at_least(1))
-    extra: bool = key(False, "in a sweep of classifiers: also measure the extra images that each trial trains on")
+    extra: bool = key(False, "in a sweep of classifiers: also measure the extra images of each trial; of distilled sets: these")
     cas: bool = key(False, "classification accuracy score: also train `train` on generated images alone, and on real ones")

@@ -61,7 +61,7 @@ class ClassifierConfig(DividedConfig, Choice):
         "mean and deviation of each channel that the network's library uses; none: pixels in 0..1",
     )
     optimizer: Literal["sgd", "nesterov", "adam", "adamw", "muon"] = key(
-        "sgd", "nesterov: SGD with Nesterov's momentum; muon: orthogonal steps for matrices, AdamW for the rest"
+        "sgd", "muon: orthogonal steps for matrices, AdamW for the rest"
     )
     weight_decay: float = key(0.004, "weight decay", at_least(0))
     decay: Literal["dense", "weights"] = key(

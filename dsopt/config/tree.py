@@ -28,6 +28,7 @@ class ClusterConfig:
 class Config:
     storage: str = key("runs", "where all results go: a folder or s3://bucket/prefix")
     seed: int = key(0, "random seed: the same seed gives the same results", interval(f"[0, {2**32})"))
+    deterministic: bool = key(False, "train by deterministic operations alone, also on GPUs, some of which are slower then")
     data: DataConfig = part(DataConfig, "the data set")
     autoencoder: AutoencoderConfig = part(AutoencoderConfig, "the autoencoder that computes embeddings")
     loss: Choice = choice(registry.LOSSES, "squared_error", "reconstruction loss of the autoencoder")

@@ -59,21 +59,26 @@ def formations(problem: Problem, init: Init, *, factor: int = 2) -> Stored:
 
 
 @stored(generated=True)
-def latent(problem: Problem, init: Init, *, sphere: bool = False) -> Stored:
+def latent(problem: Problem, init: Init, *, sphere: bool = False, l2: float = 0.0) -> Stored:
     """Points of a generator's latent space (the thesis's section 4.3), which start as a sample of its noise.
 
     Args:
         sphere: keep every point at the norm of the noise (for normal noise, the square root of the latent dimension). Without it
             the points leave the region for which the generator was trained, as the thesis suspects of its own.
+        l2: share by which every point shrinks at each step, the thesis's other proposal (section 6.1), as decoupled weight decay.
     """
+    if not 0 <= l2 < 1:
+        raise InputError(f"distill.stored: latent: options.l2={l2}: must be in [0, 1).")
     generator, classes = _generator(problem), labels(problem)
     points = _noise(problem, generator)
 
     def project(points: Tensor) -> None:
+        points.mul_(1 - l2)
         if sphere:
             points.mul_(generator.noise_norm / points.norm(dim=1, keepdim=True).clamp_min(1e-12))
 
-    project(points)
+    if sphere:
+        project(points)
     return _stored(points, classes, lambda points: generator.inputs(generator.network(points, classes)), project)
 
 
@@ -111,6 +116,54 @@ def layer(problem: Problem, init: Init, *, module: str) -> Stored:
     if module not in valid:
         raise InputError(f"distill.stored: layer: options.module={module}: valid: {', '.join(valid)}.")
     return _stored(outputs[module], classes, lambda leaf: generator.inputs(forward({module: lambda _: leaf})))
+
+
+@stored()
+def averages(problem: Problem, init: Init, *, count: int = 8) -> Stored:
+    """Every image a weighted mean of real ones of its class (the thesis, section 5.1); plain means at the start.
+
+    Args:
+        count: how many real images each is a mean of.
+    """
+    real = select_real(problem, "random", count)
+    # `select_real` lists image 0 of every class, then image 1: so the means of one synthetic image are `count` rows apart.
+    images = real.images.view(count, -1, *real.images.shape[1:]).transpose(0, 1)
+    return _stored(
+        torch.zeros(images.shape[:2], device=problem.device),
+        labels(problem),
+        lambda leaf: torch.einsum("mk,mkchw->mchw", leaf.softmax(1), images),
+    )
+
+
+@stored()
+def eigenimages(problem: Problem, init: Init, *, count: int = 16) -> Stored:
+    """Every image the mean of its class and a combination of eigenimages, eigenvectors of the covariance of images (section 5.1).
+
+    Coefficients are in standard deviations along each; those of real images at the start, or drawn for init=noise.
+
+    Args:
+        count: how many eigenimages, those with the largest eigenvalues.
+    """
+    start, classes = select_real(problem, "random" if init == "noise" else init).images, labels(problem)
+    means, vectors, scales = _components(problem, count)
+    flat = (start.flatten(1) - means[classes]) @ vectors / scales
+    if init == "noise":
+        random = torch.Generator().manual_seed(derive(problem.seed, "synthetic"))
+        flat = torch.randn(flat.shape, generator=random).to(problem.device)
+    return _stored(flat, classes, lambda leaf: (means[classes] + (scales * leaf) @ vectors.T).view_as(start))
+
+
+def _components(problem: Problem, count: int, most: int = 10_000) -> tuple[Tensor, Tensor, Tensor]:
+    """Means of the classes [classes, d], eigenimages [d, count] and deviations along them [count], of up to `most` images."""
+    random = torch.Generator().manual_seed(derive(problem.seed, "components"))
+    rows = torch.randperm(len(problem.labels), generator=random)[:most]
+    images = problem.inputs(problem.images[rows.to(problem.images.device)].to(problem.device)).flatten(1)
+    of = problem.labels[rows.to(problem.labels.device)]
+    hot = F.one_hot(of, problem.classes).to(images)
+    means = hot.T @ images / hot.sum(0)[:, None].clamp_min(1)
+    left = images - means[of]
+    values, vectors = torch.linalg.eigh(left.T @ left / len(left))
+    return means, vectors.flip(1)[:, :count], values.flip(0)[:count].clamp_min(1e-12).sqrt()
 
 
 def _unconstrained(leaf: Tensor) -> None: ...

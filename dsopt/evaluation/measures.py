@@ -1,5 +1,7 @@
 """All measures of generated images compared with real ones, by their features."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -26,3 +28,14 @@ def measures(
         "kid_sd": sd,
         **prdc(real, generated, neighbours),
     }
+
+
+def inception_score(logits: Float[Tensor, "n classes"]) -> float:
+    """exp of the mean divergence of an image's class probabilities from the mean ones (Salimans et al. 2016, arXiv:1606.03498).
+
+    Over all images at once, as the augmentation paper has it (section 2.5), not over ten parts. From 1 to the number of classes;
+    more is better.
+    """
+    own = logits.double().log_softmax(1)
+    whole = own.logsumexp(0) - math.log(len(own))
+    return math.exp(float((own.exp() * (own - whole)).sum(1).mean()))

@@ -84,11 +84,12 @@ def _main(name: str, arguments: Sequence[str]) -> None:
     from dsopt.pipeline import tracking
     from dsopt.pipeline.plan import Plan  # not above: it imports torch, which help and wrong arguments need not wait for
     from dsopt.pipeline.step import show
+    from dsopt.stages.earlier import extended
 
     tracking.check(config)
     if config.track_to:
         config.track_to = tracking.place(config)
-    job, plan = find(name), Plan(config)
+    job, plan = find(name), Plan(extended(config))
     if dry_run:
         with without_downloads():
             show(plan.to(*job.targets(plan)), config)

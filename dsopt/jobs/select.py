@@ -9,9 +9,10 @@ JOB = Job(
     dsopt select preset=cifar10 data.root=... select.name=top_activation select.budget=4320
     dsopt select data.name=folder data.root=photos select.name=kcenter select.budget=0.1
     dsopt select data.name=folder data.root=photos select.ids=chosen.txt     # these, by their ids or keys
+    dsopt select data.name=folder data.root=photos select.budget=0.1 select.extends=runs/select/...    # keep an earlier subset
 """,
     keys="""
-    select.name select.budget select.per_class select.ids select data.name data.root data.image_size
+    select.name select.budget select.per_class select.ids select.extends select data.name data.root data.image_size
     embed.encoder embed.weights embed.source embed.table
     autoencoder.steps proxy.name proxy.steps teacher.name teacher.steps
     cluster.workers cluster.gpu storage seed

@@ -3,6 +3,7 @@
 import io
 import tempfile
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
@@ -12,8 +13,15 @@ from dsopt.errors import InputError
 from dsopt.files import first_line
 
 
-def inception(weights: bytes, device: torch.device) -> Callable[[UInt8[Tensor, "b c h w"]], Float[Tensor, "b 2048"]]:
-    """Images -> the last pooled features of Inception-v3, resized as TensorFlow 1 does: torch-fidelity's own network.
+class Inception(NamedTuple):
+    """`features`: images -> the last pooled features; `logits`: these -> logits of the classes without a bias, as for its score."""
+
+    features: Callable[[UInt8[Tensor, "b c h w"]], Float[Tensor, "b 2048"]]
+    logits: Callable[[Float[Tensor, "b 2048"]], Float[Tensor, "b 1008"]]
+
+
+def inception(weights: bytes, device: torch.device) -> Inception:
+    """Inception-v3 with images resized as TensorFlow 1 does: torch-fidelity's own network.
 
     Args:
         weights: the bytes of its file pt_inception-2015-12-05; nothing in it is executed.
@@ -34,5 +42,8 @@ def inception(weights: bytes, device: torch.device) -> Callable[[UInt8[Tensor, "
             network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=file.name)
     except Exception as error:  # torch has no common base class for what a wrong file raises
         raise InputError(f"measure.weights: are not those of Inception: {first_line(error)}") from None
-    network = network.to(device).eval()
-    return lambda images: network(images.to(device).expand(-1, 3, -1, -1))[0]
+    network: Any = network.to(device).eval()
+    return Inception(
+        lambda images: network(images.to(device).expand(-1, 3, -1, -1))[0],
+        lambda features: features.to(device) @ network.fc.weight.T,
+    )

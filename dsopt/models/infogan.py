@@ -109,23 +109,34 @@ def infogan_discriminator(
 
 
 class InfoganEncoder(nn.Module):
-    def __init__(self, body: InfoganBody, width: int, latent: int) -> None:
+    def __init__(self, body: InfoganBody, width: int, latent: int, variance: bool) -> None:
         super().__init__()
-        self.body, self.head, self.conditional = body, nn.Linear(width, 2 * latent), body.planes
+        self.body, self.head, self.conditional, self.variance = body, nn.Linear(width, 2 * latent), body.planes, variance
 
     def forward(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        mean, deviation = self.head(self.body(images, labels)).chunk(2, dim=1)
-        return mean, 1e-6 + F.softplus(deviation.to(torch.float32))  # bfloat16 would lose the 1e-6
+        mean, wide = self.head(self.body(images, labels)).chunk(2, dim=1)
+        positive = F.softplus(wide.to(torch.float32))  # bfloat16 would lose the 1e-6
+        return mean, (1e-12 + positive).sqrt() if self.variance else 1e-6 + positive
 
 
 @MODELS.register(kind="encoder", input_size=None, low=0.0, sizes=HALVED_TWICE)
 def infogan_encoder(
-    channels: int, size: int, classes: int, latent: int, *, condition: Labels = "none", width: int = 64
+    channels: int,
+    size: int,
+    classes: int,
+    latent: int,
+    *,
+    condition: Labels = "none",
+    width: int = 64,
+    softplus: Literal["deviation", "variance"] = "deviation",
 ) -> nn.Module:
     """CDCVAE's encoder: the discriminator's body with two outputs a dimension of the code (augmentation paper, section 2.4.2).
 
-    The outputs are its mean and standard deviation. In the text, softplus yields the variance. As in the code that the paper names,
-    here it yields the standard deviation, at least 1e-6.
+    The outputs are its mean and standard deviation, at least 1e-6.
+
+    Args:
+        softplus: of what it is the last function: of the variance, as in the paper's text, or of the deviation, as in the code
+            that it names.
     """
     body = InfoganBody(channels, size, classes, condition == "concat", width, norm=True)
-    return small_normal(InfoganEncoder(body, 16 * width, latent))
+    return small_normal(InfoganEncoder(body, 16 * width, latent, softplus == "variance"))

@@ -29,7 +29,7 @@ from dsopt.training.loop import Learner, Phase, State, Stateful, fit
 from dsopt.training.samplers import Sampler
 from dsopt.training.samplers.contract import FilteringSampler, LossAwareSampler
 from dsopt.training.samplers.shuffle import shuffle
-from dsopt.training.worker import Worker
+from dsopt.training.worker import Worker, operations
 
 LOADED = 8 / 7  # times what a network takes: the size that larger pictures are loaded at, of which crops are taken; 256 for 224
 
@@ -241,7 +241,7 @@ def fit_run(
 
     checkpoint = StageCheckpoint(run.stage.path("checkpoint.pt"))
     try:
-        with Tracking(run.stage, run.label, run.seed, config) as tracking:
+        with Tracking(run.stage, run.label, run.seed, config) as tracking, operations(config.deterministic):
             return fit(
                 learner,
                 phases,

@@ -77,6 +77,23 @@ def table(series: Series, x: str, measure: Measure = ACCURACY) -> tuple[list[str
     return [f"{measure.title} over {x}", *map(str, values)], [list(row) for row in zip(series, *columns, strict=True)]
 
 
+def fits(series: Series, measure: Measure = ACCURACY) -> tuple[list[str], list[list[str]]]:
+    """A line `a + b log10(x)` through every curve of four values above 0 or more, as a table (header, rows); no rows without any.
+
+    R2 is the share of the variance of the means that it explains (the augmentation paper, section 3, has it above 0.90).
+    """
+    scale, rows = 100 if measure.percent else 1, []
+    for name, points in series.items():
+        at = [(float(value), scale * spread.mean) for value, spread in points.items() if _number(str(value)) and float(value) > 0]
+        if len({value for value, _ in at}) < 4 or len(at) < len(points):
+            continue
+        x, y = np.log10([value for value, _ in at]), np.array([mean for _, mean in at])
+        slope, start = np.polyfit(x, y, 1)
+        left, whole = np.square(y - start - slope * x).sum(), np.square(y - y.mean()).sum()
+        rows.append([name, f"{slope:+.2f}", f"{1 - left / whole:.3f}" if whole > 0 else "–"])
+    return ["curve", f"{measure.title} per tenfold", "R²"], rows
+
+
 def _apart(numbers: list[float], logarithmic: bool) -> list[str]:
     """The labels of ascending numbers on an axis; empty where a label would touch the next one to its right."""
     at = np.log(numbers) if logarithmic else np.array(numbers)

@@ -17,9 +17,20 @@ from dsopt.files import read_table
 from dsopt.registry import SELECTORS
 from dsopt.selection.balance import allocate, interleave
 from dsopt.selection.balance import per_class as in_each_class
+from dsopt.selection.continuing import continuing
 from dsopt.selection.contract import Passes, Selection, passes_of, stream_of
 from dsopt.selection.pca import principal
-from dsopt.selection.reading import NONE, SHARD_ROWS, UNLABELLED, Keys, all_embeddings, among, embedding_size, keys_of, schema_of
+from dsopt.selection.reading import (
+    NONE,
+    SHARD_ROWS,
+    UNLABELLED,
+    Keys,
+    all_embeddings,
+    among,
+    embedding_size,
+    keys_of,
+    schema_of,
+)
 from dsopt.selection.streams.rows import PartRows, RunParts, grouped_parts, take
 from dsopt.selection.streams.states import ALL, chosen_by_states
 
@@ -41,6 +52,7 @@ def choose(
     rounds: int = 1,
     device: str = "cpu",
     without: np.ndarray = NONE,
+    kept: np.ndarray = NONE,
 ) -> pa.Table:
     """Select from a table with a registered method: the chosen ids, best first, with rank, score and reason (`CHOSEN`).
 
@@ -59,13 +71,18 @@ def choose(
             so; 2: in two rounds, like all others.
         device: where embeddings are compared, by methods that can do so elsewhere than on the CPU.
         without: ids of rows that are left out, sorted; a fraction of the rows counts them all the same.
+        kept: ids, sorted, of rows that are chosen already and are not chosen again; methods that continue take them into account.
 
     Raises:
         InputError: the budget exceeds the rows, labels or scores are missing, embeddings are missing or not finite, or an id is
             not unique.
     """
-    traits, method = SELECTORS.traits(name), SELECTORS.build(name, options)
+    traits, method, passes = SELECTORS.traits(name), SELECTORS.build(name, options), passes_of(name, options)
     device = device if traits.gpu else "cpu"
+    if len(kept):
+        without = np.union1d(without, kept)
+        if traits.continues and not pca:
+            method, passes = continuing(parts, kept, per_class, method, passes)
     keys = keys_of([part for part in parts if part.rows], without)
     count = resolve(budget, sum(part.rows for part in parts), len(keys.ids))
     if (per_class or traits.labels) and (keys.labels == UNLABELLED).any():
@@ -81,7 +98,7 @@ def choose(
     if rounds == 1 and not pca and not traits.scores:
         rows = _rows_of_parts(keys, run_parts, device, without)
         shares = _shares(keys.labels if per_class else np.full_like(keys.labels, ALL), count)
-        one_by_one = _OneByOne(method, passes_of(name, options), shard_rows, device)
+        one_by_one = _OneByOne(method, passes, shard_rows, device)
         if one_by_one.can(rows, shares, per_class):
             chosen = one_by_one(rows, shares, per_class, torch.Generator().manual_seed(seed))
             return _table(chosen._replace(indices=torch.from_numpy(np.sort(keys.ids))[chosen.indices]))

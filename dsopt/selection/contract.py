@@ -4,6 +4,8 @@ A selector is `(embeddings [n d], labels [n], budget, generator, *, options) -> 
 which says what callers must know before they call it. One that needs what training tells about every image takes a fifth
 positional argument, `scores [n s]`: the columns of the scores table that it names.
 
+One that `continues` takes, after these, `kept [m d]`: the embeddings of rows that are chosen already, and are not among the others.
+
 It returns exactly `budget` distinct rows, the same for the same seed, ties broken by the lowest row.
 
 A method may also say how it chooses where no process holds all embeddings: in passes over the rows (`Passes`), or, if one state
@@ -30,6 +32,7 @@ def selector(
     seeded: bool = False,
     scores: Sequence[str] = (),
     gpu: bool = False,
+    continues: bool = False,
     cost: "Callable[..., Cost] | None" = None,
     stream: "Callable[..., type[Stream] | None] | None" = None,
     passes: "Callable[..., Passes | None] | None" = None,
@@ -42,11 +45,13 @@ def selector(
         seeded: its answer depends on the generator.
         scores: the columns of the scores table that it needs (`dsopt.training.dynamics`), in this order.
         gpu: embeddings may lie on a GPU; labels, scores, generator and answer do not.
+        continues: it, and its passes, can choose further rows, given those that were chosen before.
         cost: (size, **options) -> about what it takes, `dsopt.selection.costs`; by default some numbers for every row.
         stream: its options -> the `Stream` that computes the same answer block by block, or None if they allow for none.
         passes: its options -> the `Passes` that choose without all embeddings in one place, or None if they allow for none.
     """
-    needs = {"embeddings": embeddings, "labels": labels, "seeded": seeded, "scores": tuple(scores), "gpu": gpu, "cost": cost}
+    needs = {"embeddings": embeddings, "labels": labels, "seeded": seeded, "scores": tuple(scores)}
+    needs |= {"gpu": gpu, "continues": continues, "cost": cost}
     return SELECTORS.register(**needs, stream=stream, passes=passes)
 
 
@@ -75,7 +80,7 @@ class Passes(Protocol):
     """Chooses in passes over rows; the indices are places, the ranks of the rows by id. `dsopt.selection.streams.rows`.
 
     The answer must not depend on how rows lie in parts, nor on the number of workers. It is that of the method in memory, or the
-    method's docstring says what it is instead.
+    method's docstring says what it is instead. Those of a method that `continues` take `kept` as the method does.
     """
 
     def __call__(self, rows: "Rows", budget: int, generator: Generator) -> Selection: ...

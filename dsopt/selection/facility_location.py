@@ -34,12 +34,13 @@ def _cost(at: Size, neighbours: int) -> Cost:
     return own if at.held else lloyd(at, max(round(at.rows / CLUSTER_ROWS), 1)).plus(gathered(at)).plus(own)
 
 
-@selector(gpu=True, passes=_passes, cost=_cost)
+@selector(gpu=True, continues=True, passes=_passes, cost=_cost)
 def facility_location(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
     budget: int,
     generator: torch.Generator,
+    kept: Float[Tensor, "m d"] | None = None,
     *,
     neighbours: int = 100,
 ) -> Selection:
@@ -51,13 +52,13 @@ def facility_location(
 
     In passes over parts, an image can only be represented by images of its cluster, of about `CLUSTER_ROWS` by k-means. That
     objective is at most the whole one; the result is exactly that of the plain greedy algorithm for it, and so at least 1 - 1/e of
-    its optimum.
+    its optimum. Images that are `kept` represent the others, of any cluster, from the start.
     """
-    found, gains = _greedy(embeddings, budget, neighbours)
+    found, gains = _greedy(embeddings, budget, neighbours, kept)
     return Selection(found, gains, ["represents others"] * budget)
 
 
-def _choose(rows: Rows, budget: int, generator: torch.Generator, neighbours: int) -> Selection:
+def _choose(rows: Rows, budget: int, generator: torch.Generator, kept: Tensor | None = None, *, neighbours: int) -> Selection:
     """Greedy in every cluster, merged by gain: what is taken in one cluster changes no gain in another."""
     generator = torch.Generator().manual_seed(0)  # of k-means: the method draws nothing
     directions, n = rows.seen_as(unit), len(rows)
@@ -68,7 +69,9 @@ def _choose(rows: Rows, budget: int, generator: torch.Generator, neighbours: int
     found: dict[int, tuple[Tensor, Tensor]] = {}
     while todo.any():
         now = torch.where(todo[assignment], assignment, -1)
-        for places, (own, gains) in per_cluster(rows, partial(_greedy_cluster, neighbours=neighbours), now, depth[assignment]):
+        for places, (own, gains) in per_cluster(
+            rows, partial(_greedy_cluster, neighbours=neighbours, kept=kept), now, depth[assignment]
+        ):
             found[int(assignment[places[0]])] = places[own], gains
         clusters = sorted(found)
         places, gains = (torch.cat([found[c][side] for c in clusters]) for side in (0, 1))
@@ -82,13 +85,19 @@ def _choose(rows: Rows, budget: int, generator: torch.Generator, neighbours: int
     return Selection(chosen, gains[order], reasons)  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
-def _greedy_cluster(embeddings: Tensor, depth: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:
-    return _greedy(embeddings, int(depth[0]), neighbours)
+def _greedy_cluster(embeddings: Tensor, depth: Tensor, neighbours: int, kept: Tensor | None) -> tuple[Tensor, Tensor]:
+    return _greedy(embeddings, int(depth[0]), neighbours, kept)
 
 
-def _greedy(embeddings: Float[Tensor, "n d"], budget: int, neighbours: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+def _greedy(
+    embeddings: Float[Tensor, "n d"], budget: int, neighbours: int, kept: Float[Tensor, "m d"] | None
+) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
     x, rows = unit(embeddings), len(embeddings)
-    return _maximise(_Dense.of(x) if rows <= DENSE_ROWS else _Graph.of(x, min(neighbours, rows - 1)), budget)
+    similarities = _Dense.of(x) if rows <= DENSE_ROWS else _Graph.of(x, min(neighbours, rows - 1))
+    for few in unit(kept.to(x.device)).split(BLOCK) if kept is not None and len(kept) else ():
+        best = torch.cat([similarity(squared_distances(block, few)).amax(1) for block in x.split(DENSE_ROWS)])
+        torch.maximum(similarities.represented, best.float(), out=similarities.represented)
+    return _maximise(similarities, budget)
 
 
 def _maximise(similarities: "_Dense | _Graph", budget: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:

@@ -11,7 +11,9 @@ from dsopt.selection.costs import Cost, Size, one_by_one
 from dsopt.selection.distances import similarity, squared_distances, unit
 from dsopt.selection.streams import exact
 from dsopt.selection.streams.greedy import greedy
-from dsopt.selection.streams.rows import HeldRows, Rows
+from dsopt.selection.streams.rows import HeldRows, Rows, per_row
+
+TAKEN_ROWS = 4096  # rows taken that others are compared with at a time
 
 
 def _passes(trade_off: float) -> Passes:
@@ -22,12 +24,13 @@ def _cost(at: Size, trade_off: float) -> Cost:
     return one_by_one(at)
 
 
-@selector(gpu=True, passes=_passes, cost=_cost)
+@selector(gpu=True, continues=True, passes=_passes, cost=_cost)
 def graph_cut(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
     budget: int,
     generator: torch.Generator,
+    kept: Float[Tensor, "m d"] | None = None,
     *,
     trade_off: float = 1.0,
 ) -> Selection:
@@ -35,17 +38,20 @@ def graph_cut(
 
     The gain, and the score, is lambda * sum of s(i, j) over all j - 2 * sum of s(i, j) over those taken, with lambda = `trade_off`
     and s = (1 + cosine) / 2. DeepCore (arXiv:2204.08499) has lambda = 1; with 2 or more, the objective is monotone. Use it with
-    `per_class`, as DeepCore does. In passes over parts the answer is the same.
+    `per_class`, as DeepCore does. In passes over parts the answer is the same. Images that are `kept` count among those taken, and
+    "all" are the others.
     """
-    return _choose(HeldRows(embeddings), budget, generator, trade_off)
+    return _choose(HeldRows(embeddings), budget, generator, kept, trade_off=trade_off)
 
 
-def _choose(rows: Rows, budget: int, generator: torch.Generator, trade_off: float) -> Selection:
+def _choose(rows: Rows, budget: int, generator: torch.Generator, kept: Tensor | None = None, *, trade_off: float) -> Selection:
     rows = rows.seen_as(unit)
     squares = exact.from_mean(rows)
     # A row's mean squared distance to all rows is its squared distance to their mean plus the mean of all squared distances to it.
     gains = trade_off * len(rows) * similarity(squares + squares.mean())
     gains = (gains * 2**30).round() / 2**30  # removes rounding errors, so that equal rows have equal gains
+    if kept is not None and len(kept):
+        gains = per_row(rows, partial(_less_like_kept, taken=unit(kept)), gains)
     chosen, scores = greedy(rows, gains, _less_like, budget)
     return Selection(chosen, scores.float(), ["like all, unlike those before"] * budget)
 
@@ -53,3 +59,9 @@ def _choose(rows: Rows, budget: int, generator: torch.Generator, trade_off: floa
 def _less_like(gains: Float[Tensor, " m"], some: Float[Tensor, "m d"], taken: Float[Tensor, "t d"]) -> Float[Tensor, " m"]:
     # Sums of float32 numbers in float64 are exact, so they do not depend on how many rows are added at a time.
     return gains - 2 * similarity(squared_distances(some, taken)).sum(1, dtype=torch.float64)
+
+
+def _less_like_kept(some: Float[Tensor, "m d"], gains: Float[Tensor, " m"], taken: Float[Tensor, "t d"]) -> Float[Tensor, " m"]:
+    for few in taken.to(some.device).split(TAKEN_ROWS):
+        gains = _less_like(gains, some, few)
+    return gains

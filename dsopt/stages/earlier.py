@@ -1,6 +1,7 @@
 """Embeddings that were made before, of a data set that has grown since: what they are of, and where each of them lies."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from dsopt.config import Config
 from dsopt.errors import InputError
 from dsopt.files import join, read_table
 from dsopt.progress import say
+from dsopt.stages.kept import earlier_subset
 from dsopt.storage import Part, Stage, Table
 
 ELSEWHERE = ("name", "options")  # keys of the data that say where images are, not what working copies are made of them
@@ -76,6 +78,17 @@ def earlier(config: Config) -> Earlier | None:
         raise InputError(f"{key}={uri}: is of kind {table.manifest['stage']}; expected the embeddings of training images.")
     stage = Stage.existing(uri)
     return Earlier(key, stage, table.manifest, Table(join(_storage(stage.uri), table.manifest["inputs"]["images"])))
+
+
+def extended(config: Config) -> Config:
+    """The configuration, with `embed.extends` where `select.extends` implies it: the embeddings that the subset was chosen by."""
+    if config.select.extends is None or config.embed.extends or config.embed.source == "table":
+        return config
+    subset = earlier_subset(config.select.extends)
+    made = subset.manifest["inputs"].get("embeddings")
+    if made is None:
+        return config
+    return replace(config, embed=replace(config.embed, extends=join(_storage(subset.uri), made)))
 
 
 def reuse(before: Earlier, images: Table, label: str) -> Reused:

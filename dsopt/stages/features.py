@@ -10,7 +10,7 @@ from torch import Tensor
 from dsopt.config import Config
 from dsopt.errors import InputError
 from dsopt.files import read_bytes
-from dsopt.models.inception import inception
+from dsopt.models.inception import Inception, inception
 from dsopt.pipeline.encoding import Embedded, embed_part, of_copies, write_embeddings
 from dsopt.pipeline.parts import item_by_item
 from dsopt.pipeline.plan import Plan
@@ -43,17 +43,22 @@ def extractor(stage: Stage, config: Config, device: torch.device) -> Callable[[T
     if "proxy" in stage.inputs:
         network = proxy.Judge(stage.inputs["proxy"], device).features
     else:
-        assert config.measure.weights is not None
-        try:
-            network = inception(read_bytes(config.measure.weights), device)
-        except FileNotFoundError:
-            raise InputError(f"measure.weights={config.measure.weights}: there is no such file.") from None
+        network = inception_of(config, device).features
 
     @torch.inference_mode()
     def extract(images: Tensor) -> Tensor:
         return torch.cat([network(batch.to(device)).float().cpu() for batch in images.split(BATCH)])
 
     return extract
+
+
+def inception_of(config: Config, device: torch.device) -> Inception:
+    """Inception with the weights of `measure.weights`. Raises InputError if these are not there, or none of it."""
+    assert config.measure.weights is not None
+    try:
+        return inception(read_bytes(config.measure.weights), device)
+    except FileNotFoundError:
+        raise InputError(f"measure.weights={config.measure.weights}: there is no such file.") from None
 
 
 def _extract(worker: Worker, stage: Stage, config: Config) -> None:

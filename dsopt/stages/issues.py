@@ -39,6 +39,17 @@ def issues(plan: Plan, needs: tuple[Needs, ...] = NEEDS) -> Stage:
     return plan.add(ISSUES_OF_ALL, plan.config.data.name, {}, inputs, _join)
 
 
+def at_hand(plan: Plan, subset: Stage) -> Stage:
+    """The issues by pixels, which take one look at every image; by embeddings and labels if a subset or an audit had them."""
+    embedded = any(step.stage.kind == embed.EMBED for step in plan.to(subset))
+
+    def had(need: Needs) -> bool:
+        stage = checked(plan, need)
+        return stage.done() or stage.hash in {needed.hash for needed in subset.inputs.values()}
+
+    return issues(plan, ("looks", *(need for need in NEEDS[1:] if embedded and kinds(plan.config, need) and had(need))))
+
+
 def kinds(config: Config, needs: Needs) -> list[str]:
     """The configured checks that need this, with their options."""
     return [kind for kind in config.audit.kinds if CHECKS.traits(call(kind)[0]).needs == needs]
@@ -57,8 +68,8 @@ def checked(plan: Plan, needs: Needs) -> Stage:
     usual = [kind for kind in KINDS if CHECKS.traits(kind).needs == needs]
     made_of = {} if own == usual else {"kinds": own}
     title = f"audit of {ABOUT[needs]}"
-    work = partial(_check, needs=needs, title=title)
-    return plan.add(CHECKED, f"{config.data.name}-{ABOUT[needs]}", made_of, inputs, work, where="worker", title=title)
+    work, where = partial(_check, needs=needs, title=title), "driver" if needs == "looks" else "worker"  # pixels take no time
+    return plan.add(CHECKED, f"{config.data.name}-{ABOUT[needs]}", made_of, inputs, work, where=where, title=title)
 
 
 def of_kinds(plan: Plan, names: Sequence[str]) -> dict[str, Stage]:
@@ -122,6 +133,7 @@ def _join(worker: Worker, stage: Stage, config: Config) -> None:
         name="issues",
         seconds=outputs.spent(made for role, made in stage.inputs.items() if role != "images"),
         csv=name,
+        looked_for=[kind for kind in order if ABOUT[CHECKS.traits(kind).needs] in stage.inputs],
         found={kind: dict(zip(("train", "test", "groups"), values, strict=True)) for kind, values in counts(table).items()},
     )
 

@@ -10,7 +10,7 @@ from dsopt.config import Config, differing
 from dsopt.data.batches import take
 from dsopt.data.loading import load
 from dsopt.errors import InputError
-from dsopt.evaluation.measures import measures
+from dsopt.evaluation.measures import inception_score, measures
 from dsopt.evaluation.nearest import memorised
 from dsopt.pipeline import outputs
 from dsopt.pipeline.plan import Plan
@@ -20,7 +20,7 @@ from dsopt.stages import classifier, features, generator, ingest, proxy
 from dsopt.storage import Kind, Stage, Table
 from dsopt.training.worker import Worker
 
-MEASURE = Kind("measure")
+MEASURE = Kind("measure", version=2)
 CAS = ("cas", "cas_train")  # inputs of a measure that are trained classifiers
 DISTANCE = {"classifier": "fcd", "inception": "fid"}  # only by Inception's features the Fréchet distance is called FID
 
@@ -31,6 +31,9 @@ def measured(plan: Plan, samples: Stage, seed: int) -> Stage:
     - Those of `measures` against the test images, with the Fréchet distance as `fcd` or `fid`. The suffix `_train` marks the values
       of as many training images: no generator can be expected to do better.
     - Those of `memorised` by features and, with the suffix `_pixels`, by pixels, against what the generator learned from.
+    - With Inception as extractor, `inception_score`.
+    - With measure.against=learned, distances are from what the generator learned from instead of the test images, as some papers
+      have them, and `_train` marks those of test images.
     - With the classifier as extractor, `gan_test`, the share of generated images that it assigns to the class they were generated
       for, and `gan_test_real`, its accuracy on test images (Shmelkov et al. 2018, arXiv:1807.09499).
     - With measure.cas=true, `cas`, the test accuracy of a classifier trained on generated images alone, and `cas_train`, of one
@@ -40,7 +43,7 @@ def measured(plan: Plan, samples: Stage, seed: int) -> Stage:
         seed: of the trainings for `cas`.
     """
     config, real = plan.config, features.features(plan)
-    made_of = differing(config, "measure.samples", "measure.neighbours", "seed")
+    made_of = differing(config, "measure.samples", "measure.neighbours", "measure.against", "seed")
     inputs = {"samples": samples, "features": real}
     if config.measure.cas:
         full = classifier.Row("real images", "full", 0.0, ingest.images(plan))
@@ -74,21 +77,27 @@ def _measure(worker: Worker, stage: Stage, config: Config) -> None:
     test = test.rows(_draw(len(test.ids), config.measure.samples, random))
     as_many = train.rows(_draw(len(train.ids), len(generated.ids), random))
     known = train.rows(torch.isin(train.ids, _learned_from(samples, train.ids)).nonzero().squeeze(1))
-    found = _by_features(test, generated, as_many, config, random)
+    reference = test
+    if config.measure.against == "learned":
+        reference, as_many = known.rows(_draw(len(known.ids), config.measure.samples, random)), test
+    found = _by_features(reference, generated, as_many, config, random)
     found |= memorised(generated.features, test.features, known.features)
     pixels = memorised(*(x.images.flatten(1).to(worker.device) for x in (generated, test, known)))
     found |= {f"{name}_pixels": value for name, value in pixels.items()}
     if config.measure.extractor == "classifier":
         found |= _by_class(view, generated, test, worker.device)
+    else:
+        found["inception_score"] = inception_score(features.inception_of(config, worker.device).logits(generated.features))
     found |= {name: _test_accuracy(stage.inputs[name]) for name in CAS if name in stage.inputs}
     seconds = time.monotonic() - started
-    about = {"n_real": len(test.ids), "n_fake": len(generated.ids), "n_learned_from": len(known.ids), "reference": "test"}
+    split = "test" if reference is test else "learned from"
+    about = {"n_real": len(reference.ids), "n_fake": len(generated.ids), "n_learned_from": len(known.ids), "reference": split}
     about |= {"extractor": config.measure.extractor, "device": worker.describe()}
     metrics = outputs.measured(stage, config.seed, found)
     outputs.commit(stage, metrics, seconds=seconds, seed=config.seed, **about)
     name = DISTANCE[config.measure.extractor]
-    reference = f"{found[f'{name}_train']:.2f} of training images"
-    say(f"measure {stage.name}", f"{name} {found[name]:.2f} ({reference})  coverage {found['coverage']:.3f}")
+    real = f"{found[f'{name}_train']:.2f} of real images"
+    say(f"measure {stage.name}", f"{name} {found[name]:.2f} ({real})  coverage {found['coverage']:.3f}")
 
 
 def _test_accuracy(trained: Stage) -> float:

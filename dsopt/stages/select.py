@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -23,6 +24,7 @@ from dsopt.registry import SELECTORS
 from dsopt.selection.choose import choose
 from dsopt.selection.listed import Listed, choose_listed, read_list
 from dsopt.stages import embed, ingest, issues, judges, needs, told
+from dsopt.stages.kept import earlier_subset, followed, kept, others
 from dsopt.stages.taken import copy_originals, write_csv, write_rows
 from dsopt.storage import SUBSET, Kind, Part, Stage, Table
 from dsopt.training.worker import Worker
@@ -52,7 +54,10 @@ def subset(plan: Plan, select: SelectConfig, seed: int, *, at_most: bool = False
             inputs["embeddings"] = embed.embeddings(plan)
         if traits.scores:
             inputs["scores"] = judges.model(plan, "proxy")
-        made_of = differing(plan.config, "select", without=("select.soft_labels", "select.views", "select.soft_share"))
+        elsewhere = ("select.soft_labels", "select.views", "select.soft_share", "select.extends")
+        made_of = differing(plan.config, "select", without=elsewhere)
+        if select.extends:
+            made_of["extends"] = earlier_subset(select.extends).manifest["hash"]
         made_of |= {"seed": seed if traits.seeded else None}
         inputs |= issues.of_kinds(plan, select.drop)
     if select.soft_labels != "none":
@@ -79,7 +84,7 @@ def for_training(plan: Plan, select: SelectConfig, seed: int) -> Stage:
 def baseline(config: Config, name: str) -> SelectConfig:
     """A baseline's settings: the same number of images by another method, of all images."""
     budget = len(read_list(config.select.ids).names) if config.select.ids else config.select.budget
-    return replace(config.select, name=name, options={}, per_class=False, ids=None, budget=budget, drop=[])
+    return replace(config.select, name=name, options={}, per_class=False, ids=None, budget=budget, drop=[], extends=None)
 
 
 def cost(*stages: Stage) -> float:
@@ -111,10 +116,15 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
     def run_parts(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterable[Any]:
         return stream(items, config.cluster, function)
 
+    before = kept(select.extends, Table(stage.inputs["images"].uri), f"select {stage.name}") if select.extends else None
+    if before is not None:
+        budget = others(select, sum(part.rows for part in looked_at), before, f"select {stage.name}")
+        if not budget:
+            return before
     # A GPU is held by the process that chooses, which then does all of the work.
     spread = config.cluster.workers and len(looked_at) > 1 and select.device == "cpu"
     distribute = {"run_parts": run_parts} if spread else {}
-    return choose(
+    chosen = choose(
         looked_at,
         select.name,
         select.options,
@@ -128,7 +138,9 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
         without=issues.dropped(stage, select.drop),
         rounds=select.rounds,
         device="cuda" if select.device == "gpu" else "cpu",
+        kept=np.empty(0, np.int64) if before is None else np.sort(before["id"].to_numpy()),
     )
+    return chosen if before is None else followed(before, chosen)
 
 
 def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: Callable[[Stage, Config], pa.Table]) -> None:

@@ -1,11 +1,13 @@
 """Where code runs: which of how many workers, on which device, with how many threads."""
 
 import ctypes
+import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +72,31 @@ class Worker:
         if self.device.type == "cuda":
             return f"{self.world} x {torch.cuda.get_device_name(self.device)}"
         return f"{self.world} x {torch.get_num_threads()} threads of {_processor()}"
+
+
+@contextmanager
+def operations(deterministic: bool) -> Iterator[None]:
+    """Within it torch uses deterministic operations alone (the thesis, section 4.1), if `deterministic`.
+
+    Raises:
+        InputError: an operation has no such form.
+    """
+    if not deterministic:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it torch refuses matrix products on GPUs
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        raise InputError(f"deterministic=true: {str(error).splitlines()[0]}") from None
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before[1:]
 
 
 def _processor() -> str:

@@ -94,4 +94,5 @@ def test_content_is_of_pixels_where_the_copy_has_all_of_them_and_else_of_bytes()
     assert content(small, 8, 8, digest) == content(small, 8, 8, "11" * 16) == content(small, 8, 8, None)
     assert content(small, 16, 16, digest) == bytes(16) != content(small, 16, 16, None)
     assert content(small, 8, 6, digest) == bytes(16)  # the middle of a picture
+    assert content(small, 8, 8, digest, lossless=False) == bytes(16)
     assert content(small, 8, 8, None) != content(small, 4, 4, None) != content(small + 1, 4, 4, None)

@@ -27,13 +27,16 @@ def test_pilots_are_as_long_as_their_share_allows_and_none_repeats_what_everythi
     config = read("select.name=kcenter", "train.steps=100000", "train.batch_size=100", "advise.share=0.2")
     found = design(config, images=50_000, classes=10)
     assert sum(pilot.steps for pilot in found) <= 0.2 * 100_000
-    assert len({pilot.steps for pilot in found}) == 3
+    lengths = sorted({pilot.steps for pilot in found})
+    assert [length / lengths[0] for length in lengths] == [1, 2, 4, 8]
     assert {pilot.way.title for pilot in found if pilot.way} == {"random", "kcenter"}
     assert all(pilot.way is None or pilot.share * 50_000 < 100 * pilot.steps for pilot in found)
-    longest = max(pilot.steps for pilot in found)
-    assert {pilot.seed for pilot in found if pilot.steps == longest} == {0}
-    assert {pilot.seed for pilot in found if pilot.steps < longest} == {0, 1}
-    assert len(design(read("train.steps=100000", "train.batch_size=100", "select.name=random"), 50_000, 10)) < len(found) * 2
+    assert {pilot.steps for pilot in found if pilot.way is None} == set(lengths)
+    assert {pilot.way and pilot.way.title for pilot in found if pilot.steps == lengths[0]} == {None, "random"}
+    assert {pilot.seed for pilot in found if pilot.steps == lengths[0]} == {0, 1}
+    assert {pilot.seed for pilot in found if pilot.steps > lengths[0]} == {0}
+    alone = design(read("train.steps=100000", "train.batch_size=100", "select.name=random"), 50_000, 10)
+    assert max(pilot.steps for pilot in alone) > lengths[-1]  # fewer ways leave more steps for each
 
 
 def test_what_is_compared() -> None:

@@ -174,3 +174,24 @@ def test_the_state_brings_everything_back():
     other.load_state_dict(state)
     assert [float(other.update(source(step))["loss"]) for step in range(3, 8)] == expected
     assert other.evaluate(held_out()) == accuracy and other.average.step == made.average.step == 8
+
+
+def test_the_best_weights_are_kept_and_restored():
+    """Beside the training, which they do not change; they are part of the state."""
+    made, plain, source = learner(), learner(), feed()
+    best = made.keep_best()
+    scores, accuracies = [0.2, 0.5, 0.3, 0.5], []
+    for step, score in enumerate(scores):
+        made.update(source(step))
+        plain.update(source(step))
+        best.offer(score)
+        accuracies.append(made.evaluate(held_out()))
+    last = {key: value.clone() for key, value in made.networks["classifier"].state_dict().items()}
+    assert all(torch.equal(value, last[key]) for key, value in plain.networks["classifier"].state_dict().items())
+    resumed = learner()
+    again = resumed.keep_best()
+    resumed.load_state_dict(made.state_dict())
+    for one, which in ((made, best), (resumed, again)):
+        assert which.score == 0.5
+        which.restore()
+        assert one.evaluate(held_out()) == accuracies[1]  # of equal ones the first

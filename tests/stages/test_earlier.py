@@ -11,7 +11,8 @@ from dsopt.config import load
 from dsopt.errors import InputError
 from dsopt.pipeline import encoding
 from dsopt.pipeline.plan import Plan
-from dsopt.stages import embed
+from dsopt.stages import embed, select
+from dsopt.stages.earlier import extended
 from dsopt.storage import Stage, Table
 
 QUICK = ("autoencoder.steps=2", "autoencoder.batch_size=4", "autoencoder.options.width=4", "cluster.workers=0", "data.check=off")
@@ -118,3 +119,35 @@ def test_what_is_no_embeddings_table_is_refused(grown: tuple[Path, Path], tmp_pa
         made(tmp_path, grown[1], f"embed.extends={images.uri}")
     with pytest.raises(InputError, match="no finished stage"):
         made(tmp_path, grown[1], f"embed.extends={tmp_path / 'nothing'}")
+
+
+def chosen(tmp_path: Path, root: Path, *more: str) -> tuple[Stage, list[dict]]:
+    config = extended(load(["data.name=folder", f"data.root={root}", f"storage={tmp_path / 'runs'}", *QUICK, *more]))
+    plan = Plan(config)
+    stage = select.subset(plan, config.select, 0)
+    plan.run(stage)
+    return stage, Table(stage.uri).read(columns=["key", "rank", "score", "reason"]).sort_by("rank").to_pylist()
+
+
+@pytest.mark.parametrize("name", ["kcenter", "kmeans", "random"])
+def test_a_subset_is_extended(grown: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    before, first = chosen(tmp_path, grown[0], f"select.name={name}", "select.budget=10")  # all of them, so one is gone later
+    stage, rows = chosen(tmp_path, grown[1], f"select.name={name}", "select.budget=11", f"select.extends={before.uri}")
+    there = [row for row in first if not row["key"].endswith("/12.png")]
+    assert [row["key"] for row in rows[:9]] == [row["key"] for row in there] and len({row["key"] for row in rows}) == 11
+    assert [row["reason"] for row in rows[:9]] == [f"kept, {row['reason']}" for row in there]
+    assert {row["key"] for row in rows[9:]} < {"train/a/03.png", "train/a/15.png", "train/a/40.png"}
+    assert [row["rank"] for row in rows] == list(range(11))
+    told = capsys.readouterr().out
+    assert "1 of 10 images of" in told and "9 images are kept, 2 are chosen from the others" in told
+    assert ("9 were embedded before, 3 are new" in told) == (name != "random")
+    again, same = chosen(tmp_path, grown[1], f"select.name={name}", "select.budget=11", f"select.extends={stage.uri}")
+    assert [row["key"] for row in same] == [row["key"] for row in rows] and same[0]["reason"] == rows[0]["reason"]
+    assert again.hash != stage.hash
+    with pytest.raises(InputError, match=r"select.budget=8: .* has 11 images that are there; give as many"):
+        chosen(tmp_path, grown[1], f"select.name={name}", "select.budget=8", f"select.extends={stage.uri}")
+
+
+def test_only_a_subset_is_extended(grown: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is of kind embed; expected a subset"):
+        chosen(tmp_path, grown[1], f"select.extends={made(tmp_path, grown[0]).uri}")

@@ -1,8 +1,9 @@
 """advise: pilot trainings on few images and few steps -> how many images are enough, and whether choosing them pays."""
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from functools import partial
+from typing import Any
 
 from dsopt.config import Config, as_yaml, differing
 from dsopt.errors import InputError, JobError
@@ -14,14 +15,14 @@ from dsopt.jobs.job import Job
 from dsopt.jobs.sweep.job import run_trial
 from dsopt.jobs.sweep.kinds.contract import PlannedTrial
 from dsopt.jobs.sweep.prepare import prepare
-from dsopt.jobs.sweep.status import SweepStatus
+from dsopt.jobs.sweep.status import Numbers, SweepStatus
 from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
-from dsopt.stages import ingest, needs, select
+from dsopt.stages import classifier, ingest, needs, select
 from dsopt.storage import Kind, Stage, Table
 from dsopt.training.worker import Worker
 
-ADVICE = Kind("advice")
+ADVICE = Kind("advice", version=2)
 
 # What the advice does not depend on: what it is about, other jobs, where things lie and run.
 _ELSEWHERE = ("compare", "sweep", "search", "distill", "evaluate", "generate", "extra", "colorize", "measure", "cluster")
@@ -34,6 +35,7 @@ def advice(plan: Plan) -> Stage:
     config = plan.config
     sections = [item.name for item in fields(config) if item.name not in (*_ELSEWHERE, *_PLACES)]
     made_of, inputs = differing(config, *sections, without=_WITHOUT), {"images": ingest.images(plan)}
+    made_of |= {"of": [[kind.name, kind.version] for kind in (classifier.TRAIN, select.SELECT)]}  # the pilots, not known yet
     return plan.add(ADVICE, config.data.name, made_of, inputs, partial(_make, plan=plan), title="advise", needs=_labels)
 
 
@@ -91,9 +93,17 @@ def _train(plan: Plan, queue: Queue, statuses: SweepStatus) -> None:
     steps = sum(pilot.steps for pilot in queue.pilots)
     say("advise", f"{len(queue.pilots)} pilots, {steps:,} steps; {len(queue.done())} of them ended before")
     prepare(plan, todo, statuses)
-    tune.run(partial(run_trial, plan=plan.without_steps(), trials=list(queue.trials)), [], plan.config, statuses, queue)
+    sent = [replace(trial, shared=[step for step in trial.shared if not step.stage.done()]) for trial in queue.trials]
+    tune.run(partial(_pilot, plan=plan.without_steps(), trials=sent), [], plan.config, statuses, queue)
     for reason in sorted(set(queue.left_out.values())):
         say("advise", f"{list(queue.left_out.values()).count(reason)} pilots left out: {reason}")
+
+
+def _pilot(
+    worker: Worker, point: dict[str, Any], report: Callable[[Numbers], None], *, plan: Plan, trials: list[PlannedTrial]
+) -> Numbers:
+    """A pilot on a worker, without lines on its progress: a searcher, which asks the queue, takes only reports with a score."""
+    return run_trial(worker, point, lambda numbers: report(numbers) if "score" in numbers else None, plan=plan, trials=trials)
 
 
 def _facts(config: Config, images: int, queue: Queue, trials: Sequence[PlannedTrial], pilots: Sequence[Pilot]) -> Facts:

@@ -95,7 +95,7 @@ def _page(config: Config, queue: Queue, facts: Facts, found: Sequence[Found], to
         Section("Pilots", "", html=pages.table(*_listed(queue))),
         Section(
             "Forms",
-            "By which the forecasts are made, with their errors on held-out longer pilots.",
+            "By which the forecasts are made, with their errors on held-out longer pilots, relative to wrong answers.",
             html=pages.table(*_forms(found)),
         ),
     ]
@@ -119,8 +119,8 @@ def _listed(queue: Queue) -> tuple[list[str], list[list[str]]]:
 
 def _forms(found: Sequence[Found]) -> tuple[list[str], list[list[str]]]:
     lines = [
-        [f"{one.way.title}: {weighed.form.name}", f"{100 * weighed.weight:.0f} %", f"{100 * weighed.error:.2f}"]
+        [f"{one.way.title}: {weighed.form.name}", f"{100 * weighed.weight:.0f} %", f"{100 * weighed.error:.1f} %"]
         for one in found
         for weighed in one.forecast.forms
     ]
-    return ["form", "weight", "error in points, a doubling"], lines
+    return ["form", "weight", "error for a root of doublings"], lines

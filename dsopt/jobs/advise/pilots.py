@@ -13,7 +13,7 @@ from dsopt.jobs.sweep.status import SweepStatus, TrialStatus
 from dsopt.pipeline.plan import Plan
 from dsopt.storage import Table
 
-LENGTHS = 3  # numbers of steps of pilots, each twice the one before: two to fit, one to see how well they foretell it
+LENGTHS = 4  # numbers of steps of pilots, each twice the one before
 FEWEST = 8  # steps of a pilot
 FLAT = 0.003  # of accuracy: a gain from twice the steps that is no larger tells that twice as many again tell nothing
 
@@ -76,27 +76,31 @@ def whole_steps(config: Config, images: int) -> int:
 def design(config: Config, images: int, classes: int) -> list[Pilot]:
     """The pilots, shortest first: as long ones as `advise.share` allows.
 
-    All numbers of images are trained on for the same numbers of steps, as a step costs the same whatever the number of images. A
-    run that sees each of its images at most once would be no other with more images: it is run with all of them alone.
+    A step costs the same whatever the number of images, so everything has pilots of all lengths. Few images are seen often within
+    few steps: subsets have none of the longest, and of the second longest only every other size. The shortest ones are of random
+    images alone, and repeated with more seeds. A run that sees each of its images at most once would be no other with more images:
+    it is run with all of them alone.
 
     Raises:
         InputError: so few steps are too few for any pilot.
     """
-    advise, batch, whole, known = config.advise, config.train.batch_size, whole_steps(config, images), ways(config)
-    for halvings in range(1, 32):
-        lengths = [round(whole / 2 ** (halvings + i)) for i in reversed(range(LENGTHS))]
-        if lengths[0] < FEWEST:
-            break
-        found: list[Pilot] = []
-        for steps in lengths:
-            seeds = range(config.seed, config.seed + (1 if steps == lengths[-1] else advise.seeds))
-            sizes = [size for size in sorted(advise.sizes) if classes <= size * images < steps * batch]
-            cells = [(None, 1.0), *((way, size) for way in known for size in sizes)]
-            found += [Pilot(way, size, steps, seed) for seed in seeds for way, size in cells]
-        if sum(pilot.steps for pilot in found) <= advise.share * whole:
+    whole, known = whole_steps(config, images), ways(config)
+    for shortest in range(whole, FEWEST - 1, -1):
+        found = [pilot for rung in range(LENGTHS) for pilot in _rung(config, known, rung, shortest << rung, images, classes)]
+        if sum(pilot.steps for pilot in found) <= config.advise.share * whole:
             return found
-    needed = f"a full training has {whole:,} steps, and pilots {advise.share:g} of them"
-    raise InputError(f"advise.share={advise.share:g}: {needed}; expected more of them, or longer trainings (train.steps).")
+    needed = f"a full training has {whole:,} steps, and pilots {config.advise.share:g} of them"
+    raise InputError(f"advise.share={config.advise.share:g}: {needed}; expected more of them, or longer trainings (train.steps).")
+
+
+def _rung(config: Config, known: Sequence[Way], rung: int, steps: int, images: int, classes: int) -> list[Pilot]:
+    """The pilots of one length, of which `rung` are shorter."""
+    sizes = [size for size in sorted(config.advise.sizes) if classes <= size * images < steps * config.train.batch_size]
+    if rung >= LENGTHS - 2:
+        sizes = sizes[::2] if rung == LENGTHS - 2 else []
+    chosen = [(way, size) for way in known for size in sizes if rung or way.title == "random"]
+    seeds = range(config.seed, config.seed + (1 if rung else config.advise.seeds))
+    return [Pilot(way, size, steps, seed) for seed in seeds for way, size in [(None, 1.0), *chosen]]
 
 
 def planned(plan: Plan, pilot: Pilot) -> PlannedTrial:

@@ -5,6 +5,7 @@ from dsopt.jobs.audit import page
 from dsopt.jobs.job import Job
 from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
+from dsopt.reporting.issues import HEAD, lines
 from dsopt.reporting.tables import aligned
 from dsopt.stages import ingest, issues
 from dsopt.storage import Stage, Table
@@ -40,8 +41,11 @@ def audit(plan: Plan) -> None:
     (report,) = targets(plan)
     plan.run(report)
     found = report.inputs["issues"]
-    print("\n" + aligned(page.HEAD, page.lines(found, plan.config)) + "\n")
-    say("issues", found.path(Table(found.uri).manifest["csv"]))
+    manifest = Table(found.uri).manifest
+    if manifest["found"]:
+        print("\n" + aligned(HEAD, lines(manifest["found"], list(manifest["found"]))) + "\n")
+    say("audit", f"looked for {', '.join(manifest['looked_for'])}" + ("" if manifest["found"] else ": found none"))
+    say("issues", found.path(manifest["csv"]))
     say("report", report.path("report.html"))
 
 

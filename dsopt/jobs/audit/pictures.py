@@ -6,10 +6,11 @@ import pyarrow.compute as pc
 import torch
 from jaxtyping import UInt8
 
-from dsopt.audit.issues import LABEL
+from dsopt.audit.issues import LABEL, counts
 from dsopt.data.images import decode
 from dsopt.registry import CHECKS
 from dsopt.reporting import figures
+from dsopt.reporting.issues import about
 from dsopt.reporting.page import Section
 from dsopt.storage import Table
 
@@ -84,14 +85,16 @@ def _found(images: Table, ids: list[int]) -> pa.Table:
 
 
 def _section(kind: str, own: pa.Table, lines: Lines, shown: pa.Table, side: int) -> Section:
-    groups = pc.count_distinct(own["group"]).as_py()  # pyright: ignore[reportAttributeAccessIssue]
-    order = "The worst first."
+    train, test, groups = counts(own)[kind]
+    said = [about(kind), "The worst first."]
     if groups:
-        order = f"The worst {min(GROUPS, groups):,} of {groups:,} groups; in each first what would be kept."
+        said[1] = f"The worst {min(GROUPS, groups):,} of {groups:,} groups; in each first what would be kept."
+    if own["suggestion"][0].as_py().startswith(LABEL):
+        said.append("What is found is no better than its judge, whose accuracy stands above: look before labels are changed.")
     names: dict[str, int] = {}
     rows = [(_once(name, names), _decoded(shown, ids, min(THUMBNAIL, side))) for name, ids in lines]
-    text = f"{CHECKS.summary(kind)} {order}\n\nScore: {CHECKS.traits(kind).unit}."
-    return Section(f"{kind}: {len(own):,}", text, png=figures.image_grid([("", rows)]))
+    text = " ".join(said) + f"\n\nScore: {CHECKS.traits(kind).unit}."
+    return Section(f"{kind}: {train + test:,}", text, png=figures.image_grid([("", rows)]))
 
 
 def _once(name: str, names: dict[str, int]) -> str:

@@ -1,16 +1,22 @@
 """The page of colorizers: their measures beside those of no colors and of the true ones, and test images in all of them."""
 
+from html import escape
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dsopt.augment.geometry import center_crop
 from dsopt.config import Config, differing
+from dsopt.data import photos
 from dsopt.data.loading import load
-from dsopt.files import write_bytes
+from dsopt.data.pixels import Unusable
+from dsopt.errors import InputError
+from dsopt.files import read_bytes, write_bytes
+from dsopt.generation.colorize import colorized
 from dsopt.pipeline import adversaries, outputs
 from dsopt.pipeline.plan import Plan
 from dsopt.reporting import beside as beside_paper
@@ -25,6 +31,7 @@ from dsopt.training.worker import Worker
 from dsopt.version import versions
 
 SHOWN = 20  # test images
+PHOTO = 640  # pixels of the longer side of a photograph, shown at half of it
 COLUMNS = {"fcd": "FCD", "fid": "FID", "ab_error": "ab error", "psnr": "PSNR, dB", "ssim": "SSIM", "colorfulness": "colorfulness"}
 NOTE = (
     "FCD: Fréchet distance of a classifier's features from those of the true colors (FID: of Inception's). ab error: the mean "
@@ -97,9 +104,34 @@ def _cell(values: dict[str, Any], name: str, scale: float) -> str:
     return f"{scale * values[name]:.2f}" if name in values else ""
 
 
-def beside(measured: dict[str, Stage]) -> list[Section]:
-    """Test images in the colors of several colorizers, by name: a row each, from their measures' inputs."""
-    return [Section("Test images", "The first ones, none of them picked.", png=_pictures(measured))]
+def beside(measured: dict[str, Stage], photo: str | None = None) -> list[Section]:
+    """Test images in the colors of several colorizers, by name: a row each, from their measures' inputs.
+
+    Args:
+        photo: a photograph that each of them colors too (the colorization study's figure 7).
+    """
+    found = [Section("Test images", "The first ones, none of them picked.", png=_pictures(measured))]
+    return [*found, *([_photograph(measured, photo)] if photo else [])]
+
+
+def _photograph(measured: dict[str, Stage], uri: str) -> Section:
+    try:
+        photo = photos.read(read_bytes(uri))
+    except (Unusable, FileNotFoundError, IsADirectoryError) as reason:
+        raise InputError(f"input={uri}: must be one photograph for a sweep of colorizers: {reason}.") from None
+    scale = min(1.0, PHOTO / max(photo.pixels.shape[1:]))
+    sides = [max(1, round(scale * side)) for side in photo.pixels.shape[1:]]
+    small = F.interpolate(photo.pixels[None].float(), sides, mode="area")[0].round().to(torch.uint8)
+    shown = [("lightness", recolored(small[None], grey)[0])]
+    for name, made in measured.items():
+        colorizer = Colorizer(made.inputs["colorizer"], torch.device("cpu"))
+        shown.append((name, colorized(small, colorizer, colorizer.size, colorizer.multiple)))
+    html = "\n".join(f"<h3>{escape(name)}</h3>\n{pages.figure(_png(photo, picture), name)}" for name, picture in shown)
+    return Section("One photograph", "Every colorizer sees its lightness alone, and none its own colors.", html=html)
+
+
+def _png(photo: photos.Photo, pixels: Tensor) -> bytes:
+    return photos.write(photo._replace(pixels=pixels), "photo.png").data
 
 
 def _pictures(measured: dict[str, Stage]) -> bytes:

@@ -12,7 +12,7 @@ from dsopt.jobs.optimize.target import with_target
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import run
 from dsopt.progress import say
-from dsopt.stages import classifier, embed, ingest, linear, needs, script, select
+from dsopt.stages import classifier, embed, ingest, issues, linear, needs, script, select
 from dsopt.stages.classifier import Row
 from dsopt.storage import Stage, Table
 
@@ -96,7 +96,13 @@ def targets(plan: Plan) -> list[Stage]:
     plan = plan.having(with_target(plan.config))
     if unlabelled(plan):
         return [select.subset(plan, plan.config.select, plan.config.seed)]
-    return [page.page(plan, comparison(plan), {})]
+    return [page.page(plan, comparison(plan), {}, audited(plan))]
+
+
+def audited(plan: Plan) -> Stage | None:
+    """What the first section of the page tells."""
+    subset = select.subset(plan, plan.config.select, plan.config.seed)
+    return issues.at_hand(plan, subset) if plan.config.compare.audit else None
 
 
 def optimize(plan: Plan) -> None:
@@ -115,18 +121,18 @@ def optimize(plan: Plan) -> None:
         plan.run(subset)
         say("optimize", f"the data set has no labels: done up to the subset, {subset.uri}")
         return
-    rows = comparison(plan)
-    failed = plan.attempt(*(stage for _, _, stage in rows))
-    draw(plan, rows, failed)
+    rows, found = comparison(plan), audited(plan)
+    failed = plan.attempt(*([found] if found else []), *(stage for _, _, stage in rows))
+    draw(plan, rows, failed, found)
     lost = Counter(row.title for row, _, stage in rows if stage.hash in failed)
     if lost:
         named = "; ".join(f"{title} ({count} of {config.compare.seeds})" for title, count in lost.items())
         raise JobError(f"optimize: {lost.total()} of {len(rows)} runs failed: {named}. The same command tries them again.")
 
 
-def draw(plan: Plan, rows: Rows, failed: dict[str, str]) -> None:
+def draw(plan: Plan, rows: Rows, failed: dict[str, str], found: Stage | None) -> None:
     """Write the report, and print its table."""
-    stage = page.page(plan, rows, failed)
+    stage = page.page(plan, rows, failed, found if found and found.done() else None)
     run([plan.step(stage)])
     subset = select.subset(plan, plan.config.select, plan.config.seed)
     if subset.done():
@@ -137,13 +143,19 @@ def draw(plan: Plan, rows: Rows, failed: dict[str, str]) -> None:
 def targets_of_report(plan: Plan) -> list[Stage]:
     """The report of the finished runs; it trains nothing."""
     plan = plan.having(with_target(plan.config))
-    return [page.page(plan, *ended(plan))]
+    return [page.page(plan, *ended(plan), _found(plan))]
 
 
 def report(plan: Plan) -> None:
     """Write the report of the finished runs, and print their table."""
     plan = plan.having(with_target(plan.config))
-    draw(plan, *ended(plan))
+    draw(plan, *ended(plan), _found(plan))
+
+
+def _found(plan: Plan) -> Stage | None:
+    """What an audit found; a report looks at no image that was not looked at."""
+    found = audited(plan)
+    return found if found and found.done() else None
 
 
 def ended(plan: Plan) -> tuple[Rows, dict[str, str]]:
@@ -167,7 +179,7 @@ Finished stages are reused; after an interruption or a failed run, the same comm
     keys="""
     data.name data.root data.image_size data.channels select.name select.budget select.per_class select.ids select.soft_labels
     train.name train.steps train.batch_size train.learning_rate train.augment train.epochs train.seconds
-    compare.seeds compare.methods compare.splits compare.equal_cost compare.command
+    compare.seeds compare.methods compare.splits compare.equal_cost compare.target compare.command
     extra.name extra.amount embed.encoder autoencoder.name autoencoder.steps
     proxy.name proxy.steps cluster.workers cluster.gpu storage seed
 """,

@@ -16,6 +16,7 @@ from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
 from dsopt.reporting import beside, figures
 from dsopt.reporting import page as pages
+from dsopt.reporting.issues import summary
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import ACCURACY, KEPT_BEST, Measure, ResultRow, RunInfo, as_text, summarise
 from dsopt.stages import linear, select
@@ -32,12 +33,17 @@ PROBES = (
     "A linear probe is a linear classifier of the embeddings of the same images, trained in seconds: what the encoder knows "
     "already. Its choosing includes embedding all training images."
 )
+AUDIT = "`dsopt audit` with the same keys shows the images, and checks embeddings and labels; select.drop leaves kinds out."
 GIVEN = Measure("accuracy", "Accuracy as the command gave it", percent=True)
 
 
-def page(plan: Plan, rows: Rows, failed: Failed) -> Stage:
-    """The report of a comparison's runs, finished ones and failed ones; while there are such it is written, but not done."""
-    inputs = {f"{row.title} seed {seed}": stage for row, seed, stage in rows}
+def page(plan: Plan, rows: Rows, failed: Failed, found: Stage | None = None) -> Stage:
+    """The report of a comparison's runs, finished ones and failed ones; while there are such it is written, but not done.
+
+    Args:
+        found: the issues of the data.
+    """
+    inputs = {f"{row.title} seed {seed}": stage for row, seed, stage in rows} | ({"issues": found} if found else {})
     made_of = differing(plan.config, "select", "reference", "compare.target")
     return plan.add(outputs.REPORT, plan.config.data.name, made_of, inputs, partial(_write, rows=rows, failed=failed))
 
@@ -49,6 +55,7 @@ def _write(worker: Worker, stage: Stage, config: Config, rows: Rows, failed: Fai
     done = [one for one in rows if one[2].hash not in failed]
     images = Table(rows[0][0].images.uri)
     sections = [
+        *_audit(stage),
         Section("Results", "\n\n".join(_told(config, rows)), html=pages.results_table(results)),
         *target.sections(config, metrics, [info(*one) for one in done]),
         *_failures(rows, failed),
@@ -110,6 +117,13 @@ def _images(row: Row) -> int:
     stages = [row.subset or row.images, *([row.added] if row.added else [])]
     tables = [Table(stage.uri) for stage in stages] if all(stage.done() for stage in stages) else []
     return sum(table.rows(table.training()) for table in tables)
+
+
+def _audit(stage: Stage) -> list[Section]:
+    if "issues" not in stage.inputs:
+        return []
+    manifest = Table(stage.inputs["issues"].uri).manifest
+    return [summary(manifest["found"], manifest["looked_for"], AUDIT)]
 
 
 def _failures(rows: Rows, failed: Failed) -> list[Section]:

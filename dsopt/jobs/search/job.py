@@ -1,5 +1,8 @@
 """search: train children on a proxy, the best of them in full, export one; and measure how well proxies rank them."""
 
+from dataclasses import replace
+from typing import Any
+
 from dsopt.jobs.job import Job
 from dsopt.jobs.search import page, study
 from dsopt.jobs.search.best import best
@@ -9,7 +12,7 @@ from dsopt.jobs.search.trials import FULL, Trials
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import check_needs
 from dsopt.progress import say
-from dsopt.stages import ingest
+from dsopt.stages import distill, ingest
 from dsopt.storage import Stage, Table
 
 
@@ -29,13 +32,31 @@ def planned(plan: Plan) -> SearchStages:
     return SearchStages(found, finalists, best(plan, finalists), truth, studied)
 
 
+def with_set(plan: Plan) -> tuple[Plan, Stage | None]:
+    """The plan with the folder of the set that `distill` describes for every {data: distilled}, and that set, if there is one."""
+    search = plan.config.search
+    if not any(proxy.get("data") == "distilled" for proxy in (*search.proxies, search.proxy)):
+        return plan, None
+    made = distill.artefact(plan)
+
+    def placed(proxy: dict[str, Any]) -> dict[str, Any]:
+        return proxy | {"data": made.uri} if proxy.get("data") == "distilled" else proxy
+
+    placed_search = replace(search, proxy=placed(search.proxy), proxies=[placed(proxy) for proxy in search.proxies])
+    return plan.having(replace(plan.config, search=placed_search)), made
+
+
 def targets(plan: Plan) -> list[Stage]:
-    """The page of the search."""
-    return [page.page(plan, planned(plan))]
+    """The page of the search; before it is distilled, the set that it searches on: only then its learned rates are known."""
+    plan, made = with_set(plan)
+    return [page.page(plan, planned(plan))] if made is None or made.done() else [made]
 
 
 def search(plan: Plan) -> None:
     """Run a search and print its results. The data set comes first: only then the number of images is known."""
+    plan, made = with_set(plan)
+    if made and not made.done():
+        plan.run(made)
     planned(plan)  # a wrong configuration is refused before any work
     plan.run(ingest.images(plan))
     stages = planned(plan)

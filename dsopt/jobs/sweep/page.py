@@ -10,6 +10,7 @@ from dsopt.config import Config
 from dsopt.files import write_bytes, write_table
 from dsopt.jobs.optimize import target
 from dsopt.jobs.optimize.page import info as run_info
+from dsopt.jobs.sweep import curves
 from dsopt.jobs.sweep.kinds.contract import PlannedTrial, kind_of
 from dsopt.jobs.sweep.rows import Over, facts, infos, over
 from dsopt.jobs.sweep.status import SweepStatus, TrialStatus, name
@@ -55,7 +56,8 @@ def write(stage: Stage, config: Config, trials: list[PlannedTrial], statuses: Sw
     note = " ".join(filter(None, [_kept(trials), beside.note(config, [facts(trial) for trial in trials])]))
     if not stage.done():
         listed = [_listed(trial, statuses) for trial in trials]
-        sections = [*_charts(config, metrics, runs, results, found, note), *_further(config, distinct, statuses)]
+        sections = [*_charts(config, metrics, runs, results, found, note), *curves.sections(distinct)]
+        sections += _further(config, distinct, statuses)
         sections += [*_pictures(config, runs, done), _trials(trials, statuses)]
         device = next((Table(trial.trained.uri).manifest["device"] for trial in distinct), "")
         write_bytes(stage.path("report.html"), _page(config, statuses, device, sections).encode())
@@ -148,6 +150,10 @@ def _charts(
     if found:
         png = over_lines.lines(found.series, found.beside, found.x, measure, found.paper)
         sections.append(Section(f"{title} over a setting", spread, png=png))
+        head, fitted = over_lines.fits(found.series, measure)
+        if fitted:
+            about = f"A line through every curve, over the logarithm of {found.x}; R²: the share of the variance it explains."
+            sections.append(Section("Logarithmic fits", about, html=pages.table(head, fitted)))
     sections.append(Section(title, spread, png=figures.accuracy_bars(results)))
     if kind_of(config).adversarial:
         note = "First seeds, each on its own scale. Dark: the discriminator's or the only loss; orange: the generator's."

@@ -1,5 +1,7 @@
 """Each trial trains a colorizer."""
 
+from functools import partial
+
 from dsopt.config import Config
 from dsopt.jobs.colorize import job, page
 from dsopt.jobs.sweep.kinds.contract import KINDS, PlannedTrial, SweepKind, Trial, adversaries_of, by_features, planned
@@ -20,7 +22,7 @@ def colorize(config: Config) -> SweepKind:
         adversaries_of(config.colorize),
         f"One colorizer for every setting and seed, evaluated by the {distance} of the images it colors.",
         ("ab_error", "psnr", "ssim", "colorfulness", "accuracy"),
-        pictures=page.beside,
+        pictures=partial(page.beside, photo=config.input),
         adversarial=True,
         needs_labels="measure.extractor=inception takes none" if config.measure.extractor == "classifier" else None,
     )

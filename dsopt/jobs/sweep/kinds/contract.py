@@ -134,6 +134,7 @@ class SweepKind:
         needs_labels: the reason to refuse a data set without labels; None if trials need no labels.
         held_out: the share of the training images to evaluate on; None if only test images are possible.
         not_held_out: why no images can be held out with this configuration; "" if they can.
+        measured: whether measure.extra has a meaning though trials are not stoppable.
         stoppable: whether trials report a score during training, so that ASHA can stop them, and can have a row at equal cost.
     """
 
@@ -150,6 +151,7 @@ class SweepKind:
     held_out: float | None = None
     not_held_out: str = ""
     stoppable: bool = False
+    measured: bool = False
 
     def check(self, config: Config) -> None:
         """Raises InputError for settings that only stoppable trials can have."""
@@ -160,7 +162,7 @@ class SweepKind:
         for key, wrong in (stoppable | {"compare.target": config.compare.target is not None}).items():
             if wrong:
                 raise InputError(f"{key}: is for sweep.of=train; trials of sweep.of={sweep.of} have a score only at their end.")
-        if config.measure.extra:
+        if config.measure.extra and not self.measured:
             raise InputError(f"measure.extra=true: is for sweep.of=train; trials of sweep.of={sweep.of} train on no extra images.")
 
     def check_labels(self, config: Config, labelled: bool) -> None:
