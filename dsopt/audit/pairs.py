@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Float, Int64
 
-from dsopt.errors import InputError
+from dsopt.errors import JobError
 
 MOST = 20_000_000  # pairs kept in memory: 400 MB
 
@@ -13,13 +13,13 @@ Pairs = tuple[Int64[np.ndarray, " _"], Int64[np.ndarray, " _"], Float[np.ndarray
 
 
 def joined(found: Iterable[Pairs], bounds: str) -> Pairs:
-    """Pairs as one. Raises InputError if they are so many that the bounds make no sense."""
+    """Pairs as one. Raises JobError if they are so many that the bounds make no sense for these images."""
     kept: list[Pairs] = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
     total = 0
     for pairs in found:
         total += len(pairs[0])
         if total > MOST:
-            raise InputError(f"audit.kinds: {bounds}: more than {MOST:,} pairs of images are so near; expected smaller bounds.")
+            raise JobError(f"audit.kinds: {bounds}: more than {MOST:,} pairs of images are so near; expected smaller bounds.")
         kept.append(pairs)
     a, b, apart = (np.concatenate(column) for column in zip(*kept, strict=True))
     return a, b, apart

@@ -8,11 +8,12 @@ import torch
 from digits import digits
 from PIL import Image
 
+from dsopt.audit import pairs
 from dsopt.audit.contract import Found, Seen
 from dsopt.audit.duplicates import embedding_duplicates, embedding_leaks, exact_duplicates, leaks, near_duplicates, near_leaks
 from dsopt.audit.looks import content, looks
 from dsopt.audit.pairs import lead
-from dsopt.errors import InputError
+from dsopt.errors import InputError, JobError
 
 
 def seen(contents: str, test: str = "", labels: str = "") -> Seen:
@@ -55,6 +56,16 @@ def test_every_row_is_near_to_its_leader() -> None:
     a, b = np.array([0, 1, 2]), np.array([1, 2, 3])
     leader, distance = lead(6, a, b, np.array([0.1, 0.2, 0.3]))
     assert leader.tolist() == [0, 0, 2, 2, -1, -1] and distance[3] == pytest.approx(0.3)
+
+
+def test_too_many_pairs_end_the_audit_and_not_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "MOST", 40)
+    one = seen("abcdefghijklmnopqrstuvwxyz")
+    far = torch.arange(26.0)[:, None] * torch.ones(4)
+    far[:10] = torch.linspace(0, 0.1, 10)[:, None]  # 45 pairs, among images of which most are 2 apart
+    one.embeddings = far
+    with pytest.raises(JobError, match="more than 40 pairs"):
+        embedding_duplicates(one, share=0.5)
 
 
 def changed(image: np.ndarray, quality: int) -> np.ndarray:
