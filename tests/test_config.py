@@ -128,7 +128,7 @@ def test_a_group_at_once() -> None:
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("selct.name=random", "selct.name=random: key 'selct' is not known. Did you mean 'select'? Valid: autoencoder, "),
+        ("selct.name=random", "selct.name=random: key 'selct' is not known. Did you mean 'select'? Valid: advise, audit, autoencoder, "),
         ("select.nme=random", "select.nme=random: key 'nme' is not known. Did you mean 'name'? Valid: budget, content, device, "),
         ("select={nme: random}", "select={nme: random}: key 'nme' is not known. Did you mean 'name'?"),
         ("train.schedule.nme=x", "train.schedule.nme=x: key 'nme' is not known. Did you mean 'name'? Valid: name, options."),
