@@ -42,7 +42,7 @@ def test_every_key_and_section_says_what_it_is() -> None:
 
 def test_help_on_a_section_a_key_and_a_family() -> None:
     text = configuration.describe("compare")
-    assert text.startswith("compare: ") and len(text.splitlines()) == 14 and "compare.methods=[random,random_balanced]" in text
+    assert text.startswith("compare: ") and len(text.splitlines()) == 15 and "compare.methods=[random,random_balanced]" in text
     assert "(help=selectors)" in text
     assert configuration.describe("train.split").startswith("  train.split=0.5 ")
     assert "(in [0, 1])" in configuration.describe("train.split")
