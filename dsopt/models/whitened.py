@@ -51,7 +51,7 @@ def whitening(images: Float[Tensor, "b c h w"], side: int, floor: float) -> Floa
     with torch.autocast(images.device.type, enabled=False):
         channels = images.shape[1]
         patches = F.unfold(images, side).transpose(0, 1).flatten(1)  # [c s s, patches]
-        values, vectors = torch.linalg.eigh(patches.cov())
+        values, vectors = torch.linalg.eigh(patches.cov().cpu())  # so small that a GPU would take longer
         scale = values.sum().clamp_min(1e-12) / len(values)
         filters = (vectors / (values / scale + floor).clamp_min(floor).sqrt() / scale.sqrt()).T.view(-1, channels, side, side)
         return torch.cat([filters, -filters])

@@ -165,7 +165,7 @@ def scale(n: int) -> None:
     known[: n // 1000] = known[-(n // 1000) :] ^ np.uint64(0b101)
     count = timed(f"pairs of {n:,} hashes within 4 bits", lambda: sum(len(a) for a, _, _ in hashes.pairs_within(known, 4)))
     print(f"{count} pairs")
-    rows = min(n, 200_000)
+    rows = min(n, 70_000)
     x = torch.randn(rows, 24) @ torch.randn(24, 216)
     x[: rows // 1000] = x[-(rows // 1000) :] + 0.01
     radius = 0.13 * timed(f"median distance to the nearest, of {rows:,} rows", lambda: median_nearest(x))

@@ -52,7 +52,7 @@ def measure(folder: Path, name: str, budget: int) -> dict[str, float]:
     torch.set_num_threads(1)
     scores = scores_of(folder, SELECTORS.traits(name).scores)
     before, began = peak_mb(), time.process_time()
-    chosen = choose(parts_of(folder), name, {}, budget, False, 0, scores=scores, shard_rows=50_000)
+    chosen = choose(parts_of(folder), name, {}, budget, False, 0, scores=scores, shard_rows=10_000)
     assert len(chosen) == budget
     return {"seconds": time.process_time() - began, "mb": peak_mb() - before}
 

@@ -22,7 +22,7 @@ from dsopt.data.batches import Batch, moved
 from dsopt.data.images import Images
 from dsopt.learners.classifier import Classifier
 from dsopt.pipeline.training import batches, on_device
-from dsopt.registry import AUGMENTATIONS, DISTILLERS, TERMS
+from dsopt.registry import AUGMENTATIONS, DISTILLERS, MODELS, TERMS
 from dsopt.training.dynamics import Dynamics
 from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import Worker
@@ -90,6 +90,16 @@ def test_a_classifier_fed_from_the_device_or_from_memory(optimizer, kept, gpu, m
         network = nn.Sequential(nn.Conv2d(1, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(484, 10))
         given = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.004, "average": 0.9, "precision": "fp32"}
         assert_steps(gpu, Classifier(network, optimizer=optimizer, device=CUDA, **given), source)
+
+
+def test_a_network_that_the_first_batch_whitens(gpu, monkeypatch):
+    images, labels = digits()
+    monkeypatch.setattr("dsopt.data.room.fits_device", lambda size, device: True)
+    with gpu.pretend():
+        here = on_device(Images(torch.arange(64), images[:64].repeat(1, 1, 2, 2)[:, :, :32, :32], labels[:64]), CUDA)
+        source = batches(shuffle(64, 16, 0), here.images, here.labels, make_inputs(["flip"], 32, [[0.5], [0.25]]), 0, WORKER)
+        given = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.004, "average": 0.9, "precision": "fp32"}
+        assert_steps(gpu, Classifier(MODELS.build("whitened", {"width": 4})(1, 10), device=CUDA, **given), source)
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS.names())

@@ -1,0 +1,161 @@
+"""A cold start on a busy machine: as `bench_cold_start.py`, with a link that is reckoned and a clock of processor time.
+
+    python tests/benchmarks/bench_slow_link.py --data /data/cifar10 --way full:90 --way rs2:45 --way overlap:45 --with preset=fast
+
+Images arrive at `--rate` MB/s of their stored size, in a clock that is the processor time of this one thread plus the time that a
+way waits for images; decoding is charged as measured, image by image as they arrive. So other work on the machine changes little,
+and waiting costs nothing to run. Each way has its own seconds for everything, from nothing read to the last step, with a whole
+schedule. Accuracy is on 5,000 training images that no way trains on.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from types import SimpleNamespace
+
+import torch
+from bench_recipe import HELD_OUT, some
+
+from dsopt import progress
+from dsopt.config import load
+from dsopt.data.batches import in_order
+from dsopt.data.images import Images
+from dsopt.data.loading import load as load_images
+from dsopt.pipeline import networks
+from dsopt.pipeline.plan import Plan
+from dsopt.pipeline.training import batches, classifier_learner, describe_classifier
+from dsopt.registry import SCHEDULES
+from dsopt.seeds import derive
+from dsopt.stages import ingest
+from dsopt.storage import Table
+from dsopt.training import loop
+from dsopt.training.loop import Phase, fit
+from dsopt.training.overlap import Overlap
+from dsopt.training.samplers import BatchIndices, Sampler
+from dsopt.training.samplers.rs2 import rs2
+from dsopt.training.samplers.shuffle import shuffle
+from dsopt.training.worker import this_process
+
+FRACTION = 0.0864
+
+
+class Clock:
+    """Processor time, and what was waited."""
+
+    def __init__(self) -> None:
+        self.waited, self.started = 0.0, time.process_time()
+
+    def __call__(self) -> float:
+        return time.process_time() - self.started + self.waited
+
+
+class Arriving:
+    """Images that come over a link: what `Overlap` needs of a `BackgroundLoader`.
+
+    Args:
+        chosen: rows of the subset, which comes first.
+        each: seconds of the link for an image.
+        decoding: seconds of the processor for an image.
+    """
+
+    def __init__(self, whole: Images, chosen: torch.Tensor, each: float, decoding: float, clock: Clock) -> None:
+        self.images = torch.cat([whole.images[chosen], whole.images])
+        self.labels = torch.cat([whole.labels[chosen], whole.labels])
+        self.n, self.subset, self.row_of = len(whole.ids), len(chosen), chosen
+        self.each, self.decoding, self.clock, self.decoded = each, decoding, clock, 0
+        self.begins = len(chosen) * each
+        clock.waited += self.begins + len(chosen) * decoding
+
+    def rows(self) -> int:
+        arrived = max(0, min(self.n, int((self.clock() - self.begins) / self.each)))
+        self.clock.waited += self.decoding * max(0, arrived - self.decoded)
+        self.decoded = max(arrived, self.decoded)
+        return self.decoded
+
+    def wait(self, rows: int) -> None:
+        if self.rows() < rows:
+            self.clock.waited += max(0.0, self.begins + (rows + 1) * self.each - self.clock())
+            self.rows()
+
+
+def rounds(arriving: Arriving, batch_size: int, seed: int) -> Sampler:
+    """RS2 as images come, as in `bench_cold_start.py`."""
+    share = round(FRACTION * arriving.n)
+    steps = -(-share // batch_size)
+    last = arriving.n // share * steps
+    later = rs2(arriving.n, batch_size, seed, fraction=FRACTION)
+
+    def draw(step: int) -> BatchIndices:
+        if step >= last:
+            arriving.wait(arriving.n)
+            return later(step - last)
+        number, inside = divmod(step, steps)
+        arriving.wait((number + 1) * share)
+        return BatchIndices(number * share + shuffle(share, batch_size, derive(seed, number))(inside).indices)
+
+    return draw
+
+
+def trained(config, table: Table, whole: Images, judged: Images, way: str, seed: int, seconds: float, each: float, decoding: float):
+    """The accuracy and the number of steps of a way."""
+    settings, worker, about = config.train, this_process(threads=1), describe_classifier(config.train, table)
+    inputs, size = networks.described_transforms(about, 10), settings.batch_size
+    learner = classifier_learner(settings, table, seed, worker)
+    schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
+    order = torch.randperm(len(whole.ids), generator=torch.Generator().manual_seed(seed))
+    chosen = order[: round(FRACTION * len(order))] if way == "overlap" else order[:0]
+    clock = Clock()
+    loop.time = SimpleNamespace(perf_counter=clock, monotonic=time.monotonic)  # type: ignore[assignment]
+    arriving = Arriving(whole, chosen, each, decoding, clock)
+    if way == "full":
+        arriving.wait(arriving.n)
+    draw = {
+        "full": lambda: shuffle(arriving.n, size, seed),
+        "rs2": lambda: rounds(arriving, size, seed),
+        "overlap": lambda: Overlap(arriving, size, seed),  # type: ignore[arg-type]
+    }[way]()
+    source = batches(draw, arriving.images, arriving.labels, inputs, seed, worker)
+    state = fit(learner, [Phase(source, schedule, seconds=seconds - clock())])
+    spent = clock()
+    accuracy = learner.evaluate(in_order(judged.images, judged.labels, 1000, inputs.test, worker.device))["accuracy"]
+    return accuracy, state.total, spent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--rate", type=float, default=1.0, help="MB/s")
+    parser.add_argument("--way", action="append", required=True, help="full, rs2 or overlap, a colon, its seconds")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--with", dest="recipe", action="append", default=[])
+    parser.add_argument("--storage", help="keep what is taken in here")
+    arguments = parser.parse_args()
+    progress.output = lambda text: None
+    with tempfile.TemporaryDirectory() as folder:
+        common = [f"storage={arguments.storage or folder}", "preset=cifar10", f"data.root={arguments.data}", "cluster.workers=0"]
+        config = load([*common, *arguments.recipe])
+        plan = Plan(config)
+        plan.run(ingest.images(plan))
+        table, started = Table(ingest.images(plan).uri), time.process_time()
+        everything = load_images(table.uri, "train", threads=1)
+        decoding = (time.process_time() - started) / len(everything.ids)
+        each = (
+            sum(p["bytes"] for p in table.manifest["parts"] if p["split"] == "train") / len(everything.ids) / arguments.rate / 1e6
+        )
+        whole, judged = some(everything, slice(HELD_OUT, None)), some(everything, slice(HELD_OUT))
+        print(f"{1e6 * decoding:.0f} us to decode an image, {len(whole.ids) * each:.1f} s to read all at {arguments.rate:g} MB/s")
+        for name, _, seconds in (way.partition(":") for way in arguments.way):
+            found = []
+            for seed in range(arguments.first, arguments.first + arguments.seeds):
+                found.append(trained(config, table, whole, judged, name, seed, float(seconds), each, decoding))
+                print(f"  {name} seed {seed}: {100 * found[-1][0]:.2f} % {found[-1][1]} steps in {found[-1][2]:.1f} s", flush=True)
+            values = [100 * accuracy for accuracy, *_ in found]
+            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+            print(f"{name:<8} {seconds:>5} s  {statistics.fmean(values):6.2f}{spread}", flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
