@@ -11,7 +11,7 @@ from dsopt.registry import SPACES
 from dsopt.search.spaces.contract import Space
 
 NAMES = SPACES.names()
-SMALL = {"cell201": {"width": 4, "cells": 1}}
+SMALL = {"cell201": {"width": 4, "cells": 1}, "enas_micro": {"width": 4, "cells": 1, "nodes": 1}}
 SIZE = 16
 
 
@@ -21,7 +21,12 @@ def space(request: pytest.FixtureRequest) -> Space:
 
 
 def test_there_are_those_of_the_papers() -> None:
-    assert {name: len(SPACES.build(name)()) for name in NAMES} == {"mini216": 216, "dc720": 720, "cell201": 15625}
+    assert {name: len(SPACES.build(name)()) for name in NAMES} == {
+        "mini216": 216,
+        "dc720": 720,
+        "cell201": 15625,
+        "enas_micro": 9_000_000**2,
+    }
 
 
 def test_every_child_has_a_place_a_line_and_a_hash(space: Space) -> None:
@@ -103,3 +108,35 @@ def test_images_too_small_for_the_poolings_are_told() -> None:
     space = SPACES.build("dc720")()
     with pytest.raises(InputError, match="need images of 16 pixels"):
         space.build(space.decode("width=32 depth=4 norm=none act=relu pool=max"), 1, 10, 8)
+
+
+def test_shared_weights_of_enas_become_every_child() -> None:
+    """The supernet with a child's choices computes what the child with the same weights does."""
+    space = SPACES.build("enas_micro", {"width": 4, "cells": 1, "nodes": 2})()
+    assert space.shared is not None
+    make, activate = space.shared
+    torch.manual_seed(0)
+    whole, drawn = make(1, 3).eval(), random.Random(5)
+    images = torch.rand(2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    outputs = []
+    for _ in range(4):
+        genotype = space.sample(drawn)
+        activate(whole, genotype)
+        child = space.build(genotype, 1, 3, SIZE).eval()
+        own = child.state_dict()
+        for name, value in whole.state_dict().items():
+            if ".sides." not in name:
+                own[name] = value
+        for (name, node), (_, mine) in zip(
+            [m for m in whole.named_modules() if hasattr(m[1], "sides")],
+            [m for m in child.named_modules() if hasattr(m[1], "sides")],
+            strict=True,
+        ):
+            for side, (source, chosen) in enumerate((node.choices[:2], node.choices[2:])):
+                for key, value in node.sides[side][5 * source + chosen].state_dict().items():
+                    own[f"{name}.sides.{side}.0.{key}"] = value
+            assert mine.choices == node.choices
+        child.load_state_dict(own)
+        torch.testing.assert_close(whole(images), child(images))
+        outputs.append(whole(images))
+    assert not torch.equal(outputs[0], outputs[1])
