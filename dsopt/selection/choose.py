@@ -17,7 +17,6 @@ from dsopt.files import read_table
 from dsopt.registry import SELECTORS
 from dsopt.selection.balance import allocate, interleave
 from dsopt.selection.balance import per_class as in_each_class
-from dsopt.selection.continuing import continuing
 from dsopt.selection.contract import Passes, Selection, passes_of, stream_of
 from dsopt.selection.pca import principal
 from dsopt.selection.reading import (
@@ -31,6 +30,7 @@ from dsopt.selection.reading import (
     keys_of,
     schema_of,
 )
+from dsopt.selection.streams.continuing import continuing
 from dsopt.selection.streams.rows import PartRows, RunParts, grouped_parts, take
 from dsopt.selection.streams.states import ALL, chosen_by_states
 

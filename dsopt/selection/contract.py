@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from dsopt.registry import SELECTORS
 
 if TYPE_CHECKING:
-    from dsopt.selection.costs import Cost
+    from dsopt.selection.streams.costs import Cost
     from dsopt.selection.streams.rows import Rows
 
 
@@ -46,7 +46,7 @@ def selector(
         scores: the columns of the scores table that it needs (`dsopt.training.dynamics`), in this order.
         gpu: embeddings may lie on a GPU; labels, scores, generator and answer do not.
         continues: it, and its passes, can choose further rows, given those that were chosen before.
-        cost: (size, **options) -> about what it takes, `dsopt.selection.costs`; by default some numbers for every row.
+        cost: (size, **options) -> about what it takes, `dsopt.selection.streams.costs`; by default some numbers for every row.
         stream: its options -> the `Stream` that computes the same answer block by block, or None if they allow for none.
         passes: its options -> the `Passes` that choose without all embeddings in one place, or None if they allow for none.
     """

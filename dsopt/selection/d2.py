@@ -7,9 +7,9 @@ from torch import Tensor
 
 from dsopt.selection.by_score import number_cut
 from dsopt.selection.contract import Selection, selector
-from dsopt.selection.costs import Cost, Size
-from dsopt.selection.costs import neighbours as neighbours_cost
 from dsopt.selection.neighbours import nearest
+from dsopt.selection.streams.costs import Cost, Size
+from dsopt.selection.streams.costs import neighbours as neighbours_cost
 
 
 def _cost(at: Size, neighbours: int, gamma: float, cut: float) -> Cost:

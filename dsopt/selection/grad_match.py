@@ -10,8 +10,8 @@ from torch.linalg import cholesky, solve_triangular
 
 from dsopt.errors import InputError
 from dsopt.selection.contract import Selection, selector
-from dsopt.selection.costs import Cost, Size
 from dsopt.selection.distances import ROWS
+from dsopt.selection.streams.costs import Cost, Size
 
 ROUNDS = 500  # the number of rounds: with larger budgets, several images are taken per round
 TOLERANCE = 1e-7  # relative to the largest first correlation: smaller ones count as zero

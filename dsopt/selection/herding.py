@@ -8,8 +8,8 @@ from torch import Tensor
 
 from dsopt.selection.balance import interleave
 from dsopt.selection.contract import Passes, Selection, selector
-from dsopt.selection.costs import Cost, Size
 from dsopt.selection.streams import exact
+from dsopt.selection.streams.costs import Cost, Size
 from dsopt.selection.streams.rows import HeldRows, Rows
 
 GROUP_ROWS = 1 << 19  # rows of a group in passes over parts, at most

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from dsopt.selection.clusters import by_turns
 from dsopt.selection.contract import Passes, Selection, selector
-from dsopt.selection.costs import Cost, Size, lloyd
 from dsopt.selection.streams.centroids import clustered
+from dsopt.selection.streams.costs import Cost, Size, lloyd
 from dsopt.selection.streams.rows import HeldRows, Rows
 
 

@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsopt.selection.contract import Passes, Selection, selector
-from dsopt.selection.costs import Cost, Size
 from dsopt.selection.streams import exact
+from dsopt.selection.streams.costs import Cost, Size
 from dsopt.selection.streams.rows import Blocks, HeldRows, Rows, per_row
 
 

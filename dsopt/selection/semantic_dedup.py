@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from dsopt.selection.contract import Passes, Selection, selector
-from dsopt.selection.costs import Cost, Size, gathered, lloyd
 from dsopt.selection.streams.centroids import clustered
+from dsopt.selection.streams.costs import Cost, Size, gathered, lloyd
 from dsopt.selection.streams.groups import per_cluster
 from dsopt.selection.streams.rows import HeldRows, Rows
 

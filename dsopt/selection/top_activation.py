@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dsopt.selection.activations import activations, penalised
 from dsopt.selection.contract import Selection, selector
-from dsopt.selection.costs import Cost, Size
+from dsopt.selection.streams.costs import Cost, Size
 
 CHUNK = 1 << 19  # values processed at a time: 2 MB, so that they stay in the CPU cache between two operations
 SAMPLE = 64  # one row in 64 is looked at first, for a threshold that discards most rows from the start

@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dsopt.selection import costs
 from dsopt.selection.clusters import Clusters, by_turns
 from dsopt.selection.contract import Passes, Selection, selector
-from dsopt.selection.costs import Cost, Size, gathered, lloyd
 from dsopt.selection.neighbours import nearest
+from dsopt.selection.streams import costs
 from dsopt.selection.streams.centroids import clustered
+from dsopt.selection.streams.costs import Cost, Size, gathered, lloyd
 from dsopt.selection.streams.groups import per_cluster
 from dsopt.selection.streams.rows import HeldRows, Rows
 

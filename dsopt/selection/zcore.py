@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsopt.selection.contract import Passes, Selection, selector
-from dsopt.selection.costs import Cost, Size
+from dsopt.selection.streams.costs import Cost, Size
 from dsopt.selection.streams.rows import HeldRows, Rows
 
 DRAWS = 1_000_000  # at least, so that two seeds agree

@@ -8,8 +8,8 @@ from dsopt.data import room
 from dsopt.errors import InputError
 from dsopt.progress import duration, say
 from dsopt.registry import SELECTORS
-from dsopt.selection import costs
 from dsopt.selection.reading import embedding_size
+from dsopt.selection.streams import costs
 from dsopt.storage import Part, Stage, Table
 
 LEAST_SHARD = 10_000  # rows

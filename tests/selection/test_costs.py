@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dsopt.registry import SELECTORS
-from dsopt.selection import costs
 from dsopt.selection.contract import passes_of
-from dsopt.selection.costs import Cost, Size, Speed, way
+from dsopt.selection.streams import costs
+from dsopt.selection.streams.costs import Cost, Size, Speed, way
 
 LOOKING = [name for name in SELECTORS.names() if SELECTORS.traits(name).embeddings]
 MILLION = 1_000_000

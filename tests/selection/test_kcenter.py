@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from dsopt.selection import lazy
 from dsopt.selection.kcenter import kcenter
+from dsopt.selection.streams import lazy
 
 
 def plain(embeddings: torch.Tensor, budget: int, metric: str) -> tuple[list[int], list[float]]:

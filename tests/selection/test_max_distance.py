@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from dsopt.selection import lazy
 from dsopt.selection.max_distance import max_distance
+from dsopt.selection.streams import lazy
 
 
 def all_distances(embeddings: torch.Tensor, metric: str) -> torch.Tensor:

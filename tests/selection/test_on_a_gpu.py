@@ -5,7 +5,8 @@ import torch
 from pretended_gpu import PretendedGpu
 
 from dsopt.registry import SELECTORS
-from dsopt.selection import facility_location, lazy
+from dsopt.selection import facility_location
+from dsopt.selection.streams import lazy
 from dsopt.selection.streams.centroids import nearest_centroids
 
 GREEDY = ["facility_location", "graph_cut", "herding", "kcenter", "max_distance"]

@@ -8,9 +8,9 @@ from sklearn.datasets import load_digits
 
 from dsopt.registry import SELECTORS
 from dsopt.selection import facility_location as facility
-from dsopt.selection import lazy
 from dsopt.selection.facility_location import facility_location
 from dsopt.selection.graph_cut import graph_cut
+from dsopt.selection.streams import lazy
 
 Gain = Callable[[torch.Tensor, list[int]], torch.Tensor]
 

@@ -1,4 +1,4 @@
-"""Greedy selection from rows that no process holds: the choices are those of `dsopt.selection.lazy.greedy`."""
+"""Greedy selection from rows that no process holds: the choices are those of `dsopt.selection.streams.lazy.greedy`."""
 
 from functools import partial
 
@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dsopt.selection import lazy
 from dsopt.selection.distances import ROWS
+from dsopt.selection.streams import lazy
 from dsopt.selection.streams.rows import Blocks, HeldRows, Rows, take
 
 POOL_VALUES = 1 << 23  # numbers of the rows that are held between two passes: 64 MB of float64
