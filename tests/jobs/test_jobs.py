@@ -69,7 +69,8 @@ def test_dry_run_writes_nothing(job, done: tuple[str, str], tmp_path: Path) -> N
     status, output, errors = job("optimize", f"storage={tmp_path / 'new'}", *TINY, "dry_run=true")
     assert (status, errors) == (0, "") and not list(tmp_path.iterdir())
     stages = [line for line in output.splitlines() if line.startswith(("to do", "done"))]
-    kinds = ["ingest", "train", "select", "train", "autoencoder", "embed", "select", "train", "report"]  # inputs first
+    kinds = ["ingest", "train", "select", "train", "autoencoder", "embed", "select", "train"]  # inputs first
+    kinds += ["looks", "audit", "issues", "report"]
     assert [line[7:].split()[0] for line in stages] == kinds and all(line.startswith("to do") for line in stages)
     assert "steps: 6" in output  # the resolved configuration
     before = files(done[0])
@@ -86,7 +87,8 @@ def test_help(job, name: str) -> None:
     assert (status, errors) == (0, "") and len(output.splitlines()) <= 90
     assert output.startswith(f"usage: dsopt {name} ") and f"dsopt {name} " in output.partition("\n\n")[2]
     assert "storage=runs" in output and "  storage=runs" in output
-    assert ("select.budget" in output) == (name not in ("ingest", "embed", "evaluate", "export", "colorize", "distill", "search"))
+    without = ("ingest", "audit", "embed", "evaluate", "export", "colorize", "distill", "search")
+    assert ("select.budget" in output) == (name not in without)
     found = find(name)
     assert (found.about, found.keys) == (described()[name].about, described()[name].keys)
     assert (REPOSITORY / "jobs" / f"{name}.py").is_file()
@@ -126,8 +128,8 @@ def test_the_command_helps_with_a_job_and_a_section(capsys, monkeypatch) -> None
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "error: expected dsopt JOB key=value ...; see dsopt help. Jobs: colorize, distill, "),
-        (["optimise"], "error: job 'optimise' is not known. Did you mean 'optimize'? Valid: colorize, "),
+        ([], "error: expected dsopt JOB key=value ...; see dsopt help. Jobs: advise, audit, colorize, "),
+        (["optimise"], "error: job 'optimise' is not known. Did you mean 'optimize'? Valid: advise, audit, colorize, "),
         (["preset=demo"], "error: job 'preset=demo' is not known."),
         (["optimise", "help=true"], "error: job 'optimise' is not known. Did you mean 'optimize'?"),
         (["help", "optimise"], "error: help topic 'optimise' is not known. Did you mean 'optimize'?"),

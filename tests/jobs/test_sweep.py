@@ -14,7 +14,7 @@ from dsopt import config as configuration
 from dsopt import progress
 from dsopt.config import Config
 from dsopt.errors import InputError, JobError
-from dsopt.jobs.sweep import grid, status
+from dsopt.jobs.sweep import grid, prepare, status
 from dsopt.jobs.sweep import job as sweep
 from dsopt.jobs.sweep.kinds.contract import PlannedTrial, Trial, kind_of
 from dsopt.pipeline.plan import Plan
@@ -229,7 +229,7 @@ def test_again_without_what_failed(
 def test_full_data_given_the_seconds_of_choosing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "Progress", partial(progress.Progress, every=0.0))
+    monkeypatch.setattr(prepare, "Progress", partial(progress.Progress, every=0.0))
     grid = "sweep.grid.select.name=[top_activation,kcenter]"  # both see the same embeddings
     run(tmp_path, grid, "train.split=1", "sweep.equal_cost=true", "sweep.seeds=1")
     rows = {(row["equal_cost"], *row["overrides"]): row for row in listed(tmp_path)}
@@ -264,7 +264,7 @@ def test_asha_stops_trials_for_good(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "stopped at step" in output.split("\n\n")[-2]
     (mark,) = tmp_path.glob("sweep/*/_DONE")
     mark.unlink()  # as if it had been killed just before
-    monkeypatch.setattr("dsopt.jobs.sweep.job._work", lambda *_, **__: pytest.fail("nothing is to run"))
+    monkeypatch.setattr("dsopt.jobs.sweep.job.run_trial", lambda *_, **__: pytest.fail("nothing is to run"))
     run(tmp_path, *halving, *grid)
     assert listed(tmp_path) == rows
 

@@ -136,7 +136,7 @@ def test_submitted_job(cluster: Cluster, tmp_path: Path) -> None:
     done = submit(f"storage={tmp_path}/runs", "cluster.workers=1", *SMALL)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "top_activation, 50/50" in done.stdout and "report.html" in done.stdout  # its log was followed
-    assert len(tables(f"{tmp_path}/runs")) == 9
+    assert len(tables(f"{tmp_path}/runs")) == 12
     wrong = submit(f"storage={tmp_path}/runs", "select.budgte=1")
     assert wrong.returncode != 0
     said = [line for line in wrong.stdout.splitlines() if line.startswith("error: ")]

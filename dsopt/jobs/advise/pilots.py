@@ -1,5 +1,6 @@
 """Pilot trainings: which ones tell the most for their steps, and which of them are run."""
 
+import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -85,10 +86,14 @@ def design(config: Config, images: int, classes: int) -> list[Pilot]:
         InputError: so few steps are too few for any pilot.
     """
     whole, known = whole_steps(config, images), ways(config)
-    for shortest in range(whole, FEWEST - 1, -1):
-        found = [pilot for rung in range(LENGTHS) for pilot in _rung(config, known, rung, shortest << rung, images, classes)]
-        if sum(pilot.steps for pilot in found) <= config.advise.share * whole:
-            return found
+
+    def of(shortest: int) -> list[Pilot]:
+        return [pilot for rung in range(LENGTHS) for pilot in _rung(config, known, rung, shortest << rung, images, classes)]
+
+    lengths = range(FEWEST, whole + 1)  # longer ones take more steps: there are as many pilots, or more
+    fitting = bisect.bisect_right(lengths, config.advise.share * whole, key=lambda length: sum(pilot.steps for pilot in of(length)))
+    if fitting:
+        return of(lengths[fitting - 1])
     needed = f"a full training has {whole:,} steps, and pilots {config.advise.share:g} of them"
     raise InputError(f"advise.share={config.advise.share:g}: {needed}; expected more of them, or longer trainings (train.steps).")
 
