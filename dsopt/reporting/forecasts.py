@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dsopt.reporting.figures import WIDTH
-from dsopt.reporting.style import Axes, Figure, blank, colors, picture
+from dsopt.reporting.style import Axes, Figure, blank, colors, picture, plain_log_ticks
 
 Draws = Callable[[Float[np.ndarray, " m"], Float[np.ndarray, " m"]], Float[np.ndarray, "draws m"]]  # of images and images seen
 
@@ -60,7 +60,7 @@ def _band(axes: Axes, at: Float[np.ndarray, " m"], draws: Float[np.ndarray, "dra
 
 def _finish(axes: Axes, figure: Figure, x: str, lines: int) -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    plain_log_ticks(axes.xaxis)
     axes.set_xlabel(x)
     axes.set_ylabel("held-out accuracy, %")
     axes.grid(axis="y")

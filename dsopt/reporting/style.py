@@ -53,6 +53,15 @@ def blank(width: int, height: int, layout: Literal["constrained"] | None = "cons
     return Figure(figsize=(width / 100, height / 100), layout=layout)
 
 
+def plain_log_ticks(axis: Any) -> None:
+    """Numbers as they are, at 1, 2 and 5 of every decade of a logarithmic axis: the default, 10^2, is math text, which is off."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
 def picture(draw: Callable[P, Figure]) -> Callable[P, bytes]:
     """Decorator: turn a function that returns a figure into one that returns PNG bytes, in the common style."""
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from dsopt.reporting.curves import End, label_ends, resample
 from dsopt.reporting.figures import WIDTH, dashes
-from dsopt.reporting.style import INK, Figure, blank, colors, picture, shorten
+from dsopt.reporting.style import INK, Figure, blank, colors, picture, plain_log_ticks, shorten
 from dsopt.reporting.tables import RunInfo, Spread, by_row, column
 
 NOTE = (
@@ -89,10 +89,12 @@ def accuracy_curves(metrics: pa.Table, runs: list[RunInfo], target: float) -> Fi
         ends.append((shorten(row, 34), own, float(at[-1]), float(mean[-1])))
     if ends and max(end[2] for end in ends) > 4 * max(1e-9, min(end[2] for end in ends)):
         axes.set_xscale("log")
+        plain_log_ticks(axes.xaxis)
+    else:
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.axhline(100 * target, color=INK, linewidth=0.9, linestyle=(0, (3, 2)))
     axes.set_xlabel("seconds: choosing, reading, training")
     axes.set_ylabel("held-out accuracy, % (dashed: the target)")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.grid(axis="y")
     axes.margins(x=0.01)
     label_ends(axes, ends, spacing=16.5 / (height - 50))

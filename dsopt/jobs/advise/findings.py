@@ -97,7 +97,7 @@ def _found(way: Way, made: Forecast, everything: Forecast, facts: Facts, seed: i
 
 def verdict(found: Sequence[Found], facts: Facts, chosen: str) -> tuple[float, list[str]]:
     """The share of the images to train on by the configured way to choose, and what is said of it."""
-    points = f"{100 * facts.within:g} points"
+    points = f"{100 * facts.within:g} point" + "s" * (facts.within != 0.01)
     own = next((one for one in found if one.way.title == chosen), None)
     lines = []
     if own is None or own.smallest is None:

@@ -72,7 +72,7 @@ def _expected(found: Sequence[Found]) -> tuple[list[str], list[list[str]]]:
     for one in found:
         cells = [one.expected.get(share) for share in shares]
         lines.append(
-            [one.way.title, *(f"{100 * c.middle:.1f} ({100 * c.low:.1f} to {100 * c.high:.1f})" if c else "–" for c in cells)]
+            [one.way.title, *(f"{100 * c.middle:.1f} ({100 * c.low:.0f} to {100 * c.high:.0f})" if c else "–" for c in cells)]
         )
         steps = [one.pays_at.get(share) for share in shares]
         lines.append(["  everything pays from", *("" if at is None else f"{at:,}" for at in steps)])
