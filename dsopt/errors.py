@@ -19,6 +19,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).split("\n")[0] or type(error).__name__).strip()
 
 
+def reason(error: BaseException) -> str:
+    """The first line of what went wrong, for a row of a table: of other errors than ours with their type."""
+    return first_line(error) if isinstance(error, InputError | JobError) else f"{type(error).__name__}: {first_line(error)}"
+
+
 def unknown(what: str, given: str, valid: Iterable[str]) -> InputError:
     """The error for a name that is not among the `valid` ones; suggests the closest of them."""
     valid = sorted(valid)

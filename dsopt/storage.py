@@ -241,6 +241,7 @@ class Table:
 
     def __init__(self, uri: str) -> None:
         self.uri = absolute(uri)
+        self.storage = self.uri.rpartition("/")[0].rpartition("/")[0]
         try:
             if not exists(join(self.uri, "_DONE")):
                 raise InputError(f"{self.uri}: no finished stage (there is no _DONE); run the job that makes it.")
@@ -261,11 +262,14 @@ class Table:
         return self._listed("files") if "files" in self.manifest else self.parts(self.training())
 
     def _listed(self, key: str) -> list[Part]:
-        storage = self.uri.rpartition("/")[0].rpartition("/")[0]
         return [
-            Part(join(self.uri, p["path"]), p["rows"], p.get("split"), join(storage, p["images"]) if "images" in p else None)
+            Part(join(self.uri, p["path"]), p["rows"], p.get("split"), join(self.storage, p["images"]) if "images" in p else None)
             for p in self.manifest[key]
         ]
+
+    def input(self, role: str) -> str | None:
+        """The folder of the stage that it was made from in this role, whether that is still there or not."""
+        return (folder := self.manifest["inputs"].get(role)) and join(self.storage, folder)
 
     def training(self) -> str | None:
         """The split to train on: "train", where there are splits; a subset has none."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsopt.cluster import local, private, session
 from dsopt.config import ClusterConfig
-from dsopt.errors import InputError, JobError
+from dsopt.errors import InputError, JobError, reason
 
 if TYPE_CHECKING:  # a process that only reads starts in half the time without torch
     from dsopt.training.worker import Worker
@@ -177,7 +177,7 @@ class _Packed:
             except (InputError, JobError) as error:
                 value = error
             except OSError as error:
-                value = JobError(f"{type(error).__name__}: {str(error).splitlines()[0]}")
+                value = JobError(reason(error))
         return {"value": pickle.dumps((index, value), protocol=5)}
 
 

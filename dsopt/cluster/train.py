@@ -20,7 +20,7 @@ from dsopt.cluster import local, private, session
 from dsopt.cluster.board import Board, message_board, send_progress_to
 from dsopt.config import ClusterConfig
 from dsopt.data import room
-from dsopt.errors import InputError, JobError
+from dsopt.errors import InputError, JobError, reason
 from dsopt.training.worker import Worker, set_arithmetic, this_process
 
 Work = Callable[..., None]  # (worker, *arguments)
@@ -265,5 +265,5 @@ def _attempt(work: Callable[[], None]) -> Exception | None:
     except (InputError, JobError) as error:
         return error
     except OSError as error:
-        return JobError(f"{type(error).__name__}: {str(error).splitlines()[0]}")
+        return JobError(reason(error))
     return None

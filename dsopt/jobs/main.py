@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dsopt import config as configuration
 from dsopt import progress
@@ -77,10 +78,6 @@ def _main(name: str, arguments: Sequence[str]) -> None:
     _check_place(config)
     config.storage = absolute(config.storage)  # workers have working directories of their own
     check_readable(config.storage)
-    if advised:
-        from dsopt.jobs.advise.job import taken
-
-        config.select.budget = taken(config)
     from dsopt.pipeline import tracking
     from dsopt.pipeline.plan import Plan  # not above: it imports torch, which help and wrong arguments need not wait for
     from dsopt.pipeline.step import show
@@ -90,6 +87,10 @@ def _main(name: str, arguments: Sequence[str]) -> None:
     if config.track_to:
         config.track_to = tracking.place(config)
     job, plan = find(name), Plan(extended(config))
+    if advised:
+        from dsopt.jobs.advise.job import taken
+
+        plan = plan.having(replace(plan.config, select=replace(plan.config.select, budget=taken(plan))))
     if dry_run:
         with without_downloads():
             show(plan.to(*job.targets(plan)), config)

@@ -73,9 +73,9 @@ def _divisor(by: str) -> dict[str, str]:
 
 def _classes(table: Table) -> list[str] | None:
     """The names of the classes, if the images that the network was trained on are still there and have some."""
-    storage, folder = table.uri.rpartition("/")[0].rpartition("/")[0], table.manifest["inputs"].get("images")
+    images = table.input("images")
     try:
-        return Table(join(storage, folder)).manifest["classes"] if folder else None
+        return Table(images).manifest["classes"] if images else None
     except InputError:
         return None
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from dsopt.config import Config
 from dsopt.errors import InputError
-from dsopt.files import join, read_table
+from dsopt.files import read_table
 from dsopt.progress import say
 from dsopt.stages.kept import earlier_subset
 from dsopt.storage import Part, Stage, Table
@@ -21,14 +21,15 @@ ELSEWHERE = ("name", "options")  # keys of the data that say where images are, n
 class Earlier(NamedTuple):
     """A finished embeddings table, and the images that it is of."""
 
-    key: str  # the key that names it, for messages
-    stage: Stage
-    about: dict[str, Any]
+    table: Table
     images: Table
 
     def input(self, role: str) -> Stage:
-        """The network that made it, as an input of the table that extends it."""
-        return Stage.existing(join(_storage(self.stage.uri), self.about["inputs"][role]))
+        """The network that made it, as an input of the table that extends it. Raises InputError if no such network made it."""
+        uri = self.table.input(role)
+        if uri is None:
+            raise self._refusal(f"was embedded without {role}, which embed.encoder has now")
+        return Stage.existing(uri)
 
     def check(self, made_of: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         """Refuse to extend it by embeddings that are not comparable.
@@ -37,22 +38,26 @@ class Earlier(NamedTuple):
             made_of: what the new embeddings are made of.
             data: what the working copies are made of: the keys of the data set that differ from their defaults.
         """
-        before = {key: value for key, value in self.about["made_of"].items() if key != "extends"}
+        before = {key: value for key, value in self.table.manifest["made_of"].items() if key != "extends"}
         if before != made_of:
-            raise InputError(
-                f"{self.key}={self.stage.uri}: was embedded otherwise: {before or 'as by default'}; now {dict(made_of)}."
-            )
-        first, now = ({k: v for k, v in copies.items() if k not in ELSEWHERE} for copies in (_data(self.images), data))
+            raise self._refusal(f"was embedded otherwise: {before or 'as by default'}; now {dict(made_of)}")
+        known = self.images.manifest["made_of"].get("data", {})
+        first, now = ({key: value for key, value in copies.items() if key not in ELSEWHERE} for copies in (known, data))
         if first != now:
-            raise InputError(f"{self.key}={self.stage.uri}: its working copies were made otherwise: {first}; now {now}.")
+            raise self._refusal(f"its working copies were made otherwise: {first}; now {now}")
+
+    def _refusal(self, why: str) -> InputError:
+        return InputError(f"embed.extends={self.table.uri}: {why}.")
 
 
 class Reused(NamedTuple):
-    """Where the embeddings of images lie in an earlier table."""
+    """Where the embeddings of images lie in an earlier table.
 
-    places: list[
-        Int64[np.ndarray, " rows"]
-    ]  # for each part of the images, of each row: counted over all earlier parts; -1: nowhere
+    Args:
+        places: for each part of the images, of each of its rows, counted over all earlier parts; -1: nowhere.
+    """
+
+    places: list[Int64[np.ndarray, " rows"]]
     parts: list[Part]
 
     def read(self, places: Int64[np.ndarray, " m"]) -> Float32[np.ndarray, "m d"]:
@@ -70,14 +75,13 @@ class Reused(NamedTuple):
 
 def earlier(config: Config) -> Earlier | None:
     """The embeddings that `embed.extends` names. Raises InputError if they are no finished embeddings of images."""
-    uri = config.embed.extends
-    if uri is None:
+    if config.embed.extends is None:
         return None
-    key, table = "embed.extends", Table(uri)
-    if table.manifest["stage"] != "embed" or "split" in table.manifest["made_of"]:
-        raise InputError(f"{key}={uri}: is of kind {table.manifest['stage']}; expected the embeddings of training images.")
-    stage = Stage.existing(uri)
-    return Earlier(key, stage, table.manifest, Table(join(_storage(stage.uri), table.manifest["inputs"]["images"])))
+    table = Table(config.embed.extends)
+    kind, images = table.manifest["stage"], table.input("images")
+    if kind != "embed" or "split" in table.manifest["made_of"] or images is None:
+        raise InputError(f"embed.extends={config.embed.extends}: is of kind {kind}; expected the embeddings of training images.")
+    return Earlier(table, Table(images))
 
 
 def extended(config: Config) -> Config:
@@ -85,10 +89,7 @@ def extended(config: Config) -> Config:
     if config.select.extends is None or config.embed.extends or config.embed.source == "table":
         return config
     subset = earlier_subset(config.select.extends)
-    made = subset.manifest["inputs"].get("embeddings")
-    if made is None:
-        return config
-    return replace(config, embed=replace(config.embed, extends=join(_storage(subset.uri), made)))
+    return replace(config, embed=replace(config.embed, extends=subset.input("embeddings")))
 
 
 def reuse(before: Earlier, images: Table, label: str) -> Reused:
@@ -101,7 +102,7 @@ def reuse(before: Earlier, images: Table, label: str) -> Reused:
     old = sum(int((found >= 0).sum()) for found in places)
     rows, gone = images.rows("train"), before.images.rows("train") - len(np.unique(np.concatenate([f[f >= 0] for f in places])))
     say(label, f"of {rows:,} images {old:,} were embedded before, {rows - old:,} are new; {gone:,} of before are gone")
-    return Reused(places, Table(before.stage.uri).parts())
+    return Reused(places, before.table.parts())
 
 
 Words = Int64[np.ndarray, "n 2"]
@@ -130,11 +131,3 @@ def _words(digests: pa.ChunkedArray) -> tuple[Words, Bool[np.ndarray, " n"]]:
     texts: Sequence[str | None] = digests.to_pylist()
     joined = bytes.fromhex("".join(text or "0" * 32 for text in texts))
     return np.frombuffer(joined, np.int64).reshape(-1, 2), np.array([text is not None for text in texts], bool)
-
-
-def _data(images: Table) -> dict[str, Any]:
-    return images.manifest["made_of"].get("data", {})
-
-
-def _storage(uri: str) -> str:
-    return uri.rpartition("/")[0].rpartition("/")[0]

@@ -45,7 +45,7 @@ def embeddings(plan: Plan, split: str = "train") -> Stage:
         made_of["weights"] = [weights_fingerprint(path, "embed") for path in chosen.weights]
     if before and split == "train":
         before.check(made_of, inputs["images"].made_of.get("data", {}))
-        made_of["extends"] = before.stage.hash
+        made_of["extends"] = before.table.manifest["hash"]
     name = "+".join(
         re.sub(r"[^\w.-]+", "-", encoder.rpartition(":")[2].rstrip("/").rpartition("/")[2]) for encoder in chosen.encoder
     )

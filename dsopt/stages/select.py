@@ -23,6 +23,7 @@ from dsopt.pipeline.plan import Plan
 from dsopt.registry import SELECTORS
 from dsopt.selection.choose import choose
 from dsopt.selection.listed import Listed, choose_listed, read_list
+from dsopt.selection.reading import NONE
 from dsopt.stages import embed, ingest, issues, judges, needs, told
 from dsopt.stages.kept import earlier_subset, followed, kept, others
 from dsopt.stages.taken import copy_originals, write_csv, write_rows
@@ -138,7 +139,7 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
         without=issues.dropped(stage, select.drop),
         rounds=select.rounds,
         device="cuda" if select.device == "gpu" else "cpu",
-        kept=np.empty(0, np.int64) if before is None else np.sort(before["id"].to_numpy()),
+        kept=NONE if before is None else np.sort(before["id"].to_numpy()),
     )
     return chosen if before is None else followed(before, chosen)
 

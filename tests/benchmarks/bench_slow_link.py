@@ -15,6 +15,7 @@ import time
 from types import SimpleNamespace
 
 import torch
+from bench_cold_start import rounds
 from bench_recipe import HELD_OUT, some
 
 from dsopt import progress
@@ -26,14 +27,11 @@ from dsopt.pipeline import networks
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.training import batches, classifier_learner, describe_classifier
 from dsopt.registry import SCHEDULES
-from dsopt.seeds import derive
 from dsopt.stages import ingest
 from dsopt.storage import Table
 from dsopt.training import loop
 from dsopt.training.loop import Phase, fit
 from dsopt.training.overlap import Overlap
-from dsopt.training.samplers import BatchIndices, Sampler
-from dsopt.training.samplers.rs2 import rs2
 from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import this_process
 
@@ -77,24 +75,6 @@ class Arriving:
         if self.rows() < rows:
             self.clock.waited += max(0.0, self.begins + (rows + 1) * self.each - self.clock())
             self.rows()
-
-
-def rounds(arriving: Arriving, batch_size: int, seed: int) -> Sampler:
-    """RS2 as images come, as in `bench_cold_start.py`."""
-    share = round(FRACTION * arriving.n)
-    steps = -(-share // batch_size)
-    last = arriving.n // share * steps
-    later = rs2(arriving.n, batch_size, seed, fraction=FRACTION)
-
-    def draw(step: int) -> BatchIndices:
-        if step >= last:
-            arriving.wait(arriving.n)
-            return later(step - last)
-        number, inside = divmod(step, steps)
-        arriving.wait((number + 1) * share)
-        return BatchIndices(number * share + shuffle(share, batch_size, derive(seed, number))(inside).indices)
-
-    return draw
 
 
 def trained(config, table: Table, whole: Images, judged: Images, way: str, seed: int, seconds: float, each: float, decoding: float):

@@ -100,6 +100,7 @@ def test_an_extension_is_extended(grown: tuple[Path, Path], tmp_path: Path) -> N
     ("options", "says"),
     [
         (("embed.dtype=fp16",), "was embedded otherwise: as by default; now {'embed': {'dtype': 'fp16'}}"),
+        (("embed.encoder=proxy", "proxy.steps=3", "proxy.batch_size=4"), "was embedded without proxy, which embed.encoder has now"),
         (("data.image_size=24",), "its working copies were made otherwise: {}; now {'image_size': 24}"),
         (("embed.source=table", "embed.table=x"), "embed.extends="),
     ],

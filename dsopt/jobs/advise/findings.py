@@ -105,7 +105,7 @@ def verdict(found: Sequence[Found], facts: Facts, chosen: str) -> tuple[float, l
     else:
         lines.append(
             f"{100 * own.smallest:g} % of the images, chosen by {chosen}, are within {points} of everything after "
-            f"{facts.steps:,} steps, in {100 * 0.8:g} % of the forecasts."
+            f"{facts.steps:,} steps, in 80 % of the forecasts."
         )
     for one in found:
         if one.saves is not None:

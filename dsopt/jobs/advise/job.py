@@ -116,13 +116,13 @@ def _facts(config: Config, images: int, queue: Queue, trials: Sequence[PlannedTr
     return Facts(images, config.train.batch_size, steps, steps * queue.each(), choosing, config.advise.within)
 
 
-def taken(config: Config) -> float:
+def taken(plan: Plan) -> float:
     """The share of the images that a finished advice names, for `select.budget=advise`.
 
     Raises:
         InputError: there is no such advice.
     """
-    stage = advice(Plan(config))
+    stage = advice(plan)
     if not stage.done():
         raise InputError(
             f"select.budget=advise: there is no advice in {stage.uri}; expected `dsopt advise` with the same settings before."

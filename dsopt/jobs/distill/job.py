@@ -56,10 +56,10 @@ def _images(config: Config, uri: str) -> Stage:
     if config.evaluate.images:
         return Stage.existing(config.evaluate.images)
     table = Table(uri)
-    folder = table.manifest["inputs"].get("images")
-    beside = join(table.uri.rpartition("/")[0].rpartition("/")[0], folder or "")
-    if not folder or not exists(join(beside, "_DONE")):
-        raise InputError(f"input={uri}: the images it was made from are not at {beside}; give evaluate.images=<their folder>.")
+    beside = table.input("images")
+    if not beside or not exists(join(beside, "_DONE")):
+        where = beside or table.storage
+        raise InputError(f"input={uri}: the images it was made from are not at {where}; give evaluate.images=<their folder>.")
     return Stage.existing(beside)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from dsopt import progress
 from dsopt.config import Config, as_yaml, variant
-from dsopt.errors import InputError, JobError, unknown
+from dsopt.errors import InputError, JobError, reason, unknown
 from dsopt.files import check_writable
 from dsopt.jobs.job import Job
 from dsopt.jobs.optimize.target import with_target
@@ -154,9 +154,7 @@ def run_trial(
             measure = kind_of(config).measure
             return {"percent": 100.0, "score": measure.score(trial.outcome()[measure.name]), "reason": ""}
     except Exception as error:
-        lines = str(error).splitlines() or [""]
-        known = isinstance(error, InputError | JobError)
-        return FAILED | {"reason": lines[0] if known else f"{type(error).__name__}: {lines[0]}"}
+        return FAILED | {"reason": reason(error)}
 
 
 @dataclass

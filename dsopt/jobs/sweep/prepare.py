@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from dsopt.config import Config, as_yaml
-from dsopt.errors import InputError, JobError
+from dsopt.errors import JobError, reason
 from dsopt.jobs.sweep.kinds.contract import common_steps, kind_of
 from dsopt.jobs.sweep.status import Numbers, SweepStatus, TrialStatus
 from dsopt.pipeline.plan import Plan
@@ -95,9 +95,7 @@ def _work(worker: Worker, point: dict[str, Any], report: Callable[[Numbers], Non
         step.work(worker, step.stage, step.config)
         return {"percent": 100.0, "score": 0.0, "reason": ""}
     except Exception as error:
-        first = (str(error).splitlines() or [""])[0]
-        told = first if isinstance(error, InputError | JobError) else f"{type(error).__name__}: {first}"
-        return {"percent": 0.0, "score": 0.0, "reason": told}
+        return {"percent": 0.0, "score": 0.0, "reason": reason(error)}
 
 
 @dataclass
