@@ -81,9 +81,6 @@ def with_image_feature(schema: pa.Schema, classes: Sequence[str] | None = None) 
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
-# --- stages --------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Kind:
     """A kind of stage.
