@@ -1,5 +1,5 @@
 # make demo    install, and run the main job on real digits: no downloads but packages, no GPU
-# make test    install, and run all checks and tests
+# make test    install, and run all checks and all tests but the long ones, which make test-long runs
 # make setup   install into .venv, with the versions of constraints.txt
 # make test-ray RAY=2.59.0   the tests that need Ray, with another version of it
 # make test-gpu   what a machine with a GPU is to run: the marked tests, a benchmark, the demo
@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
 RAY ?= 2.59.0
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	if $$p -c '$(FITS)' 2>/dev/null; then echo $$p; break; fi; done)
@@ -17,7 +18,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 export PYTHONDONTWRITEBYTECODE :=
 BENCHMARKS := $(sort $(filter-out %_cold_start.py,$(wildcard tests/benchmarks/bench_*.py))) # that one needs CIFAR-10
 
-.PHONY: setup venv demo test test-fast test-gpu test-ray lint bench clean
+.PHONY: setup venv demo test test-fast test-long test-gpu test-ray lint bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.test-installed
@@ -27,10 +28,14 @@ demo: $(VENV)/.installed
 	$(BIN)/dsopt optimize preset=demo $(OPTIONS)
 
 test: lint
-	$(BIN)/python -m pytest -q -rs -n 2 --dist loadscope --no-loadscope-reorder $(OPTIONS)
+	$(BIN)/python -m pytest -q -rs -m "not long" $(SPREAD) $(OPTIONS)
+
+# Machines and servers that are lost while a job runs: half a minute each and more, most of it to start and to notice.
+test-long: $(VENV)/.test-installed
+	$(BIN)/python -m pytest -q -rs -m long $(SPREAD) $(OPTIONS)
 
 test-fast: $(VENV)/.test-installed
-	$(BIN)/python -m pytest -q -m "not ray and not slow" -n 2 --dist loadscope $(OPTIONS)
+	$(BIN)/python -m pytest -q -m "not ray and not slow and not long" $(SPREAD) $(OPTIONS)
 
 # In an environment that has that Ray, and all else from the one above.
 test-ray: $(VENV)-ray-$(RAY)/.installed

@@ -255,6 +255,7 @@ def test_ranges_of_a_search(space: str) -> None:
     assert load([space]).sweep.space
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "override",
     [
@@ -355,6 +356,7 @@ def test_configurations_share_nothing() -> None:
     assert load([]) == Config()
 
 
+@pytest.mark.slow
 def test_real_presets_and_names() -> None:
     """With the real families: the defaults and every preset that comes with the jobs."""
     load([])

@@ -189,6 +189,7 @@ def assert_whole(data: bytes, size: int) -> None:
     assert data == letter * (size + letter[0])  # each is of its own length
 
 
+@pytest.mark.slow
 def test_a_reader_never_sees_half_a_file(storage: str) -> None:
     """While a writer replaces a file over and over, longer and shorter, and after it was killed at any moment."""
     size = 12 * 2**20  # on S3 more than one part of an upload
@@ -217,6 +218,7 @@ for _ in range(15):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_may_write_the_same_part(storage: str) -> None:
     uri = files.join(storage, "part.parquet")
     twins = [python(TWIN, uri) for _ in range(2)]
@@ -302,6 +304,7 @@ WRONG_CLIENTS: dict[str, dict[str, str | None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", WRONG_CLIENTS)
 def test_a_store_that_cannot_be_used_is_told_at_once(s3_storage: str, as_client: Callable, client: str) -> None:
     as_client(**WRONG_CLIENTS[client])

@@ -1,9 +1,12 @@
 """The presets that follow a paper to the letter."""
 
+import pytest
+
 from dsopt import config as configuration
 from dsopt.config import variant
 
 
+@pytest.mark.slow
 def test_the_selection_paper() -> None:
     """Sections 4.1 to 5 of the preprint; the conference version differs in the classifier's momentum alone."""
     paper, conference = (configuration.load([f"preset={name}"]) for name in ("paper", "paper_conference"))

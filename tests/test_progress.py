@@ -77,6 +77,7 @@ def run(terminal: bool) -> str:
     return found.decode()
 
 
+@pytest.mark.slow
 def test_a_terminal_has_a_live_bar_and_a_log_has_lines() -> None:
     shown = run(terminal=True)
     assert "━" in shown and "900/1,000 images" in shown and "left  all well" in shown

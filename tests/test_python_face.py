@@ -47,6 +47,7 @@ def subset(tmp_path_factory: pytest.TempPathFactory) -> str:
     return stage.uri
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_page(subset: str, capsys: pytest.CaptureFixture[str]) -> None:
     """All of them in one namespace, as in a notebook; lines keep their numbers."""
     text = PAGE.read_text()
@@ -60,6 +61,7 @@ def test_the_examples_of_the_page(subset: str, capsys: pytest.CaptureFixture[str
     assert "learned from 10 synthetic ones" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_importing_the_package_imports_no_torch_and_its_functions_no_ray() -> None:
     code = "import sys, dsopt; assert 'torch' not in sys.modules; dsopt.select, dsopt.transforms, dsopt.sampler, dsopt.distill"
     subprocess.run([sys.executable, "-c", f"{code}; assert 'ray' not in sys.modules"], check=True)

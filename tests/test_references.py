@@ -58,6 +58,7 @@ def test_values_as_the_papers_print_them() -> None:
     assert len(find("thesis_gan_loss").values) == 1 + 2 * 23
 
 
+@pytest.mark.slow
 def test_studies_name_a_reference_and_unknown_ones_are_refused() -> None:
     for path in PRESETS.glob("study_*.yaml"):
         assert configuration.load([f"preset={path.stem}"]).reference in set(names()), path.stem

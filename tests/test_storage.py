@@ -143,6 +143,7 @@ def test_an_unfinished_stage_is_told(storage: str) -> None:
         st.Table(one.uri)
 
 
+@pytest.mark.slow
 def test_a_part_that_is_not_as_listed_is_told(storage: str) -> None:
     one = written(storage)
     part = one.path("data", "a.parquet")

@@ -137,6 +137,7 @@ def test_working_copies_or_an_index_alone(tmp_path: Path) -> None:
         assert read_bytes(f"{name}/subset.csv") == read_bytes(f"{whole}/subset.csv")
 
 
+@pytest.mark.slow
 def test_an_index_of_images_without_originals_names_their_working_copies(tmp_path: Path) -> None:
     plan = Plan(read(f"storage={tmp_path}", "select.name=random", "select.budget=10", "cluster.workers=0", "select.content=none"))
     stage = select.subset(plan, plan.config.select, 0)
@@ -222,6 +223,7 @@ def test_the_data_set_for_fiftyone(subset: str, storage: str) -> None:
         assert sample["ground_truth"]["label"] == row.label_name and sample["filepath"].endswith(".jpg")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["folder", "webdataset", "parquet", "fiftyone"])
 def test_an_interrupted_export_resumes(format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(f"{tmp_path}/photos")

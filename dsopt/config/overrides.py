@@ -18,6 +18,7 @@ from dsopt.config.tree import Config
 from dsopt.errors import InputError, unknown
 from dsopt.registry import one_line
 
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's: a configuration takes 4 ms, not 15; some builds lack it
 PRESETS = Path(__file__).parent.parent / "presets"
 
 
@@ -58,7 +59,13 @@ def _expanded(arguments: Sequence[str], presets: Path, within: tuple[str, ...] =
 
 def variant(config: Config, overrides: Sequence[str]) -> Config:
     """The checked configuration with more overrides, such as a trial of a sweep. Raises InputError as `load` does."""
-    tree: DictConfig = pickle.loads(_tree(pickle.dumps(config)))
+    return pickle.loads(_variant(pickle.dumps(config), tuple(overrides)))
+
+
+@functools.lru_cache(maxsize=1024)
+def _variant(config: bytes, overrides: tuple[str, ...]) -> bytes:
+    """The same, pickled: a sweep plans its trials several times, and each takes 20 ms to make and check, 0.4 ms to unpickle."""
+    tree: DictConfig = pickle.loads(_tree(config))
     for i, override in enumerate(overrides):
         _apply(tree, override, overrides[i + 1 :])
     try:
@@ -66,7 +73,7 @@ def variant(config: Config, overrides: Sequence[str]) -> Config:
     except OmegaConfBaseException as error:  # such as a ${key} that does not exist
         raise InputError(one_line(error)) from None
     check(made)
-    return made
+    return pickle.dumps(made)
 
 
 @functools.lru_cache
@@ -147,4 +154,5 @@ def plain(config: Any) -> Any:
 
 
 def as_yaml(config: Any) -> str:
-    return yaml.safe_dump(plain(config) if dataclasses.is_dataclass(config) else config, sort_keys=False)
+    tree = plain(config) if dataclasses.is_dataclass(config) else config
+    return yaml.dump(tree, Dumper=_DUMPER, sort_keys=False)

@@ -4,6 +4,7 @@ A job is a module of `dsopt.jobs` with an object `JOB`: `dsopt/jobs/NAME.py`, or
 """
 
 import ast
+import functools
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class Described:
     keys: str
 
 
+@functools.cache
 def described() -> dict[str, Described]:
     """All jobs by name."""
     folder, jobs = Path(__file__).parent, {}

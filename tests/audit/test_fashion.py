@@ -24,6 +24,7 @@ def seen(images: np.ndarray) -> Seen:
     return Seen(torch.arange(n), torch.arange(n) >= 60_000, torch.zeros(n, dtype=torch.int64), content.reshape(-1, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
 def test_exact_duplicates() -> None:
     arrays = read_idx_files(tuple(str(FASHION / f"{name}.gz") for name in FILES))

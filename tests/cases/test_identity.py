@@ -109,6 +109,7 @@ print(rows, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["parquet", "folder"])
 def test_memory_follows_bytes_not_rows(tmp_path: Path, name: str) -> None:

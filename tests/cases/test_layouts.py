@@ -161,6 +161,7 @@ NAMES = st.sampled_from(["cat", "dog", "images", "train", "test", "val", "seg_tr
 PATHS = st.lists(st.lists(NAMES, max_size=4).map("/".join), min_size=1, max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(PATHS, st.lists(st.sampled_from(["wrap", "photos"]), max_size=2))
 def test_the_layout_is_a_function_of_the_names(folders: list[str], around: list[str]) -> None:

@@ -87,6 +87,7 @@ def test_a_term(term):
     assert len({row[key] for row in rows for key in keys}) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("judge", [name for name in DISCRIMINATORS if "codes" in MODELS.defaults(name)])
 def test_a_discriminator_that_tells_the_codes(judge):
     """It comes to know more of the noise than one that always tells the same, whose error is half the variance of two numbers."""

@@ -152,6 +152,7 @@ def test_splitmix64_is_the_published_one():
         assert held_out(id, (value + 2**12) / 2**64) and not held_out(id, (value - 2**12) / 2**64)
 
 
+@pytest.mark.slow
 def test_digits_end_as_an_images_table():
     data = DataConfig(name="digits", channels=1)
     shards, classes = find(data).list_shards()

@@ -102,6 +102,7 @@ def test_fixed_layers_start_alike_and_the_others_do_not():
         dd(problem(per_class=3), per_step=2)
 
 
+@pytest.mark.slow
 def test_one_network_learns_the_digits_from_ten_images_in_three_steps():
     """All layers fixed: a start that knows nothing gets far."""
     found = dd(problem(), fixed_layers=3, rate=0.1, learning_rate=0.1)

@@ -191,6 +191,7 @@ def test_halved_images_stand_for_images_of_the_same_classes() -> None:
         many.update(batch(step))
 
 
+@pytest.mark.slow
 def test_half_as_many_images_give_the_gradients_of_twice_as_many() -> None:
     torch.manual_seed(0)
     found = halving(replace(problem(2), steps=200), rounds=1, learning_rate=1.0)

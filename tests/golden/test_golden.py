@@ -68,6 +68,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tmp_path_factory.mktemp("storage"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", ["classifier", "autoencoder", "wasserstein", *GENERATORS])
 def test_losses_are_the_golden_ones(learner: str, storage: str) -> None:
     found, path = losses(learner, storage), HERE / f"{learner}.json"

@@ -44,6 +44,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_what_was_planted_is_found(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = [*TINY, "data.name=folder", f"data.root={pictures}", f"storage={tmp_path}"]
     here(*settings, job="audit")
@@ -77,6 +78,7 @@ def test_what_was_planted_is_found(pictures: Path, tmp_path: Path, capsys: pytes
     assert {"images", "audit of pixels"} == subset.inputs.keys()  # what is left out by pixels needs no embeddings
 
 
+@pytest.mark.slow
 def test_a_subset_has_no_image_that_is_left_out(pictures: Path, tmp_path: Path) -> None:
     """Whatever the method reads: ids alone, all embeddings, or a stream of them."""
     for method, more in (("random_balanced", []), ("kcenter", ["select.per_class=true"]), ("top_activation", [])):

@@ -45,6 +45,7 @@ def test_a_chosen_baseline_is_one_row(tmp_path: Path) -> None:
     assert titles(tmp_path, *same, "select.soft_labels=proxy")[3:] == ["random_balanced+soft, 100/0", "random_balanced+soft, 50/50"]
 
 
+@pytest.mark.slow
 def test_a_target_is_on_held_out_images_and_all_rows_have_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     digits = [
         "data.name=digits",
@@ -64,6 +65,7 @@ def test_a_target_is_on_held_out_images_and_all_rows_have_a_time(tmp_path: Path,
     assert "Time to 30 %" in page
 
 
+@pytest.mark.slow
 def test_a_sweep_has_the_same_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     digits = ["data.name=digits", "data.limit=400", f"storage={tmp_path}", *SMALL, "cluster.workers=0", "sweep.seeds=1"]
     here(

@@ -114,6 +114,7 @@ def estimated(storage: Path, measure: str, weight: float) -> float:
     return weight * value.get("gradient_penalty", 0.0) - value["loss"]
 
 
+@pytest.mark.slow
 def test_a_study_tells_whether_the_critics_follow_the_images(tmp_path: Path) -> None:
     html, rows = page(tmp_path, ROWS)
     told = re.search(r"with the fcd, per seed: CLIPPED (\S+) of 1 x 3; PENALTY (\S+) of 1 x 3\.", html)
@@ -126,6 +127,7 @@ def test_a_study_tells_whether_the_critics_follow_the_images(tmp_path: Path) -> 
         assert f'<tr><th scope="row">{name}</th><td>6</td><td>1</td>' in html
 
 
+@pytest.mark.slow
 def test_two_lengths_have_a_figure_and_no_correlation_and_other_losses_have_neither(tmp_path: Path) -> None:
     html, _ = page(tmp_path, f"sweep.rows={{GAN: [], CLIPPED: [{WGAN},generate.clip=0.05]}}", "sweep.grid.generate.steps=[2,4]")
     assert "CLIPPED – of 1 x 2" in html

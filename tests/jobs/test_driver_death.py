@@ -42,6 +42,7 @@ def test_killed_at_every_stage(pictures: str, undisturbed: str, tmp_path: Path) 
     assert_same(tables(str(tmp_path)), tables(undisturbed), tolerance=0)
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_killed_on_ray(job, ray_local: ModuleType, pictures: str, undisturbed: str, tmp_path: Path) -> None:
@@ -68,6 +69,7 @@ def test_killed_on_ray(job, ray_local: ModuleType, pictures: str, undisturbed: s
             process.kill()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_at_once(pictures: str, undisturbed: str, tmp_path: Path) -> None:
     arguments = ["data.name=parquet", f"data.root={pictures}", f"storage={tmp_path}", "cluster.workers=0", *SMALL]

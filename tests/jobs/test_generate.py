@@ -23,6 +23,7 @@ TINY = [
 CONDITIONAL = [f"generate.{kind}.options.condition=concat" for kind in ("generator", "discriminator")]
 
 
+@pytest.mark.slow
 def test_measures_and_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = [f"storage={tmp_path}", "data.name=digits", "data.limit=300", *TINY, *CONDITIONAL]
     here(*settings, job="generate")

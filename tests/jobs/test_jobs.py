@@ -216,6 +216,7 @@ def test_report_alone_on_what_is_done(job, done: tuple[str, str]) -> None:
     assert "Chosen and passed over" in page and "Map of the embeddings" not in page  # there are no embeddings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -248,6 +249,7 @@ def test_images_too_small_for_the_network_are_told_before_anything_is_done(job, 
     assert status == 2 and "data.image_size=28: lenet takes 32 pixels" in one_line(errors) and not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_wrong_input_from_the_shell(tmp_path: Path) -> None:
     ended = shell("optimize", f"storage={tmp_path}", "select.budgte=10")
     assert ended.returncode == 2 and "Did you mean 'budget'" in one_line(ended.stderr) and not ended.stdout

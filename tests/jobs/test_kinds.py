@@ -78,6 +78,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("generators")
 
 
+@pytest.mark.slow
 def test_rows_of_generators(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(storage, ROWS, "sweep.grid.generate.samples=[20,25]", "sweep.title=rows")
     output = capsys.readouterr().out
@@ -106,6 +107,7 @@ def _places(table: str) -> int:
     return len(table.splitlines()[2].split()[4].partition(".")[2])
 
 
+@pytest.mark.slow
 def test_the_accuracy_of_what_learns_from_generated_images_stands_beside_their_distance(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,6 +159,7 @@ EXTRA = (
 )
 
 
+@pytest.mark.slow
 def test_extra_images_are_measured_where_asked_and_their_trainings_stay_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,6 +193,7 @@ def test_extra_images_are_measured_where_asked_and_their_trainings_stay_the_same
     assert "fcd is the Fréchet distance between the extra images of a row" in file.with_name("report.html").read_text()
 
 
+@pytest.mark.slow
 def test_too_few_extra_images_fail_their_row_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = "sweep.rows={ORIG: [], FEW: [extra.name=copies,extra.amount=0.05], LIGHT: null, COPIES: null, MADE: null, BETWEEN: null}"
     with pytest.raises(JobError, match="1 of 2 trials failed"):
@@ -197,6 +201,7 @@ def test_too_few_extra_images_fail_their_row_alone(tmp_path: Path, capsys: pytes
     assert "FEW seed=0: failed: measure.neighbours=5: needs more images than that" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_search_takes_the_least_distance_for_the_best(storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     search = (
         "sweep.searcher=random",
@@ -214,6 +219,7 @@ def test_a_search_takes_the_least_distance_for_the_best(storage: Path, capsys: p
     assert [line.split()[2] for line in lines] == [row["overrides"][0].partition("=")[2] for row in rows]
 
 
+@pytest.mark.slow
 def test_distilled_sets_are_judged_by_what_networks_learn_from_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = "sweep.rows={REAL: [distill.name=random], DISTILLED: [distill.name=dm, distill.steps=2, distill.batch_size=50]}"
     more = ("sweep.of=distill", "sweep.grid.distill.per_class=[1,2]", "evaluate.repeats=2", "evaluate.steps=3")

@@ -53,6 +53,7 @@ def failing(tmp_path: Path) -> list[str]:
     return [*ROWS, f"storage={tmp_path}/runs", command(tmp_path, FAILING, "{subset} {ids} {seed} {out}")]
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page(job: Job, tmp_path: Path) -> None:
     found = re.search(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     assert found
@@ -71,6 +72,7 @@ def test_the_example_of_the_page(job: Job, tmp_path: Path) -> None:
     assert job("optimize", *settings)[1].splitlines()[-9:] == output.splitlines()[-9:]
 
 
+@pytest.mark.slow
 def test_failed_runs_are_rows_and_are_tried_again(
     job: Job, failing: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +101,7 @@ def test_failed_runs_are_rows_and_are_tried_again(
     assert not list((tmp_path / "runs").glob("script/*/failed.txt"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["originals", "none", "working"])
 def test_all_rows_get_files_of_one_kind(job: Job, failing: list[str], tmp_path: Path, monkeypatch, content: str) -> None:
     """The user's own, whatever the subset of the configuration holds; working copies only where these are asked for."""
@@ -118,6 +121,7 @@ def test_all_rows_get_files_of_one_kind(job: Job, failing: list[str], tmp_path: 
     assert len(exports) == 5
 
 
+@pytest.mark.slow
 def test_on_object_storage_it_works_with_local_copies(job: Job, failing: list[str], s3_storage: str, monkeypatch) -> None:
     monkeypatch.setenv("FIXED", "1")
     status, output, errors = job("optimize", *failing, f"storage={s3_storage}", "data.limit=200")  # each is a file there

@@ -28,6 +28,7 @@ def _first_values(grid: dict[str, Any]) -> dict[str, Any]:
     return {key: _first_values(below) if isinstance(below, dict) else below[:1] for key, below in grid.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_can_be_planned(command: str, tmp_path: Path) -> None:
     _, name, *given = shlex.split(command)

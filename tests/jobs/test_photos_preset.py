@@ -18,6 +18,7 @@ from dsopt.storage import Table
 pytestmark = pytest.mark.usefixtures("unrendered")
 
 
+@pytest.mark.slow
 def test_the_preset_for_photographs(tmp_path: Path) -> None:
     numbers = np.random.default_rng(0)
     for i in range(48):

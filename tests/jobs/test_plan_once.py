@@ -50,6 +50,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counts
 
 
+@pytest.mark.slow
 def test_the_main_job_lists_its_data_once(root: str, listed: Counter[str], tmp_path: Path) -> None:
     here(f"storage={tmp_path}", f"data.root={root}", *TINY)
     assert listed == {root: 1} and list(tmp_path.glob("report/*/_DONE"))
@@ -64,6 +65,7 @@ def test_planning_lists_the_data_once(root: str, listed: Counter[str], tmp_path:
     assert listed == {root: 1}
 
 
+@pytest.mark.slow
 def test_so_does_a_set_in_parquet_files(pictures: str, listed: Counter[str], tmp_path: Path) -> None:
     plan = Plan(read(f"storage={tmp_path}", *TINY, "data.name=parquet", f"data.root={pictures}", "data.limit=20"))
     plan.run(select.subset(plan, plan.config.select, 0))
@@ -73,6 +75,7 @@ def test_so_does_a_set_in_parquet_files(pictures: str, listed: Counter[str], tmp
 ROWS = "sweep.rows={RANDOM: [select.name=random], BALANCED: [select.name=random_balanced], FULL: [train.split=0]}"
 
 
+@pytest.mark.slow
 def test_a_sweep_of_several_rows_lists_the_data_once(root: str, listed: Counter[str], tmp_path: Path) -> None:
     own = (ROWS, "sweep.grid.train.learning_rate=[0.01,0.02]", "sweep.seeds=1")
     here(f"storage={tmp_path}", f"data.root={root}", *TINY, *own, job="sweep")
@@ -91,6 +94,7 @@ def test_a_sample_that_is_planned_on_a_worker_lists_nothing(root: str, listed: C
     assert known <= sampled and not listed
 
 
+@pytest.mark.slow
 def test_a_page_is_the_same_however_often_it_is_written(root: str, tmp_path: Path) -> None:
     """Of the same stages: nothing of the moment, and nothing drawn at random, is in it."""
     here(f"storage={tmp_path}", f"data.root={root}", *TINY)

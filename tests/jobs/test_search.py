@@ -160,6 +160,7 @@ def test_only_the_dev_half_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(turned, 1.0).title == "poor"  # now none is worth anything where it is chosen
 
 
+@pytest.mark.slow
 def test_all_tables_but_the_finalists_are_made_by_one_run_of_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "DRAWS", 2)
     runs: list[set[int]] = []
@@ -215,6 +216,7 @@ def test_the_best_child_is_built_from_its_file(done: Path) -> None:
         load_child(str(done / "children" / ".." / stages.child.folder / "manifest.json"))
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(done: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(bundles, "train_child", lambda *_: pytest.fail("nothing is to be trained"))
     monkeypatch.setattr(study, "DRAWS", 20)
@@ -231,6 +233,7 @@ def test_what_is_done_is_not_done_again(done: Path, monkeypatch: pytest.MonkeyPa
     )
 
 
+@pytest.mark.slow
 def test_a_truth_that_ranks_nothing_is_told(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "DRAWS", 20)
     stages = made(done)
@@ -240,6 +243,7 @@ def test_a_truth_that_ranks_nothing_is_told(done: Path, monkeypatch: pytest.Monk
         assert ("The ceiling is low" in search_page._note(replace(found, ceilings={"all": ceiling}))) == told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "tell_seconds", "kept"), [("evolution", 99.0, 4), ("evolution", -1.0, 5), ("asha", 99.0, 4)])
 def test_an_interrupted_search_resumes_to_the_same_children(
     strategy: str,
@@ -278,6 +282,7 @@ def test_an_interrupted_search_resumes_to_the_same_children(
     assert f"resumes after {kept} children" in capsys.readouterr().out
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_killed_job_resumes_to_the_same_children(done: Path, tmp_path: Path) -> None:
     how = [STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2"]
@@ -290,6 +295,7 @@ def test_a_killed_job_resumes_to_the_same_children(done: Path, tmp_path: Path) -
         assert children(stage) == children(undisturbed)
 
 
+@pytest.mark.slow
 def test_no_proxy_has_a_held_out_image(tmp_path: Path) -> None:
     config = read(tmp_path, "search.proxies=[{data: random_balanced, images: 40}, {data: random, images: 30}]")
     found = studied(Plan(config))
@@ -316,6 +322,7 @@ def test_a_proxy_may_have_all_images_that_are_not_held_out(method: str, tmp_path
     assert again.hash == one.draws[0].hash  # a dry run, before the images are counted, shows the folder that will be
 
 
+@pytest.mark.slow
 def test_more_images_than_there_are_is_the_users_to_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told before anything starts where the images are counted, and never by a worker, which would be tried again."""
     monkeypatch.setattr(tune, "run", lambda *_: pytest.fail("no worker is to start"))
@@ -349,6 +356,7 @@ def with_rates(config: Config, folder: Path) -> str:
     return str(target)
 
 
+@pytest.mark.slow
 def test_learned_rates_are_refused_unless_allowed(tmp_path: Path) -> None:
     folder = with_rates(read(tmp_path, "search.proxies=[{data: random_balanced, images: 20}]"), tmp_path / "sets")
     with pytest.raises(InputError, match="bound_rates: ignore"):
@@ -415,6 +423,7 @@ def search_on_ray(storage: str) -> None:
     print(json.dumps(children(stage)))
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_workers_find_the_same_children(ray_joined: dict[str, str], done: Path, tmp_path: Path) -> None:
@@ -431,6 +440,7 @@ SHARED = ("search.shared.steps=8", "search.shared.rounds=2", "search.shared.upda
 FEW = ("search.shared.candidates=12", "search.shared.batches=1", "search.known=3", "search.finalists=1", "search.train.steps=2")
 
 
+@pytest.mark.slow
 def test_a_search_with_shared_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "DRAWS", 20)
     how = [f for f in TINY if "width" not in f] + [*CELLS, *SHARED, *FEW]
@@ -451,6 +461,7 @@ def test_a_search_with_shared_weights(tmp_path: Path, monkeypatch: pytest.Monkey
     assert page.read_text().count("data:image/png") == 4 and "of its edges are skip connections or nothing" in page.read_text()
 
 
+@pytest.mark.slow
 def test_an_interruption_changes_neither_shared_weights_nor_their_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that only training moves: killed in the middle, and again when all but the table was there."""
     how = [f for f in TINY if "width" not in f] + [

@@ -83,6 +83,7 @@ def test_named_rows_at_every_point_of_the_grid(many: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_named_rows_have_their_names_in_table_and_page(many: Path, capsys: pytest.CaptureFixture[str]) -> None:
     threads = torch.get_num_threads()
     arguments = [f"storage={many}/runs", *TINY, ROWS, "sweep.grid.select.budget=[10,20]", "train.split=1", "sweep.seeds=1"]
@@ -114,6 +115,7 @@ def test_what_a_preset_grids_can_be_a_dotted_key_too() -> None:
     assert grid.expand(config) == [Trial(("train.split=0.5", "select.name=random"), 0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
@@ -226,6 +228,7 @@ def test_again_without_what_failed(
     assert capsys.readouterr().out.split("\n\n")[-2] == output.split("\n\n")[-2]  # the same table of a sweep that is done
 
 
+@pytest.mark.slow
 def test_full_data_given_the_seconds_of_choosing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +246,7 @@ def test_full_data_given_the_seconds_of_choosing(
     assert shared == ["1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_random_search_never_sees_the_test_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     search = ("sweep.searcher=random", "sweep.samples=3", "sweep.space.train.learning_rate={log: [0.01, 0.1]}", "train.split=0")
     run(tmp_path, *search)
@@ -252,6 +256,7 @@ def test_random_search_never_sees_the_test_images(tmp_path: Path, capsys: pytest
     assert set(Table(str(folder)).read()["split"].to_pylist()) == {"train", "validation"}
 
 
+@pytest.mark.slow
 def test_asha_stops_trials_for_good(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     halving = ("sweep.scheduler=asha", "sweep.grace=0.25", "sweep.reduction=2", "sweep.seeds=1", "train.split=0", "train.steps=80")
     grid = ("sweep.grid.train.learning_rate=[0.05,0.0000001,0.00000011]", "train.validate_every=20", "train.average=0.5")
@@ -272,6 +277,7 @@ def test_asha_stops_trials_for_good(tmp_path: Path, capsys: pytest.CaptureFixtur
 STUDIES = sorted(path.stem for path in (REPOSITORY / "dsopt" / "presets").glob("study_*.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", [name for name in STUDIES if not name.endswith("_full")])  # the same at full size
 def test_study_presets(preset: str, tmp_path: Path) -> None:
     own = [one for one in TINY if not one.startswith(("train.options", "sweep.seeds"))]  # a study has its own network and seeds
@@ -286,6 +292,7 @@ def test_study_presets(preset: str, tmp_path: Path) -> None:
         assert ("random_balanced", "shuffle") in titles and config.sweep.seeds >= 2
 
 
+@pytest.mark.slow
 def test_a_long_trial_tells_how_far_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

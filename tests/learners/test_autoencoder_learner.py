@@ -29,6 +29,7 @@ def alike(one: list[Tensor], other: list[Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [squared_error(), wasserstein()], ids=["squared_error", "wasserstein"])
 def test_it_learns_to_reconstruct_digits(loss):
     made, source = learner(loss, 0.3), feed(1500, 64, augment=["crop"], standardised=False)
@@ -82,6 +83,7 @@ def test_without_weight_the_critic_changes_nothing_for_the_autoencoder():
     assert alike(weights(with_critic.networks["autoencoder"]), weights(without.networks["autoencoder"]))
 
 
+@pytest.mark.slow
 def test_the_critic_learns_beside_a_bad_autoencoder():
     made, source = learner(wasserstein(), learning_rate=0.0), feed(1500, 32, standardised=False)
     losses = [float(made.update(source(step))["critic_loss"]) for step in range(40)]

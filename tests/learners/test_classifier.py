@@ -142,6 +142,7 @@ def test_evaluation_disturbs_nothing():
     assert one.networks["classifier"].training
 
 
+@pytest.mark.slow
 def test_it_learns_digits():
     made, source = learner(average=0.9), feed(1500, 64, augment=["crop"])
     losses = [float(made.update(source(step))["loss"]) for step in range(60)]
@@ -149,6 +150,7 @@ def test_it_learns_digits():
     assert made.evaluate(held_out())["accuracy"] > 0.8
 
 
+@pytest.mark.slow
 def test_bf16_trains_fp32_weights_to_about_the_same_loss():
     one, other, source = learner(), learner(precision="bf16"), feed(batch=32)
     for step in range(10):

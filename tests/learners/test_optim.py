@@ -40,6 +40,7 @@ def test_steps_are_those_of_torch(make: Callable[..., Optimizer]) -> None:
     assert torch.equal(ours, theirs) and ours.requires_grad
 
 
+@pytest.mark.slow
 def test_training_does_not_import_the_compiler() -> None:
     code = """
 import sys, torch

@@ -68,6 +68,7 @@ def test_a_matrix_steps_along_its_orthogonal_momentum_and_the_rest_as_by_adamw()
         torch.testing.assert_close(dict(made.named_parameters())[name], dict(twin.named_parameters())[name], msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "rate"), [("adamw", 0.003), ("muon", 0.003)])
 def test_they_learn_and_resume_to_the_same_weights(name: str, rate: float) -> None:
     one = learner(optimizer=name, learning_rate=rate, decay="weights")

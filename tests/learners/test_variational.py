@@ -51,6 +51,7 @@ def test_the_loss_is_the_bound():
         assert row["reconstruction"] == pytest.approx(256 * 0.69, rel=0.05)  # a decoder that says one half everywhere
 
 
+@pytest.mark.slow
 def test_it_learns_to_make_what_it_is_told():
     """After some steps the nearest of all classes' mean images is mostly that of the class that was asked for (chance: a tenth)."""
     found = learner(average=0.9)

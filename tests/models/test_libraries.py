@@ -77,6 +77,7 @@ def test_torchvision_as_by_torchvision(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dinov2", "clip", "siglip"])
 def test_transformers_from_a_folder(kind: str, tmp_path: Path) -> None:
     import transformers  # here: every process of the tests reads this file, and one runs it

@@ -48,6 +48,7 @@ def test_values_and_three_derivatives_are_those_of_torch(
         torch.testing.assert_close(mine, wanted)
 
 
+@pytest.mark.slow
 @with_compiler
 def test_derivatives_against_finite_differences() -> None:
     torch.manual_seed(0)

@@ -32,6 +32,7 @@ def run(log: Path, code: str) -> int:
     return commands.run([sys.executable, "-c", code], log, None, os.environ, lambda: None)
 
 
+@pytest.mark.slow
 def test_status_and_output(tmp_path: Path) -> None:
     log = tmp_path / "log"
     assert run(log, "import sys; print('out'); print('10 %\\r20 %\\n\\n', file=sys.stderr); sys.exit(3)") == 3
@@ -65,6 +66,7 @@ def test_a_killed_process_takes_its_command_along(tmp_path: Path) -> None:
     until(lambda: all(map(gone, both)), 300)
 
 
+@pytest.mark.slow
 def test_what_ignores_the_end_is_killed(tmp_path: Path) -> None:
     log, stubborn = tmp_path / "log", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + TWO
 

@@ -52,6 +52,7 @@ def config(tmp_path: Path, *more: str) -> Config:
     return load([*BASE, f"storage={tmp_path}/runs", *more])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
     [
@@ -103,6 +104,7 @@ def test_a_changed_function_is_another_network(tmp_path: Path) -> None:
     assert classifier.alone(Plan(config(tmp_path, "train.name=own_networks:small"))).hash != before
 
 
+@pytest.mark.slow
 def test_one_as_the_proxy_gives_scores_soft_labels_and_embeddings(tmp_path: Path) -> None:
     proxy = ["proxy.name=timm:test_resnet", "proxy.steps=8", "proxy.batch_size=32", "select.budget=20", "select.soft_labels=proxy"]
     for method in ("el2n", "kcenter"):

@@ -71,6 +71,7 @@ def assert_anew(kind: Kind) -> None:
     assert any(expected) and all(expected) == (kind.name == "ingest")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", KINDS)
 def test_a_new_version_of_a_kind_makes_its_stages_and_those_made_from_them_anew(
     module: str, monkeypatch: pytest.MonkeyPatch
@@ -82,6 +83,7 @@ def test_a_new_version_of_a_kind_makes_its_stages_and_those_made_from_them_anew(
     assert_anew(kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", proxy.KINDS)
 def test_a_new_version_of_a_judge(role: proxy.Role, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = proxy.KINDS[role]
@@ -145,6 +147,7 @@ def test_a_new_key_that_is_given_is_in_the_hash_of_what_it_shapes(section: str, 
     assert found
 
 
+@pytest.mark.slow
 def test_tracking_changes_no_hash() -> None:
     for (job, config), before in zip(configurations(), as_they_are(), strict=True):
         tracked = variant(config, ["track=tensorboard", "track_to=elsewhere"])

@@ -170,6 +170,7 @@ def about(uri: str) -> dict[str, Any]:
     return json.loads(read_bytes(f"{uri}/model.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train", "proxy", "child"])
 def test_an_onnx_file_takes_bytes_and_gives_the_logits(name: str, kept: dict[str, Kept], tmp_path: Path) -> None:
     here(f"input={kept[name].uri}", f"output={tmp_path}/out", "format=onnx", job="export")

@@ -70,6 +70,7 @@ def assert_complete(found: Values, table: Table) -> None:
     assert list(rates.values()) == sorted(rates.values(), reverse=True)
 
 
+@pytest.mark.slow
 def test_tensorboard_has_what_the_metrics_have(storage: str) -> None:
     overrides = ("train.validation=0.2", "train.validate_every=30", f"storage={storage}")
     here(*ALONE, *overrides, "track=tensorboard", job="train")
@@ -87,6 +88,7 @@ def test_tensorboard_has_what_the_metrics_have(storage: str) -> None:
     assert sum("configuration" in tag for tag in texts) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides, save, saved = (
         (*ALONE, f"storage={tmp_path}", "cluster.checkpoint_seconds=0", "track=tensorboard"),
@@ -110,6 +112,7 @@ def test_a_run_that_was_killed_continues(tmp_path: Path, monkeypatch: pytest.Mon
     assert_complete(events(str(folder)), stage_of(str(tmp_path)))
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_of_several_workers_one_tells(ray_local: ModuleType, tmp_path: Path) -> None:
     here(*ALONE, f"storage={tmp_path}", job="ingest")
@@ -179,6 +182,7 @@ def fake_wandb(runs: Runs) -> dict[str, Any]:
     return {"wandb": SimpleNamespace(init=init)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fake", "to"), [("mlflow", fake_mlflow, "sqlite:////nowhere.db"), ("wandb", fake_wandb, "us/digits")]
 )
@@ -216,6 +220,7 @@ def exit_with(error: Exception) -> None:
     raise error
 
 
+@pytest.mark.slow
 def test_a_tracker_that_fails_ends_no_training(failing: Callable[[int], None], tmp_path: Path, capfd: Any) -> None:
     failing(2)
     here(*ALONE, f"storage={tmp_path}", "track=tensorboard", job="train")

@@ -66,6 +66,7 @@ def apart(table: Table, split: str | None = None) -> float:
     return float(np.linalg.norm(means[0] - means[1]) / around)
 
 
+@pytest.mark.slow
 def test_a_classifier_learns_what_is_in_a_corner(plan: Plan) -> None:
     assert accuracy(made(plan, classifier.run(plan, Row("", "full", 0.0, ingest.images(plan)), 0))) == 1
 
@@ -77,6 +78,7 @@ def test_the_autoencoder_and_its_embeddings_see_the_corner(plan: Plan) -> None:
     assert (about["loaded"], about["size"]) == (32, 24)
 
 
+@pytest.mark.slow
 def test_a_proxy_its_features_and_judgements_see_the_corner(plan: Plan) -> None:
     trained = proxy.model(plan, "proxy")
     assert made(plan, trained).manifest["train_accuracy"] == 1
@@ -91,6 +93,7 @@ def test_a_proxy_its_features_and_judgements_see_the_corner(plan: Plan) -> None:
         assert judge.soft_labels(pictures, 4, 0).argmax(1).tolist() == [0, 1]
 
 
+@pytest.mark.slow
 def test_an_evaluation_sees_the_corner(plan: Plan) -> None:
     subset = select.subset(plan, plan.config.select, 0)
     made(plan, subset)

@@ -76,6 +76,7 @@ def end(node: psutil.Popen) -> None:
         node.wait()
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_cluster_that_starts_from_nothing(cluster: Cluster, tmp_path: Path) -> None:
@@ -101,6 +102,7 @@ def test_a_cluster_that_starts_from_nothing(cluster: Cluster, tmp_path: Path) ->
     assert Table(str(stage)).manifest["device"].startswith("2 x")
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_lost_node(cluster: Cluster, tmp_path: Path) -> None:
@@ -120,6 +122,7 @@ def test_lost_node(cluster: Cluster, tmp_path: Path) -> None:
     assert manifest["steps"] == 200 and manifest["device"].startswith("2 x")
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_submitted_job(cluster: Cluster, tmp_path: Path) -> None:

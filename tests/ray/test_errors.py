@@ -125,6 +125,7 @@ def test_a_group_of_workers_that_is_lost_again_and_again(monkeypatch: pytest.Mon
     assert len(begun) == 4
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_one_of_two_training_workers_fails(ray_local: ModuleType, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def upload(folder: str | Path, uri: str) -> str:
     return uri
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_main_job_with_the_server_away(

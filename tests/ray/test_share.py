@@ -188,6 +188,7 @@ def test_a_worker_whose_torch_sees_no_gpu_says_so_and_is_not_tried_again(monkeyp
     assert isinstance(told, InputError) and "torch sees no GPU" in str(told)
 
 
+@pytest.mark.slow
 def test_a_kept_process_computes_on_the_gpu_that_it_is_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or not at all: a run that Ray sends it on another GPU goes to another process, and this one ends."""
     kept, ended, ran, assigned = {0: ["0"]}, [], [], iter(["1", "1", "1", "0", "1"])

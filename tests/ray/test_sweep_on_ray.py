@@ -19,6 +19,7 @@ def listed(storage: Path) -> list[dict]:
     return [{key: value for key, value in row.items() if key not in timed} for row in pq.read_table(file).to_pylist()]
 
 
+@pytest.mark.long
 def test_one_fails_and_a_killed_sweep_goes_on(
     ray_joined: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,6 +50,7 @@ def test_one_fails_and_a_killed_sweep_goes_on(
     assert accuracies[0] == accuracies[1] and len(accuracies[0]) == 3
 
 
+@pytest.mark.long
 def test_asha_and_a_search(ray_joined: dict[str, str], tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     space = ("sweep.searcher=optuna", "sweep.space.train.learning_rate={log: [1e-7, 0.1]}", "sweep.samples=6")

@@ -96,6 +96,7 @@ def test_names_of_classes_are_shown_whole() -> None:
         assert (drawn[:, :6] == drawn.max()).all(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_image_grid_stays_readable(channels: int) -> None:
     few = decoded(image_grid([("one", [("only", images(1, 8, channels))])]))

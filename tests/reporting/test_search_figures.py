@@ -18,6 +18,7 @@ def points(picture: np.ndarray) -> np.ndarray:
     return (picture[..., 2] - picture[..., 0] > 80) & (picture[..., 1] > 80)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("panels", [1, 3, 4])
 def test_every_panel_has_its_points(panels: int) -> None:
     truth = np.linspace(0.2, 0.9, 30)
@@ -27,6 +28,7 @@ def test_every_panel_has_its_points(panels: int) -> None:
     assert [count > 200 for count in found] == [i < panels for i in range(len(found))]
 
 
+@pytest.mark.slow
 def test_titles_are_whole() -> None:
     """Proxies that differ in their steps alone are told apart, in the last column too, whose title nothing but the edge ends."""
     truth = np.linspace(0.2, 0.9, 30)

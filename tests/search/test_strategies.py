@@ -39,6 +39,7 @@ def search(
             queue.put(job, worth(job))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRATEGIES.names())
 def test_the_seed_alone_decides(name: str) -> None:
     first = search(name)

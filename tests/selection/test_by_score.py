@@ -25,6 +25,7 @@ def runs(name: str, scores: torch.Tensor, budget: int, times: int, **options: fl
     return [selector(*inputs).indices.tolist() for _ in range(times)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HARDEST_FIRST)
 @settings(max_examples=40, deadline=None)
 @given(values=st.lists(st.integers(0, 4), min_size=1, max_size=20), cut=st.sampled_from([0.0, 0.25, 0.5]), data=st.data())

@@ -73,6 +73,7 @@ def test_k_center_goes_on_where_it_ended(
     assert more["id"].to_pylist() == once[12:].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SELECTORS.names())
 def test_what_is_kept_is_not_chosen_again(
     name: str, data: tuple[Tensor, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -23,6 +23,7 @@ def run(name: str, rows: int, size: int, budget: int, seed: int = 0, data_seed: 
     return SELECTORS.build(name)(embeddings if traits.embeddings else embeddings[:, :0], labels, budget, generator, *scores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SELECTORS.names())
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())

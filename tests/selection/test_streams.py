@@ -53,6 +53,7 @@ def same(one: pa.Table, other: pa.Table) -> bool:
     return one.drop(["score"]) == other.drop(["score"]) and np.array_equal(*scores, equal_nan=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IN_PASSES)
 def test_the_answer_depends_neither_on_the_parts_nor_on_the_workers(
     name: str, data: tuple[torch.Tensor, ...], tmp_path: Path
@@ -92,6 +93,7 @@ def test_a_class_larger_than_memory_is_chosen_from_in_passes(name: str, data: tu
     assert equal(choose(parts, name, {}, 40, True, 5, shuffled_elsewhere, shard_rows=100), ids[order], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_class", [False, True])
 @pytest.mark.parametrize("name", [name for name in SELECTORS.names() if not SELECTORS.traits(name).scores])
 def test_rows_that_are_left_out_might_as_well_not_be_there(

@@ -106,6 +106,7 @@ def digits_maximised(similar: torch.Tensor) -> tuple[list[int], list[float]]:
     return rows.tolist(), gains.tolist()
 
 
+@pytest.mark.slow
 def test_known_answers_for_the_digits() -> None:
     """What apricot's tests have for scikit-learn's 1,797 digits (Schreiber et al. 2020, arXiv:1906.03543)."""
     x = torch.from_numpy(load_digits().data)

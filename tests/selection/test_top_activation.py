@@ -55,12 +55,14 @@ def embedding_tables(draw: st.DrawFn) -> torch.Tensor:
     return table
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(table=embedding_tables(), data=st.data())
 def test_equals_the_slow_version(table: torch.Tensor, data: st.DataObject) -> None:
     check(table, data.draw(st.integers(1, len(table))))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(table=embedding_tables(), data=st.data(), chunk=st.integers(1, 40))
 def test_blocks_in_any_order_and_shallow_states_give_the_slow_answer(table: torch.Tensor, data: st.DataObject, chunk: int) -> None:

@@ -79,6 +79,7 @@ def weights(stage: Stage) -> bytes:
     return read_bytes(stage.path(Table(stage.uri).manifest["model"]["weights"]))
 
 
+@pytest.mark.slow
 def test_it_learns_colors_and_is_measured_beside_grey_and_the_truth(given: list[str]) -> None:
     learning = ["colorize.steps=60", "colorize.batch_size=8", "colorize.learning_rate=0.01", "colorize.average=0.5"]
     config = load([*given, *learning, "colorize.loss.name=none", "colorize.generator.options.width=4"])
@@ -114,6 +115,7 @@ def test_every_family_of_the_study_trains(given: list[str], more: list[str]) -> 
     assert weights(trained(replace(config, storage=config.storage + "-again"))) == weights(stage)  # the same from the same seed
 
 
+@pytest.mark.slow
 def test_a_sweep_shows_the_same_images_in_the_colors_of_every_row(given: list[str], tmp_path: Path) -> None:
     rows = "sweep.rows={L1: [colorize.loss.name=none], GAN: []}"
     here(*given, f"storage={tmp_path}", "sweep.of=colorize", rows, "sweep.seeds=2", job="sweep")
@@ -122,6 +124,7 @@ def test_a_sweep_shows_the_same_images_in_the_colors_of_every_row(given: list[st
     assert text.count("image/png") == 3 and "Losses" in text and "Test images" in text  # bars, losses, colors
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_an_undisturbed_one(given: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     often = ["cluster.checkpoint_seconds=0", "colorize.steps=25"]  # the first checkpoint is after 20
     whole = trained(load([*given, *often]))
@@ -146,6 +149,7 @@ def test_crops_are_learned_and_measured(given: list[str], storage: str) -> None:
     assert Table(stage.inputs["images"].uri).manifest["image_size"] == 36 and values(stage)["ab_error"] > 0
 
 
+@pytest.mark.slow
 def test_the_page_shows_several_and_no_colors_at_all(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     beside = trained(load([*given, "colorize.loss.name=none"]))
     config = load([*given, f"colorize.beside=[{beside.uri}]"])
@@ -163,6 +167,7 @@ def test_the_page_shows_several_and_no_colors_at_all(given: list[str], capsys: p
     assert head[1] == "FCD" and all(len(line) == len(head) for line in lines)
 
 
+@pytest.mark.slow
 def test_without_labels_there_is_no_classifier_to_ask(folder: Path, tmp_path: Path) -> None:
     files = sorted(folder.rglob("*.png"))
     for file in files:
@@ -214,6 +219,7 @@ def test_what_does_not_fit_is_told_before_anything_starts(given: list[str], more
         colorizer.model(Plan(config), 0)
 
 
+@pytest.mark.slow
 def test_grey_images_are_told(folder: Path, tmp_path: Path) -> None:
     config = load(["data.name=digits", "data.image_size=32", f"storage={tmp_path}", *TINY])
     with pytest.raises(InputError, match="images are grey"):

@@ -51,6 +51,7 @@ def evaluated(plan: Plan) -> list[Stage]:
     return list({stage.hash: stage for stage in stages}.values())
 
 
+@pytest.mark.slow
 def test_the_artefact_says_all_that_training_on_it_needs(storage: str, capsys: pytest.CaptureFixture[str]) -> None:
     table = made(storage, "distill.options={fixed_layers: 5, soft_labels: true, epochs: 2}")
     manifest = table.manifest
@@ -78,6 +79,7 @@ def test_the_artefact_says_all_that_training_on_it_needs(storage: str, capsys: p
     assert "± 0.00" in own
 
 
+@pytest.mark.slow
 def test_a_whitened_set_brings_its_whitening(storage: str, capsys: pytest.CaptureFixture[str]) -> None:
     table = made(storage, "distill.name=dm", "distill.normalise.name=zca")
     assert table.manifest["normalisation"]["name"] == "zca" and table.manifest["normalisation"]["side"] == 32
@@ -93,6 +95,7 @@ def test_a_whitened_set_brings_its_whitening(storage: str, capsys: pytest.Captur
     assert set(found) == {"exact", "8"} and min(found.values()) > 25, found
 
 
+@pytest.mark.slow
 def test_settings_are_found_without_the_test_images(storage: str, capsys: pytest.CaptureFixture[str]) -> None:
     held = ["distill.name=kmeans", "distill.per_class=2", "distill.validation=0.3"]
     table, plainly = made(storage, *held), made(storage, *held[:2])
@@ -136,6 +139,7 @@ def test_real_images_stand_beside_it(storage: str) -> None:
     assert all(stage.done() for stage in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides, recipe, trainings",
     [
@@ -175,6 +179,7 @@ def test_random_images_of_the_same_classes() -> None:
         evaluate_trial.same_classes(labels, torch.arange(3), 0)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_images(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dsopt.distillation.dd import DatasetDistillation
 
@@ -196,6 +201,7 @@ def test_an_interrupted_run_goes_on_to_the_same_images(storage: str, tmp_path: P
     assert not list(tmp_path.glob("distill/*/checkpoint.pt"))
 
 
+@pytest.mark.slow
 def test_the_last_good_images_of_a_run_that_diverges_are_kept(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from dsopt.distillation.dd import DatasetDistillation
 
@@ -261,6 +267,7 @@ SLIM = [
 ]
 
 
+@pytest.mark.slow
 def test_images_that_a_trained_generator_makes(storage: str) -> None:
     """One generator for all; what it makes of noise is the control."""
     given = [

@@ -50,6 +50,7 @@ def by_key(stage: Stage) -> dict[str, np.ndarray]:
     return dict(zip(keys, Table(stage.uri).read()["embedding"].combine_chunks().to_numpy_ndarray(), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more", [(), ("embed.dtype=fp16", "embed.encoder=[autoencoder,proxy]", "proxy.steps=3", "proxy.batch_size=4")]
 )
@@ -130,6 +131,7 @@ def chosen(tmp_path: Path, root: Path, *more: str) -> tuple[Stage, list[dict]]:
     return stage, Table(stage.uri).read(columns=["key", "rank", "score", "reason"]).sort_by("rank").to_pylist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kcenter", "kmeans", "random"])
 def test_a_subset_is_extended(grown: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     before, first = chosen(tmp_path, grown[0], f"select.name={name}", "select.budget=10")  # all of them, so one is gone later

@@ -65,6 +65,7 @@ def test_of_training_there_remain_numbers_and_snapshots(storage: str) -> None:
     assert names == {"loss", "generator_loss"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learner", ["adversarial", "variational"])
 def test_an_interrupted_training_goes_on_to_the_same_images(
     learner: str, storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -99,6 +100,7 @@ def test_an_interrupted_training_goes_on_to_the_same_images(
     assert numbers[0].equals(numbers[1])
 
 
+@pytest.mark.slow
 def test_the_order_of_parts_is_no_matter(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dsopt.cluster import data
 
@@ -115,6 +117,7 @@ def test_the_order_of_parts_is_no_matter(storage: str, tmp_path: Path, monkeypat
     assert [part.rows for part in Table(one.uri).parts()] == [37, 37, 26]
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_two_workers_make_what_one_makes(ray_local, storage: str, tmp_path: Path) -> None:
@@ -126,6 +129,7 @@ def test_two_workers_make_what_one_makes(ray_local, storage: str, tmp_path: Path
     assert len(Table(stage.uri).parts()) == 2 and Table(stage.uri).read().equals(Table(here.uri).read())
 
 
+@pytest.mark.slow
 def test_other_seeds_are_other_images(storage: str) -> None:
     first, second = (dsopt.load_subset(made(storage, count=30, seed=seed).uri) for seed in (0, 1))
     assert not torch.equal(first.images, second.images) and torch.equal(first.labels, second.labels)
@@ -139,6 +143,7 @@ def test_training_cannot_tell_them_from_real_images(storage: str) -> None:
     assert "accuracy" in Table(stage.uri).read()["name"].to_pylist()
 
 
+@pytest.mark.slow
 def test_it_learns_from_a_subset(storage: str) -> None:
     stage = made(storage, "generate.images=subset", "select.name=random_balanced", "select.budget=40")
     assert stage.inputs["generator"].inputs["base"].kind == select.SELECT and Table(stage.uri).rows() == 40
@@ -148,6 +153,7 @@ GRADIENT = "generate.terms=[{name: gradient_difference, options: {network: teach
 TEACHER = ("teacher.steps=8", "teacher.batch_size=64", "teacher.options.width=4")
 
 
+@pytest.mark.slow
 def test_a_generator_learns_by_a_trained_classifier_which_is_an_input_of_its(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[float, float]] = []
     logits = proxy.Judge.logits
@@ -175,12 +181,14 @@ def test_of_a_subset_it_takes_the_trained_classifier_too(storage: str) -> None:
     assert set(inputs) == {"base", "teacher"} and inputs["base"].kind == select.SELECT and Table(stage.uri).rows() == 40
 
 
+@pytest.mark.slow
 def test_without_classes(storage: str) -> None:
     alone = [f"generate.{kind}.options.condition=none" for kind in ("generator", "discriminator")]
     table = Table(made(storage, *alone, count=30).uri)
     assert not table.manifest["labelled"] and table.read()["label"].null_count == 30
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_says_what_is_left(tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"diverged at step \d+ .*lower the learning rate\."):
         made(tmp_path, "generate.learning_rate=1e30", "generate.loss.name=wasserstein")

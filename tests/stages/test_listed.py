@@ -39,6 +39,7 @@ def as_text(names: list[Any]) -> bytes:
     return "\ufeff".encode() + "\r\n".join([*map(str, names), ""]).encode()
 
 
+@pytest.mark.slow
 def test_ids_or_keys_in_any_format_give_the_same_images_in_that_order(storage: str, ids: list[int]) -> None:
     lists = {"ids.txt": as_text(ids), "ids.csv": b"split,id\n" + b"".join(b"train,%d\n" % id for id in ids)}
     for name, content in lists.items():

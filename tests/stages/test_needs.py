@@ -53,6 +53,7 @@ class Rows:
         return iter([SourceRow(row.image, row.label if self.labelled else None, row.key) for row in self.shard.read()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", ["optimize", "select", "train"])
 def test_a_budget_above_the_number_of_images(job: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"select.budget=61: there are \d+ images"):

@@ -21,6 +21,7 @@ X, Y = load_digits(return_X_y=True)
 SMALL = ["cluster.workers=0", "data.limit=300", "autoencoder.steps=20", "autoencoder.options.width=8", "select.budget=30"]
 
 
+@pytest.mark.slow
 def test_as_good_as_that_of_scikit_learn() -> None:
     embeddings, labels = torch.from_numpy(X).float(), torch.from_numpy(Y)
     found = probe(embeddings, labels, 10, 0)
@@ -52,6 +53,7 @@ def test_few_images_are_learned_as_well_as_by_scikit_learn() -> None:
     assert accuracy > other.score(scaler.transform(X[~few]), Y[~few]) - 0.02 > 0.8
 
 
+@pytest.mark.slow
 def test_it_is_proxy_and_teacher(tmp_path: Path) -> None:
     config = load([*SMALL, f"storage={tmp_path}", "proxy.name=probe", "teacher.name=probe", "select.name=el2n"])
     plan = Plan(load([*SMALL, f"storage={tmp_path}", "proxy.name=probe", "teacher.name=probe", "select.soft_labels=teacher"]))
@@ -68,6 +70,7 @@ def test_it_is_proxy_and_teacher(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_sampler_goes_by_its_scores(tmp_path: Path) -> None:
     sampler = ["train.sampler.name=easy_to_hard", "train.split=0", "train.steps=4", "train.batch_size=16", "train.options.width=8"]
     plan = Plan(load([*SMALL, f"storage={tmp_path}", "proxy.name=probe", *sampler]))
@@ -76,6 +79,7 @@ def test_a_sampler_goes_by_its_scores(tmp_path: Path) -> None:
     assert stage.inputs["scores"].kind.name == "probe" and stage.done()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     for given, says in [
         (["train.name=probe"], "classifier 'probe' is not known"),

@@ -65,6 +65,7 @@ def assert_alike(one: Learner, other: Learner) -> None:
             assert torch.equal(value, expected[key]), f"{name}.{key}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 3])
 @pytest.mark.parametrize("make", [with_dropout, with_critic])
 def test_interrupted_after_any_step_is_undisturbed(make, every):

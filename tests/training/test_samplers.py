@@ -165,6 +165,7 @@ def test_infobatch_leaves_out_half_of_the_learnt_and_lets_the_others_count_for_t
     assert not torch.equal(order, order.sort().values)
 
 
+@pytest.mark.slow
 def test_infobatch_is_unbiased() -> None:
     """The expected weighted sum of an epoch's losses is the sum over all images, and every image's expected weight is 1."""
     losses = torch.rand(60, generator=torch.Generator().manual_seed(0))

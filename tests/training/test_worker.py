@@ -24,6 +24,7 @@ print(min(step() for _ in range(5)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_freed_memory_is_kept_for_the_next_step():
     """Without it, every one of these steps has some 30,000 page faults."""

@@ -43,6 +43,7 @@ def pilots(truth, lengths: list[float], seed: int) -> Runs:
 LENGTHS = [12_000.0, 24_000.0, 48_000.0]
 
 
+@pytest.mark.slow
 def test_intervals_of_80_percent_hold_at_least_75_percent_of_unseen_runs() -> None:
     """Of runs 4 and 16 times as long as the longest pilot, all sizes, over four truths."""
     images, seen = (values.ravel() for values in np.meshgrid(SIZES, [4 * LENGTHS[-1], 16 * LENGTHS[-1]]))
