@@ -167,6 +167,7 @@ def _rank(rank: int, subset: str, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_ranks_are_those_of_torch_distributed(subset: str, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")

@@ -42,6 +42,7 @@ def test_all_four_are_those_of_the_papers(k: int, rows: int, monkeypatch: pytest
     assert all(0 < value < 1 for value in found.values())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_known_answers_for_two_sets_of_normals():
     """What the README of Naeem et al. (2020) has for 10,000 in 1,000 dimensions; numbers differ with the draws."""

@@ -53,6 +53,7 @@ def failing(tmp_path: Path) -> list[str]:
     return [*ROWS, f"storage={tmp_path}/runs", command(tmp_path, FAILING, "{subset} {ids} {seed} {out}")]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_example_of_the_page(job: Job, tmp_path: Path) -> None:
     found = re.search(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
@@ -121,6 +122,7 @@ def test_all_rows_get_files_of_one_kind(job: Job, failing: list[str], tmp_path: 
     assert len(exports) == 5
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_on_object_storage_it_works_with_local_copies(job: Job, failing: list[str], s3_storage: str, monkeypatch) -> None:
     monkeypatch.setenv("FIXED", "1")
