@@ -155,7 +155,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
-@pytest.mark.long
 def test_both_know_the_same(both):
     assert both[0] == both[1]  # means over both, and a clock of both
 
