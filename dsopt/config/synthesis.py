@@ -76,7 +76,7 @@ class AdversarialConfig:
     differentiable: list[str] = key(
         [], "DiffAugment, on real and generated images alike: color, translation, cutout", family=registry.DIFFERENTIABLE
     )
-    precision: Precision = key("fp32", "auto: bf16 where the hardware supports it")
+    precision: Precision = key("fp32", "auto: bf16 if the hardware has it")
     sync_batch_norm: bool = key(False, SYNC_BATCH_NORM)
 
 

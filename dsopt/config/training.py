@@ -8,7 +8,7 @@ from dsopt.config.keys import Choice, above, at_least, choice, interval, key
 
 Precision = Literal["auto", "bf16", "fp32"]
 COMPILED = "on: compiled by torch, on GPUs into CUDA graphs; auto: measured in the first steps, and done where faster"
-SYNC_BATCH_NORM = "batch normalization over the images of all workers; false: each worker's own images"
+SYNC_BATCH_NORM = "batch normalization over the images of all workers"
 
 
 @dataclass
