@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from dsopt import registry
 from dsopt.config.keys import Choice, above, at_least, choice, interval, key
-from dsopt.config.training import Precision
+from dsopt.config.training import COMPILED, SYNC_BATCH_NORM, Precision
 
 TERM = "{name: gradient_penalty, weight: 10}"
 
@@ -24,6 +24,7 @@ class DistillConfig(Choice):
         [], "transforms of the training on the synthetic images, in order", family=registry.AUGMENTATIONS, options=True
     )
     validation: float = key(0.0, "share of the training images to evaluate on, instead of the test images", interval("[0, 1)"))
+    compile: Literal["off", "on", "auto"] = key("off", f"inner training and its derivatives: {COMPILED}")
 
 
 @dataclass
@@ -75,7 +76,8 @@ class AdversarialConfig:
     differentiable: list[str] = key(
         [], "DiffAugment, on real and generated images alike: color, translation, cutout", family=registry.DIFFERENTIABLE
     )
-    precision: Precision = key("fp32", "auto: bf16 where the hardware supports it")
+    precision: Precision = key("fp32", "auto: bf16 if the hardware has it")
+    sync_batch_norm: bool = key(False, SYNC_BATCH_NORM)
 
 
 @dataclass

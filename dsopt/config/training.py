@@ -7,6 +7,8 @@ from dsopt import registry
 from dsopt.config.keys import Choice, above, at_least, choice, interval, key
 
 Precision = Literal["auto", "bf16", "fp32"]
+COMPILED = "on: compiled by torch, on GPUs into CUDA graphs; auto: measured in the first steps, and done where faster"
+SYNC_BATCH_NORM = "batch normalization over the images of all workers"
 
 
 @dataclass
@@ -26,7 +28,7 @@ class OptimizerConfig:
 class DividedConfig(OptimizerConfig):
     """Of what is trained on several workers."""
 
-    sync_batch_norm: bool = key(False, "batch normalization over the images of all workers; false: each worker's own images")
+    sync_batch_norm: bool = key(False, SYNC_BATCH_NORM)
 
 
 @dataclass
@@ -69,9 +71,7 @@ class ClassifierConfig(DividedConfig, Choice):
     )
     label_smoothing: float = key(0.0, "share of a label that goes to all classes evenly", interval("[0, 1)"))
     average: float = key(0.999, "decay of the averaged weights, which are tested; 0: the last weights", interval("[0, 1)"))
-    compile: Literal["off", "on", "auto"] = key(
-        "off", "on: passes compiled by torch, on GPUs into CUDA graphs; auto: measured in the first steps, and done where faster"
-    )
+    compile: Literal["off", "on", "auto"] = key("off", f"passes: {COMPILED}")
     learning_rate: float = key(0.05, "learning rate of SGD; the selection paper has 0.1 for batches of 1,024", above(0))
 
 

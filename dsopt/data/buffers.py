@@ -52,6 +52,16 @@ def private(shape: Shape) -> Pixels:
 
 
 @contextlib.contextmanager
+def buffer(name: str | None, shape: Shape, streamed: bool | None = None) -> Iterator[tuple[Pixels, bool]]:
+    """That of all processes under a name (`shared`), and whether it is filled; without a name one for this process (`empty`)."""
+    if name is None or streamed is False:
+        yield empty(shape, streamed), False
+    else:
+        with shared(name, shape, streamed is None and room.fits_memory(math.prod(shape))) as found:
+            yield found
+
+
+@contextlib.contextmanager
 def shared(name: str, shape: Shape, else_memory: bool = False) -> Iterator[tuple[Pixels, bool]]:
     """A buffer on disk for all processes of this machine, and whether it is filled: the first fills it while the others wait.
 

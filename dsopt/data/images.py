@@ -1,5 +1,6 @@
 """Images in memory: decoded once, uint8, channels-last; the rows of an images table."""
 
+import hashlib
 import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +36,8 @@ class Images:
     If whoever loads them allows it (`load`), `images` is an `Encoded`, which stands for the same tensor where batches are taken.
 
     `soft` holds the class probabilities if the table has soft labels. `seconds` is what reading and decoding them took, where they
-    were read: also of those that were in the cache.
+    were read: also of those that were in the cache. By `name` other processes of this machine find the same images in a file; None:
+    they are this process's own.
     """
 
     ids: Int64[Tensor, " n"]
@@ -43,6 +45,7 @@ class Images:
     labels: Int64[Tensor, " n"]
     soft: Float32[Tensor, "n k"] | None = None
     seconds: float = 0.0
+    name: str | None = None
 
 
 @torch.inference_mode(False)  # other threads fill what is allocated here, and they are in no mode of the caller's
@@ -165,14 +168,25 @@ def find(ids: Int64[Tensor, " n"], known: Int64[Tensor, " m"]) -> Int64[Tensor, 
 
 
 def rows(images: Images, chosen: Int64[Tensor, " k"], streamed: bool | None = None) -> Images:
-    """A copy of the chosen rows; on disk if `streamed`, or if `streamed` is None and they do not fit in memory."""
+    """A copy of the chosen rows, one for all processes that share the images; otherwise on disk if `streamed`, or if `streamed` is
+    None and they do not fit in memory.
+    """
     soft = None if images.soft is None else images.soft[chosen]
     files: Any = images.images
     if isinstance(files, encoded.Encoded):
         return Images(images.ids[chosen], cast(Any, files.rows(chosen)), images.labels[chosen], soft)
     pixels = images.images.permute(0, 2, 3, 1)
-    some = torch.index_select(pixels, 0, chosen, out=buffers.empty((len(chosen), *pixels.shape[1:]), streamed))
-    return Images(images.ids[chosen], some.permute(0, 3, 1, 2), images.labels[chosen], soft)
+    name = None if images.name is None else derived_name(images.name, chosen)
+    with buffers.buffer(name, (len(chosen), *pixels.shape[1:]), streamed) as (some, filled):
+        if not filled:
+            torch.index_select(pixels, 0, chosen, out=some)
+    return Images(images.ids[chosen], some.permute(0, 3, 1, 2), images.labels[chosen], soft, name=name)
+
+
+def derived_name(name: str, other: Tensor | str) -> str:
+    """The name of what is made of named images by some of their rows, or by other named images."""
+    data = other.encode() if isinstance(other, str) else other.numpy().tobytes()
+    return hashlib.sha256(name.encode() + data).hexdigest()
 
 
 def joined(images: Images, others: Images, classes: int, streamed: bool | None = None) -> Images:
@@ -187,12 +201,16 @@ def joined(images: Images, others: Images, classes: int, streamed: bool | None =
     """
     if images.images.shape[1:] != others.images.shape[1:]:
         raise _differs(images.ids[0], images.images.shape[1:], others.ids[0], others.images.shape[1:])
-    files: Any = images.images
+    files, name = cast(Any, images.images), None
     if isinstance(files, encoded.Encoded):
         pixels: Any = files.joined(cast(Any, others.images))
     else:
         parts = [each.images.permute(0, 2, 3, 1) for each in (images, others)]
-        pixels = torch.cat(parts, out=buffers.empty((sum(map(len, parts)), *parts[0].shape[1:]), streamed)).permute(0, 3, 1, 2)
+        name = None if images.name is None or others.name is None else derived_name(images.name, others.name)
+        with buffers.buffer(name, (sum(map(len, parts)), *parts[0].shape[1:]), streamed) as (both, filled):
+            pixels = both.permute(0, 3, 1, 2) if filled else torch.cat(parts, out=both).permute(0, 3, 1, 2)
     soft = [F.one_hot(each.labels, classes).float() if each.soft is None else each.soft for each in (images, others)]
     probabilities = None if images.soft is None and others.soft is None else torch.cat(soft)
-    return Images(torch.cat([images.ids, -1 - others.ids]), pixels, torch.cat([images.labels, others.labels]), probabilities)
+    return Images(
+        torch.cat([images.ids, -1 - others.ids]), pixels, torch.cat([images.labels, others.labels]), probabilities, name=name
+    )

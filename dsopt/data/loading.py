@@ -1,12 +1,12 @@
 """The images of a table loaded: decoded, where they have room, in memory or on disk; else encoded, to be decoded batch by batch."""
 
-import contextlib
 import functools
 import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pyarrow as pa
@@ -97,8 +97,11 @@ def _read(
     streamed: bool | None,
 ) -> Images:
     n, (c, h, w), columns = _rows(table, split), shape, _columns(table)
-    shares = room.processes > 1 and watch is _unwatched
-    with _buffer(table, split, (n, h, w, c), memory, streamed, shares) as (pixels, decoded):
+    shares = memory is None and room.processes > 1 and watch is _unwatched and streamed is not False
+    whole, name = (n, h, w, c), _name_of(table, split, (n, h, w, c))
+    on_disk = shares or _streams(math.prod(whole), streamed)
+    with buffers.buffer(name if on_disk else None, whole, streamed) if memory is None else nullcontext((memory, False)) as found:
+        pixels, decoded = found
         images, row, soft = pixels.permute(0, 3, 1, 2), 0, None
         ids, labels = (torch.empty(n, dtype=torch.int64) for _ in range(2))
         for block in table.blocks(split, [name for name in columns if name != "image" or not decoded]):
@@ -121,7 +124,7 @@ def _read(
                 soft[here] = part.soft
             row = here.stop
             watch(Images(ids, images, labels, soft), row)
-    return Images(ids, images, labels, soft)
+    return Images(ids, images, labels, soft, name=name if shares else None)
 
 
 def _rows(table: Table, split: str | None) -> int:
@@ -180,22 +183,3 @@ def _streams(size: int, streamed: bool | None) -> bool:
 def _name_of(table: Table, split: str | None, shape: buffers.Shape) -> str:
     """The name of the buffer of a set. A stage that was deleted and made again in the same place is another set."""
     return hashlib.sha256(json.dumps([table.uri, split, shape, table.manifest], sort_keys=True).encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def _buffer(
-    table: Table, split: str | None, shape: buffers.Shape, memory: buffers.Pixels | None, streamed: bool | None, shares: bool
-) -> Iterator[tuple[buffers.Pixels, bool]]:
-    """The buffer for all images of a split, and whether another process has filled it.
-
-    Args:
-        shares: whether other processes are to find it, on disk, even if it fits in memory.
-    """
-    fits = streamed is None and room.fits_memory(math.prod(shape))
-    if memory is not None:
-        yield memory, False
-    elif streamed is False or (fits and not shares):
-        yield torch.empty(shape, dtype=torch.uint8), False
-    else:
-        with buffers.shared(_name_of(table, split, shape), shape, else_memory=fits) as found:
-            yield found

@@ -1,6 +1,6 @@
 """Truncated backpropagation through a long training (RaT-BPTT, AT-BPTT)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ from dsopt.distillation.inner import InnerOptimizer, adam, sgd
 from dsopt.distillation.recipe import Recipe, augmented
 from dsopt.distillation.stored import create_stored
 from dsopt.distillation.synthetic import Clipping, Init, descend
-from dsopt.distillation.unroll import InnerStep, State, Unrolled, advance, differentiate
+from dsopt.distillation.unroll import EAGER, Inner, Numbers, State, Unrolled, Way, advance, differentiate, fastest
 from dsopt.errors import InputError
 from dsopt.learners.placement import average_gradients
 from dsopt.seeds import derive
@@ -88,6 +88,7 @@ class TruncatedBackpropagation:
             self.learned["soft"] = F.one_hot(stored.labels, problem.classes).float().requires_grad_()
         self.taken = 0  # outer steps
         self.clipping = Clipping(2.0, problem.device)  # the authors' factor
+        self.passes = fastest(self.gradients, problem.compile, problem.device, problem.world)
         self.networks: dict[str, Any] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             "images": torch.optim.Adam([stored.leaf, *self.learned.values()], learning_rate)
@@ -97,7 +98,7 @@ class TruncatedBackpropagation:
         network = self.problem.drawn_for(batch)
         # The same window on all workers, as its position determines how long a step takes.
         window = self.choose_window(lambda: self.gradient_norms(network, batch), self.taken, batch.seed)
-        loss, gradients = self.gradients(network, batch, window)
+        loss, gradients = self.passes(network, batch, window)
         self.taken += 1
 
         means = average_gradients(gradients, self.problem.world)
@@ -108,40 +109,39 @@ class TruncatedBackpropagation:
             self.learned["soft"].data.clamp_min_(0)  # as the authors do
         return {"loss": loss}
 
-    def gradients(self, network: nn.Sequential, batch: Batch, window: Window) -> Unrolled:
+    def gradients(self, network: nn.Sequential, batch: Batch, window: Window, way: Way = EAGER) -> Unrolled:
         """The loss on real images after the last step of a window, and its gradients through the window."""
         inputs = [self.stored.images(), *self.learned.values()]
-        step, end = self._step(network, batch, lambda gradient: None), window.start + window.size
-
-        def outer(state: State) -> Iterator[Tensor]:
-            return loss_in_parts(network, state[0], batch.images, batch.labels)
-
-        state = advance(step, self._start(network), inputs, 0, window.start)
-        return differentiate(step, state, inputs, window.start, end, outer, every=self.every)
+        inner, end = self._inner(network, batch, lambda gradient: None), window.start + window.size
+        state = advance(inner, self._start(network), inputs, 0, window.start, way)
+        outer = loss_in_parts(network, batch.images, batch.labels)
+        return differentiate(inner, state, inputs, window.start, end, outer, every=self.every, way=way)
 
     def gradient_norms(self, network: nn.Sequential, batch: Batch) -> Float[Tensor, " length"]:
         """The norm of the gradient of all weights at every step of an inner training."""
         norms: list[Tensor] = []
-        step = self._step(network, batch, lambda gradient: norms.append(gradient.norm()))
-        advance(step, self._start(network), [self.stored.images(), *self.learned.values()], 0, self.trained_by.steps)
+        inner = self._inner(network, batch, lambda gradient: norms.append(gradient.norm()))
+        advance(inner, self._start(network), [self.stored.images(), *self.learned.values()], 0, self.trained_by.steps)
         return torch.stack(norms).detach().cpu()
 
     def _start(self, network: nn.Sequential) -> State:
         return self.inner.start([flat(network.parameters())])
 
-    def _step(self, network: nn.Sequential, batch: Batch, record: Callable[[Tensor], None]) -> InnerStep:
+    def _inner(self, network: nn.Sequential, batch: Batch, record: Callable[[Tensor], None]) -> Inner:
         """A step of the inner training; `record` is called with its gradient."""
 
-        def step(state: State, inputs: Any, t: int, differentiable: bool) -> State:
+        def given(inputs: Any, t: int) -> list[Tensor]:
             images, *soft = inputs
             draw = draws(derive(batch.seed, "inner", t), len(images), 0, len(images), images.device)
-            x, w = augmented(images, self.problem.augment, draw), state[0].requires_grad_()
-            value = loss(network, w, x, soft[0] if soft else self.labels)
-            (gradient,) = torch.autograd.grad(value, w, create_graph=differentiable)
-            record(gradient)
-            return self.inner.update([w, *state[1:]], [gradient], t)
+            return [augmented(images, self.problem.augment, draw), soft[0] if soft else self.labels]
 
-        return step
+        def step(state: State, given: Any, numbers: Numbers, differentiable: bool) -> State:
+            (images, targets), w = given, state[0].requires_grad_()
+            (gradient,) = torch.autograd.grad(loss(network, w, images, targets), w, create_graph=differentiable)
+            record(gradient)
+            return self.inner.update([w, *state[1:]], [gradient], numbers)
+
+        return Inner(given, step, self.inner.numbers)
 
     def synthetic(self) -> Synthetic:
         soft = self.learned["soft"].detach() if "soft" in self.learned else None
@@ -171,7 +171,7 @@ class TruncatedBackpropagation:
         self.optimizers["images"].load_state_dict(state["optimizer"])
 
 
-@distiller(unrolls=True)
+@distiller(unrolls=True, compiles=True)
 def bptt(
     problem: Problem,
     *,

@@ -20,19 +20,21 @@ from torch import Tensor, nn
 from dsopt.data.batches import Batch
 from dsopt.distillation.recipe import Recipe
 from dsopt.errors import InputError
+from dsopt.learners.compiled import How
 from dsopt.registry import DISTILLERS
 from dsopt.seeds import derive, seeded
 
 
-def distiller(*, learns: bool = True, unrolls: bool = False, balanced: bool = False) -> Callable[..., Any]:
+def distiller(*, learns: bool = True, unrolls: bool = False, balanced: bool = False, compiles: bool = False) -> Callable[..., Any]:
     """Register a function as a distillation method.
 
     Args:
         learns: it makes steps; otherwise its images are final from the start.
         unrolls: it differentiates through training steps, which excludes networks with batch normalization.
         balanced: it requires equally many images of every class in its batches.
+        compiles: its steps can be compiled (`Problem.compile`); what they ran as is in its `passes`.
     """
-    return DISTILLERS.register(learns=learns, unrolls=unrolls, balanced=balanced)
+    return DISTILLERS.register(learns=learns, unrolls=unrolls, balanced=balanced, compiles=compiles)
 
 
 class Synthetic(NamedTuple):
@@ -105,6 +107,7 @@ class Problem:
         stored: name and options of the parametrization of the synthetic images; see `dsopt.distillation.stored`.
         generator: for parametrizations that need one.
         steps: the number of steps that there will be.
+        compile: whether steps are compiled, for methods that can; see `dsopt.learners.compiled.Fastest`.
     """
 
     images: Tensor
@@ -120,6 +123,7 @@ class Problem:
     stored: tuple[str, dict[str, Any]] = ("pixels", {})
     generator: Generator | None = None
     steps: int = 1000
+    compile: How = "off"
 
     def drawn(self, *of: int | str) -> nn.Sequential:
         """A network with the new weights that belong to these names and numbers, on all workers."""

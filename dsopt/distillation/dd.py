@@ -1,6 +1,5 @@
 """The original dataset distillation."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from dsopt.distillation.functional import flat, loss, loss_in_parts
 from dsopt.distillation.recipe import Recipe
 from dsopt.distillation.stored import create_stored
 from dsopt.distillation.synthetic import Clipping, Init, descend
-from dsopt.distillation.unroll import State, differentiate
+from dsopt.distillation.unroll import EAGER, Inner, Numbers, State, Unrolled, Way, differentiate, fastest
 from dsopt.errors import InputError
 from dsopt.learners.placement import average_gradients
 
@@ -38,6 +37,7 @@ class DatasetDistillation:
         if soft_labels:
             self.learned["soft"] = F.one_hot(stored.labels, problem.classes).float().requires_grad_()
         self.clipping = Clipping(clip, problem.device)
+        self.passes = fastest(self.gradients, problem.compile, problem.device, problem.world)
         self.networks: dict[str, Any] = {}
         # The authors' betas: 0.5 instead of Adam's default of 0.9.
         adam = torch.optim.Adam([stored.leaf, *self.learned.values()], learning_rate, betas=(0.5, 0.999))
@@ -46,7 +46,7 @@ class DatasetDistillation:
     def update(self, batch: Batch) -> dict[str, Tensor]:
         network = self.problem.drawn_for(batch)
         start = {**dict(network.named_parameters()), **self.fixed}
-        loss, gradients = self.gradients(network, [start[key].detach() for key, _ in network.named_parameters()], batch)
+        loss, gradients = self.passes(network, [start[key].detach() for key, _ in network.named_parameters()], batch)
 
         gradients = [self.stored.leaf_gradient(gradients[0]), *gradients[1:]]
         gradients = self.clipping(average_gradients(gradients, self.problem.world))
@@ -54,26 +54,26 @@ class DatasetDistillation:
         self.stored.project_leaf()
         return {"loss": loss}
 
-    def gradients(self, network: nn.Sequential, weights: State, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+    def gradients(self, network: nn.Sequential, weights: State, batch: Batch, way: Way = EAGER) -> Unrolled:
         """The loss on real images after training from `weights`, and its gradients with respect to the images and `learned`."""
         inputs = [self.stored.images(), *self.learned.values()]
         epochs, blocks = inputs[1].shape
 
-        def step(state: State, inputs: Any, t: int, differentiable: bool) -> State:
+        def given(inputs: Any, t: int) -> list[Tensor]:
             images, rates, *soft = inputs
             targets = soft[0] if soft else self.labels
-            w = state[0].requires_grad_()
-
             block, size = t % blocks, len(images) // blocks
             # A slice, not `chunk`, whose gradient would join the zeros of all other blocks.
             own = slice(block * size, (block + 1) * size)
-            (gradient,) = torch.autograd.grad(loss(network, w, images[own], targets[own]), w, create_graph=differentiable)
-            return [w - F.softplus(rates[t // blocks, block]) * gradient]
+            return [images[own], targets[own], rates[t // blocks, block]]
 
-        def outer(state: State) -> Iterator[Tensor]:
-            return loss_in_parts(network, state[0], batch.images, batch.labels)
+        def step(state: State, given: Any, numbers: Numbers, differentiable: bool) -> State:
+            (images, targets, rate), w = given, state[0].requires_grad_()
+            (gradient,) = torch.autograd.grad(loss(network, w, images, targets), w, create_graph=differentiable)
+            return [w - F.softplus(rate) * gradient]
 
-        return differentiate(step, [flat(weights)], inputs, 0, epochs * blocks, outer)
+        outer = loss_in_parts(network, batch.images, batch.labels)
+        return differentiate(Inner(given, step), [flat(weights)], inputs, 0, epochs * blocks, outer, way=way)
 
     def synthetic(self) -> Synthetic:
         soft = self.learned["soft"].detach() if "soft" in self.learned else None
@@ -104,7 +104,7 @@ class DatasetDistillation:
         self.optimizers["images"].load_state_dict(state["optimizer"])
 
 
-@distiller(unrolls=True)
+@distiller(unrolls=True, compiles=True)
 def dd(
     problem: Problem,
     *,

@@ -1,12 +1,14 @@
 """A network's loss as a function of its weights, for differentiating through training."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from dsopt.distillation.unroll import Outer, State
 
 # Real images that a CPU differentiates at a time. This bounds the memory; and as activations stay in the caches, LeNet takes 0.8 of
 # the time of 1,024 images at once. A GPU gets all images at once, as parts would need more kernel launches.
@@ -28,10 +30,11 @@ def loss(
     return F.cross_entropy(functional_call(network, named, (images,)), targets)
 
 
-def loss_in_parts(
-    network: nn.Sequential, weights: Float[Tensor, " p"], images: Float[Tensor, "b c h w"], targets: Tensor
-) -> Iterator[Float[Tensor, ""]]:
-    """The terms of a sum that is equal to `loss`, each with its own graph."""
+def loss_in_parts(network: nn.Sequential, images: Float[Tensor, "b c h w"], targets: Tensor) -> Outer:
+    """The same of a state whose first tensor are the weights, as a sum over parts of the images."""
     size = PART if images.device.type == "cpu" else len(images)
-    for x, y in zip(images.split(size), targets.split(size), strict=True):
-        yield loss(network, weights, x, y) * (len(x) / len(images))
+
+    def term(state: State, x: Tensor, y: Tensor) -> Tensor:
+        return loss(network, state[0], x, y) * (len(x) / len(images))
+
+    return Outer(term, list(zip(images.split(size), targets.split(size), strict=True)))

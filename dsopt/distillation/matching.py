@@ -30,8 +30,11 @@ class Matching:
         self.optimizers: dict[str, torch.optim.Optimizer] = {"images": optimizer([stored.leaf])}
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
+        return self._descend(self.loss, batch)
+
+    def _descend(self, loss: Loss, batch: Batch) -> dict[str, Tensor]:
         images = self.stored.images()
-        metrics = self.loss(images, self.labels, batch)
+        metrics = loss(images, self.labels, batch)
         (gradient,) = torch.autograd.grad(metrics["loss"], [images])
         descend(self.optimizers["images"], [self.stored.leaf_gradient(gradient)], self.problem.world)
         self.stored.project_leaf()

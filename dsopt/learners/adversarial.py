@@ -14,12 +14,11 @@ from dsopt.learners.placement import (
     Precision,
     autocast,
     average_gradients,
-    broadcast,
     compute_dtype,
     local_part,
     pack,
-    place,
     rank,
+    replica,
     unpack,
     whole,
 )
@@ -73,6 +72,7 @@ class AdversarialLearner:
         eager_steps: the same for the generator's first 25 steps and every 500th after (Arjovsky et al. 2017, arXiv:1701.07875).
         clip: the discriminator's weights are clipped to [-clip, clip] (same paper, algorithm 1).
         average: decay of the moving average of the generator's weights, with which images are generated.
+        sync_batch_norm: see `dsopt.learners.placement.place`.
         augment: (images, draw) -> images, differentiable; applied to everything that the discriminator sees.
         classifiers: trained ones that terms use, by name: images on the generator's scale -> logits.
         classes: that labels may have, for terms which need labels.
@@ -94,6 +94,7 @@ class AdversarialLearner:
         eager_steps: int | None = None,
         clip: float | None = None,
         average: float = 0.999,
+        sync_batch_norm: bool = False,
         augment: Callable[[Tensor, UniformDraw], Tensor] | None = None,
         classifiers: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
         classes: int = 0,
@@ -107,11 +108,11 @@ class AdversarialLearner:
         self.classifiers, self.classes = classifiers or {}, classes
         # Not in DistributedDataParallel: a step runs the discriminator two or three times, and the wrapper would broadcast its
         # buffers before each, over the batch statistics of the passes before.
-        self.generator = broadcast(place(generator, device), world)
+        self.generator = replica(generator, device, world, sync_batch_norm)
         self.average = Average(self.generator, average)
         self.networks: dict[str, nn.Module] = {"generator": self.generator, "average": self.average.network}
         self.optimizers = {"generator": _optimizer(optimizer, self.generator, learning_rates[0], betas)}
-        self.discriminator = None if discriminator is None else broadcast(place(discriminator, device), world)
+        self.discriminator = None if discriminator is None else replica(discriminator, device, world, sync_batch_norm)
         if self.discriminator is not None:
             self.networks["discriminator"] = self.discriminator
             self.optimizers["discriminator"] = _optimizer(optimizer, self.discriminator, learning_rates[1], betas)

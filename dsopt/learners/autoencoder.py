@@ -41,7 +41,7 @@ class AutoencoderLearner:
         sgd = torch.optim.SGD(network.parameters(), learning_rate, momentum=momentum, fused=True)
         self.optimizers: dict[str, torch.optim.Optimizer] = {"autoencoder": sgd}
         if critic is not None:
-            self.networks["critic"] = place(critic, device, world)
+            self.networks["critic"] = place(critic, device, world, sync_batch_norm)
             self.optimizers["critic"] = torch.optim.Adam(critic.parameters(), 1e-4, betas=(0.0, 0.9))
 
     def update(self, batch: Batch) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dsopt.data.batches import Batch
 from dsopt.learners.average import Average, Best
-from dsopt.learners.compiled import How, Passes
+from dsopt.learners.compiled import How, passes
 from dsopt.learners.optim import minimize
 from dsopt.learners.optimizers import Decay, Name, optimizer_of
 from dsopt.learners.placement import Precision, autocast, compute_dtype, pack, place, scaler, unpack, unwrapped
@@ -37,7 +37,7 @@ class Classifier:
         label_smoothing: see `mean_cross_entropy`; measures are without it.
         average: decay of the moving average of the weights.
         sync_batch_norm: see `dsopt.learners.placement.place`.
-        compile: see `dsopt.learners.compiled.Passes`.
+        compile: see `dsopt.learners.compiled.passes`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Classifier:
         self.device, self.dtype = device, compute_dtype(precision, device, half=True)
         self.scaler = scaler(self.dtype, device)
         trained = place(network, device, world, sync_batch_norm)
-        self.passes = Passes(trained, compile, device, world)
+        self.passes = passes(trained, compile, device, world)
         self.average = Average(unwrapped(trained), average)
         self.networks: dict[str, nn.Module] = {"classifier": trained, "average": self.average.network}
 

@@ -71,23 +71,34 @@ def place(network: nn.Module, device: torch.device, world: int = 1, sync_batch_n
     Args:
         sync_batch_norm: whether its batch normalization is over the images of all workers.
     """
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = _located(network, device, world, sync_batch_norm)
     if world == 1:
         return network
-    network = synchronized(network, device) if sync_batch_norm else network
+    for buffer in network.buffers():
+        if buffer.is_contiguous():  # of one channel, in both layouts: torch takes its broadcast from itself for a partial overlap
+            buffer.data = buffer.data.view(-1).view(buffer.shape)
     return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+
+
+def replica(network: nn.Module, device: torch.device, world: int = 1, sync_batch_norm: bool = False) -> nn.Module:
+    """As `place`, but not wrapped: the first worker's weights and batch statistics, and gradients that are not averaged yet."""
+    network = _located(network, device, world, sync_batch_norm)
+    for value in network.state_dict().values() if world > 1 else ():
+        dist.broadcast(value, 0)
+    return network
+
+
+def _located(network: nn.Module, device: torch.device, world: int, sync_batch_norm: bool) -> nn.Module:
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for module in network.modules():
+        if hasattr(module, "world"):  # what it computes of a batch is of all workers' parts
+            module.world = world  # pyright: ignore[reportArgumentType]
+    return synchronized(network, device) if sync_batch_norm and world > 1 else network
 
 
 def unwrapped(network: nn.Module) -> Any:
     """The network itself, without DistributedDataParallel."""
     return network.module if isinstance(network, DistributedDataParallel) else network
-
-
-def broadcast(network: nn.Module, world: int) -> nn.Module:
-    """The network with the first worker's weights and batch statistics, on every worker."""
-    for value in network.state_dict().values() if world > 1 else ():
-        dist.broadcast(value, 0)
-    return network
 
 
 def rank(world: int) -> int:

@@ -26,6 +26,7 @@ class VariationalLearner:
         split: batch -> (images, condition), as in the adversarial learner.
         beta: weight of the divergence (beta-VAE, Higgins et al. 2017); 1 gives the bound.
         average: decay of the moving average of the decoder's weights, with which images are generated.
+        sync_batch_norm: see `dsopt.learners.placement.place`.
     """
 
     def __init__(
@@ -39,13 +40,14 @@ class VariationalLearner:
         learning_rate: float = 1e-3,
         betas: tuple[float, float] = (0.5, 0.999),
         average: float = 0.999,
+        sync_batch_norm: bool = False,
         precision: Precision = "fp32",
         device: torch.device,
         world: int = 1,
     ) -> None:
         self.device, self.dtype, self.world = device, compute_dtype(precision, device), world
         self.likelihood, self.split, self.beta = likelihood, split, beta
-        autoencoder = place(EncoderDecoder(encoder, generator), device, world)
+        autoencoder = place(EncoderDecoder(encoder, generator), device, world, sync_batch_norm)
         self.autoencoder, self.average = autoencoder, Average(unwrapped(autoencoder).generator, average)
         self.networks: dict[str, nn.Module] = {"autoencoder": autoencoder, "average": self.average.network}
         adam = torch.optim.Adam(autoencoder.parameters(), learning_rate, betas=betas, fused=True)

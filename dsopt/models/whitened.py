@@ -3,6 +3,7 @@
 import itertools
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,8 +16,8 @@ class Whitening(nn.Module):
 
     The filters are the eigenvectors of the patches' covariance, divided by the roots of their eigenvalues, each with both signs, so
     that no activation loses a direction (Page 2019, "How to train your ResNet 8: bag of tricks"). Here the patches are those of the
-    first batch that the network is trained on: it then needs no data to be built. Until then the filters are random and
-    orthonormal. They are buffers, so they are saved, restored and averaged with the network.
+    first batch that the network is trained on, of all workers: it then needs no data to be built. Until then the filters are
+    random and orthonormal. They are buffers, so they are saved, restored and averaged with the network.
 
     Args:
         channels: of the pictures.
@@ -28,6 +29,7 @@ class Whitening(nn.Module):
         super().__init__()
         size = channels * side * side
         self.side, self.floor, self.outputs = side, floor, 2 * size
+        self.world = 1  # workers that train the network, as `dsopt.learners.placement.place` tells it
         first = nn.init.orthogonal_(torch.empty(size, size)).view(size, channels, side, side)
         self.filters: Tensor
         self.whitens: Tensor
@@ -39,22 +41,34 @@ class Whitening(nn.Module):
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h2 w2"]:
         if self.training and not self._known:
             if not bool(self.whitens):
-                self.filters.copy_(whitening(images.detach().float(), self.side, self.floor))
+                self.filters.copy_(whitening(images.detach().float(), self.side, self.floor, self.world))
                 self.whitens.fill_(True)
             self._known = True
         return F.conv2d(images, self.filters, self.bias)
 
 
 @torch.no_grad()
-def whitening(images: Float[Tensor, "b c h w"], side: int, floor: float) -> Float[Tensor, "k c s s"]:
-    """The filters of `Whitening` for the patches of pictures."""
+def whitening(images: Float[Tensor, "b c h w"], side: int, floor: float, world: int = 1) -> Float[Tensor, "k c s s"]:
+    """The filters of `Whitening` for the patches of pictures, of those of all workers."""
     with torch.autocast(images.device.type, enabled=False):
         channels = images.shape[1]
         patches = F.unfold(images, side).transpose(0, 1).flatten(1)  # [c s s, patches]
-        values, vectors = torch.linalg.eigh(patches.cov().cpu())  # so small that a GPU would take longer
+        values, vectors = torch.linalg.eigh(_covariance(patches, world).cpu())  # so small that a GPU would take longer
         scale = values.sum().clamp_min(1e-12) / len(values)
         filters = (vectors / (values / scale + floor).clamp_min(floor).sqrt() / scale.sqrt()).T.view(-1, channels, side, side)
         return torch.cat([filters, -filters])
+
+
+def _covariance(values: Float[Tensor, "d n"], world: int) -> Float[Tensor, "d d"]:
+    """Of the columns of all workers, which may have different numbers of them."""
+    total = torch.cat([values.sum(1), values.new_full((1,), values.shape[1])])
+    if world > 1:
+        dist.all_reduce(total)
+    centered = values - (total[:-1] / total[-1])[:, None]
+    products = centered @ centered.T
+    if world > 1:
+        dist.all_reduce(products)
+    return products / (total[-1] - 1)
 
 
 class _Norm(nn.Module):

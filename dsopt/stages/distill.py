@@ -66,6 +66,9 @@ def check(config: Config) -> None:
     if stored != "pixels" and config.distill.name in ("kmeans", "halving"):
         raise InputError(f"distill.stored.name={stored}: {config.distill.name} takes real images as they are; expected pixels.")
     traits, network = DISTILLERS.traits(config.distill.name), config.distill.network
+    if config.distill.compile != "off" and not traits.compiles:
+        valid = [name for name in DISTILLERS.names() if DISTILLERS.traits(name).compiles]
+        raise InputError(f"distill.compile={config.distill.compile}: not for {config.distill.name}; expected {', '.join(valid)}.")
     untrained = MODELS.build(network.name, network.options)(1, 2)
     if traits.learns:
         check_repeatable(untrained, network.name)
@@ -160,6 +163,7 @@ def _problem(
         (settings.stored.name, dict(settings.stored.options)),
         _generator(stage, inputs, worker.device) if "generator" in stage.inputs else None,
         settings.steps,
+        settings.compile,
     )
     return DISTILLERS.build(settings.name, settings.options)(problem), problem
 
@@ -197,6 +201,7 @@ def _write(
     notes = {"weights": networks.save_weights(stage, weights, "weights")} if weights else {}
     notes |= {"whitening": networks.save_weights(stage, tensors, "whitening")} if tensors else {}
     notes |= {"validation": config.distill.validation} if config.distill.validation else {}
+    notes |= found.passes.about() if DISTILLERS.traits(config.distill.name).compiles else {}  # pyright: ignore[reportAttributeAccessIssue]
     losses = [row for row in state.rows if row[3] == "loss"]
     outputs.commit(
         stage,

@@ -2,12 +2,15 @@
 
     python tests/benchmarks/bench_growth.py [--rows 10000 100000] [--stages ingest random planning] [--folder FOLDER]
 
+With a folder, its data and stages are kept there, so that a large size can be measured in several calls, a few stages each.
+
 Random pictures of 8x8 pixels in Parquet files of 10,000, so that it is the rows that cost, not the pixels. No Ray: one process, of
 one thread, is driver and worker at once; each stage is a process of its own, whose memory counts from its start. "planning" is a
 job of which everything is done: what every resumed job does first.
 """
 
 import argparse
+import contextlib
 import io
 import json
 import resource
@@ -56,8 +59,12 @@ STAGES: dict[str, Callable[[Plan], Stage]] = {
 
 
 def write_source(folder: Path, rows: int) -> None:
-    random = np.random.default_rng(0)
+    """Write the files that are not there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
     for start in range(0, rows, FILE_ROWS):
+        file, random = folder / f"train-{start // FILE_ROWS:05d}.parquet", np.random.default_rng(start)
+        if file.exists():
+            continue
         images = random.integers(0, 256, (min(FILE_ROWS, rows - start), 8, 8, 3), dtype=np.uint8)
         files = []
         for image in images:
@@ -65,7 +72,9 @@ def write_source(folder: Path, rows: int) -> None:
             Image.fromarray(image).save(sink, "PNG", compress_level=1)
             files.append({"bytes": sink.getvalue(), "path": None})
         labels = random.integers(0, 10, len(images))
-        pq.write_table(pa.table({"image": files, "label": labels}), folder / f"train-{start // FILE_ROWS:05d}.parquet")
+        part = file.with_suffix(".part")
+        pq.write_table(pa.table({"image": files, "label": labels}), part)
+        part.rename(file)  # whole, or not there
 
 
 def measure(stage: str, folder: Path) -> None:
@@ -91,12 +100,11 @@ def main() -> None:
         return
     found = []
     for rows in given.rows:
-        with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-            data = Path(folder, "data")
-            data.mkdir()
-            write_source(data, rows)
+        with contextlib.nullcontext(given.folder) if given.folder else tempfile.TemporaryDirectory() as parent:
+            folder = Path(parent, str(rows))
+            write_source(folder / "data", rows)
             for stage in given.stages:
-                command = [sys.executable, __file__, "--stage", stage, "--folder", folder]
+                command = [sys.executable, __file__, "--stage", stage, "--folder", str(folder)]
                 ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
                 one = json.loads(ran.stdout.splitlines()[-1])
                 took, cpu = one["seconds"], one["cpu"]

@@ -64,6 +64,17 @@ def test_a_distiller(name, augment, gpu):
         assert_steps(gpu, DISTILLERS.build(name, options.get(name))(given), small.batch)
 
 
+@pytest.mark.parametrize("name", [name for name in DISTILLERS.names() if DISTILLERS.traits(name).compiles])
+def test_a_distiller_that_compiles(name, gpu, monkeypatch):
+    """What is around its graphs, and what these were traced from: the compiler is left out."""
+    monkeypatch.setattr(torch, "compile", lambda module, mode, dynamic: module)
+    options = {"bptt": {"length": 2, "window": 1}, "gradient_matching": {"outer": 2, "inner": 1}}
+    with gpu.pretend():
+        given = small.problem(device=CUDA, compile="on", network=lambda: small.tiny().to(CUDA, non_blocking=True))
+        given = replace(given, labels=moved(given.labels, CUDA))
+        assert_steps(gpu, DISTILLERS.build(name, options.get(name))(given), small.batch)
+
+
 @pytest.mark.parametrize("loss, judge", {name: pair for pair in pairs() for name in pair}.values())
 def test_a_loss_with_a_discriminator(loss, judge, gpu):
     with gpu.pretend():

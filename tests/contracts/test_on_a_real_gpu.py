@@ -50,6 +50,19 @@ def test_a_distiller(name):
     assert_steps_without_waiting(made, small.batch)
 
 
+@pytest.mark.parametrize("name", [name for name in DISTILLERS.names() if DISTILLERS.traits(name).compiles])
+def test_a_distiller_in_cuda_graphs_learns_as_the_eager_one(name):
+    options = {"bptt": {"length": 3, "window": 2}, "gradient_matching": {"outer": 4, "inner": 2}}
+    losses = {}
+    for how in ("off", "on"):
+        torch.manual_seed(0)
+        given = small.problem(device=CUDA, compile=how, network=lambda: small.tiny().to(CUDA, non_blocking=True))
+        given = replace(given, images=given.images.to(CUDA), labels=given.labels.to(CUDA))
+        made = DISTILLERS.build(name, options.get(name))(given)
+        losses[how] = [float(made.update(there(small.batch(step)))["loss"]) for step in range(5)]
+    assert losses["on"] == pytest.approx(losses["off"], rel=0.01)
+
+
 @pytest.mark.parametrize("loss, judge", {name: pair for pair in pairs() for name in pair}.values())
 def test_a_loss_with_a_discriminator(loss, judge):
     assert_steps_without_waiting(learner(settings("dcgan_generator", judge, loss), Worker(device=CUDA)), batch)

@@ -205,6 +205,21 @@ def test_a_set_arrives_on_disk_too(tmp_path: Path, folder: Path) -> None:
         arriving.close()
 
 
+def test_processes_of_a_machine_share_parts_and_unions_too(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as what is left to train on, and what is held out."""
+    uri, chosen, other = digits_stage(tmp_path / "stage", parts=2), torch.tensor([3, 5, 0]), torch.tensor([1, 2])
+    monkeypatch.setattr(room, "processes", 2)
+    for _ in range(2):  # as two processes
+        fresh()
+        whole = load(uri, "train")
+        some, few = rows(whole, chosen), rows(whole, other)
+        both = joined(some, few, 10)
+        assert on_disk(some.images) and on_disk(few.images) and on_disk(both.images)
+        assert torch.equal(some.images, whole.images[chosen]) and torch.equal(both.images[3:], whole.images[other])
+        assert len(list(folder.glob("dsopt-streamed-*/[!.]*"))) == 4
+    assert not on_disk(rows(whole, chosen, streamed=False).images)
+
+
 @pytest.mark.parametrize("streamed", [True, False])
 def test_parts_and_unions_of_sets_lie_where_they_are_told(tmp_path: Path, streamed: bool) -> None:
     uri = digits_stage(tmp_path / "stage", parts=2)

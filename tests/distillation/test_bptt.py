@@ -21,7 +21,7 @@ def test_optimizers_are_those_of_torch(ours, theirs):
     optimizer, state = theirs(parameters, 0.1), ours.start(weights)
     for t in range(5):
         gradients = [torch.randn(3, 4), torch.randn(5)]
-        state = ours.update(state, gradients, t)
+        state = ours.update(state, gradients, ours.numbers(t))
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         optimizer.step()
@@ -41,7 +41,7 @@ def unrolled(found, network, real, begin):
         weights = [w if w.requires_grad else w.requires_grad_() for w in state[: len(names)]]
         loss = F.cross_entropy(functional_call(network, dict(zip(names, weights, strict=True)), (x,)), found.labels)
         gradients = torch.autograd.grad(loss, weights, create_graph=t >= begin)
-        state = found.inner.update([*weights, *state[len(names) :]], list(gradients), t)
+        state = found.inner.update([*weights, *state[len(names) :]], list(gradients), found.inner.numbers(t))
         if t < begin:
             state = [value.detach() for value in state]
     return F.cross_entropy(

@@ -83,7 +83,7 @@ def test_after_one_long_gradient_images_move_by_so_many_times_the_rate(clip, lea
     found, real = dd(problem(), clip=clip, learning_rate=0.01), batch()
     for scale in [1] * 300 + [1000]:
         made = [scale * torch.randn_like(value) for value in (found.stored.leaf, *found.learned.values())]
-        found.gradients = lambda *_, made=made: (torch.zeros(()), made)
+        found.passes = lambda *_, made=made: (torch.zeros(()), made)
         before = found.stored.leaf.detach().clone()
         found.update(real)
     moved = (found.stored.leaf.detach() - before).square().mean().sqrt()

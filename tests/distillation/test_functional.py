@@ -37,7 +37,8 @@ def test_a_vector_of_weights_is_a_network(make, soft, monkeypatch):
     torch.testing.assert_close(in_images, curves[0])
     torch.testing.assert_close(in_weights, flat(curves[1:]))
 
-    terms = list(loss_in_parts(other, weights, images.detach(), targets))
+    term, taken = loss_in_parts(other, images.detach(), targets)
+    terms = [term([weights], *part) for part in taken]
     assert len(terms) == 3
     torch.testing.assert_close(sum(terms), expected)
     parts = sum(torch.autograd.grad(term, weights)[0] for term in terms)

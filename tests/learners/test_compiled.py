@@ -49,8 +49,8 @@ def test_the_compiler_trains_as_eager_passes() -> None:
 def test_what_takes_less_time_is_taken(monkeypatch: pytest.MonkeyPatch, slow: str) -> None:
     clock, network, other, taken = [0.0], nn.Identity(), nn.Identity(), []
     monkeypatch.setattr(torch, "compile", lambda *_, **__: other)
-    monkeypatch.setattr(compiled.Passes, "_now", lambda _: clock[0])
-    passes = compiled.Passes(network, "auto", CPU)
+    monkeypatch.setattr(compiled.Fastest, "_now", lambda _: clock[0])
+    passes = compiled.passes(network, "auto", CPU)
     measured = 2 * (compiled.WARM + compiled.WINDOWS * compiled.STEPS)
     for module, name in ((network, "eager"), (other, "compiled")):
         module.register_forward_hook(lambda *_, name=name: taken.append(name))

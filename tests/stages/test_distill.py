@@ -234,6 +234,7 @@ def test_the_last_good_images_of_a_run_that_diverges_are_kept(storage: str, monk
         ("distill.options.fixed_layers=9", "valid: 0 to the network's 5"),
         ("distill.options.epoch=9", "Did you mean 'epochs'"),
         ("distill.name=ddd", "Did you mean 'dd'"),
+        ("distill={name: dm, compile: auto}", r"distill\.compile=auto: not for dm; expected bptt, dd, gradient_matching\."),
         ("distill.per_class=0", "must be at least 1"),
     ],
 )
