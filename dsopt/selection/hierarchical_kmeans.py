@@ -12,9 +12,10 @@ from dsopt.errors import InputError
 from dsopt.selection.balance import allocate
 from dsopt.selection.clusters import Clusters, cluster
 from dsopt.selection.contract import Passes, Selection, selector
-from dsopt.selection.streams.centroids import SAMPLE_VALUES, assigned, clustered
+from dsopt.selection.streams.centroids import assigned, clustered
 from dsopt.selection.streams.costs import Cost, Size, lloyd
 from dsopt.selection.streams.rows import HeldRows, Rows, take
+from dsopt.selection.streams.starts import SAMPLE_VALUES
 
 SHRINK = 10  # times fewer clusters at every further level
 

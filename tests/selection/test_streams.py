@@ -14,7 +14,8 @@ from dsopt.selection import facility_location, reading
 from dsopt.selection.balance import per_class
 from dsopt.selection.choose import choose
 from dsopt.selection.contract import passes_of
-from dsopt.selection.streams import centroids, exact, greedy, groups, rows
+from dsopt.selection.distances import nearest_centroids
+from dsopt.selection.streams import centroids, exact, greedy, groups, rows, starts
 
 IN_PASSES = [name for name in SELECTORS.names() if passes_of(name, {})]
 EXACT = ["graph_cut", "kcenter", "moderate"]  # as in memory
@@ -28,8 +29,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "TILE_ROWS", 150)
     monkeypatch.setattr(greedy, "POOL_VALUES", 120 * SIZE)
     monkeypatch.setattr(groups, "GATHERED_ROWS", 150)
-    monkeypatch.setattr(centroids, "SAMPLE", 4)
-    monkeypatch.setattr(centroids, "MIN_SAMPLE", 100)
+    monkeypatch.setattr(starts, "SAMPLE", 4)
+    monkeypatch.setattr(starts, "MIN_SAMPLE", 100)
     monkeypatch.setattr(facility_location, "CLUSTER_ROWS", 60)
 
 
@@ -127,14 +128,14 @@ def test_nearest_centroids_are_exact_where_float32_is_not() -> None:
     x = torch.randn(500, 8, generator=generator) + 300
     centres = x[:40] + 0.01 * torch.randn(40, 8, generator=generator)
     expected = (x.double()[:, None] - centres.double()).square().sum(2).argmin(1)
-    assert torch.equal(centroids.nearest_centroids(x, centres), expected)
+    assert torch.equal(nearest_centroids(x, centres), expected)
     naive = (centres.square().sum(1) / 2 - x @ centres.T).argmin(1)
     assert not torch.equal(naive, expected)  # or the test would show nothing
 
 
 @pytest.mark.parametrize("spherical", [False, True])
 def test_k_means_in_passes_is_as_good_as_in_memory(spherical: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(centroids, "SAMPLE", 32)
+    monkeypatch.setattr(starts, "SAMPLE", 32)
     x = torch.randn(3000, 6, generator=torch.Generator().manual_seed(0))
     seen = torch.nn.functional.normalize(x) if spherical else x
     centres = centroids.cluster(seen, 30, torch.Generator().manual_seed(1)).centroids

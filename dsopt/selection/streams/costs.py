@@ -52,15 +52,20 @@ def light(at: Size) -> Cost:
     return Cost(touched=100 * at.rows, passes=0, memory=64 * at.rows)
 
 
-def lloyd(at: Size, k: int) -> Cost:
-    """k-means; half of the iterations' products are saved by centroids that have come to rest."""
+def lloyd(at: Size, k: int, *, parallel: bool = False) -> Cost:
+    """k-means; half of the iterations' products are saved by centroids that have come to rest.
+
+    Args:
+        parallel: from the first centroids of `starts.parallel`.
+    """
     n, d = at.rows, at.size
     if at.held:
         sample = min(n, max(64 * k, 1 << 16))
         return Cost(products=(14 * sample + (n if n > sample else 0)) * k * d, passes=1, memory=3 * NUMBER * d * sample)
-    sample = min(n, max(32 * k, 1 << 15), (1 << 27) // d)
+    sample = min(n, 2.5 * k if parallel else max(32 * k, 1 << 15), (1 << 27) // d)
+    start = Cost(2.5 * n * k * d, 12 * n * d, 12, 16 * n) if parallel else Cost(passes=1)
     memory = 4 * NUMBER * d * sample + 16 * n + 24 * k * d
-    return Cost(products=(14 * sample + 6 * n) * k * d, touched=8 * n * d, passes=9, memory=memory)
+    return start.plus(Cost(products=(14 * sample + 6 * n) * k * d, touched=8 * n * d, passes=8, memory=memory))
 
 
 def neighbours(at: Size, count: int) -> Cost:
