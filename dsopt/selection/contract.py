@@ -80,7 +80,7 @@ class Passes(Protocol):
     """Chooses in passes over rows; the indices are places, the ranks of the rows by id. `dsopt.selection.streams.rows`.
 
     The answer must not depend on how rows lie in parts, nor on the number of workers. It is that of the method in memory, or the
-    method's docstring says what it is instead. Those of a method that `continues` take `kept` as the method does.
+    method's docstring says what it is instead. Those of a method that needs scores, or `continues`, take these as the method does.
     """
 
     def __call__(self, rows: "Rows", budget: int, generator: Generator) -> Selection: ...

@@ -33,7 +33,6 @@ from dsopt.selection.choose import choose
 from dsopt.selection.contract import passes_of
 from dsopt.selection.reading import blocks
 
-
 # By default as many clusters as 4 times the square root of the rows, whose number should not change here.
 OPTIONS = {"hierarchical_kmeans": {"clusters": [1000, 100, 10]}}
 

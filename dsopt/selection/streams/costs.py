@@ -69,9 +69,12 @@ def lloyd(at: Size, k: int, *, parallel: bool = False) -> Cost:
 
 
 def neighbours(at: Size, count: int) -> Cost:
-    """The nearest neighbours of every row: exact up to 50,000 rows, then among 64 of 4 sqrt(n) clusters."""
-    compared = at.rows if at.rows <= 50_000 else 64 * at.rows / (4 * math.sqrt(at.rows))
-    return Cost(products=at.rows * compared * at.size, touched=2 * at.rows * compared, memory=24 * at.rows * count + (1 << 28))
+    """The nearest neighbours of every row: exact up to 50,000 rows, then among 64 of 4 sqrt(n) clusters. In passes, in regions."""
+    among = at.rows if at.held else min(at.rows, GATHERED)
+    compared = among if among <= 50_000 else 64 * among / (4 * math.sqrt(among))
+    found = Cost(at.rows * compared * at.size, 2 * at.rows * compared, 1, 24 * at.rows * count + (1 << 28))
+    regions = math.ceil(4 * at.rows / GATHERED)
+    return found if at.held else found.plus(lloyd(at, regions)).plus(Cost(passes=4 * math.ceil(at.rows / GATHERED)))
 
 
 def one_by_one(at: Size) -> Cost:
@@ -105,7 +108,7 @@ def way(name: str, options: Mapping[str, Any], at: Size, *, pca: int | None = No
     """How `choose` makes this choice. Classes that are chosen from one by one (`per_class`) take less."""
     traits = SELECTORS.traits(name)
     streams = bool(stream_of(name, options)) and not pca
-    in_passes = rounds == 1 and not pca and not traits.scores and bool(passes_of(name, options))
+    in_passes = rounds == 1 and not pca and bool(passes_of(name, options))
     if not traits.embeddings or (at.rows <= shard_rows and not streams):
         cost = cost_of(name, options, at)
         return Way("in memory", at, cost, _memory(at, cost, at.rows if traits.embeddings else 0))

@@ -29,7 +29,8 @@ def neighbours(rows: Rows, k: int) -> Iterator[Neighbours]:
         ValueError: k is negative, or there are not k other rows.
     """
     if isinstance(rows, HeldRows):
-        yield torch.arange(len(rows)), *(found.cpu() for found in nearest(rows.formed(), k))
+        squared, others = nearest(rows.formed(), k)
+        yield torch.arange(len(rows)), squared.cpu(), others.cpu()
         return
     centers = _regions(rows, k)
     near = torch.empty(len(rows), min(OVERLAP, len(centers)), dtype=torch.int64)
