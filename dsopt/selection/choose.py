@@ -52,6 +52,8 @@ def choose(
     device: str = "cpu",
     without: np.ndarray = NONE,
     kept: np.ndarray = NONE,
+    centroids: Float[Tensor, "k d"] | None = None,
+    keep: Callable[[Tensor], None] | None = None,
 ) -> pa.Table:
     """Select from a table with a registered method: the chosen ids, best first, with rank, score and reason (`CHOSEN`).
 
@@ -71,6 +73,8 @@ def choose(
         device: where embeddings are compared, by methods that can do so elsewhere than on the CPU.
         without: ids of rows that are left out, sorted; a fraction of the rows counts them all the same.
         kept: ids, sorted, of rows that are chosen already and are not chosen again; methods that continue take them into account.
+        centroids: of the clusters that these were chosen by, for methods that have clusters.
+        keep: is given the centroids of the clusters of such a method, if it chose from all rows together.
 
     Raises:
         InputError: the budget exceeds the rows, labels or scores are missing, embeddings are missing or not finite, or an id is
@@ -81,7 +85,8 @@ def choose(
     if len(kept):
         without = np.union1d(without, kept)
         if traits.continues and not pca:
-            method, passes = continuing(parts, kept, per_class, method, passes)
+            clusters = (None if per_class else centroids,) if traits.clusters else ()
+            method, passes = continuing(parts, kept, per_class, method, passes, *clusters)
     keys = keys_of([part for part in parts if part.rows], without)
     count = resolve(budget, sum(part.rows for part in parts), len(keys.ids))
     if (per_class or traits.labels) and (keys.labels == UNLABELLED).any():
@@ -89,11 +94,11 @@ def choose(
         raise InputError(f"{setting} needs labels; {keys.parts[0].uri} and its like have rows without.")
     if (stream := stream_of(name, options)) and not pca:
         groups = keys.labels if per_class else np.full_like(keys.labels, ALL)
-        return _table(chosen_by_states(keys.parts, stream.start, _shares(groups, count), per_class, run_parts, without))
+        return _table(chosen_by_states(keys.parts, stream.start, _shares(groups, count), per_class, run_parts, without), keep)
     reader = _Reader(without, traits.embeddings, read_scores(scores, traits.scores, name) if traits.scores else None)
     chooser = _Chooser(method, per_class, pca if traits.embeddings else None, seed, device)
     if not traits.embeddings or len(keys.ids) <= shard_rows:
-        return _table(chooser(reader(keys.parts), count))
+        return _table(chooser(reader(keys.parts), count), keep)
     if rounds == 1 and not pca:
         rows, ids = _rows_of_parts(keys, run_parts, device, without), torch.from_numpy(np.sort(keys.ids))
         shares = _shares(keys.labels if per_class else np.full_like(keys.labels, ALL), count)
@@ -101,11 +106,11 @@ def choose(
         one_by_one = _OneByOne(method, passes, shard_rows, device, told)
         if one_by_one.can(rows, per_class):
             chosen = one_by_one(rows, shares, per_class, torch.Generator().manual_seed(seed))
-            return _table(chosen._replace(indices=ids[chosen.indices]))
+            return _table(chosen._replace(indices=ids[chosen.indices]), keep)
     shards = grouped_parts(keys.parts, shard_rows)
     fraction = count / len(keys.ids)
     first = run_parts(functools.partial(_first_round, reader=reader, chooser=chooser, fraction=fraction), shards)
-    return _table(chooser(_join(list(first)), count))
+    return _table(chooser(_join(list(first)), count), None)  # the clusters are those of what was offered
 
 
 def _rows_of_parts(keys: Keys, run_parts: RunParts, device: str, without: np.ndarray) -> PartRows:
@@ -115,7 +120,9 @@ def _rows_of_parts(keys: Keys, run_parts: RunParts, device: str, without: np.nda
     return rows.within(torch.from_numpy(~among(np.sort(every.ids), without))) if len(without) else rows
 
 
-def _table(chosen: Selection) -> pa.Table:
+def _table(chosen: Selection, keep: Callable[[Tensor], None] | None) -> pa.Table:
+    if keep and chosen.centroids is not None:
+        keep(chosen.centroids)
     ranks = np.arange(len(chosen.indices), dtype=np.int32)
     return pa.table([chosen.indices.numpy(), ranks, chosen.scores.numpy(), list(chosen.reasons)], schema=CHOSEN)
 

@@ -70,16 +70,22 @@ def cluster(
     return Clusters(centroids, assignment, torch.cat(distances))
 
 
-def by_turns(assignment: Int[Tensor, " n"], value: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
+def by_turns(
+    assignment: Int[Tensor, " n"], value: Float[Tensor, " n"], taken: Int[Tensor, " k"] | None = None
+) -> Int[Tensor, " n"]:
     """Order all rows: the best of every cluster, the largest cluster first, then the second best of every cluster, and so on.
 
     Ties are broken by the lowest row, or cluster.
+
+    Args:
+        taken: how many turns every cluster has had already.
     """
-    sizes = assignment.bincount()
+    sizes = assignment.bincount(minlength=0 if taken is None else len(taken))
     order = value.argsort(descending=True, stable=True)
     order = order[assignment[order].argsort(stable=True)]
     place = sizes.argsort(descending=True, stable=True).argsort()  # of each cluster, by size
     ranks = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[assignment[order]]
+    ranks = ranks if taken is None else ranks + taken[assignment[order]]
     return order[(ranks * len(sizes) + place[assignment[order]]).argsort()]
 
 

@@ -25,7 +25,7 @@ from dsopt.selection.choose import choose
 from dsopt.selection.listed import Listed, choose_listed, read_list
 from dsopt.selection.reading import NONE
 from dsopt.stages import embed, ingest, issues, judges, needs, told
-from dsopt.stages.kept import earlier_subset, followed, kept, others
+from dsopt.stages.kept import CENTROIDS, centroids, earlier_subset, followed, keep_centroids, kept, others
 from dsopt.stages.taken import copy_originals, write_csv, write_rows
 from dsopt.storage import SUBSET, Kind, Part, Stage, Table
 from dsopt.training.worker import Worker
@@ -140,6 +140,8 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
         rounds=select.rounds,
         device="cuda" if select.device == "gpu" else "cpu",
         kept=NONE if before is None else np.sort(before["id"].to_numpy()),
+        centroids=centroids(select.extends, select.name) if select.extends else None,
+        keep=partial(keep_centroids, stage),
     )
     return chosen if before is None else followed(before, chosen)
 
@@ -175,6 +177,7 @@ def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: C
         files=files,
         csv=write_csv(stage, files),
         method=select.method,
+        **({"centroids": CENTROIDS} if exists(stage.path(CENTROIDS)) else {}),
         of=images.rows("train"),
         **({"dropped": issues.counted(stage, select.drop)} if select.drop and not select.ids else {}),
         **images.about(),

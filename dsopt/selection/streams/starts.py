@@ -42,6 +42,13 @@ def parallel(rows: Rows, k: int, generator: torch.Generator, *, iterations: int 
     return cluster(candidates, k, generator, iterations, weights).centroids
 
 
+def continued(
+    rows: Rows, k: int, generator: torch.Generator, *, first: Float[Tensor, "f d"], iterations: int = 0
+) -> Float[Tensor, "k d"]:
+    """Earlier centroids, or the first k of them, and further ones that are drawn where rows are far from these."""
+    return first[:k] if len(first) >= k else drawn(rows, first, k - len(first), generator)[0]
+
+
 def drawn(
     rows: Rows, first: Float[Tensor, "f d"], count: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "c d"], Int[Tensor, " n"]]:
