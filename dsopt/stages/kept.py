@@ -57,12 +57,25 @@ def centroids(uri: str, method: str) -> Float[Tensor, "k d"] | None:
     return load(read_bytes(join(table.uri, table.manifest["centroids"])))["centroids"]
 
 
-def others(select: SelectConfig, rows: int, before: pa.Table, label: str) -> int:
-    """How many images are still to be chosen. Raises InputError if fewer are wanted than are kept."""
+def others(select: SelectConfig, rows: int, before: pa.Table, dropped: np.ndarray, label: str) -> int:
+    """How many images are still to be chosen.
+
+    Args:
+        dropped: ids of images that are left out, of which those that are kept stay.
+
+    Raises:
+        InputError: fewer are wanted than are kept, or more than there are.
+    """
     count = resolve(select.budget, rows) - len(before)
     if count < 0:
         raise InputError(
             f"select.budget={select.budget}: {select.extends} has {len(before):,} images that are there; give as many."
+        )
+    there = rows - len(np.union1d(before["id"].to_numpy(), dropped))
+    if count > there:
+        raise InputError(
+            f"select.budget={select.budget}: {len(before):,} images are kept, {count:,} more are wanted, and select.drop leaves "
+            f"{there:,}; give fewer."
         )
     say(label, f"{len(before):,} images are kept, {count:,} are chosen from the others")
     return count

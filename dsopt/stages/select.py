@@ -118,8 +118,9 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
         return stream(items, config.cluster, function)
 
     before = kept(select.extends, Table(stage.inputs["images"].uri), f"select {stage.name}") if select.extends else None
+    dropped = issues.dropped(stage, select.drop)
     if before is not None:
-        budget = others(select, sum(part.rows for part in looked_at), before, f"select {stage.name}")
+        budget = others(select, sum(part.rows for part in looked_at), before, dropped, f"select {stage.name}")
         if not budget:
             return before
     # A GPU is held by the process that chooses, which then does all of the work.
@@ -136,7 +137,7 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
         scores=Table(stage.inputs["scores"].uri).parts() if "scores" in stage.inputs else (),
         pca=select.pca,
         shard_rows=select.shard_rows,
-        without=issues.dropped(stage, select.drop),
+        without=dropped,
         rounds=select.rounds,
         device="cuda" if select.device == "gpu" else "cpu",
         kept=NONE if before is None else np.sort(before["id"].to_numpy()),
