@@ -18,7 +18,9 @@ class CompareConfig:
     splits: list[float] = key([1.0, 0.5], "values of train.split to compare, a row each", each(SHARE))
     equal_cost: bool = key(True, "one more row: full data, trained longer by the seconds that selection takes")
     probe: bool = key(True, "more rows: linear classifiers of a pretrained encoder's embeddings")
-    audit: bool = key(True, "the first section of the page: what may be wrong with the data, by their pixels; see `dsopt audit`")
+    audit: bool = key(
+        True, "the first section of pages: what an audit found; the main job looks at the pixels for it, see `dsopt audit`"
+    )
     target: float | None = key(
         None,
         "also show when a row's accuracy on held-out images stays above this: 0.9",

@@ -12,8 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsopt import storage
-from dsopt.errors import InputError, unknown
-from dsopt.files import read_table
+from dsopt.errors import InputError
 from dsopt.registry import SELECTORS
 from dsopt.selection.balance import allocate, interleave
 from dsopt.selection.balance import per_class as in_each_class
@@ -28,8 +27,8 @@ from dsopt.selection.reading import (
     among,
     embedding_size,
     keys_of,
-    schema_of,
 )
+from dsopt.selection.scores import Scores, read_scores
 from dsopt.selection.streams.continuing import continuing
 from dsopt.selection.streams.rows import PartRows, RunParts, grouped_parts, take
 from dsopt.selection.streams.states import ALL, chosen_by_states
@@ -53,6 +52,8 @@ def choose(
     device: str = "cpu",
     without: np.ndarray = NONE,
     kept: np.ndarray = NONE,
+    centroids: Float[Tensor, "k d"] | None = None,
+    keep: Callable[[Tensor], None] | None = None,
 ) -> pa.Table:
     """Select from a table with a registered method: the chosen ids, best first, with rank, score and reason (`CHOSEN`).
 
@@ -72,6 +73,8 @@ def choose(
         device: where embeddings are compared, by methods that can do so elsewhere than on the CPU.
         without: ids of rows that are left out, sorted; a fraction of the rows counts them all the same.
         kept: ids, sorted, of rows that are chosen already and are not chosen again; methods that continue take them into account.
+        centroids: of the clusters that these were chosen by, for methods that have clusters.
+        keep: is given the centroids of the clusters of such a method, if it chose from all rows together.
 
     Raises:
         InputError: the budget exceeds the rows, labels or scores are missing, embeddings are missing or not finite, or an id is
@@ -82,7 +85,8 @@ def choose(
     if len(kept):
         without = np.union1d(without, kept)
         if traits.continues and not pca:
-            method, passes = continuing(parts, kept, per_class, method, passes)
+            clusters = (None if per_class else centroids,) if traits.clusters else ()
+            method, passes = continuing(parts, kept, per_class, method, passes, *clusters)
     keys = keys_of([part for part in parts if part.rows], without)
     count = resolve(budget, sum(part.rows for part in parts), len(keys.ids))
     if (per_class or traits.labels) and (keys.labels == UNLABELLED).any():
@@ -90,22 +94,23 @@ def choose(
         raise InputError(f"{setting} needs labels; {keys.parts[0].uri} and its like have rows without.")
     if (stream := stream_of(name, options)) and not pca:
         groups = keys.labels if per_class else np.full_like(keys.labels, ALL)
-        return _table(chosen_by_states(keys.parts, stream.start, _shares(groups, count), per_class, run_parts, without))
-    reader = _Reader(without, traits.embeddings, _scores(scores, traits.scores, name) if traits.scores else None)
+        return _table(chosen_by_states(keys.parts, stream.start, _shares(groups, count), per_class, run_parts, without), keep)
+    reader = _Reader(without, traits.embeddings, read_scores(scores, traits.scores, name) if traits.scores else None)
     chooser = _Chooser(method, per_class, pca if traits.embeddings else None, seed, device)
     if not traits.embeddings or len(keys.ids) <= shard_rows:
-        return _table(chooser(reader(keys.parts), count))
-    if rounds == 1 and not pca and not traits.scores:
-        rows = _rows_of_parts(keys, run_parts, device, without)
+        return _table(chooser(reader(keys.parts), count), keep)
+    if rounds == 1 and not pca:
+        rows, ids = _rows_of_parts(keys, run_parts, device, without), torch.from_numpy(np.sort(keys.ids))
         shares = _shares(keys.labels if per_class else np.full_like(keys.labels, ALL), count)
-        one_by_one = _OneByOne(method, passes, shard_rows, device)
-        if one_by_one.can(rows, shares, per_class):
+        told = (reader.scores.of(ids, keys.parts[0].uri),) if reader.scores else ()
+        one_by_one = _OneByOne(method, passes, shard_rows, device, told)
+        if one_by_one.can(rows, per_class):
             chosen = one_by_one(rows, shares, per_class, torch.Generator().manual_seed(seed))
-            return _table(chosen._replace(indices=torch.from_numpy(np.sort(keys.ids))[chosen.indices]))
+            return _table(chosen._replace(indices=ids[chosen.indices]), keep)
     shards = grouped_parts(keys.parts, shard_rows)
     fraction = count / len(keys.ids)
     first = run_parts(functools.partial(_first_round, reader=reader, chooser=chooser, fraction=fraction), shards)
-    return _table(chooser(_join(list(first)), count))
+    return _table(chooser(_join(list(first)), count), None)  # the clusters are those of what was offered
 
 
 def _rows_of_parts(keys: Keys, run_parts: RunParts, device: str, without: np.ndarray) -> PartRows:
@@ -115,7 +120,9 @@ def _rows_of_parts(keys: Keys, run_parts: RunParts, device: str, without: np.nda
     return rows.within(torch.from_numpy(~among(np.sort(every.ids), without))) if len(without) else rows
 
 
-def _table(chosen: Selection) -> pa.Table:
+def _table(chosen: Selection, keep: Callable[[Tensor], None] | None) -> pa.Table:
+    if keep and chosen.centroids is not None:
+        keep(chosen.centroids)
     ranks = np.arange(len(chosen.indices), dtype=np.int32)
     return pa.table([chosen.indices.numpy(), ranks, chosen.scores.numpy(), list(chosen.reasons)], schema=CHOSEN)
 
@@ -141,21 +148,15 @@ class _Reader(NamedTuple):
 
     without: np.ndarray
     embeddings: bool
-    scores: tuple[Int[Tensor, " n"], Float[Tensor, "n s"]] | None  # sorted ids, and their scores
+    scores: Scores | None
 
     def __call__(self, parts: Sequence[storage.Part]) -> _Rows:
         keys = keys_of(parts, self.without)
         order = torch.from_numpy(np.argsort(keys.ids, kind="stable"))
         ids, labels = torch.tensor(keys.ids)[order], torch.tensor(keys.labels)[order]
         embeddings = all_embeddings(keys.parts, self.without)[order] if self.embeddings else torch.empty(len(ids), 0)
-        if self.scores is None:
-            return _Rows(ids, embeddings, labels, None)
-        known, scores = self.scores
-        found = torch.searchsorted(known, ids).clamp(max=len(known) - 1)
-        if not torch.equal(known[found], ids):
-            missing = int(ids[known[found] != ids][0])
-            raise InputError(f"{keys.parts[0].uri} and its like: the scores table has no id {missing}.")
-        return _Rows(ids, embeddings, labels, scores[found])
+        scores = self.scores.of(ids, keys.parts[0].uri) if self.scores else None
+        return _Rows(ids, embeddings, labels, scores)
 
 
 class _Chooser(NamedTuple):
@@ -191,26 +192,30 @@ class _OneByOne(NamedTuple):
     passes: Passes | None
     shard_rows: int
     device: str
+    scores: tuple[Float[Tensor, "n s"], ...]  # of all rows, for a method that needs some
 
-    def can(self, rows: PartRows, shares: Mapping[int, int], per_class: bool) -> bool:
+    def can(self, rows: PartRows, per_class: bool) -> bool:
         return self.passes is not None or (per_class and int(rows.labels.unique(return_counts=True)[1].max()) <= self.shard_rows)
 
     def __call__(self, rows: PartRows, shares: Mapping[int, int], per_class: bool, generator: torch.Generator) -> Selection:
         if not per_class:
             assert self.passes, "see can()"
-            return self.passes(rows, shares[ALL], generator)
+            return self.passes(rows, shares[ALL], generator, *self.scores)
         chosen: list[Selection] = []
         for labels in self._together(rows, shares):
             places = torch.isin(rows.labels, torch.tensor(labels)).nonzero().squeeze(1)
+            scores = tuple(some[places] for some in self.scores)
             if len(places) > self.shard_rows:
                 assert self.passes, "see can()"
-                inside = self.passes(rows.within(rows.labels == labels[0]), shares[labels[0]], generator)
+                inside = self.passes(rows.within(rows.labels == labels[0]), shares[labels[0]], generator, *scores)
                 chosen.append(inside._replace(indices=places[inside.indices]))
                 continue
             held, theirs = take(rows, places), rows.labels[places]
             for label in labels:
                 own = (theirs == label).nonzero().squeeze(1)
-                inside = _placed(self.method, self.device, held[own], theirs[own], shares[label], generator)
+                inside = _placed(
+                    self.method, self.device, held[own], theirs[own], shares[label], generator, *(some[own] for some in scores)
+                )
                 chosen.append(inside._replace(indices=places[own[inside.indices]]))
         return interleave(chosen)
 
@@ -247,23 +252,6 @@ def _join(shards: Sequence[_Rows]) -> _Rows:
     return rows.take(rows.ids.argsort())
 
 
-def _scores(parts: Sequence[storage.Part], names: Sequence[str], method: str) -> tuple[Tensor, Tensor]:
-    if not parts:
-        raise InputError(f"select.name={method} needs a scores table with {', '.join(names)}.")
-    found = schema_of(parts[0]).names
-    for name in names:
-        if name not in found:
-            raise unknown(f"{parts[0].uri}: column", name, found)
-    # By column: one of them holds the probabilities of all classes.
-    table = pa.concat_tables([read_table(part.uri, ["id", *names]) for part in parts])
-    ids = torch.from_numpy(table["id"].to_numpy().copy())
-    columns = torch.cat([_matrix(table[name]) for name in names], 1)
-    if not columns.isfinite().all():
-        raise InputError(f"{parts[0].uri}: a score is null or not finite; did the proxy's training diverge?")
-    order = ids.argsort()
-    return ids[order], columns[order]
-
-
 def resolve(budget: int | float, rows: int, there: int | None = None) -> int:
     """The number of rows of a budget, of which a fraction is one of all rows.
 
@@ -288,10 +276,3 @@ def _shares(groups: np.ndarray, count: int) -> dict[int, int]:
     names, sizes = np.unique(groups, return_counts=True)
     shares = allocate(sizes.tolist(), count)
     return {name: share for name, share in zip(names.tolist(), shares, strict=True) if share}
-
-
-def _matrix(column: pa.ChunkedArray) -> Float[Tensor, "n s"]:
-    """A column of numbers, or of lists of equal length."""
-    values = column.combine_chunks()
-    flat = values.flatten() if pa.types.is_fixed_size_list(values.type) else values
-    return torch.from_numpy(flat.to_numpy(zero_copy_only=False).astype(np.float32)).view(len(values), -1)

@@ -21,7 +21,13 @@ class Clusters(NamedTuple):
     squared_distances: Float[Tensor, " n"]
 
 
-def cluster(embeddings: Float[Tensor, "n d"], k: int, generator: torch.Generator, iterations: int = 25) -> Clusters:
+def cluster(
+    embeddings: Float[Tensor, "n d"],
+    k: int,
+    generator: torch.Generator,
+    iterations: int = 25,
+    weights: Float[Tensor, " n"] | None = None,
+) -> Clusters:
     """k-means: Lloyd's iterations until they converge, at most `iterations`, from k-means++ (Arthur & Vassilvitskii 2007).
 
     The first centroids are drawn in `BATCHES` batches, each with probabilities proportional to the squared distances to those drawn
@@ -31,6 +37,9 @@ def cluster(embeddings: Float[Tensor, "n d"], k: int, generator: torch.Generator
     An empty cluster takes over the row farthest from its centroid; clusters stay empty only if there are fewer than k distinct
     rows. For very many rows, centroids are computed from a random sample. Ties go to the lowest centroid.
 
+    Args:
+        weights: how often every row counts; by default each once.
+
     Raises:
         ValueError: k is not in 1 ... n.
     """
@@ -38,14 +47,15 @@ def cluster(embeddings: Float[Tensor, "n d"], k: int, generator: torch.Generator
         raise ValueError(f"cannot make {k} clusters of {len(embeddings)} rows")
     rows, most = embeddings, max(SAMPLE * k, MIN_SAMPLE)
     if len(rows) > most:
-        rows = rows[torch.randperm(len(rows), generator=generator)[:most].sort().values]
+        some = torch.randperm(len(rows), generator=generator)[:most].sort().values
+        rows, weights = rows[some], None if weights is None else weights[some]
     mean = rows.mean(0)
     rows = rows - mean  # distances are differences of squares: the shorter the rows, the smaller the rounding errors
     squares = rows.square().sum(1)
-    centroids, assignment, closeness = _first_centroids(rows, squares, k, generator)
+    centroids, assignment, closeness = _first_centroids(rows, squares, k, generator, weights)
     for _ in range(iterations):
         before = centroids
-        centroids = means(rows, _without_empty(assignment, squares - 2 * closeness, k), before)
+        centroids = means(rows, _without_empty(assignment, squares - 2 * closeness, k), before, weights)
         moved = (centroids != before).any(1)
         if not moved.any():
             break
@@ -60,36 +70,57 @@ def cluster(embeddings: Float[Tensor, "n d"], k: int, generator: torch.Generator
     return Clusters(centroids, assignment, torch.cat(distances))
 
 
-def by_turns(assignment: Int[Tensor, " n"], value: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
+def by_turns(
+    assignment: Int[Tensor, " n"], value: Float[Tensor, " n"], taken: Int[Tensor, " k"] | None = None
+) -> Int[Tensor, " n"]:
     """Order all rows: the best of every cluster, the largest cluster first, then the second best of every cluster, and so on.
 
     Ties are broken by the lowest row, or cluster.
+
+    Args:
+        taken: how many turns every cluster has had already.
     """
-    sizes = assignment.bincount()
+    sizes = assignment.bincount(minlength=0 if taken is None else len(taken))
     order = value.argsort(descending=True, stable=True)
     order = order[assignment[order].argsort(stable=True)]
     place = sizes.argsort(descending=True, stable=True).argsort()  # of each cluster, by size
     ranks = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[assignment[order]]
+    ranks = ranks if taken is None else ranks + taken[assignment[order]]
     return order[(ranks * len(sizes) + place[assignment[order]]).argsort()]
 
 
-def means(rows: Float[Tensor, "n d"], assignment: Int[Tensor, " n"], before: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
-    """The mean of each cluster; an empty cluster keeps its centroid."""
+def means(
+    rows: Float[Tensor, "n d"],
+    assignment: Int[Tensor, " n"],
+    before: Float[Tensor, "k d"],
+    weights: Float[Tensor, " n"] | None = None,
+) -> Float[Tensor, "k d"]:
+    """The mean of each cluster; an empty cluster, or one of rows that do not count, keeps its centroid."""
+    if weights is not None:
+        total = torch.zeros_like(before[:, 0]).index_add_(0, assignment, weights)
+        sums = torch.zeros_like(before).index_add_(0, assignment, rows * weights[:, None])
+        return torch.where(total[:, None] > 0, sums / total[:, None].clamp(min=torch.finfo().tiny), before)
     sizes = assignment.bincount(minlength=len(before))
     found = embedding_bag(assignment.argsort(stable=True), rows, sizes.cumsum(0) - sizes, mode="mean")
     return torch.where(sizes[:, None] > 0, found, before)
 
 
 def _first_centroids(
-    rows: Float[Tensor, "n d"], squares: Float[Tensor, " n"], k: int, generator: torch.Generator
+    rows: Float[Tensor, "n d"],
+    squares: Float[Tensor, " n"],
+    k: int,
+    generator: torch.Generator,
+    weights: Float[Tensor, " n"] | None = None,
 ) -> tuple[Float[Tensor, "k d"], Int[Tensor, " n"], Float[Tensor, " n"]]:
     """Rows drawn as centroids, and every row's nearest one, see `_closest`."""
-    chosen = torch.randint(len(rows), (1,), generator=generator).to(rows.device)
+    counted = torch.ones_like(squares) if weights is None else weights
+    chosen = torch.randint(len(rows), (1,), generator=generator) if weights is None else weights.multinomial(1, generator=generator)
+    chosen = chosen.to(rows.device)
     assignment, closeness = _closest(rows, rows[chosen])
     for batch in torch.arange(1, k, device=rows.device).tensor_split(min(BATCHES, k - 1)) if k > 1 else ():
         # Exponential race: the rows with the largest weight / Exp(1) are a weighted sample without replacement. Rows chosen before
         # get -1: they are drawn again only if every other row coincides with a chosen one.
-        race = (squares - 2 * closeness).clamp_min_(0) / -torch.rand(len(rows), generator=generator).to(rows.device).log()
+        race = counted * (squares - 2 * closeness).clamp_min_(0) / -torch.rand(len(rows), generator=generator).to(rows.device).log()
         new = race.index_fill(0, chosen, -1).topk(len(batch)).indices
         which, closer = _closest(rows, rows[new])
         assignment = torch.where(closer > closeness, batch[which], assignment)

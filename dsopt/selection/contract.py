@@ -4,7 +4,8 @@ A selector is `(embeddings [n d], labels [n], budget, generator, *, options) -> 
 which says what callers must know before they call it. One that needs what training tells about every image takes a fifth
 positional argument, `scores [n s]`: the columns of the scores table that it names.
 
-One that `continues` takes, after these, `kept [m d]`: the embeddings of rows that are chosen already, and are not among the others.
+One that `continues` takes, after these, `kept [m d]`: the embeddings of rows that are chosen already, and are not among the others;
+and if it has `clusters`, the centroids [k d] of the choice that it continues, or None.
 
 It returns exactly `budget` distinct rows, the same for the same seed, ties broken by the lowest row.
 
@@ -33,6 +34,7 @@ def selector(
     scores: Sequence[str] = (),
     gpu: bool = False,
     continues: bool = False,
+    clusters: bool = False,
     cost: "Callable[..., Cost] | None" = None,
     stream: "Callable[..., type[Stream] | None] | None" = None,
     passes: "Callable[..., Passes | None] | None" = None,
@@ -46,12 +48,13 @@ def selector(
         scores: the columns of the scores table that it needs (`dsopt.training.dynamics`), in this order.
         gpu: embeddings may lie on a GPU; labels, scores, generator and answer do not.
         continues: it, and its passes, can choose further rows, given those that were chosen before.
+        clusters: its choice has the centroids of clusters, from which it continues.
         cost: (size, **options) -> about what it takes, `dsopt.selection.streams.costs`; by default some numbers for every row.
         stream: its options -> the `Stream` that computes the same answer block by block, or None if they allow for none.
         passes: its options -> the `Passes` that choose without all embeddings in one place, or None if they allow for none.
     """
     needs = {"embeddings": embeddings, "labels": labels, "seeded": seeded, "scores": tuple(scores)}
-    needs |= {"gpu": gpu, "continues": continues, "cost": cost}
+    needs |= {"gpu": gpu, "continues": continues, "clusters": clusters, "cost": cost}
     return SELECTORS.register(**needs, stream=stream, passes=passes)
 
 
@@ -68,11 +71,16 @@ def passes_of(name: str, options: Mapping[str, Any]) -> "Passes | None":
 
 
 class Selection(NamedTuple):
-    """The chosen rows, best first: their indices (or ids), scores (float32; nan where a method has none), and why."""
+    """The chosen rows, best first: their indices (or ids), scores (float32; nan where a method has none), and why.
+
+    Args:
+        centroids: of the clusters that they were chosen by, for a later choice.
+    """
 
     indices: Int[Tensor, " k"]
     scores: Float[Tensor, " k"]
     reasons: Sequence[str]
+    centroids: Float[Tensor, "c d"] | None = None
 
 
 @runtime_checkable
@@ -80,7 +88,7 @@ class Passes(Protocol):
     """Chooses in passes over rows; the indices are places, the ranks of the rows by id. `dsopt.selection.streams.rows`.
 
     The answer must not depend on how rows lie in parts, nor on the number of workers. It is that of the method in memory, or the
-    method's docstring says what it is instead. Those of a method that `continues` take `kept` as the method does.
+    method's docstring says what it is instead. Those of a method that needs scores, or `continues`, take these as the method does.
     """
 
     def __call__(self, rows: "Rows", budget: int, generator: Generator) -> Selection: ...

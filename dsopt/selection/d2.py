@@ -1,22 +1,28 @@
 """Difficult images that are not neighbours: message passing of difficulty on a neighbour graph."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsopt.selection.by_score import number_cut
-from dsopt.selection.contract import Selection, selector
-from dsopt.selection.neighbours import nearest
+from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.streams import costs, graph
 from dsopt.selection.streams.costs import Cost, Size
-from dsopt.selection.streams.costs import neighbours as neighbours_cost
+from dsopt.selection.streams.rows import HeldRows, Rows
+
+
+def _passes(neighbours: int, gamma: float, cut: float) -> Passes:
+    return partial(_choose, neighbours=neighbours, gamma=gamma, cut=cut)
 
 
 def _cost(at: Size, neighbours: int, gamma: float, cut: float) -> Cost:
-    return neighbours_cost(at, neighbours)
+    return costs.neighbours(at, neighbours)
 
 
-@selector(scores=("el2n",), cost=_cost)
+@selector(scores=("el2n",), passes=_passes, cost=_cost)
 def d2(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
@@ -36,10 +42,22 @@ def d2(
 
     The difficulty is EL2N. The paper uses forgetting events, but a short proxy run has too few of these to rank images. Squared
     distances are divided by their mean over the graph, so that `gamma` does not depend on the scale of the embedding.
+
+    In passes over parts the graph is that of `streams.graph.neighbours`, which misses few neighbours; the rest is the same.
     """
+    return _choose(HeldRows(embeddings), budget, generator, scores, neighbours=neighbours, gamma=gamma, cut=cut)
+
+
+def _choose(
+    rows: Rows, budget: int, generator: torch.Generator, scores: Tensor, *, neighbours: int, gamma: float, cut: float
+) -> Selection:
     hardest_first = scores[:, 0].argsort(descending=True, stable=True)
-    left = hardest_first[number_cut(cut, len(scores), budget) :].sort().values
-    squared, near = nearest(embeddings[left], min(neighbours, len(left) - 1))
+    there = torch.ones(len(scores), dtype=torch.bool).index_fill(0, hardest_first[: number_cut(cut, len(scores), budget)], False)
+    left = there.nonzero().squeeze(1)
+    count = min(neighbours, len(left) - 1)
+    squared, near = torch.empty(len(left), count), torch.empty(len(left), count, dtype=torch.int64)
+    for places, distances, others in graph.neighbours(rows.within(there), count):
+        squared[places], near[places] = distances, others
     squared = squared / squared.mean().clamp_min(torch.finfo().tiny)
     difficulty = scores[left, 0]
     value = (difficulty + (difficulty[near] * (-squared).exp()).sum(1)).numpy()

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from dsopt.errors import InputError
 from dsopt.selection.balance import allocate
-from dsopt.selection.clusters import Clusters, cluster
+from dsopt.selection.clusters import Clusters
 from dsopt.selection.contract import Passes, Selection, selector
-from dsopt.selection.streams.centroids import SAMPLE_VALUES, assigned, clustered
+from dsopt.selection.distances import nearest_centroids
+from dsopt.selection.streams.centroids import assigned, clustered
 from dsopt.selection.streams.costs import Cost, Size, lloyd
 from dsopt.selection.streams.rows import HeldRows, Rows, take
+from dsopt.selection.streams.starts import SAMPLE_VALUES, continued, of_sample
 
 SHRINK = 10  # times fewer clusters at every further level
 
@@ -39,12 +41,14 @@ def _cost(at: Size, clusters: list[int] | None, resamplings: int, pick: str) -> 
     return lloyd(at, k).plus(again)
 
 
-@selector(seeded=True, gpu=True, passes=_passes, cost=_cost)
+@selector(seeded=True, gpu=True, continues=True, clusters=True, passes=_passes, cost=_cost)
 def hierarchical_kmeans(
     embeddings: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
     budget: int,
     generator: torch.Generator,
+    kept: Float[Tensor, "m d"] | None = None,
+    centroids: Float[Tensor, "c d"] | None = None,
     *,
     clusters: list[int] | None = None,
     resamplings: int = 10,
@@ -60,33 +64,48 @@ def hierarchical_kmeans(
 
     In passes over parts, k-means is that of `streams.centroids.kmeans`; the rest is the same.
 
+    Images that are `kept` count in the shares of their clusters: a cluster that has its share already gives no further ones. The
+    clusters of the first level start from the `centroids` of the earlier choice, and further ones where images are far from these.
+
     Deviations: `clusters`, the number at every level, is by default 4 sqrt(n), then a tenth each; a resampling takes from every
     cluster half as many points as it has on average, and no more than memory should hold.
 
     Raises:
         InputError: `clusters` does not fall from level to level, or exceeds the number of images.
     """
-    return _choose(HeldRows(embeddings), budget, generator, _Options(clusters, resamplings, pick))
+    return _choose(HeldRows(embeddings), budget, generator, kept, centroids, options=_Options(clusters, resamplings, pick))
 
 
-def _choose(rows: Rows, budget: int, generator: torch.Generator, options: _Options) -> Selection:
+def _choose(
+    rows: Rows,
+    budget: int,
+    generator: torch.Generator,
+    kept: Tensor | None = None,
+    centroids: Tensor | None = None,
+    *,
+    options: _Options,
+) -> Selection:
     counts = _levels(len(rows), options.clusters)
-    images = _evenly(rows, counts[0], generator, options.resamplings)
+    images = _evenly(rows, counts[0], generator, options.resamplings, centroids)
     points, parents = images.centroids, []
     for count in counts[1:]:
         above = _evenly(HeldRows(points), count, generator, options.resamplings)
         parents.append(above.assignment)
         points = above.centroids
     assignment, closeness = images.assignment, -images.squared_distances
-    shares = torch.tensor(_shares(assignment.bincount(minlength=counts[0]), parents, budget))
+    sizes = assignment.bincount(minlength=counts[0])
+    if kept is not None and len(kept):
+        taken = nearest_centroids(kept.cpu(), images.centroids).bincount(minlength=counts[0])
+        shares = _further(sizes + taken, parents, budget, taken)
+    else:
+        shares = torch.tensor(_shares(sizes, parents, budget))
     preference = closeness if options.pick == "closest" else torch.rand(len(rows), generator=generator)
     order = preference.argsort(descending=True, stable=True)
     order = order[assignment[order].argsort(stable=True)]
-    sizes = assignment.bincount(minlength=counts[0])
     ranks = torch.arange(len(order)) - (sizes.cumsum(0) - sizes)[assignment[order]]
     taken = ranks < shares[assignment[order]]
     chosen = order[taken][ranks[taken].argsort(stable=True)]  # the first of every cluster, then the second
-    return Selection(chosen, closeness[chosen], [f"cluster {c}" for c in assignment[chosen].tolist()])
+    return Selection(chosen, closeness[chosen], [f"cluster {c}" for c in assignment[chosen].tolist()], images.centroids)
 
 
 def _levels(rows: int, clusters: list[int] | None) -> list[int]:
@@ -98,9 +117,9 @@ def _levels(rows: int, clusters: list[int] | None) -> list[int]:
     return clusters
 
 
-def _evenly(rows: Rows, k: int, generator: torch.Generator, resamplings: int) -> Clusters:
-    """k-means, repeated on the points nearest to each centroid."""
-    found = clustered(rows, k, generator)
+def _evenly(rows: Rows, k: int, generator: torch.Generator, resamplings: int, first: Tensor | None = None) -> Clusters:
+    """k-means, repeated on the points nearest to each centroid; each time from earlier centroids, where there are `first` ones."""
+    found = clustered(rows, k, generator) if first is None else assigned(rows, continued(rows, k, generator, first=first))
     most = min(len(rows) // (2 * k), SAMPLE_VALUES // rows.size // k)
     for _ in range(resamplings if most >= 2 else 0):
         order = found.squared_distances.argsort(stable=True)
@@ -110,9 +129,22 @@ def _evenly(rows: Rows, k: int, generator: torch.Generator, resamplings: int) ->
         nearest = order[ranks < most].sort().values
         if len(nearest) < k:
             break
-        again = cluster(take(rows, nearest).to(rows.device), k, generator).centroids.cpu()
-        found = assigned(rows, again)
+        start = of_sample if first is None else partial(continued, first=found.centroids)
+        found = assigned(rows, clustered(HeldRows(take(rows, nearest).to(rows.device)), k, generator, start=start).centroids)
     return found
+
+
+def _further(sizes: Int[Tensor, " k"], parents: list[Tensor], budget: int, taken: Int[Tensor, " k"]) -> Int[Tensor, " k"]:
+    """The shares of a budget that is large enough that, without what clusters have `taken`, `budget` is left."""
+    low, high = budget, int(sizes.sum())
+    while low < high:
+        middle = (low + high) // 2
+        left = (torch.tensor(_shares(sizes, parents, middle)) - taken).clamp(min=0)
+        low, high = (low, middle) if int(left.sum()) >= budget else (middle + 1, high)
+    left = (torch.tensor(_shares(sizes, parents, high)) - taken).clamp(min=0)
+    for _ in range(int(left.sum()) - budget):
+        left[left.argmax()] -= 1
+    return left
 
 
 def _shares(sizes: Int[Tensor, " k"], parents: list[Tensor], budget: int) -> list[int]:

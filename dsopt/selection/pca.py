@@ -32,4 +32,4 @@ def principal(
     *scores: Float[Tensor, "n s"],
 ) -> Selection:
     """Apply a selector to the principal components, as the selection paper's discussion proposes."""
-    return selector(components(embeddings, count), labels, budget, generator, *scores)
+    return selector(components(embeddings, count), labels, budget, generator, *scores)._replace(centroids=None)  # of other numbers

@@ -3,14 +3,18 @@
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from jaxtyping import Float
+from safetensors.torch import load, save
+from torch import Tensor
 
 from dsopt.config import SelectConfig
 from dsopt.errors import InputError
-from dsopt.files import read_table
+from dsopt.files import join, read_bytes, read_table, write_bytes
 from dsopt.progress import say
 from dsopt.selection.choose import CHOSEN, resolve
-from dsopt.storage import Table
+from dsopt.storage import Stage, Table
 
+CENTROIDS = "centroids.safetensors"  # of the clusters that a subset was chosen by
 COLUMNS = ["digest", "key", "rank", "score", "reason"]
 KEPT = "kept, "  # what a reason starts with
 
@@ -40,12 +44,38 @@ def kept(uri: str, images: Table, label: str) -> pa.Table:
     return pa.table([ids, np.arange(len(found), dtype=np.int32), found["score"].combine_chunks(), reasons], schema=CHOSEN)
 
 
-def others(select: SelectConfig, rows: int, before: pa.Table, label: str) -> int:
-    """How many images are still to be chosen. Raises InputError if fewer are wanted than are kept."""
+def keep_centroids(stage: Stage, centroids: Float[Tensor, "k d"]) -> None:
+    """Write them beside a subset that is being made, for one that extends it."""
+    write_bytes(stage.path(CENTROIDS), save({"centroids": centroids.contiguous()}))
+
+
+def centroids(uri: str, method: str) -> Float[Tensor, "k d"] | None:
+    """Of the clusters that an earlier subset was chosen by, if the same method chose it."""
+    table = earlier_subset(uri)
+    if table.manifest.get("centroids") is None or table.manifest["method"] != method:
+        return None
+    return load(read_bytes(join(table.uri, table.manifest["centroids"])))["centroids"]
+
+
+def others(select: SelectConfig, rows: int, before: pa.Table, dropped: np.ndarray, label: str) -> int:
+    """How many images are still to be chosen.
+
+    Args:
+        dropped: ids of images that are left out, of which those that are kept stay.
+
+    Raises:
+        InputError: fewer are wanted than are kept, or more than there are.
+    """
     count = resolve(select.budget, rows) - len(before)
     if count < 0:
         raise InputError(
             f"select.budget={select.budget}: {select.extends} has {len(before):,} images that are there; give as many."
+        )
+    there = rows - len(np.union1d(before["id"].to_numpy(), dropped))
+    if count > there:
+        raise InputError(
+            f"select.budget={select.budget}: {len(before):,} images are kept, {count:,} more are wanted, and select.drop leaves "
+            f"{there:,}; give fewer."
         )
     say(label, f"{len(before):,} images are kept, {count:,} are chosen from the others")
     return count

@@ -25,12 +25,12 @@ from dsopt.selection.choose import choose
 from dsopt.selection.listed import Listed, choose_listed, read_list
 from dsopt.selection.reading import NONE
 from dsopt.stages import embed, ingest, issues, judges, needs, told
-from dsopt.stages.kept import earlier_subset, followed, kept, others
+from dsopt.stages.kept import CENTROIDS, centroids, earlier_subset, followed, keep_centroids, kept, others
 from dsopt.stages.taken import copy_originals, write_csv, write_rows
 from dsopt.storage import SUBSET, Kind, Part, Stage, Table
 from dsopt.training.worker import Worker
 
-SELECT = Kind("select", 3)
+SELECT = Kind("select", 4)
 
 
 def subset(plan: Plan, select: SelectConfig, seed: int, *, at_most: bool = False) -> Stage:
@@ -118,8 +118,9 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
         return stream(items, config.cluster, function)
 
     before = kept(select.extends, Table(stage.inputs["images"].uri), f"select {stage.name}") if select.extends else None
+    dropped = issues.dropped(stage, select.drop)
     if before is not None:
-        budget = others(select, sum(part.rows for part in looked_at), before, f"select {stage.name}")
+        budget = others(select, sum(part.rows for part in looked_at), before, dropped, f"select {stage.name}")
         if not budget:
             return before
     # A GPU is held by the process that chooses, which then does all of the work.
@@ -136,10 +137,12 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
         scores=Table(stage.inputs["scores"].uri).parts() if "scores" in stage.inputs else (),
         pca=select.pca,
         shard_rows=select.shard_rows,
-        without=issues.dropped(stage, select.drop),
+        without=dropped,
         rounds=select.rounds,
         device="cuda" if select.device == "gpu" else "cpu",
         kept=NONE if before is None else np.sort(before["id"].to_numpy()),
+        centroids=centroids(select.extends, select.name) if select.extends else None,
+        keep=partial(keep_centroids, stage),
     )
     return chosen if before is None else followed(before, chosen)
 
@@ -175,6 +178,7 @@ def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: C
         files=files,
         csv=write_csv(stage, files),
         method=select.method,
+        **({"centroids": CENTROIDS} if exists(stage.path(CENTROIDS)) else {}),
         of=images.rows("train"),
         **({"dropped": issues.counted(stage, select.drop)} if select.drop and not select.ids else {}),
         **images.about(),

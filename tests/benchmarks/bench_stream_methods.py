@@ -33,6 +33,9 @@ from dsopt.selection.choose import choose
 from dsopt.selection.contract import passes_of
 from dsopt.selection.reading import blocks
 
+# By default as many clusters as 4 times the square root of the rows, whose number should not change here.
+OPTIONS = {"hierarchical_kmeans": {"clusters": [1000, 100, 10]}}
+
 
 def parts_of(folder: Path) -> list[storage.Part]:
     return [storage.Part(str(path), pq.read_metadata(path).num_rows, "train") for path in sorted(folder.glob("part-*"))]
@@ -52,7 +55,7 @@ def measure(folder: Path, name: str, budget: int) -> dict[str, float]:
     torch.set_num_threads(1)
     scores = scores_of(folder, SELECTORS.traits(name).scores)
     before, began = peak_mb(), time.process_time()
-    chosen = choose(parts_of(folder), name, {}, budget, False, 0, scores=scores, shard_rows=10_000)
+    chosen = choose(parts_of(folder), name, OPTIONS.get(name, {}), budget, False, 0, scores=scores, shard_rows=10_000)
     assert len(chosen) == budget
     return {"seconds": time.process_time() - began, "mb": peak_mb() - before}
 

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ from PIL import Image
 from running import here, read
 
 from dsopt.errors import InputError
+from dsopt.jobs import audited
 from dsopt.jobs.audit import job as audit
 from dsopt.pipeline.plan import Plan
 from dsopt.stages import select
-from dsopt.storage import Table
+from dsopt.storage import Kind, Stage, Table
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 
@@ -77,6 +79,20 @@ def test_what_was_planted_is_found(pictures: Path, tmp_path: Path, capsys: pytes
     assert manifest["dropped"] == {"exact_duplicates": 3, "leaks": 1, "near_duplicates": 0, "dark": 1} and manifest["of"] == 47
     assert {"images", "audit of pixels"} == subset.inputs.keys()  # what is left out by pixels needs no embeddings
 
+    for stage in (subset, Stage.existing(subset.uri)):  # what a page is of, planned or known by its folder
+        (section,) = audited.first(stage, config)
+        assert section.title == "Audit of the data" and section.html and "near_duplicates" in section.html
+    assert not audited.first(subset, replace(config, compare=replace(config.compare, audit=False)))
+    assert not audited.first(Stage(str(tmp_path / "elsewhere"), Kind("other"), "other", {}), config)
+
+
+def test_every_page_begins_with_it() -> None:
+    jobs = Path(audited.__file__).parent
+    pages = {file: text for file in jobs.glob("*/page.py") if "pages.page(" in (text := file.read_text())}
+    assert len(pages) == 8
+    for file, text in pages.items():
+        assert "audited.first(stage, config)" in text or ("summary(" in text and file.parent.name == "audit"), file
+
 
 @pytest.mark.slow
 def test_a_subset_has_no_image_that_is_left_out(pictures: Path, tmp_path: Path) -> None:
@@ -93,6 +109,10 @@ def test_a_subset_has_no_image_that_is_left_out(pictures: Path, tmp_path: Path) 
     plan = Plan(config)
     with pytest.raises(InputError, match=r"43 images, and select.drop leaves 42 of 47"):
         plan.run(select.subset(plan, config.select, 0))
+    more = read(*settings, "select.budget=43", "select.drop=[exact_duplicates,leaks,dark]", f"select.extends={subset.uri}")
+    plan = Plan(more)
+    with pytest.raises(InputError, match=r"budget=43: 42 images are kept, 1 more are wanted, and select.drop leaves 0; give fewer"):
+        plan.run(select.subset(plan, more.select, 0))
 
 
 def test_without_labels_and_without_a_test_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

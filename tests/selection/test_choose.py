@@ -169,7 +169,7 @@ def test_the_second_round_sees_what_the_first_chose_and_no_more(tmp_path: Path) 
     loss = torch.tensor([*range(10), 2.5, 3.5, 20, 21, 22, 23, 24, 25, 26, 27])
     parts = write(tmp_path, table(torch.arange(20), None, torch.randn(20, 3)), [10])
     scores = write_scores(tmp_path / "scores", torch.arange(20), {"el2n": -loss})
-    got = choose(parts, "d2", {"neighbours": 0, "cut": 0.0}, 4, False, 0, scores=scores, shard_rows=10)
+    got = choose(parts, "d2", {"neighbours": 0, "cut": 0.0}, 4, False, 0, scores=scores, shard_rows=10, rounds=2)
     assert got["id"].to_pylist() == [0, 1, 2, 10]
 
 

@@ -1,11 +1,10 @@
-"""Nearest neighbours compared with sorting all distances, and faiss's compared with the exact ones."""
+"""Nearest neighbours compared with sorting all distances, and those among clusters, by faiss or not, with the exact ones."""
 
 import sys
 
 import pytest
 import torch
 
-from dsopt.errors import InputError
 from dsopt.selection import neighbours as module
 from dsopt.selection.neighbours import nearest
 
@@ -53,37 +52,37 @@ def test_nobody_has_no_neighbours_and_none_can_have_more_than_there_are() -> Non
         nearest(torch.randn(3, 2), 3)
 
 
-def test_without_faiss_many_rows_take_longer_and_too_many_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "faiss", None)
-    embeddings = torch.randn(60, 4)
-    expected = nearest(embeddings, 5)
-    monkeypatch.setattr(module, "EXACT_ROWS", 20)
-    assert all(torch.equal(a, b) for a, b in zip(nearest(embeddings, 5), expected, strict=True))
-    monkeypatch.setattr(module, "MOST_ROWS", 50)
-    with pytest.raises(InputError, match=r"60 rows need faiss: pip install 'dsopt\[faiss\]'"):
-        nearest(embeddings, 5)
+@pytest.fixture(params=["faiss", "without"])
+def approximate(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    if request.param == "faiss":
+        pytest.importorskip("faiss")
+    else:
+        monkeypatch.setitem(sys.modules, "faiss", None)
+    return monkeypatch
 
 
-def test_faiss_finds_nearly_all_and_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("faiss")
+def test_of_many_rows_nearly_all_are_found_and_the_same_again(approximate: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     embeddings = torch.randn(2500, 8, generator=generator)
     embeddings[2000:] = embeddings[:500]
     embeddings[:20] = embeddings[0]  # more alike than are asked for
     expected_distances, expected = nearest(embeddings, 10)
-    monkeypatch.setattr(module, "EXACT_ROWS", 100)
+    approximate.setattr(module, "EXACT_ROWS", 100)
     distances, indices = nearest(embeddings, 10)
     assert (indices != torch.arange(2500)[:, None]).all() and (distances.diff(dim=1) >= 0).all()
     assert (distances == expected_distances).double().mean() > 0.95
     assert (indices == expected).double().mean() > 0.95
     again = nearest(embeddings, 10)
     assert torch.equal(again[0], distances) and torch.equal(again[1], indices)
+    some = torch.tensor([7, 2400, 30])
+    assert torch.equal(nearest(embeddings, 10, some)[1], indices[some])
 
 
-def test_faiss_where_clusters_hold_too_few_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("faiss")
+def test_where_clusters_hold_too_few_the_search_is_exact(approximate: pytest.MonkeyPatch) -> None:
     embeddings = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
     expected = nearest(embeddings, 390)
-    monkeypatch.setattr(module, "EXACT_ROWS", 100)
+    approximate.setattr(module, "EXACT_ROWS", 100)
     got = nearest(embeddings, 390)
     assert torch.equal(got[1], expected[1]) and torch.equal(got[0], expected[0])
+    equal = nearest(torch.ones(120, 2), 3)  # one cluster holds all
+    assert equal[0].eq(0).all() and equal[1][:5].tolist() == [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2], [0, 1, 2]]

@@ -6,8 +6,8 @@ from pretended_gpu import PretendedGpu
 
 from dsopt.registry import SELECTORS
 from dsopt.selection import facility_location
+from dsopt.selection.distances import nearest_centroids
 from dsopt.selection.streams import lazy
-from dsopt.selection.streams.centroids import nearest_centroids
 
 GREEDY = ["facility_location", "graph_cut", "herding", "kcenter", "max_distance"]
 ON_GPU = [name for name in SELECTORS.names() if SELECTORS.traits(name).gpu]

@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from test_choose import ROWS, SIZE, equal, shuffled_elsewhere, table, write
+from synthetic_dynamics import matrix, synthetic_scores
+from test_choose import ROWS, SIZE, equal, shuffled_elsewhere, table, write, write_scores
 
 from dsopt import storage
 from dsopt.registry import SELECTORS
@@ -14,7 +15,8 @@ from dsopt.selection import facility_location, reading
 from dsopt.selection.balance import per_class
 from dsopt.selection.choose import choose
 from dsopt.selection.contract import passes_of
-from dsopt.selection.streams import centroids, exact, greedy, groups, rows
+from dsopt.selection.distances import nearest_centroids
+from dsopt.selection.streams import centroids, exact, graph, greedy, groups, rows, starts
 
 IN_PASSES = [name for name in SELECTORS.names() if passes_of(name, {})]
 EXACT = ["graph_cut", "kcenter", "moderate"]  # as in memory
@@ -28,8 +30,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "TILE_ROWS", 150)
     monkeypatch.setattr(greedy, "POOL_VALUES", 120 * SIZE)
     monkeypatch.setattr(groups, "GATHERED_ROWS", 150)
-    monkeypatch.setattr(centroids, "SAMPLE", 4)
-    monkeypatch.setattr(centroids, "MIN_SAMPLE", 100)
+    monkeypatch.setattr(graph, "GATHERED_ROWS", 300)
+    monkeypatch.setattr(starts, "SAMPLE", 4)
+    monkeypatch.setattr(starts, "MIN_SAMPLE", 100)
     monkeypatch.setattr(facility_location, "CLUSTER_ROWS", 60)
 
 
@@ -53,6 +56,11 @@ def same(one: pa.Table, other: pa.Table) -> bool:
     return one.drop(["score"]) == other.drop(["score"]) and np.array_equal(*scores, equal_nan=True)
 
 
+def scores_of(name: str, ids: torch.Tensor, folder: Path) -> list[storage.Part]:
+    columns = synthetic_scores(SELECTORS.traits(name).scores, ROWS, torch.Generator().manual_seed(4))
+    return write_scores(folder / "scores", ids, columns) if columns else []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", IN_PASSES)
 def test_the_answer_depends_neither_on_the_parts_nor_on_the_workers(
@@ -62,26 +70,38 @@ def test_the_answer_depends_neither_on_the_parts_nor_on_the_workers(
     shuffled = torch.randperm(ROWS, generator=torch.Generator().manual_seed(1))
     first = written(tmp_path / "first", table(*data), CUTS[0])
     second = written(tmp_path / "second", table(*(column[shuffled] for column in data)), CUTS[1])
-    one = choose(first, name, {}, 60, False, 5, shard_rows=200)
+    scores = scores_of(name, ids, tmp_path)
+    one = choose(first, name, {}, 60, False, 5, shard_rows=200, scores=scores)
     assert len(set(one["id"].to_pylist())) == 60 and set(one["id"].to_pylist()) <= set(ids.tolist())
     for parts in (first[::-1], second):
-        assert same(choose(parts, name, {}, 60, False, 5, shuffled_elsewhere, shard_rows=200), one)
+        assert same(choose(parts, name, {}, 60, False, 5, shuffled_elsewhere, shard_rows=200, scores=scores), one)
     if name in EXACT:
         order = ids.argsort()
         expected = SELECTORS.build(name)(embeddings[order], labels[order], 60, torch.Generator().manual_seed(5))
         assert equal(one, ids[order], expected)
 
 
-@pytest.mark.parametrize("name", ["facility_location", "kmeans", "max_distance", "stratified", "top_activation"])
+@pytest.mark.parametrize(
+    "name", ["d2", "facility_location", "grad_match", "kmeans", "max_distance", "stratified", "top_activation"]
+)
 def test_class_by_class_is_exactly_as_in_memory(name: str, data: tuple[torch.Tensor, ...], tmp_path: Path) -> None:
     """More rows than are held at once, but no class has more: the same draws for every method."""
     ids, labels, embeddings = data
     order, traits = ids.argsort(), SELECTORS.traits(name)
     looked_at = embeddings[order] if traits.embeddings else torch.empty(ROWS, 0)
-    expected = per_class(SELECTORS.build(name), looked_at, labels[order], 40, torch.Generator().manual_seed(5))
-    parts = write(tmp_path, table(*data), CUTS[0])
-    got = choose(parts, name, {}, 40, True, 5, shuffled_elsewhere, shard_rows=int(labels.unique(return_counts=True)[1].max()))
-    assert equal(got, ids[order], expected)
+    told = (some[order] for some in matrix(synthetic_scores(traits.scores, ROWS, torch.Generator().manual_seed(4))))
+    expected = per_class(SELECTORS.build(name), looked_at, labels[order], 40, torch.Generator().manual_seed(5), *told)
+    parts, scores = write(tmp_path, table(*data), CUTS[0]), scores_of(name, ids, tmp_path)
+    largest = int(labels.unique(return_counts=True)[1].max())
+    assert equal(choose(parts, name, {}, 40, True, 5, shuffled_elsewhere, shard_rows=largest, scores=scores), ids[order], expected)
+
+
+def test_d2_in_passes_is_nearly_that_in_memory(data: tuple[torch.Tensor, ...], tmp_path: Path) -> None:
+    parts, scores = write(tmp_path, table(*data), CUTS[0]), scores_of("d2", data[0], tmp_path)
+    held, streamed = (
+        choose(parts, "d2", {}, 60, False, 0, scores=scores, shard_rows=count)["id"].to_pylist() for count in (ROWS, 200)
+    )
+    assert len(set(held) & set(streamed)) > 50
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -129,14 +149,14 @@ def test_nearest_centroids_are_exact_where_float32_is_not() -> None:
     x = torch.randn(500, 8, generator=generator) + 300
     centres = x[:40] + 0.01 * torch.randn(40, 8, generator=generator)
     expected = (x.double()[:, None] - centres.double()).square().sum(2).argmin(1)
-    assert torch.equal(centroids.nearest_centroids(x, centres), expected)
+    assert torch.equal(nearest_centroids(x, centres), expected)
     naive = (centres.square().sum(1) / 2 - x @ centres.T).argmin(1)
     assert not torch.equal(naive, expected)  # or the test would show nothing
 
 
 @pytest.mark.parametrize("spherical", [False, True])
 def test_k_means_in_passes_is_as_good_as_in_memory(spherical: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(centroids, "SAMPLE", 32)
+    monkeypatch.setattr(starts, "SAMPLE", 32)
     x = torch.randn(3000, 6, generator=torch.Generator().manual_seed(0))
     seen = torch.nn.functional.normalize(x) if spherical else x
     centres = centroids.cluster(seen, 30, torch.Generator().manual_seed(1)).centroids

@@ -14,7 +14,7 @@ from dsopt.data import room
 from dsopt.errors import InputError, JobError
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import show
-from dsopt.selection import choose
+from dsopt.selection import scores
 from dsopt.stages import select, told
 from dsopt.storage import Part, Table
 from dsopt.training.worker import Worker
@@ -97,7 +97,7 @@ def test_scores_are_read_by_column(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(columns)
         return table.select(columns or table.column_names)
 
-    monkeypatch.setattr(choose, "read_table", read_table)
-    monkeypatch.setattr(choose, "schema_of", lambda part: table.schema)
-    ids, columns = choose._scores([Part("s", 2)], ["el2n"], "el2n")
+    monkeypatch.setattr(scores, "read_table", read_table)
+    monkeypatch.setattr(scores, "schema_of", lambda part: table.schema)
+    ids, columns = scores.read_scores([Part("s", 2)], ["el2n"], "el2n")
     assert ids.tolist() == [0, 1] and columns.tolist() == [[0.5], [0.25]] and asked == [["id", "el2n"]]

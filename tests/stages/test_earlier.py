@@ -147,6 +147,7 @@ def test_a_subset_is_extended(grown: tuple[Path, Path], tmp_path: Path, capsys: 
     again, same = chosen(tmp_path, grown[1], f"select.name={name}", "select.budget=11", f"select.extends={stage.uri}")
     assert [row["key"] for row in same] == [row["key"] for row in rows] and same[0]["reason"] == rows[0]["reason"]
     assert again.hash != stage.hash
+    assert (Table(stage.uri).manifest.get("centroids") is not None) == (name == "kmeans")
     with pytest.raises(InputError, match=r"select.budget=8: .* has 11 images that are there; give as many"):
         chosen(tmp_path, grown[1], f"select.name={name}", "select.budget=8", f"select.extends={stage.uri}")
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from dsopt.config import Config
 from dsopt.files import write_bytes
+from dsopt.jobs import audited
 from dsopt.jobs.advise.findings import Facts, Found
 from dsopt.jobs.advise.pilots import Queue
 from dsopt.pipeline import outputs
@@ -37,7 +38,7 @@ NOTE = (
 
 def write(stage: Stage, config: Config, queue: Queue, facts: Facts, found: Sequence[Found], budget: float, told: list[str]) -> None:
     """Write the advice, and declare its stage done."""
-    write_bytes(stage.path("report.html"), _page(config, queue, facts, found, told).encode())
+    write_bytes(stage.path("report.html"), _page(stage, config, queue, facts, found, told).encode())
     rows = [
         {"way": one.way.title, "share": share, "images": round(share * facts.images), "steps": facts.steps}
         | dict(zip(("low", "accuracy", "high"), interval, strict=True))
@@ -79,7 +80,7 @@ def _expected(found: Sequence[Found]) -> tuple[list[str], list[list[str]]]:
     return head, lines
 
 
-def _page(config: Config, queue: Queue, facts: Facts, found: Sequence[Found], told: list[str]) -> str:
+def _page(stage: Stage, config: Config, queue: Queue, facts: Facts, found: Sequence[Found], told: list[str]) -> str:
     pilots = [(queue.pilots[number], queue.accuracy(number)) for number in queue.done()]
     drawn = {one.way.title: one.forecast for one in found}
     points = [
@@ -89,6 +90,7 @@ def _page(config: Config, queue: Queue, facts: Facts, found: Sequence[Found], to
     over_images = forecasts.over_images(drawn, points, facts.images, facts.steps, facts.batch)
     over_steps = forecasts.over_steps(next(iter(drawn.values())), points, next(iter(drawn)), facts.images, facts.steps, facts.batch)
     sections = [
+        *audited.first(stage, config),
         Section("What to expect", NOTE, html=pages.table(*_expected(found))),
         Section("Accuracy over images", f"After {facts.steps:,} steps, with 80 % intervals.", png=over_images),
         Section("Accuracy over steps", "Of random images; points are pilots, bands 80 % intervals.", png=over_steps),

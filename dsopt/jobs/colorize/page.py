@@ -17,6 +17,7 @@ from dsopt.data.pixels import Unusable
 from dsopt.errors import InputError
 from dsopt.files import read_bytes, write_bytes
 from dsopt.generation.colorize import colorized
+from dsopt.jobs import audited
 from dsopt.pipeline import adversaries, outputs
 from dsopt.pipeline.plan import Plan
 from dsopt.reporting import beside as beside_paper
@@ -66,7 +67,9 @@ def _write(worker: Worker, stage: Stage, config: Config) -> None:
         told = "Means of every 20 steps, faint, and their moving average."
         sections.append(Section(f"Losses of {title(model)}", told, png=loss_panels(metrics)))
     lead = "Colors that networks give to the lightness of images they have never seen."
-    html = pages.page(f"dsopt: colors of {config.data.name}", lead, _facts(config, measures), sections)
+    html = pages.page(
+        f"dsopt: colors of {config.data.name}", lead, _facts(config, measures), [*audited.first(stage, config), *sections]
+    )
     write_bytes(stage.path("report.html"), html.encode())
     metrics = pa.concat_tables([*runs, *(Table(made.uri).read() for made in measures)])
     outputs.commit(stage, metrics, seconds=outputs.spent([*models, *measures]))

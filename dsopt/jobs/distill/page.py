@@ -8,6 +8,7 @@ import pyarrow as pa
 from dsopt.config import Config, differing
 from dsopt.data.loading import load
 from dsopt.files import write_bytes
+from dsopt.jobs import audited
 from dsopt.pipeline import outputs
 from dsopt.pipeline.plan import Plan
 from dsopt.reporting import beside as beside_paper
@@ -59,8 +60,7 @@ def _write(
     sections += [pictures(uri, Table(uri).manifest["name"]) for uri in uris]
     metrics = pa.concat_tables([Table(evaluated.uri).read() for evaluated in stage.inputs.values()])
     facts = {"versions": ", ".join(f"{name} {number}" for name, number in versions().items())}
-    html = pages.page(
-        "dsopt: distilled images", "Networks trained on a few synthetic images, against as many real ones.", facts, sections
-    )
+    lead = "Networks trained on a few synthetic images, against as many real ones."
+    html = pages.page("dsopt: distilled images", lead, facts, [*audited.first(stage, config), *sections])
     write_bytes(stage.path("report.html"), html.encode())
     outputs.commit(stage, metrics, seconds=outputs.spent(stage.inputs.values()))

@@ -7,6 +7,7 @@ from dsopt.config import Config, differing
 from dsopt.data.images import Images, decode
 from dsopt.data.loading import load
 from dsopt.files import read_table, write_bytes
+from dsopt.jobs import audited
 from dsopt.pipeline import adversaries, outputs
 from dsopt.pipeline.plan import Plan
 from dsopt.reporting import beside as beside_paper
@@ -46,7 +47,10 @@ def _write(worker: Worker, stage: Stage, config: Config) -> None:
         Section("Losses", "Means of every 20 steps, faint, and their moving average.", png=loss_panels(metrics)),
     ]
     html = pages.page(
-        f"dsopt: {config.generate.generator.name} on {config.data.name}", _lead(config), _facts(stage, config), sections
+        f"dsopt: {config.generate.generator.name} on {config.data.name}",
+        _lead(config),
+        _facts(stage, config),
+        [*audited.first(stage, config), *sections],
     )
     write_bytes(stage.path("report.html"), html.encode())
     outputs.commit(stage, metrics, seconds=outputs.spent(stage.inputs.values()))

@@ -10,13 +10,13 @@ from dsopt.config import Config, differing
 from dsopt.config.references import Published, facts_of, find
 from dsopt.errors import InputError
 from dsopt.files import write_bytes
+from dsopt.jobs import audited
 from dsopt.jobs.optimize import pictures, target
 from dsopt.pipeline import outputs
 from dsopt.pipeline.plan import Plan
 from dsopt.progress import say
 from dsopt.reporting import beside, figures
 from dsopt.reporting import page as pages
-from dsopt.reporting.issues import summary
 from dsopt.reporting.page import Section
 from dsopt.reporting.tables import ACCURACY, KEPT_BEST, Measure, ResultRow, RunInfo, as_text, summarise
 from dsopt.stages import linear, select
@@ -33,7 +33,6 @@ PROBES = (
     "A linear probe is a linear classifier of the embeddings of the same images, trained in seconds: what the encoder knows "
     "already. Its choosing includes embedding all training images."
 )
-AUDIT = "`dsopt audit` with the same keys shows the images, and checks embeddings and labels; select.drop leaves kinds out."
 GIVEN = Measure("accuracy", "Accuracy as the command gave it", percent=True)
 
 
@@ -55,7 +54,7 @@ def _write(worker: Worker, stage: Stage, config: Config, rows: Rows, failed: Fai
     done = [one for one in rows if one[2].hash not in failed]
     images = Table(rows[0][0].images.uri)
     sections = [
-        *_audit(stage),
+        *audited.first(stage, config),
         Section("Results", "\n\n".join(_told(config, rows)), html=pages.results_table(results)),
         *target.sections(config, metrics, [info(*one) for one in done]),
         *_failures(rows, failed),
@@ -117,13 +116,6 @@ def _images(row: Row) -> int:
     stages = [row.subset or row.images, *([row.added] if row.added else [])]
     tables = [Table(stage.uri) for stage in stages] if all(stage.done() for stage in stages) else []
     return sum(table.rows(table.training()) for table in tables)
-
-
-def _audit(stage: Stage) -> list[Section]:
-    if "issues" not in stage.inputs:
-        return []
-    manifest = Table(stage.inputs["issues"].uri).manifest
-    return [summary(manifest["found"], manifest["looked_for"], AUDIT)]
 
 
 def _failures(rows: Rows, failed: Failed) -> list[Section]:

@@ -12,6 +12,7 @@ import torch
 
 from dsopt.config import Config, differing
 from dsopt.files import write_bytes
+from dsopt.jobs import audited
 from dsopt.jobs.search import study as studies
 from dsopt.jobs.search.study import Ranking, Studied, Study
 from dsopt.jobs.search.trials import ranked, space_of
@@ -93,7 +94,7 @@ def page(plan: Plan, stages: SearchStages) -> Stage:
 def _write(worker: Worker, stage: Stage, config: Config, stages: SearchStages) -> None:
     found = studies.study(config, stages.truth, stages.studied) if stages.truth else None
     paper = beside.section(config, {"accuracy": _accuracy(stages.child)})
-    sections = [*paper, *(_study(found) if found else []), *_search(config, stages, found)]
+    sections = [*audited.first(stage, config), *paper, *(_study(found) if found else []), *_search(config, stages, found)]
     manifest = Table(stages.child.uri).manifest
     lead = f"The best child found: {manifest['child']}, {100 * _accuracy(stages.child):.2f} % accuracy on the test images."
     write_bytes(stage.path("report.html"), pages.page(_title(config), lead, _facts(config, stages), sections).encode())

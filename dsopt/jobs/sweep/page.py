@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from dsopt.config import Config
 from dsopt.files import write_bytes, write_table
+from dsopt.jobs import audited
 from dsopt.jobs.optimize import target
 from dsopt.jobs.optimize.page import info as run_info
 from dsopt.jobs.sweep import curves
@@ -56,7 +57,11 @@ def write(stage: Stage, config: Config, trials: list[PlannedTrial], statuses: Sw
     note = " ".join(filter(None, [_kept(trials), beside.note(config, [facts(trial) for trial in trials])]))
     if not stage.done():
         listed = [_listed(trial, statuses) for trial in trials]
-        sections = [*_charts(config, metrics, runs, results, found, note), *curves.sections(distinct)]
+        sections = [
+            *audited.first(stage, config),
+            *_charts(config, metrics, runs, results, found, note),
+            *curves.sections(distinct),
+        ]
         sections += _further(config, distinct, statuses)
         sections += [*_pictures(config, runs, done), _trials(trials, statuses)]
         device = next((Table(trial.trained.uri).manifest["device"] for trial in distinct), "")

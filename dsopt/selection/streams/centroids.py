@@ -1,5 +1,6 @@
-"""k-means of rows that no process holds: centroids of a sample, then full passes whose sums are exact."""
+"""k-means of rows that no process holds: first centroids (`starts`), then full passes whose sums are exact."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -8,35 +9,41 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsopt.selection.clusters import Clusters, cluster
-from dsopt.selection.distances import squared_distances, unit
+from dsopt.selection.distances import nearest_centroids, unit
 from dsopt.selection.streams import exact
 from dsopt.selection.streams.rows import Blocks, HeldRows, Rows, take
+from dsopt.selection.streams.starts import Start, of_sample
 
-SAMPLE = 32  # rows per cluster that the first centroids are computed from ...
-MIN_SAMPLE = 1 << 15  # ... but at least this many,
-SAMPLE_VALUES = 1 << 27  # and at most this many numbers: 512 MB
-BLOCK = 1 << 22  # products of rows and centroids held at a time: 16 MB
 SETTLED = 1e-3  # the relative gain in inertia below which a further pass is not worth its time
 
 
-def clustered(rows: Rows, k: int, generator: torch.Generator, iterations: int = 25) -> Clusters:
+def clustered(
+    rows: Rows,
+    k: int,
+    generator: torch.Generator,
+    iterations: int = 25,
+    *,
+    start: Callable[..., Tensor] = of_sample,
+    spherical: bool = False,
+) -> Clusters:
     """k-means of rows, wherever they are; what is found for them is in this process's ordinary memory."""
-    if not isinstance(rows, HeldRows):
-        return kmeans(rows, k, generator, iterations=iterations)
-    return Clusters(*(found.cpu() for found in cluster(rows.formed(), k, generator, iterations)))
+    if isinstance(rows, HeldRows) and start is of_sample and not spherical:
+        return Clusters(*(found.cpu() for found in cluster(rows.formed(), k, generator, iterations)))
+    return kmeans(rows, k, generator, start=partial(start, iterations=iterations), spherical=spherical)
 
 
 def kmeans(
-    rows: Rows, k: int, generator: torch.Generator, *, iterations: int = 25, passes: int = 10, spherical: bool = False
+    rows: Rows, k: int, generator: torch.Generator, *, start: Start = of_sample, passes: int = 10, spherical: bool = False
 ) -> Clusters:
-    """k-means over parts: Lloyd's iterations on a sample (`clusters.cluster`), then up to `passes` full ones over all rows.
+    """k-means over parts: first centroids, then up to `passes` full passes over all rows.
 
     A pass assigns every row to its nearest centroid and adds up the rows of every cluster, exactly, so that the result depends
     neither on how rows lie in parts nor on the workers. It ends when a pass gains less than a thousandth. An empty cluster takes
-    over one of the rows farthest from their centroids. One process holds the sample, one block, and for every row its cluster and
-    distance; 3 + `passes` + 1 passes are read.
+    over one of the rows farthest from their centroids. One process holds what the start needs, one block, and for every row its
+    cluster and distance; 2 + `passes` + 1 passes are read, and those of the start.
 
     Args:
+        start: see `dsopt.selection.streams.starts`.
         spherical: rows and centroids have length 1 (Dhillon & Modha 2001); the squared distance is twice the cosine distance.
 
     Raises:
@@ -45,10 +52,7 @@ def kmeans(
     if not 1 <= k <= len(rows):
         raise ValueError(f"cannot make {k} clusters of {len(rows)} rows")
     rows = rows.seen_as(unit) if spherical else rows
-    size = min(len(rows), max(min(max(SAMPLE * k, MIN_SAMPLE), SAMPLE_VALUES // rows.size), k))
-    sample = take(rows, torch.randperm(len(rows), generator=generator)[:size].sort().values)
-    centroids = cluster(sample, k, generator, iterations).centroids
-    del sample
+    centroids = start(rows, k, generator)
     most = exact.largest(rows)
     center = torch.zeros(rows.size) if spherical else exact.mean(rows, most).float()
     centroids = unit(centroids) if spherical else centroids - center
@@ -72,28 +76,6 @@ def assigned(rows: Rows, centroids: Float[Tensor, "k d"]) -> Clusters:
     center = exact.mean(rows, most).float()
     found = _pass(rows, centroids - center, center, exact.step(2 * most, len(rows)))
     return Clusters(centroids, found.assignment, found.squared)
-
-
-def nearest_centroids(x: Float[Tensor, "b d"], centroids: Float[Tensor, "k d"]) -> Int[Tensor, " b"]:
-    """The nearest centroid of every row, the same in whatever block the row comes; ties go to the lowest.
-
-    Matrix products in float32 decide where their rounding cannot; the few other rows are compared in float64. The nearest centroid
-    has the largest xc - |c|^2 / 2, whose error is at most (d + 4) u |c| (|x| + |c| / 2) with u = 2^-24.
-    """
-    lengths = torch.linalg.vector_norm(centroids, dim=1)
-    half, longest = lengths.square() / 2, lengths.max()
-    roundoff = (x.shape[1] + 4) * torch.finfo(x.dtype).eps / 2
-    found = []
-    for some in x.split(max(BLOCK // len(centroids), 1)):
-        closeness = torch.addmm(half, some, centroids.T, beta=-1)
-        best, which = closeness.max(1)
-        second = closeness.scatter_(1, which[:, None], -torch.inf).amax(1)
-        slack = 2 * roundoff * longest * (torch.linalg.vector_norm(some, dim=1) + longest / 2)
-        unsure = (second >= best - slack).nonzero().squeeze(1)
-        if len(unsure):
-            which[unsure] = squared_distances(some[unsure], centroids).argmin(1)
-        found.append(which)
-    return torch.cat(found)
 
 
 class _Pass(NamedTuple):

@@ -52,21 +52,29 @@ def light(at: Size) -> Cost:
     return Cost(touched=100 * at.rows, passes=0, memory=64 * at.rows)
 
 
-def lloyd(at: Size, k: int) -> Cost:
-    """k-means; half of the iterations' products are saved by centroids that have come to rest."""
+def lloyd(at: Size, k: int, *, parallel: bool = False) -> Cost:
+    """k-means; half of the iterations' products are saved by centroids that have come to rest.
+
+    Args:
+        parallel: from the first centroids of `starts.parallel`.
+    """
     n, d = at.rows, at.size
     if at.held:
         sample = min(n, max(64 * k, 1 << 16))
         return Cost(products=(14 * sample + (n if n > sample else 0)) * k * d, passes=1, memory=3 * NUMBER * d * sample)
-    sample = min(n, max(32 * k, 1 << 15), (1 << 27) // d)
+    sample = min(n, 2.5 * k if parallel else max(32 * k, 1 << 15), (1 << 27) // d)
+    start = Cost(2.5 * n * k * d, 12 * n * d, 12, 16 * n) if parallel else Cost(passes=1)
     memory = 4 * NUMBER * d * sample + 16 * n + 24 * k * d
-    return Cost(products=(14 * sample + 6 * n) * k * d, touched=8 * n * d, passes=9, memory=memory)
+    return start.plus(Cost(products=(14 * sample + 6 * n) * k * d, touched=8 * n * d, passes=8, memory=memory))
 
 
 def neighbours(at: Size, count: int) -> Cost:
-    """The nearest neighbours of every row: exact up to 50,000 rows, then among 64 of 4 sqrt(n) clusters."""
-    compared = at.rows if at.rows <= 50_000 else 64 * at.rows / (4 * math.sqrt(at.rows))
-    return Cost(products=at.rows * compared * at.size, touched=2 * at.rows * compared, memory=24 * at.rows * count + (1 << 28))
+    """The nearest neighbours of every row: exact up to 50,000 rows, then among 64 of 4 sqrt(n) clusters. In passes, in regions."""
+    among = at.rows if at.held else min(at.rows, GATHERED)
+    compared = among if among <= 50_000 else 64 * among / (4 * math.sqrt(among))
+    found = Cost(at.rows * compared * at.size, 2 * at.rows * compared, 1, 24 * at.rows * count + (1 << 28))
+    regions = math.ceil(4 * at.rows / GATHERED)
+    return found if at.held else found.plus(lloyd(at, regions)).plus(Cost(passes=4 * math.ceil(at.rows / GATHERED)))
 
 
 def one_by_one(at: Size) -> Cost:
@@ -100,7 +108,7 @@ def way(name: str, options: Mapping[str, Any], at: Size, *, pca: int | None = No
     """How `choose` makes this choice. Classes that are chosen from one by one (`per_class`) take less."""
     traits = SELECTORS.traits(name)
     streams = bool(stream_of(name, options)) and not pca
-    in_passes = rounds == 1 and not pca and not traits.scores and bool(passes_of(name, options))
+    in_passes = rounds == 1 and not pca and bool(passes_of(name, options))
     if not traits.embeddings or (at.rows <= shard_rows and not streams):
         cost = cost_of(name, options, at)
         return Way("in memory", at, cost, _memory(at, cost, at.rows if traits.embeddings else 0))

@@ -47,8 +47,9 @@ class Rows(Protocol):
         """
         ...
 
-    def gathered(self, work: Work, group: Int[Tensor, " n"], *given: Tensor) -> Iterator[tuple[Int[Tensor, " m"], Any]]:
-        """`work(rows [m d], slices [m ...])` of the rows of every group 0, 1, ... together, in the order of ids; -1 is no group."""
+    def gathered(self, work: Work, group: Int[Tensor, "n *s"], *given: Tensor) -> Iterator[tuple[Int[Tensor, " m"], Any]]:
+        """`work(rows [m d], slices [m ...])` of the rows of every group 0, 1, ... together, in the order of ids; -1 is no group.
+        A row may be in s groups: then groups are [n s], and what is given is [n s ...]."""
         ...
 
     def transposed(self, work: Work, columns: Sequence[Int[Tensor, " c"]]) -> Iterator[tuple[int, Any]]:
@@ -108,8 +109,8 @@ class HeldRows:
         yield torch.arange(len(self)), to_host(work((self._formed(x), *some) for x, *some in zip(*columns, strict=True)))
 
     def gathered(self, work: Work, group: Tensor, *given: Tensor) -> Iterator[tuple[Tensor, Any]]:
-        for places in _members(group):
-            here = (some[places].to(self.device) for some in given)
+        for places, *slices in _members(group, given):
+            here = (some.to(self.device) for some in slices)
             yield places, to_host(work(self._formed(self.embeddings[places.to(self.device)]), *here))
 
     def transposed(self, work: Work, columns: Sequence[Tensor]) -> Iterator[tuple[int, Any]]:
@@ -178,13 +179,14 @@ class PartRows:
             yield self.tiles[number].places, result
 
     def gathered(self, work: Work, group: Tensor, *given: Tensor) -> Iterator[tuple[Tensor, Any]]:
-        members, items = _members(group), []
-        own = [group[tile.places] for tile in self.tiles]
-        for number, places in enumerate(members):
-            tiles = [self._only(tile, of == number) for tile, of in zip(self.tiles, own, strict=True) if (of == number).any()]
-            items.append((number, tiles, [some[places] for some in given]))
+        members, items = _members(group, given), []
+        own = [group[tile.places].view(len(tile.places), -1) for tile in self.tiles]
+        for number, (_, *slices) in enumerate(members):
+            inside = [(of == number).any(1) for of in own]
+            tiles = [self._only(tile, some) for tile, some in zip(self.tiles, inside, strict=True) if some.any()]
+            items.append((number, tiles, slices))
         for number, result in self.run_parts(partial(_of_group, work=work, form=self.form, device=self.device), items):
-            yield members[number], result
+            yield members[number][0], result
 
     def transposed(self, work: Work, columns: Sequence[Tensor]) -> Iterator[tuple[int, Any]]:
         items = [(number, self.tiles, these) for number, these in enumerate(columns)]
@@ -237,10 +239,13 @@ def to_host(result: Any) -> Any:
     return result
 
 
-def _members(group: Int[Tensor, " n"]) -> list[Int[Tensor, " m"]]:
-    """The places of every group, in order."""
-    order = group.argsort(stable=True)[int((group < 0).sum()) :]
-    return list(order.split(group[order].bincount().tolist())) if len(order) else []
+def _members(group: Int[Tensor, "n *s"], given: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    """The places of every group, in order, and their slices of what is given."""
+    flat = group.flatten()
+    order = flat.argsort(stable=True)[int((flat < 0).sum()) :]
+    split = order.split(flat[order].bincount().tolist()) if len(order) else ()
+    each = max(len(flat), 1) // max(len(group), 1)
+    return [(some // each, *(values.flatten(0, group.ndim - 1)[some] for values in given)) for some in split]
 
 
 def _both(first: Form, then: Form, x: Tensor) -> Tensor:
