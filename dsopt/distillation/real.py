@@ -55,7 +55,7 @@ def random(problem: Problem, *, epochs: int = 0, rate: float = 0.02) -> RealImag
     """
     if epochs < 0 or rate <= 0 or (epochs and problem.augment):
         raise InputError(
-            f"distill random: options.epochs={epochs}, options.rate={rate}: must be at least 0 and above 0; passes have no transforms."
+            f"distill random: options.epochs={epochs} must be 0 or more, options.rate={rate} above 0; passes have no transforms."
         )
     stored = create_stored(problem, "random")
     recipe = Recipe(rates=[[rate] * problem.per_class] * epochs) if epochs else None
