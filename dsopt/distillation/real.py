@@ -10,13 +10,14 @@ from dsopt.distillation.contract import Problem, Synthetic, distiller
 from dsopt.distillation.recipe import Recipe
 from dsopt.distillation.stored import create_stored
 from dsopt.distillation.synthetic import select_real
+from dsopt.errors import InputError
 
 
 class RealImages:
-    """A set that is final from the start, with the same recipe as learned sets."""
+    """A set that is final from the start, with the same recipe as learned sets, or another one."""
 
-    def __init__(self, images: Synthetic, problem: Problem) -> None:
-        self.images, self.device, self.augment = images, problem.device, list(problem.augment)
+    def __init__(self, images: Synthetic, problem: Problem, recipe: Recipe | None = None) -> None:
+        self.images, self.device, self.how = images, problem.device, recipe or Recipe(augment=list(problem.augment))
         self.networks: dict[str, Any] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
 
@@ -27,7 +28,7 @@ class RealImages:
         return self.images
 
     def recipe(self) -> Recipe:
-        return Recipe(augment=self.augment)
+        return self.how
 
     def weights(self) -> dict[str, Tensor]:
         return {}
@@ -39,13 +40,26 @@ class RealImages:
 
 
 @distiller(learns=False)
-def random(problem: Problem) -> RealImages:
+def random(problem: Problem, *, epochs: int = 0, rate: float = 0.02) -> RealImages:
     """Random real images, equally many of every class: the first baseline of any distillation.
 
     If images are stored in a generator's latent space, random generated images instead: the baseline of a search in that space.
+
+    Args:
+        epochs: so many passes over them by gradient descent, one image of every class a step, as `dd` trains on its own and the
+            thesis on its subsets (figure 3.1); 0: by the common recipe.
+        rate: learning rate of these steps.
+
+    Raises:
+        InputError: `epochs` is below 0, `rate` is not above 0, or there are passes and transforms.
     """
+    if epochs < 0 or rate <= 0 or (epochs and problem.augment):
+        raise InputError(
+            f"distill random: options.epochs={epochs} must be 0 or more, options.rate={rate} above 0; passes have no transforms."
+        )
     stored = create_stored(problem, "random")
-    return RealImages(Synthetic(stored.images().detach(), stored.labels), problem)
+    recipe = Recipe(rates=[[rate] * problem.per_class] * epochs) if epochs else None
+    return RealImages(Synthetic(stored.images().detach(), stored.labels), problem, recipe)
 
 
 @distiller(learns=False)

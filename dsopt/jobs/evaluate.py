@@ -9,7 +9,7 @@ JOB = Job(
     dsopt evaluate input=runs/distill/digits-dd-...
     dsopt evaluate input=... 'evaluate.beside=[runs/distill/digits-random-...]' 'evaluate.networks=[lenet,convnet]'
 """,
-    keys="input evaluate cluster storage seed",
+    keys="input evaluate cluster storage seed deterministic",
     targets=distill.targets_of_evaluate,
     run=distill.evaluate,
 )

@@ -35,7 +35,7 @@ from dsopt.stages import needs
 from dsopt.stages.distill import fresh, normalisation_of, real_images, weights_of
 from dsopt.storage import Kind, Stage, Table
 from dsopt.training.samplers.shuffle import shuffle
-from dsopt.training.worker import Worker
+from dsopt.training.worker import Worker, operations
 
 EVALUATE = Kind("evaluate")
 BATCH = 256  # images of all real ones a step, as in DD-Ranking
@@ -185,7 +185,8 @@ def work(worker: Worker, stage: Stage, config: Config, trial: Evaluation) -> Non
     for repeat in range(config.evaluate.repeats):
         torch.manual_seed(setting.seed(repeat))
         network = _with_weights(make(), trial, table)
-        learn(network, repeat)
+        with operations(config.deterministic):
+            learn(network, repeat)
         found.append(accuracy_of(network.eval(), tested()))
         progress.update(len(found), f"accuracy {100 * found[-1]:.2f} %")
     steps = sum(map(len, recipe.rates)) if recipe.rates else recipe.steps

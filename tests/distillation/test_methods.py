@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 import torch.nn.functional as F
 from small import batch, problem, tiny
@@ -13,6 +14,7 @@ from dsopt.distillation.pool import Pool
 from dsopt.distillation.real import kmeans, random
 from dsopt.distillation.recipe import Recipe, centered, train
 from dsopt.distillation.synthetic import rows_of_classes
+from dsopt.errors import InputError
 
 
 def test_means_of_classes():
@@ -105,6 +107,19 @@ def test_a_network_learns_its_images_by_the_common_recipe():
     for loss in ("cross_entropy", "squared_error"):
         network = train(tiny(), images, labels, Recipe(learning_rate=0.01, steps=60, loss=loss), 0)
         assert torch.equal(network(images).argmax(1), labels), loss
+
+
+def test_passes_over_real_images_are_one_of_every_class_a_step():
+    """The thesis's black lines in figure 3.1: three epochs."""
+    found = random(problem(per_class=4), epochs=3, rate=0.5)
+    assert found.recipe().rates == [[0.5] * 4] * 3
+    for labels in found.synthetic().labels.chunk(4):
+        assert sorted(labels.tolist()) == list(range(10))
+    for wrong in ({"epochs": -1}, {"epochs": 1, "rate": 0.0}):
+        with pytest.raises(InputError, match=r"^distill random: options\.epochs="):
+            random(problem(), **wrong)
+    with pytest.raises(InputError, match="no transforms"):
+        random(problem(augment=("shift",)), epochs=1)
 
 
 def test_rows_of_a_workers_part_of_a_balanced_batch():

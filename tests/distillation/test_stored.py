@@ -42,7 +42,10 @@ def painted(stored: str, per_class: int = 1, **options) -> Problem:
     return problem(per_class, stored=(stored, options), generator=made)
 
 
-WAYS = [("pixels", {}), ("formations", {}), ("formations", {"factor": 4}), ("latent", {}), ("layer", {"module": "first"})]
+WAYS: list[tuple[str, dict]] = [
+    *[("pixels", {}), ("formations", {}), ("formations", {"factor": 4}), ("latent", {}), ("layer", {"module": "first"})],
+    *[("averages", {"count": 3}), ("eigenimages", {"count": 4})],
+]
 
 
 @pytest.mark.parametrize("init", ["noise", "random", "kmeans"])
@@ -86,6 +89,50 @@ def test_points_stay_on_the_sphere_where_they_are_told_to() -> None:
         made.project_leaf()
         kept = torch.allclose(made.leaf.norm(dim=1), torch.full((10,), LATENT**0.5))
         assert kept == sphere
+
+
+def test_points_shrink_by_l2_at_each_step() -> None:
+    """The other proposal of the thesis (section 6.1); with the sphere as well, the norm stays."""
+    made = create_stored(painted("latent", l2=0.25), "noise")
+    before = made.leaf.detach().clone()
+    made.project_leaf()
+    torch.testing.assert_close(made.leaf.detach(), 0.75 * before)
+    both = create_stored(painted("latent", l2=0.25, sphere=True), "noise")
+    both.project_leaf()
+    torch.testing.assert_close(both.leaf.norm(dim=1), torch.full((10,), LATENT**0.5))
+    with pytest.raises(InputError, match=r"options\.l2=1\.0: must be in \[0, 1\)"):
+        create_stored(painted("latent", l2=1.0), "noise")
+
+
+def test_averages_are_of_real_images_of_the_class() -> None:
+    given = painted("averages", 2, count=3)
+    made = create_stored(given, "noise")
+    assert made.leaf.shape == (20, 3)
+    of_class = given.inputs(given.images[given.labels == 4])
+    made.leaf.data[4] = torch.tensor([0.0, 50.0, 0.0])  # one of the three alone
+    image = made.images()[4].detach()
+    assert any(torch.allclose(image, real, atol=1e-5) for real in of_class)
+    made.leaf.data[4] = 0
+    assert not any(torch.allclose(made.images()[4].detach(), real, atol=1e-5) for real in of_class)  # their mean is none of them
+
+
+def test_eigenimages_lie_around_the_mean_of_their_class() -> None:
+    """Coefficients of zero give the mean; one of 1 moves the image by one standard deviation, along orthogonal directions."""
+    given = painted("eigenimages", count=4)
+    made = create_stored(given, "random")
+    assert made.leaf.shape == (10, 4)
+    made.leaf.data.zero_()
+    means = made.images().detach()
+    torch.testing.assert_close(means[4], given.inputs(given.images[given.labels == 4]).mean(0), atol=1e-4, rtol=1e-4)
+    moved = []
+    for k in range(4):
+        made.leaf.data.zero_()
+        made.leaf.data[:, k] = 1
+        moved.append((made.images().detach() - means)[4].flatten())
+    sizes = torch.stack([one.norm() for one in moved])
+    assert (sizes.diff() <= 1e-5).all()  # the largest eigenvalues first
+    shares = torch.stack(moved) / sizes[:, None]
+    torch.testing.assert_close(shares @ shares.T, torch.eye(4), atol=1e-3, rtol=0)
 
 
 def test_a_layer_starts_with_the_images_of_noise() -> None:

@@ -181,7 +181,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A sweep in which one trial of eight diverges: (storage, what the job said at its end)."""
     storage = tmp_path_factory.mktemp("sweep")
     with pytest.raises(JobError) as error:
-        run(storage, *GRID, "sweep.also=[[train.split=0,train.learning_rate=1e30]]", "sweep.seeds=2")
+        run(storage, *GRID, "sweep.also=[[train.split=0,train.learning_rate=1e30]]", "sweep.seeds=2", "train.test_every=4")
     return storage, str(error.value)
 
 
@@ -195,7 +195,8 @@ def test_a_failed_trial_is_a_row_and_the_others_go_on(done: tuple[Path, str]) ->
     assert all(row["status"] == "done" and 0 < row["accuracy"] <= 1 for row in rows if row not in failed)
     (page,) = storage.glob("sweep/*/report.html")
     html = page.read_text()
-    assert "diverged at step" in html and html.count("data:image/png") == 4
+    assert "diverged at step" in html and html.count("data:image/png") == 5
+    assert "Test accuracy over training" in html
     assert not list(storage.glob("sweep/*/_DONE"))
 
 
@@ -213,7 +214,7 @@ def test_again_without_what_failed(
     before = {
         path: path.stat().st_mtime_ns for path in storage.glob("train/*/*") if path.is_file() and (path.parent / "_DONE").exists()
     }
-    run(storage, *GRID)
+    run(storage, *GRID, "train.test_every=4")
     output = capsys.readouterr().out
     assert "6 trials known, 6 of them ended before" in output and "trial " not in output.split("\n\n")[0]
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -224,7 +225,7 @@ def test_again_without_what_failed(
     assert lines[0].split()[:5] == ["training", "data", "split", "n", "images"]
     assert [line.split()[0] for line in lines[2:5]] == ["full", "random", "random_balanced"]
     assert all(" 2 " in line and "±" in line for line in lines[2:5])
-    run(storage, *GRID)
+    run(storage, *GRID, "train.test_every=4")
     assert capsys.readouterr().out.split("\n\n")[-2] == output.split("\n\n")[-2]  # the same table of a sweep that is done
 
 

@@ -5,11 +5,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
 from running import SMALL
 
 from dsopt.config import Config, TrainConfig, load
+from dsopt.data.batches import Batch
 from dsopt.errors import InputError
 from dsopt.jobs import train as job
+from dsopt.learners.classifier import Classifier
 from dsopt.pipeline.plan import Plan
 from dsopt.stages import classifier, ingest
 from dsopt.stages.classifier import phases
@@ -74,6 +77,26 @@ def test_a_row_of_a_comparison_has_one_worker(storage: str) -> None:
 def test_epochs_are_of_the_full_set(storage: str) -> None:
     manifest, _ = trained(storage, "train.epochs=1", "train.split=0.5")
     assert manifest["steps"] == 2 * round(0.5 * 1445 / 32)
+
+
+def test_a_test_on_the_way_is_that_of_a_shorter_run(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a constant rate, so that one run gives several lengths of training; by deterministic operations alone, if told so."""
+    constant, modes, update = ("train.schedule.name=constant", "train.split=0"), set(), Classifier.update
+
+    def noted(learner: Classifier, batch: Batch) -> dict[str, torch.Tensor]:
+        modes.add(torch.are_deterministic_algorithms_enabled())
+        return update(learner, batch)
+
+    monkeypatch.setattr(Classifier, "update", noted)
+    _, longer = trained(storage, *constant, "train.steps=4", "train.test_every=2", "deterministic=true")
+    assert modes == {True} and not torch.are_deterministic_algorithms_enabled()
+    _, shorter = trained(storage, *constant, "train.steps=2")
+    assert modes == {True, False}
+    found = [
+        {row["step"]: row["value"] for row in metrics.to_pylist() if (row["split"], row["name"]) == ("test", "loss")}
+        for metrics in (longer, shorter)
+    ]
+    assert list(found[0]) == [2, 4] and found[1] == {2: pytest.approx(found[0][2], abs=1e-6)}
 
 
 @pytest.mark.slow

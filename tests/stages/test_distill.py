@@ -79,6 +79,13 @@ def test_the_artefact_says_all_that_training_on_it_needs(storage: str, capsys: p
     assert "± 0.00" in own
 
 
+def test_evaluations_by_deterministic_operations_alone(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, modes = made(storage, "distill.name=random"), []
+    monkeypatch.setattr(evaluate_trial, "train", lambda *_: modes.append(torch.are_deterministic_algorithms_enabled()))
+    evaluated(Plan(load([f"storage={storage}", *BASE, f"input={table.uri}", "evaluate.steps=2", "deterministic=true"])))
+    assert modes and all(modes) and not torch.are_deterministic_algorithms_enabled()
+
+
 @pytest.mark.slow
 def test_a_whitened_set_brings_its_whitening(storage: str, capsys: pytest.CaptureFixture[str]) -> None:
     table = made(storage, "distill.name=dm", "distill.normalise.name=zca")

@@ -13,8 +13,9 @@ from dsopt.data.images import Images
 from dsopt.data.loading import load as load_images
 from dsopt.errors import InputError
 from dsopt.files import write_table
+from dsopt.models.inception import Inception
 from dsopt.pipeline.plan import Plan
-from dsopt.stages import generator, ingest, measure, samples
+from dsopt.stages import features, generator, ingest, measure, samples
 from dsopt.storage import IMAGES, Stage, Table
 
 QUICK = [
@@ -104,6 +105,25 @@ def test_classification_accuracy_score_is_of_made_images_alone(storage: str) -> 
         rows = Table(stage.uri).read().to_pylist()
         accuracies.append(statistics.fmean(r["value"] for r in rows if (r["split"], r["name"]) == ("test", "accuracy")))
     assert accuracies[0] > 0.4 and accuracies[1] < 0.1
+
+
+def test_by_inceptions_features_the_distance_is_fid(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Table 1 of the augmentation paper. A small network stands for Inception, whose own is in tests/models/test_inception.py."""
+    weights = torch.randn(6, 8 * 8, generator=torch.Generator().manual_seed(0))
+    logits = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
+
+    def features_of(images: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(images.float() / 255, 8).flatten(1) @ weights.T
+
+    monkeypatch.setattr(features, "inception", lambda *_: Inception(features_of, lambda found: found @ logits))
+    (tmp_path / "weights.pth").write_bytes(b"those of the small network")
+    given = ("measure.extractor=inception", f"measure.weights={tmp_path}/weights.pth", "measure.against=learned")
+    config = settings(storage, *given, "data.limit=60", "measure.samples=30")
+    train = real(config, "train")
+    found, table = measured(config, made(config, "same", train.images, train.labels))
+    assert {"fid", "fid_train", "kid", "inception_score"} <= set(found) and not {"fcd", "gan_test"} & set(found)
+    assert 1 <= found["inception_score"] <= 5 and found["copied"] == 1
+    assert (table.manifest["extractor"], table.manifest["reference"]) == ("inception", "learned from")
 
 
 def test_wrong_samples_are_told_in_one_line(storage: str) -> None:

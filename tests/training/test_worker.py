@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dsopt.errors import InputError
-from dsopt.training.worker import Worker, this_process
+from dsopt.training.worker import Worker, operations, this_process
 
 FAULTS = """
 import resource, torch
@@ -79,3 +79,19 @@ def test_a_gpu_that_is_wanted_and_not_there_is_told(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match=r"^cluster\.gpu=true: torch sees no GPU here; expected [^\n]+$"):
         this_process(gpu=True)
+
+
+def test_deterministic_operations_and_what_was_set_before() -> None:
+    """The thesis, section 4.1. An operation without a deterministic form is told in one line, and no setting stays."""
+    before = torch.backends.cudnn.benchmark
+    with operations(False):
+        assert not torch.are_deterministic_algorithms_enabled()
+    with operations(True):
+        assert torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.deterministic
+        assert not torch.backends.cudnn.benchmark
+    with pytest.raises(InputError, match=r"^deterministic=true: put_ [^\n]*$"), operations(True):
+        torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))
+    with pytest.raises(RuntimeError, match="something else"), operations(True):
+        raise RuntimeError("something else")
+    assert not torch.are_deterministic_algorithms_enabled() and not torch.backends.cudnn.deterministic
+    assert torch.backends.cudnn.benchmark == before

@@ -21,22 +21,40 @@ _SELECTION = ("select", "embed", "autoencoder", "loss", "proxy", "teacher")
 def infos(trials: Sequence[PlannedTrial], done: Iterable[PlannedTrial]) -> list[RunInfo]:
     """The row and settings of every finished run; trials that differ only in settings without effect on them are one.
 
+    A row is named by its training data and by the settings in which rows of these data differ.
+
     Args:
         trials: all trials: their overrides are the columns.
     """
     named = any(trial.trial.row for trial in trials)
     keys = list(dict.fromkeys(key for trial in trials for key in _overridden(trial) if named or key != "select.name"))
+    differing = {title: _differing(group, keys) for title, group in _by_title(trials).items()}
     found: dict[tuple[str, str], RunInfo] = {}
     for trial in done:
-        settings = {_short(key, keys): _cell(trial, key) for key in keys}
-        title = trial.trial.row or trial.row.title
-        row = ", ".join([title, *(f"{key} {value}" for key, value in settings.items() if value != "–")])
+        settings, title = {_short(key, keys): _cell(trial, key) for key in keys}, _title(trial)
+        told = ((name, settings[name]) for name in (_short(key, keys) for key in differing[title]))
+        row = ", ".join([title, *(f"{name} {value}" for name, value in told if value != "–")])
         info = vars(run_info(trial.row, trial.trial.seed, trial.evaluated))
         info |= {"row": row, "settings": {"row" if named else "training data": title} | settings}
         info |= {"method": trial.trial.row} if trial.trial.row else {}
         info |= {"published": _published(trial)}
         found[row, info["run"]] = RunInfo(**info)
     return list(found.values())
+
+
+def _title(trial: PlannedTrial) -> str:
+    return trial.trial.row or trial.row.title
+
+
+def _by_title(trials: Sequence[PlannedTrial]) -> dict[str, list[PlannedTrial]]:
+    groups: dict[str, list[PlannedTrial]] = {}
+    for trial in trials:
+        groups.setdefault(_title(trial), []).append(trial)
+    return groups
+
+
+def _differing(trials: Sequence[PlannedTrial], keys: Sequence[str]) -> list[str]:
+    return [key for key in keys if len({_cell(trial, key) for trial in trials}) > 1]
 
 
 def facts(trial: PlannedTrial) -> Facts:
