@@ -21,6 +21,7 @@ from dsopt.registry import SCHEDULES
 from dsopt.stages import extra, ingest, judges, needs, select
 from dsopt.storage import Kind, Stage, Table
 from dsopt.training.loop import Phase
+from dsopt.training.progressive import growing
 from dsopt.training.worker import Worker
 
 TRAIN = Kind("train")
@@ -130,18 +131,21 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
             steps, seconds = _length(phase, table.rows("train"), settings.batch_size)
             feed = feeder(index, phase, steps)
             until = phase.get("until_seconds")
-            planned.append(Phase(feed.source, _slice(schedule, *shares[index]), steps, seconds, feed.memory, until))
+            rate, scale = (_slice(factor, *shares[index]) for factor in (schedule, growing(settings.progressive)))
+            planned.append(Phase(feed.source, rate, steps, seconds, feed.memory, until, scale))
         held_out = feeder.held_out() if settings.validation else None
 
         def look(images: Images) -> dict[str, float]:
             return learner.evaluate(in_order(images.images, images.labels, 1000, inputs.test, worker.device))
 
         def test() -> dict[str, float]:
-            return look(load(table.uri, "test", size=inputs.loaded, decoded=settings.decoded))
+            with feeder.pausing():
+                return look(load(table.uri, "test", size=inputs.loaded, decoded=settings.decoded))
 
         def validate() -> dict[str, float]:
             assert held_out is not None
-            found = look(held_out)
+            with feeder.pausing():
+                found = look(held_out)
             if best:
                 best.offer(found["accuracy"])
             return found

@@ -28,6 +28,7 @@ from dsopt.stages import ingest
 from dsopt.storage import Table
 from dsopt.training import loop
 from dsopt.training.loop import Phase, fit
+from dsopt.training.progressive import growing
 from dsopt.training.worker import this_process
 
 HELD_OUT = 5000
@@ -46,7 +47,7 @@ def trained(config: Config, table: Table, seed: int, seconds: float, test: bool)
     learner = classifier_learner(settings, table, seed, worker)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
     feed = shuffled(used, inputs, settings.batch_size, seed, worker)
-    state = fit(learner, [Phase(feed.source, schedule, seconds=seconds)])
+    state = fit(learner, [Phase(feed.source, schedule, seconds=seconds, scale=growing(settings.progressive))])
     return learner.evaluate(in_order(judged.images, judged.labels, 1000, inputs.test, worker.device))["accuracy"], state.total
 
 
@@ -57,11 +58,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--test", action="store_true")
     parser.add_argument("--row", action="append", required=True)
+    parser.add_argument("--storage", help="keep what is taken in here")
     arguments = parser.parse_args()
     loop.time = SimpleNamespace(perf_counter=time.process_time, monotonic=time.monotonic)  # type: ignore[assignment]
     progress.output = lambda text: None
-    with tempfile.TemporaryDirectory() as storage:
-        common = [f"storage={storage}", "preset=cifar10", f"data.root={arguments.data}", "cluster.workers=0"]
+    with tempfile.TemporaryDirectory() as folder:
+        common = [f"storage={arguments.storage or folder}", "preset=cifar10", f"data.root={arguments.data}", "cluster.workers=0"]
         plan = Plan(load(common))
         plan.run(ingest.images(plan))
         table = Table(ingest.images(plan).uri)

@@ -32,6 +32,7 @@ from dsopt.storage import Table
 from dsopt.training import loop
 from dsopt.training.loop import Phase, fit
 from dsopt.training.overlap import Overlap
+from dsopt.training.progressive import growing
 from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import this_process
 
@@ -96,7 +97,7 @@ def trained(config, table: Table, whole: Images, judged: Images, way: str, seed:
         "overlap": lambda: Overlap(arriving, size, seed),  # type: ignore[arg-type]
     }[way]()
     source = batches(draw, arriving.images, arriving.labels, inputs, seed, worker)
-    state = fit(learner, [Phase(source, schedule, seconds=seconds - clock())])
+    state = fit(learner, [Phase(source, schedule, seconds=seconds - clock(), scale=growing(settings.progressive))])
     spent = clock()
     accuracy = learner.evaluate(in_order(judged.images, judged.labels, 1000, inputs.test, worker.device))["accuracy"]
     return accuracy, state.total, spent
