@@ -83,7 +83,7 @@ class BackgroundLoader:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Time that does not count: what is loaded meanwhile arrives as much later. For evaluations, which no run is charged for."""
+        """Time that does not count, of an evaluation say: what is loaded meanwhile arrives as much later."""
         started = time.perf_counter()
         yield
         self._paused += time.perf_counter() - started

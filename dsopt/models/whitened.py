@@ -109,8 +109,8 @@ def whitened(
 
     Three blocks with `width`, 4 and 4 times as many maps, each convolution, 2x2 max pooling, convolution, with batch
     normalization without scales and GELU; then max pooling over all 3x3 places and a linear layer without bias, whose logits are
-    scaled. Filters start as the identity as far as they go (arXiv:2404.00498, section 3.2). Deviations: the patches of the whitening are those of
-    the first batch, and its bias is trained to the end.
+    scaled. Filters start as the identity as far as they go (arXiv:2404.00498, section 3.2). Deviations: the patches of the
+    whitening are those of the first batch, and its bias is trained to the end.
 
     Args:
         whiten: false: a learned convolution in place of the whitening, for comparison.

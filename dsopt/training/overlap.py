@@ -28,9 +28,7 @@ class Overlap:
         held_out: which rows of the full set are never drawn, those for validation; None: all are. The subset has none of these.
     """
 
-    def __init__(
-        self, arriving: BackgroundLoader, batch_size: int, seed: int, held_out: Bool[Tensor, " n"] | None = None
-    ) -> None:
+    def __init__(self, arriving: BackgroundLoader, batch_size: int, seed: int, held_out: Bool[Tensor, " n"] | None = None) -> None:
         self.arriving, self.batch_size, self.seed, self.held_out = arriving, batch_size, seed, held_out
         self.device = arriving.labels.device
         self.growths = [(0, 0)]  # (first step, rows of the full set in use from then on)

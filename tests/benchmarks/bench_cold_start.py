@@ -112,7 +112,12 @@ def child(
         return {"kept": len(kept)}
 
     every = KEPT_EVERY if target else 0
-    state = fit(learner, [Phase(source, schedule, seconds=seconds - first, scale=growing(config.train.progressive))], validate=keep, validate_every=every)
+    state = fit(
+        learner,
+        [Phase(source, schedule, seconds=seconds - first, scale=growing(config.train.progressive))],
+        validate=keep,
+        validate_every=every,
+    )
     took = time.perf_counter() - started
 
     def judge() -> float:

@@ -4,8 +4,8 @@
     python tests/benchmarks/bench_recipe.py --data /data/cifar10 --row "subset first:preset=fast;train.split=0.5;select.name=random"
 
 A row is `name:overrides`, separated by semicolons, of `dsopt train` on CIFAR-10 under its preset. Every clock is the processor time
-of this process, which other work on the machine changes little; a recipe's schedule follows it. What choosing a subset or training a
-proxy takes is taken off the row's seconds. A row whose `train.phases` are in steps takes these instead; its seconds are printed.
+of this process, which other work on the machine changes little; a recipe's schedule follows it. What choosing a subset or training
+a proxy takes is taken off the row's seconds. A row whose `train.phases` are in steps takes these instead; its seconds are printed.
 Accuracy is on the tenth of the training images that is held out, or with `--test` on the test images.
 """
 
