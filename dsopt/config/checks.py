@@ -123,12 +123,13 @@ def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
             "train.overlap",
             "without train.phases (where it is data: overlap) and without a train.sampler",
         ),
-        (
-            not train.validation or not overlap,
-            "train.validation",
-            "0 where phases overlap: what to hold out is known only once all images are there",
-        ),
         (not overlap or train.decoded is not False, "train.decoded", "true or not given where phases overlap"),
+        (
+            train.progressive == 1 or ":" in train.name or getattr(registry.MODELS.traits(train.name), "any_size", False),
+            "train.progressive",
+            f"1 with train.name={train.name}, which takes pictures of one size",
+        ),
+        (train.progressive == 1 or train.compile == "off", "train.progressive", "1 with train.compile, which is for one size"),
         (len(embed.weights) in (0, len(external)), "embed.weights", f"one for each of {', '.join(external) or 'no encoder'}"),
         (embed.encoder and len(set(embed.encoder)) == len(embed.encoder), "embed.encoder", "encoders, each once"),
         (
@@ -241,11 +242,11 @@ def _check_until(train: TrainConfig) -> None:
     timed = ["until_seconds" in phase for phase in train.phases]
     if any(timed[:-1]):
         raise InputError("train.phases: until_seconds is for the last phase.")
-    if any(timed) and train.schedule.name != "constant":
-        raise InputError(
-            f"train.schedule.name={train.schedule.name}: must be constant with until_seconds, as how long the steps before take is "
-            "not known."
-        )
+    for key, value, needed in (("schedule.name", train.schedule.name, "constant"), ("progressive", train.progressive, 1)):
+        if any(timed) and value != needed:
+            raise InputError(
+                f"train.{key}={value}: must be {needed} with until_seconds, as how long the steps before take is not known."
+            )
 
 
 def _check_sampler(about: str, phase: dict[str, Any]) -> None:

@@ -96,6 +96,11 @@ class TrainConfig(ClassifierConfig):
         "fixed", "linear: with train.batch_size_per_worker, the learning rate times the number of workers too"
     )
     sampler: Choice = choice(registry.SAMPLERS, "shuffle", "how batches are drawn from the full training set")
+    progressive: float = key(
+        1.0,
+        "share of a picture's side that training begins with; it grows evenly, to whole pictures after 0.8 of the run",
+        interval("(0, 1]"),
+    )
     overlap: bool = key(False, "load the full set while training on the subset, and move over to it as its images arrive")
     streamed: bool | None = key(
         None, "keep decoded images in a file on local disk instead of in memory; not given: only if they do not fit in memory"

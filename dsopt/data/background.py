@@ -2,6 +2,9 @@
 
 import math
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,7 +25,8 @@ class BackgroundLoader:
     """Loads the full set part by part in a thread, while training uses the rows that are loaded: there is no pause in between.
 
     `images` and `labels` are on the device. They hold the subset's rows first, then those of the full set, of which the first
-    `rows()` are loaded. Once everything is loaded, `load` returns the same set from its cache.
+    `rows()` are loaded. The set is read anew even if it is cached, so that every run sees it arrive. Once everything is loaded,
+    `load` returns the same set from its cache.
 
     Args:
         subset: some images of the full set; an image that is not in the full set keeps `row_of == n`.
@@ -67,6 +71,8 @@ class BackgroundLoader:
         self._ids, self._order = subset.ids.sort()
         self._stream = _side_stream(device) if device.type == "cuda" else None
         self._rows, self._whole, self._error, self._changed = 0, None, None, threading.Condition()
+        self._arrived: list[tuple[float, int]] = [(0.0, 0)]  # moments, and the rows that were loaded then
+        self._paused = 0.0
         self._closed, self._thread = False, threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -75,12 +81,20 @@ class BackgroundLoader:
         self._closed = True
         self._thread.join()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time that does not count, of an evaluation say: what is loaded meanwhile arrives as much later."""
+        started = time.perf_counter()
+        yield
+        self._paused += time.perf_counter() - started
+
     def rows(self) -> int:
         """The number of rows of the full set that are loaded."""
         with self._changed:
             if self._error:
                 raise self._error
-            return self._rows
+            now = time.perf_counter() - self._paused
+            return max(rows for at, rows in self._arrived if at <= now)
 
     def wait(self, rows: int) -> None:
         """Block until `rows` rows of the full set are loaded."""
@@ -93,6 +107,7 @@ class BackgroundLoader:
         with self._changed:
             self._changed.wait_for(lambda: self._error or self._whole)
         self.rows()
+        time.sleep(max(0.0, self._arrived[-1][0] + self._paused - time.perf_counter()))
         assert self._whole is not None
         labels = self.labels[self.subset :]
         soft = None if self.soft is None else labels
@@ -103,7 +118,7 @@ class BackgroundLoader:
         memory = self.memory[self.subset :] if self.memory.device.type == "cpu" else None
         whole, error = None, None
         try:
-            whole = load(self.uri, self.split, self._take, THREADS, memory, size=self.size)
+            whole = load(self.uri, self.split, self._take, THREADS, memory, size=self.size, anew=True)
         except BaseException as raised:  # handed to the training thread, which must not wait for ever
             error = raised
         with self._changed:
@@ -129,6 +144,7 @@ class BackgroundLoader:
             self.row_of[self._order[at[known]]] = torch.arange(new.start, loaded)[known]
         with self._changed:
             self._rows = loaded
+            self._arrived.append((time.perf_counter(), loaded))
             self._changed.notify_all()
 
     def _move(self, source: Tensor, target: Tensor) -> None:

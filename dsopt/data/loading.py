@@ -36,6 +36,7 @@ def load(
     *,
     size: int | None = None,
     decoded: bool | None = True,
+    anew: bool = False,
 ) -> Images:
     """The images of a finished stage, decoded part by part and cached in this process: do not write into them.
 
@@ -49,6 +50,7 @@ def load(
             or other processes read them too (not with `watch`: what another process fills comes all at once).
         size: the side in pixels that larger images are resized to; None: as the table says.
         decoded: False: keep them encoded, as an `Encoded`; None: only if decoded ones fit neither in memory nor on disk.
+        anew: read them again even if they are cached, and cache these.
 
     Raises:
         InputError: no such stage, no rows, or images of different channels.
@@ -58,9 +60,10 @@ def load(
     shape = _shape(table, size)
     decode_all = _have_room(table, split, shape, streamed) if decoded is None else decoded
     kept = _kept(table.uri, split, streamed, shape, decode_all)
-    if kept:
+    if kept and not anew:
         watch(kept[0], len(kept[0].ids))
         return kept[0]
+    kept.clear()
     started = time.perf_counter()
     if decode_all:
         kept.append(_read(table, split, shape, watch, threads, memory, streamed))

@@ -21,8 +21,8 @@ JOB = Job(
     keys="""
     train.name train.subset train.split train.steps train.batch_size train.learning_rate train.schedule train.augment train.size
     train.weights train.optimizer train.weight_decay train.label_smoothing train.validation train.epochs train.seconds
-    train.phases train.overlap train.sampler train.learner train.batch_size_per_worker train.rate_rule train.sync_batch_norm
-    extra.name extra.amount data.name data.root data.image_size select.name select.budget cluster storage seed
+    train.phases train.overlap train.sampler train.progressive train.learner train.batch_size_per_worker train.rate_rule
+    train.sync_batch_norm extra.name extra.amount data.name data.root data.image_size select.name select.budget cluster storage seed
 """,
     targets=targets,
 )

@@ -2,6 +2,7 @@
 
 - `kind`: classifier, autoencoder or critic, and those below.
 - `input_size`: the side of the square images that it takes, in pixels.
+- `any_size`: it takes smaller and larger images, too; not given: it does not.
 - `picture`: the side of the picture of which it takes a crop; not given: it takes whole pictures.
 
 Networks for several sizes have `input_size=None` and `sizes` (is a side valid?), and are `(channels, size, ...)`. Their kinds:

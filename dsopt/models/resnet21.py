@@ -25,7 +25,7 @@ def _normalized(inputs: int, outputs: int, side: int, stride: int = 1) -> nn.Seq
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs))
 
 
-@MODELS.register(kind="classifier", input_size=32)
+@MODELS.register(kind="classifier", input_size=32, any_size=True)
 def resnet21(channels: int, classes: int, *, width: int = 64) -> nn.Sequential:
     """A convolution, 3x3 max pooling to half the side, eight residual blocks of 64 to 512 maps, average pooling, a linear layer.
 

@@ -101,16 +101,16 @@ class Whitened(nn.Module):
         return logits * self.scale
 
 
-@MODELS.register(kind="classifier", input_size=32)
+@MODELS.register(kind="classifier", input_size=32, any_size=True)
 def whitened(
     channels: int, classes: int, *, width: int = 64, patch: int = 2, whiten: bool = True, scale: float = 1 / 9, mirror: bool = True
 ) -> Whitened:
     """A VGG of six 3x3 convolutions behind a fixed whitening layer (Page 2019; Jordan 2024, arXiv:2404.00498, section 3).
 
     Three blocks with `width`, 4 and 4 times as many maps, each convolution, 2x2 max pooling, convolution, with batch
-    normalization without scales and GELU; then 3x3 max pooling and a linear layer without bias, whose logits are scaled. Filters
-    start as the identity as far as they go (arXiv:2404.00498, section 3.2). Deviations: the patches of the whitening are those of
-    the first batch, and its bias is trained to the end.
+    normalization without scales and GELU; then max pooling over all 3x3 places and a linear layer without bias, whose logits are
+    scaled. Filters start as the identity as far as they go (arXiv:2404.00498, section 3.2). Deviations: the patches of the
+    whitening are those of the first batch, and its bias is trained to the end.
 
     Args:
         whiten: false: a learned convolution in place of the whitening, for comparison.
@@ -123,4 +123,4 @@ def whitened(
         if isinstance(layer, nn.Conv2d):
             nn.init.dirac_(layer.weight[: layer.in_channels])  # the other filters keep torch's random values
     head = nn.Linear(maps[-1], classes, bias=False)
-    return Whitened([first, nn.GELU(), *blocks, nn.MaxPool2d(3), nn.Flatten(), head], scale, mirror)
+    return Whitened([first, nn.GELU(), *blocks, nn.AdaptiveMaxPool2d(1), nn.Flatten(), head], scale, mirror)

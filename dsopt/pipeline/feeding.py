@@ -1,11 +1,12 @@
 """The batches of each phase of a classifier's training: from which set, by which sampler, and without the held-out images."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, cached_property
 from typing import Any, get_args
 
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 from torch import Tensor, nn
 
 from dsopt.augment.inputs import Inputs
@@ -13,7 +14,7 @@ from dsopt.config import TrainConfig, plain
 from dsopt.data.background import BackgroundLoader
 from dsopt.data.batches import Batch
 from dsopt.data.encoded import Encoded
-from dsopt.data.holdout import divided, unselected
+from dsopt.data.holdout import divided, held_out, unselected
 from dsopt.data.images import Images, find, joined
 from dsopt.data.loading import load
 from dsopt.errors import InputError
@@ -89,7 +90,10 @@ class Feeder:
             raise InputError("train.phases: a phase trains on the subset, but there is none; give train.subset or select.")
         self.reading = 0.0  # seconds that reading and decoding what is there before the first step takes, from the cache too
         self.arriving, self._overlaps = None, "overlap" in needed  # the full set while it loads in the background
+        self._held: Images | None = None
         if self._overlaps:
+            if train.validation:
+                self._held = self.held_out()  # read before, and not charged: what is held out is only measured with
             classes = self.table.manifest["num_classes"]
             more = {"streamed": train.streamed, "size": inputs.loaded}
             self.arriving = BackgroundLoader(self.table.uri, "train", self.subset, classes, worker.device, **more)
@@ -110,12 +114,16 @@ class Feeder:
     @cached_property
     def full(self) -> Images:
         if self.arriving:
-            return self.arriving.whole()
+            return self._divided(self.arriving.whole(), False, self.train.streamed)
         streamed, whole = self.train.streamed, self._whole()
         self.reading += whole.seconds
         images = self._trained_on(whole, streamed)
         images = images if "subset" in self.stage.inputs else self._with_added(images, streamed)
         return on_device(images, self.worker.device, streamed)
+
+    def pausing(self) -> AbstractContextManager[None]:
+        """While this lasts, an evaluation say, nothing arrives."""
+        return self.arriving.paused() if self.arriving else nullcontext()
 
     def load(self) -> None:
         """Load the images of all phases, but those that are to arrive in the background."""
@@ -126,10 +134,12 @@ class Feeder:
     def rows(self, phase: PhaseConfig) -> int:
         """How many images a phase draws from."""
         late = phase["data"] == "full" and self.arriving is not None
-        return self.table.rows("train") if late else len(self._set(phase).ids)
+        return len(self._late_ids() if late else self._set(phase).ids)
 
     def held_out(self) -> Images:
         """The training images that are held out for validation."""
+        if self._held is not None:
+            return self._held
         if self.train.validate_on == "unselected":
             given = Table(self.stage.inputs["subset"].uri)
             subset = torch.from_numpy(given.read(given.training(), ["id"])["id"].to_numpy().copy())
@@ -145,10 +155,10 @@ class Feeder:
         seed = derive(self.seed, "phase", index)
         if phase["data"] == "overlap":
             assert self.arriving is not None
-            draw = Overlap(self.arriving, self.train.batch_size, derive(seed, "order"))
+            draw = Overlap(self.arriving, self.train.batch_size, derive(seed, "order"), self._held_rows(self._all_ids()))
             return Feed(batches(draw, self.arriving.images, self.arriving.labels, self.inputs, seed, self.worker), draw)
         late = phase["data"] == "full" and self.arriving is not None
-        draw = self._sampler(phase, self._ids() if late else self._set(phase).ids, steps, derive(seed, "order"))
+        draw = self._sampler(phase, self._late_ids() if late else self._set(phase).ids, steps, derive(seed, "order"))
 
         @cache  # after an overlap phase the images are there only once the phase starts, so the source is created then
         def source() -> Callable[[int], Batch]:
@@ -166,9 +176,18 @@ class Feeder:
     def _set(self, phase: PhaseConfig) -> Images:
         return self.full if phase["data"] == "full" else self.subset
 
-    def _ids(self) -> Int64[Tensor, " n"]:
+    def _all_ids(self) -> Int64[Tensor, " n"]:
         """The ids of the full set, read without its images."""
         return torch.from_numpy(self.table.read("train", ["id"])["id"].to_numpy().copy())
+
+    def _late_ids(self) -> Int64[Tensor, " n"]:
+        """Those of the images to train on once all have arrived."""
+        ids = self._all_ids()
+        return ids if (held := self._held_rows(ids)) is None else ids[~held]
+
+    def _held_rows(self, ids: Int64[Tensor, " n"]) -> Bool[Tensor, " n"] | None:
+        """Which of these images are held out; None: none is."""
+        return held_out(ids, self.train.validation, self.seed) if self.train.validation else None
 
     def _sampler(self, phase: PhaseConfig, ids: Int64[Tensor, " n"], steps: int | None, seed: int) -> Sampler:
         chosen = sampler_of(phase, self.train)

@@ -223,12 +223,16 @@ def _others(rows: list[ResultRow]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.others))
 
 
-def column(spreads: Sequence[Spread | None], percent: bool = False) -> list[str]:
-    """Means and standard deviations as "71.20 ± 0.43", aligned, with equally many decimals; "" for None."""
+def column(spreads: Sequence[Spread | None], percent: bool = False, places: int | None = None) -> list[str]:
+    """Means and standard deviations as "71.20 ± 0.43", aligned, with equally many decimals; "" for None.
+
+    Args:
+        places: decimals; None: two for percents, else as many as give the largest mean four significant digits, at most six.
+    """
     scale = 100 if percent else 1
     largest = max((abs(spread.mean) for spread in spreads if spread and math.isfinite(spread.mean)), default=0.0)
-    # Four significant digits for the largest mean, with at most six decimals.
-    places = 2 if percent or not largest else min(6, max(0, 3 - math.floor(math.log10(largest))))
+    if places is None:
+        places = 2 if percent or not largest else min(6, max(0, 3 - math.floor(math.log10(largest))))
 
     def shown(spread: Spread) -> str:
         mean, sd = spread

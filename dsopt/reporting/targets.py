@@ -56,7 +56,7 @@ def table(metrics: pa.Table, runs: list[RunInfo], target: float) -> tuple[list[s
     steps = [Spread.of([float(point.step) for point in times[row]]) if whole[row] else None for row in rows]
     seconds = [Spread.of([point.seconds for point in times[row]]) if whole[row] else None for row in rows]
     lines = []
-    for row, taken, took in zip(rows, column(steps), column(seconds), strict=True):
+    for row, taken, took in zip(rows, column(steps, places=0), column(seconds), strict=True):
         before = [statistics.fmean(getattr(run, f"{part}_seconds") for run in rows[row]) for part in ("reading", "choosing")]
         count = f"{len(times[row])} of {len(found[row])}"
         lines.append([row, count, taken or "–", took or "–", *(f"{value:,.1f}" for value in before)])

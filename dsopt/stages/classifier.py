@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import torch
+from torch import nn
+
 from dsopt.config import Config, TrainConfig, differing
 from dsopt.data.batches import in_order
 from dsopt.data.images import Images
 from dsopt.data.loading import load
-from dsopt.errors import InputError
+from dsopt.errors import InputError, first_line
 from dsopt.learners.placement import arithmetic
 from dsopt.pipeline import feeding, networks
 from dsopt.pipeline.feeding import Feeder
@@ -21,6 +24,7 @@ from dsopt.registry import SCHEDULES
 from dsopt.stages import extra, ingest, judges, needs, select
 from dsopt.storage import Kind, Stage, Table
 from dsopt.training.loop import Phase
+from dsopt.training.progressive import growing, side
 from dsopt.training.worker import Worker
 
 TRAIN = Kind("train")
@@ -123,6 +127,7 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
         feeder.load()
         worker.meet()
         learner = classifier_learner(settings, table, seed, worker)
+        _check_smallest(learner.average.network, settings, table.manifest["channels"], about["inputs"]["size"], worker)
         best = learner.keep_best() if settings.keep == "best" else None
         budget = _with_extra(stage, [_in_steps(phase, feeder, settings.batch_size) for phase in stage.made_of["phases"]])
         shares, planned = _shares(budget, table.rows("train") / settings.batch_size), []
@@ -130,18 +135,21 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
             steps, seconds = _length(phase, table.rows("train"), settings.batch_size)
             feed = feeder(index, phase, steps)
             until = phase.get("until_seconds")
-            planned.append(Phase(feed.source, _slice(schedule, *shares[index]), steps, seconds, feed.memory, until))
+            rate, scale = (_slice(factor, *shares[index]) for factor in (schedule, growing(settings.progressive)))
+            planned.append(Phase(feed.source, rate, steps, seconds, feed.memory, until, scale))
         held_out = feeder.held_out() if settings.validation else None
 
         def look(images: Images) -> dict[str, float]:
             return learner.evaluate(in_order(images.images, images.labels, 1000, inputs.test, worker.device))
 
         def test() -> dict[str, float]:
-            return look(load(table.uri, "test", size=inputs.loaded, decoded=settings.decoded))
+            with feeder.pausing():
+                return look(load(table.uri, "test", size=inputs.loaded, decoded=settings.decoded))
 
         def validate() -> dict[str, float]:
             assert held_out is not None
-            found = look(held_out)
+            with feeder.pausing():
+                found = look(held_out)
             if best:
                 best.offer(found["accuracy"])
             return found
@@ -160,6 +168,18 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
             best.restore()
             split, found = "test", test()
         finish(job, config, worker, state, found, learner.average.averaged_network(), about, split, phases=budget, **notes)
+
+
+@torch.no_grad()
+def _check_smallest(network: nn.Module, settings: TrainConfig, channels: int, size: int, worker: Worker) -> None:
+    """Raises InputError if a network, in evaluation mode, does not take the pictures that a progressive training begins with."""
+    smallest = side(size, settings.progressive)
+    try:
+        if smallest < size:
+            network(torch.zeros(1, channels, smallest, smallest, device=worker.device))
+    except (RuntimeError, ValueError, AssertionError) as error:  # as libraries refuse a size
+        about = f"train.progressive={settings.progressive:g}: {settings.name} does not take pictures of {smallest} pixels"
+        raise InputError(f"{about} ({first_line(error)}); expected 1 for it.") from None
 
 
 def _in_steps(phase: dict[str, Any], feeder: Feeder, batch_size: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from dsopt.data.batches import Batch
 from dsopt.errors import InputError, JobError
 from dsopt.seeds import derive
+from dsopt.training.progressive import smaller
 from dsopt.training.worker import keep_freed_memory
 
 
@@ -48,6 +49,7 @@ class Phase:
         rate: progress of the phase in 0..1 -> factor on the learning rate.
         until: seconds of training from the start of the run; a phase that starts later takes no step.
         memory: the part of the batch source whose state is saved with the checkpoint.
+        scale: progress of the phase in 0..1 -> share of a picture's side to train on; None: whole pictures.
     """
 
     source: Callable[[int], Batch]
@@ -56,6 +58,7 @@ class Phase:
     seconds: float | None = None
     memory: Stateful | None = None
     until: float | None = None
+    scale: Callable[[float], float] | None = None
 
 
 @dataclass
@@ -120,8 +123,11 @@ def fit(
         phase, sums, since, clock = phases[index], {}, 0, time.perf_counter()
         while not (ended := _ended(phase, state, world, learner.device)) or since:
             if not ended:
-                _set_rate(learner, phase.rate(_progress(phase, state)))
+                progress = _progress(phase, state)
+                _set_rate(learner, phase.rate(progress))
                 batch = phase.source(state.step)
+                if phase.scale:
+                    batch = batch._replace(images=smaller(batch.images, phase.scale(progress)))
                 # The network's own random numbers (dropout) depend on the batch alone, so that a resumed run draws the same.
                 _seed(derive(batch.seed, rank), learner.device)
                 for key, value in learner.update(batch).items():

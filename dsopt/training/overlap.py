@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Bool
 from torch import Tensor
 
 from dsopt.data.background import BackgroundLoader
@@ -22,10 +23,13 @@ class Overlap:
 
     Its state is which rows had arrived at which step. It is saved with the checkpoint; a resumed run waits until these rows have
     arrived again. Workers (an initialized `torch.distributed`) use the rows that all of them have.
+
+    Args:
+        held_out: which rows of the full set are never drawn, those for validation; None: all are. The subset has none of these.
     """
 
-    def __init__(self, arriving: BackgroundLoader, batch_size: int, seed: int) -> None:
-        self.arriving, self.batch_size, self.seed = arriving, batch_size, seed
+    def __init__(self, arriving: BackgroundLoader, batch_size: int, seed: int, held_out: Bool[Tensor, " n"] | None = None) -> None:
+        self.arriving, self.batch_size, self.seed, self.held_out = arriving, batch_size, seed, held_out
         self.device = arriving.labels.device
         self.growths = [(0, 0)]  # (first step, rows of the full set in use from then on)
         self.looked = -1
@@ -54,7 +58,8 @@ class Overlap:
 
     def _shuffle(self, rows: int) -> tuple[Tensor, Sampler]:
         """The rows of `BackgroundLoader` to draw from while `rows` of the full set are in use, and a sampler of these."""
-        full = self.arriving.subset + torch.arange(rows)
+        there = torch.arange(rows)
+        full = self.arriving.subset + (there if self.held_out is None else there[~self.held_out[:rows]])
         # Images of the subset that have not arrived as part of the full set; the others would be drawn twice.
         only_in_subset = (self.arriving.row_of >= rows).nonzero().squeeze(1)
         pool = full if rows == self.arriving.n else torch.cat([only_in_subset, full])

@@ -49,6 +49,7 @@ from dsopt.stages import ingest, select
 from dsopt.storage import Table
 from dsopt.training.loop import Phase, fit
 from dsopt.training.overlap import Overlap
+from dsopt.training.progressive import growing
 from dsopt.training.samplers import BatchIndices, Sampler
 from dsopt.training.samplers.rs2 import rs2
 from dsopt.training.samplers.shuffle import shuffle
@@ -111,7 +112,12 @@ def child(
         return {"kept": len(kept)}
 
     every = KEPT_EVERY if target else 0
-    state = fit(learner, [Phase(source, schedule, seconds=seconds - first)], validate=keep, validate_every=every)
+    state = fit(
+        learner,
+        [Phase(source, schedule, seconds=seconds - first, scale=growing(config.train.progressive))],
+        validate=keep,
+        validate_every=every,
+    )
     took = time.perf_counter() - started
 
     def judge() -> float:

@@ -1,53 +1,51 @@
 """Recipes at equal processor time, on one thread: accuracy of each, and of each without one of its parts.
 
     python tests/benchmarks/bench_recipe.py --data /data/cifar10 --seconds 60 --seeds 2 --row "fast:preset=fast" --row "paper:"
+    python tests/benchmarks/bench_recipe.py --data /data/cifar10 --row "subset first:preset=fast;train.split=0.5;select.name=random"
 
-A row is `name:overrides`, separated by semicolons, on CIFAR-10 under its preset. The loop's clock is the processor time of this
-process, which other work on the machine changes little; a recipe's schedule follows it. Accuracy is on 5,000 held-out training
-images, or with `--test` on the test images.
+A row is `name:overrides`, separated by semicolons, of `dsopt train` on CIFAR-10 under its preset. Every clock is the processor time
+of this process, which other work on the machine changes little; a recipe's schedule follows it. What choosing a subset or training
+a proxy takes is taken off the row's seconds. A row whose `train.phases` are in steps takes these instead; its seconds are printed.
+Accuracy is on the tenth of the training images that is held out, or with `--test` on the test images.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
-from types import SimpleNamespace
 
 import torch
 
 from dsopt import progress
-from dsopt.config import Config, load
-from dsopt.data.batches import in_order
+from dsopt.config import load
 from dsopt.data.images import Images
-from dsopt.data.loading import load as load_images
-from dsopt.pipeline import networks
 from dsopt.pipeline.plan import Plan
-from dsopt.pipeline.training import classifier_learner, describe_classifier, shuffled
-from dsopt.registry import SCHEDULES
-from dsopt.stages import ingest
-from dsopt.storage import Table
-from dsopt.training import loop
-from dsopt.training.loop import Phase, fit
-from dsopt.training.worker import this_process
+from dsopt.stages import classifier, ingest, select
+from dsopt.storage import Stage, Table
 
-HELD_OUT = 5000
+HELD_OUT = 5000  # of the training images, where a benchmark holds them out itself
 
 
 def some(images: Images, rows: slice) -> Images:
     return Images(images.ids[rows], images.images[rows], images.labels[rows])
 
 
-def trained(config: Config, table: Table, seed: int, seconds: float, test: bool) -> tuple[float, int]:
-    """The accuracy after so many seconds, and the steps that they were enough for."""
-    settings, worker, about = config.train, this_process(threads=1), describe_classifier(config.train, table)
-    inputs, whole = networks.described_transforms(about, table.manifest["num_classes"]), load_images(table.uri, "train")
-    used = whole if test else some(whole, slice(HELD_OUT, None))
-    judged = load_images(table.uri, "test") if test else some(whole, slice(HELD_OUT))
-    learner = classifier_learner(settings, table, seed, worker)
-    schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
-    feed = shuffled(used, inputs, settings.batch_size, seed, worker)
-    state = fit(learner, [Phase(feed.source, schedule, seconds=seconds)])
-    return learner.evaluate(in_order(judged.images, judged.labels, 1000, inputs.test, worker.device))["accuracy"], state.total
+def planned(overrides: list[str], seconds: float) -> tuple[Plan, Stage]:
+    in_steps = any(text.startswith("train.phases=") for text in overrides)
+    plan = Plan(load([*overrides, *([] if in_steps else [f"train.seconds={seconds}"])]))
+    return plan, classifier.alone(plan)
+
+
+def trained(overrides: list[str], seconds: float) -> tuple[float, int, float]:
+    """The accuracy after so many seconds, the steps that they were enough for, and the seconds with those of choosing."""
+    plan, stage = planned(overrides, seconds)
+    plan.run(*stage.inputs.values())
+    choosing = select.cost(*(made for name, made in stage.inputs.items() if name in ("subset", "scores")))
+    plan, stage = planned(overrides, seconds - choosing)
+    plan.run(stage)
+    table = Table(stage.uri)
+    (accuracy,) = (row["value"] for row in table.read().to_pylist() if row["split"] != "train" and row["name"] == "accuracy")
+    return accuracy, table.manifest["steps"], table.manifest["seconds"] + choosing
 
 
 def main() -> None:
@@ -55,25 +53,26 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--test", action="store_true")
     parser.add_argument("--row", action="append", required=True)
+    parser.add_argument("--storage", help="keep what is taken in here")
     arguments = parser.parse_args()
-    loop.time = SimpleNamespace(perf_counter=time.process_time, monotonic=time.monotonic)  # type: ignore[assignment]
+    time.perf_counter = time.monotonic = time.process_time
     progress.output = lambda text: None
-    with tempfile.TemporaryDirectory() as storage:
-        common = [f"storage={storage}", "preset=cifar10", f"data.root={arguments.data}", "cluster.workers=0"]
-        plan = Plan(load(common))
-        plan.run(ingest.images(plan))
-        table = Table(ingest.images(plan).uri)
+    with tempfile.TemporaryDirectory() as folder:
+        common = ["preset=cifar10", f"data.root={arguments.data}", "cluster.workers=0", "cluster.cpus_per_worker=1"]
+        common += ["train.split=0", f"train.validation={0 if arguments.test else 0.1}"]
+        taken_in = f"storage={arguments.storage or folder}"
+        Plan(config := load([*common, taken_in])).run(ingest.images(Plan(config)))
         for name, _, given in (row.partition(":") for row in arguments.row):
-            config = load([*common, *(text for text in given.split(";") if text)])
-            found = [trained(config, table, seed, arguments.seconds, arguments.test) for seed in range(arguments.seeds)]
-            values = [100 * accuracy for accuracy, _ in found]
+            row = [*common, taken_in, *(text for text in given.split(";") if text)]
+            seeds = range(arguments.first, arguments.first + arguments.seeds)
+            found = [trained([*row, f"seed={seed}"], arguments.seconds) for seed in seeds]
+            values = [100 * accuracy for accuracy, *_ in found]
             spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-            steps = statistics.fmean(steps for _, steps in found)
-            print(
-                f"{name:<40} {statistics.fmean(values):6.2f}{spread}  {steps:7,.0f} steps of {config.train.batch_size}", flush=True
-            )
+            steps, took = (statistics.fmean(one[i] for one in found) for i in (1, 2))
+            print(f"{name:<40} {statistics.fmean(values):6.2f}{spread}  {steps:7,.0f} steps in {took:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

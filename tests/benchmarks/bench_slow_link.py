@@ -3,9 +3,12 @@
     python tests/benchmarks/bench_slow_link.py --data /data/cifar10 --way full:90 --way rs2:45 --way overlap:45 --with preset=fast
 
 Images arrive at `--rate` MB/s of their stored size, in a clock that is the processor time of this one thread plus the time that a
-way waits for images; decoding is charged as measured, image by image as they arrive. So other work on the machine changes little,
-and waiting costs nothing to run. Each way has its own seconds for everything, from nothing read to the last step, with a whole
-schedule. Accuracy is on 5,000 training images that no way trains on.
+way waits for images. They are decoded as they arrive: beside, on another core, or with `--decoding here` in this thread, charged
+as measured. So other work on the machine changes little, and waiting costs nothing to run. Each way has its own seconds for
+everything, from nothing read to the last step, with a whole schedule. Accuracy is on 5,000 training images that no way trains on.
+
+Ways: `full` reads everything first. `rs2` takes fresh random parts, each trained on while the next is read. `overlap` takes a
+random subset first (`--share`), then all that has arrived. `subset` takes that subset alone and reads nothing else.
 """
 
 import argparse
@@ -19,7 +22,7 @@ from bench_cold_start import rounds
 from bench_recipe import HELD_OUT, some
 
 from dsopt import progress
-from dsopt.config import load
+from dsopt.config import Config, load
 from dsopt.data.batches import in_order
 from dsopt.data.images import Images
 from dsopt.data.loading import load as load_images
@@ -32,10 +35,9 @@ from dsopt.storage import Table
 from dsopt.training import loop
 from dsopt.training.loop import Phase, fit
 from dsopt.training.overlap import Overlap
+from dsopt.training.progressive import growing
 from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import this_process
-
-FRACTION = 0.0864
 
 
 class Clock:
@@ -66,25 +68,37 @@ class Arriving:
         clock.waited += self.begins + len(chosen) * decoding
 
     def rows(self) -> int:
-        arrived = max(0, min(self.n, int((self.clock() - self.begins) / self.each)))
-        self.clock.waited += self.decoding * max(0, arrived - self.decoded)
-        self.decoded = max(arrived, self.decoded)
-        return self.decoded
+        return self._decoded(max(0, min(self.n, int((self.clock() - self.begins) / self.each))))
 
     def wait(self, rows: int) -> None:
-        if self.rows() < rows:
-            self.clock.waited += max(0.0, self.begins + (rows + 1) * self.each - self.clock())
-            self.rows()
+        self.clock.waited += max(0.0, self.begins + rows * self.each - self.clock())
+        self._decoded(rows)
+
+    def _decoded(self, rows: int) -> int:
+        self.clock.waited += self.decoding * max(0, rows - self.decoded)
+        self.decoded = max(rows, self.decoded)
+        return self.decoded
 
 
-def trained(config, table: Table, whole: Images, judged: Images, way: str, seed: int, seconds: float, each: float, decoding: float):
-    """The accuracy and the number of steps of a way."""
+def trained(
+    config: Config,
+    table: Table,
+    whole: Images,
+    judged: Images,
+    way: str,
+    seed: int,
+    seconds: float,
+    each: float,
+    decoding: float,
+    share: float,
+) -> tuple[float, int, float]:
+    """The accuracy, the steps and the seconds of a way."""
     settings, worker, about = config.train, this_process(threads=1), describe_classifier(config.train, table)
     inputs, size = networks.described_transforms(about, 10), settings.batch_size
     learner = classifier_learner(settings, table, seed, worker)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
     order = torch.randperm(len(whole.ids), generator=torch.Generator().manual_seed(seed))
-    chosen = order[: round(FRACTION * len(order))] if way == "overlap" else order[:0]
+    chosen = order[: round(share * len(order))] if way in ("overlap", "subset") else order[:0]
     clock = Clock()
     loop.time = SimpleNamespace(perf_counter=clock, monotonic=time.monotonic)  # type: ignore[assignment]
     arriving = Arriving(whole, chosen, each, decoding, clock)
@@ -94,9 +108,10 @@ def trained(config, table: Table, whole: Images, judged: Images, way: str, seed:
         "full": lambda: shuffle(arriving.n, size, seed),
         "rs2": lambda: rounds(arriving, size, seed),
         "overlap": lambda: Overlap(arriving, size, seed),  # type: ignore[arg-type]
+        "subset": lambda: shuffle(len(chosen), size, seed),
     }[way]()
     source = batches(draw, arriving.images, arriving.labels, inputs, seed, worker)
-    state = fit(learner, [Phase(source, schedule, seconds=seconds - clock())])
+    state = fit(learner, [Phase(source, schedule, seconds=seconds - clock(), scale=growing(settings.progressive))])
     spent = clock()
     accuracy = learner.evaluate(in_order(judged.images, judged.labels, 1000, inputs.test, worker.device))["accuracy"]
     return accuracy, state.total, spent
@@ -106,7 +121,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", required=True)
     parser.add_argument("--rate", type=float, default=1.0, help="MB/s")
-    parser.add_argument("--way", action="append", required=True, help="full, rs2 or overlap, a colon, its seconds")
+    parser.add_argument("--way", action="append", required=True, help="full, rs2, overlap or subset, a colon, its seconds")
+    parser.add_argument("--share", type=float, default=0.0864, help="of the images, in the subset")
+    parser.add_argument("--decoding", choices=["beside", "here"], default="beside")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--with", dest="recipe", action="append", default=[])
@@ -126,10 +143,12 @@ def main() -> None:
         )
         whole, judged = some(everything, slice(HELD_OUT, None)), some(everything, slice(HELD_OUT))
         print(f"{1e6 * decoding:.0f} us to decode an image, {len(whole.ids) * each:.1f} s to read all at {arguments.rate:g} MB/s")
+        charged = decoding if arguments.decoding == "here" else 0.0
         for name, _, seconds in (way.partition(":") for way in arguments.way):
             found = []
             for seed in range(arguments.first, arguments.first + arguments.seeds):
-                found.append(trained(config, table, whole, judged, name, seed, float(seconds), each, decoding))
+                way = (name, seed, float(seconds), each, charged, arguments.share)
+                found.append(trained(config, table, whole, judged, *way))
                 print(f"  {name} seed {seed}: {100 * found[-1][0]:.2f} % {found[-1][1]} steps in {found[-1][2]:.1f} s", flush=True)
             values = [100 * accuracy for accuracy, *_ in found]
             spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""

@@ -11,6 +11,7 @@ import torch
 from digits import CPU, digits
 from slow_reader import ROWS, digits_stage, shut
 
+from dsopt.data import background
 from dsopt.data import loading as reading
 from dsopt.data.background import BackgroundLoader, _side_stream
 from dsopt.data.images import Images
@@ -54,14 +55,33 @@ def test_parts_come_one_by_one_and_the_subset_is_there_before_any(tmp_path: Path
         assert torch.equal(whole.labels, expected.labels) and torch.equal(whole.ids, expected.ids)
 
 
-def test_a_set_that_is_here_already_is_there_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_set_that_is_here_already_arrives_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     uri = digits_stage(tmp_path, parts=2)
     subset = some([4], uri)
     gate = shut(monkeypatch)
     gate.open(2)
     expected = load(uri, "train")
     with arriving(uri, subset) as made:
-        assert torch.equal(made.whole().images, expected.images) and gate.decoded == 2
+        assert made.rows() == 0
+        gate.open(2)
+        assert torch.equal(made.whole().images, expected.images) and gate.decoded == 4
+
+
+def test_what_is_loaded_during_a_pause_arrives_as_much_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    uri = digits_stage(tmp_path, parts=2)
+    subset, clock = some([0], uri), SimpleNamespace(now=10.0)
+    gate = shut(monkeypatch)
+    monkeypatch.setattr(background, "time", SimpleNamespace(perf_counter=lambda: clock.now, sleep=lambda seconds: None))
+    with arriving(uri, subset) as made:
+        with made.paused():
+            clock.now = 11.0
+            gate.open()
+            made.wait(ROWS)
+            clock.now = 14.0
+        assert made.rows() == 0
+        clock.now = 15.0  # four seconds after it was loaded: as long as the pause
+        assert made.rows() == ROWS
+        gate.open()
 
 
 @pytest.mark.parametrize("softened", ["subset", "none"])

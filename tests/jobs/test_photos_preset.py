@@ -30,7 +30,13 @@ def test_the_preset_for_photographs(tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_file(timm.create_model("test_efficientnet").state_dict(), tmp_path / "w.safetensors")
     settings = [
-        *("preset=photos", f"data.root={tmp_path}/photos", f"storage={tmp_path}/runs", "cluster.workers=0", "data.image_size=72"),
+        *(
+            "preset=photos_fast",
+            f"data.root={tmp_path}/photos",
+            f"storage={tmp_path}/runs",
+            "cluster.workers=0",
+            "data.image_size=72",
+        ),
         *("embed.encoder=timm:test_efficientnet", f"embed.weights={tmp_path}/w.safetensors", "embed.size=96", "select.budget=10"),
         *("train.name=timm:test_resnet", "train.size=64", "train.weights=null", "train.learning_rate=0.05"),
         *("train.steps=12", "train.batch_size=16", "compare.seeds=1"),

@@ -1,5 +1,6 @@
 """How phases are fed, from the command line to the metrics."""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,19 @@ def test_validation_takes_the_place_of_the_test_images(storage: str) -> None:
     assert {split for _, split, _, _ in rows(stage)} == {"train", "validation"}
 
 
+def test_what_is_held_out_is_not_drawn_as_it_arrives(storage: str) -> None:
+    config = small(storage, "train.validation=0.25", "train.overlap=true", "train.split=0.5", "train.batch_size=16")
+    stage, inputs = prepared(config).stage, make_inputs([], 24, "deviation")
+    with closing(Feeder(stage, config.train, 0, inputs, Worker())) as feeder:
+        assert feeder.arriving is not None
+        feeder.arriving.wait(feeder.arriving.n)
+        source = feeder(1, {"data": "overlap", "steps": 40}, 40).source
+        drawn = torch.cat([source.sampler(step)[0] for step in range(40)]) - feeder.arriving.subset  # pyright: ignore[reportFunctionMemberAccess]
+        ids, held = reading.load(stage.inputs["images"].uri, "train").ids, feeder.held_out().ids
+        assert set(ids[drawn.unique()].tolist()) == set(ids.tolist()) - set(held.tolist()) and len(held) > 0
+        assert set(feeder.full.ids.tolist()) == set(ids.tolist()) - set(held.tolist())
+
+
 @pytest.mark.slow
 def test_what_is_held_out_is_not_trained_on(storage: str) -> None:
     config = small(storage, "train.validation=0.25", "train.split=0.5")
@@ -305,13 +319,13 @@ def test_what_is_wrong_with_a_feeding_is_told(override: str, told: str) -> None:
     [
         ("train.overlap=true", "train.phases=[{data: full, steps: 5}]"),
         ("train.overlap=true", "train.sampler.name=rs2"),
-        ("train.overlap=true", "train.validation=0.1"),
         ("train.overlap=true", "train.decoded=false"),
-        ("train.phases=[{data: overlap, steps: 5}]", "train.validation=0.1"),
+        ("train.progressive=0.5", "train.name=classifier24"),
+        ("train.progressive=0.5", "train.name=whitened", "train.compile=auto"),
     ],
 )
 def test_what_does_not_go_together_is_told(overrides: tuple[str, ...]) -> None:
-    with pytest.raises(InputError, match=r"train\.(overlap|decoded|validation)=.*: must be "):
+    with pytest.raises(InputError, match=r"train\.(overlap|decoded|progressive)=.*: must be "):
         load(overrides)
 
 

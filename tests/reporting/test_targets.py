@@ -46,7 +46,7 @@ def test_a_row_has_a_time_only_if_all_of_its_seeds_get_there() -> None:
     head, lines = table(rows, [*both, *one], 0.6)
     assert head[:4] == ["training data", "reached by", "steps", "seconds"]
     assert lines[0][:2] == ["both", "2 of 2"]
-    assert lines[0][2].startswith("15.")  # of 10 and 20 steps
+    assert lines[0][2] == "15 ± 7"  # of 10 and 20 steps
     assert lines[1][:4] == ["one", "1 of 2", "–", "–"]
     assert accuracy_curves(rows, [*both, *one], 0.6).startswith(b"\x89PNG")
 

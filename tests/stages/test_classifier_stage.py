@@ -1,5 +1,6 @@
 """A training run's budget: steps, epochs or seconds, in one phase or several."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 from running import SMALL
+from torch import Tensor, nn
 
 from dsopt.config import Config, TrainConfig, load
 from dsopt.data.batches import Batch
@@ -17,6 +19,7 @@ from dsopt.pipeline.plan import Plan
 from dsopt.stages import classifier, ingest
 from dsopt.stages.classifier import phases
 from dsopt.storage import METRICS, Kind, Stage, Table
+from dsopt.training.worker import Worker
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,21 @@ def trained(storage: str, *overrides: str) -> tuple[dict[str, Any], pa.Table]:
     plan.run(stage)
     table = Table(stage.uri)
     return table.manifest, table.read()
+
+
+class OneSize(nn.Module):
+    """A network that takes pictures of 8 pixels alone, and says so as a library's vision transformer does."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert images.shape[-1] == 8, "Input height doesn't match model (8)."
+        return images.mean((1, 2, 3))
+
+
+def test_a_network_that_takes_no_smaller_pictures_is_refused_before_the_first_step() -> None:
+    settings = TrainConfig(name="timm:vit", progressive=0.5)
+    with pytest.raises(InputError, match=r"train\.progressive=0\.5: timm:vit does not take pictures of 4 pixels \(Input height"):
+        classifier._check_smallest(OneSize(), settings, 3, 8, Worker())
+    classifier._check_smallest(OneSize(), replace(settings, progressive=1.0), 3, 8, Worker())
 
 
 def test_shares_of_the_budget() -> None:

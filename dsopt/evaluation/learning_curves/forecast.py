@@ -32,26 +32,28 @@ class Forecast:
         samples: (form, its parameters, two standard normal numbers) of every draw.
         noise: the standard deviation between seeds of runs of `unit` images seen.
         unit: the images seen by the shortest run.
-        longest: the most images that any run has seen.
-        most: the most different images that any run has.
+        sizes: the numbers of different images that runs have, ascending.
+        longest: the most images seen by any run on so many.
     """
 
     forms: list[Weighed]
     samples: list[tuple[Weighed, Float[np.ndarray, " _"], Float[np.ndarray, "2"]]]
     noise: float
     unit: float
-    longest: float
-    most: float
+    sizes: Values
+    longest: Values
 
     def __call__(self, images: Values, seen: Values) -> Float[np.ndarray, "draws m"]:
         """Draws of the mean accuracy over seeds of runs with so many images, of which so many are seen.
 
-        Beyond the longest run, a draw's share of wrong answers is off by the error that its form had on held-out runs, times the
-        root of the doublings: half of it the same for all numbers of images, half of opposite signs for few and for many.
+        Beyond the longest run on as many images (between sizes: interpolated), a draw's share of wrong answers is off by the error
+        that its form had on held-out runs, times the root of the doublings: half of it the same for all numbers of images, half of
+        opposite signs for few and for many.
         """
         images, seen = np.asarray(images, float), np.asarray(seen, float)
-        ahead = np.sqrt(np.log2(np.maximum(seen / self.longest, 1.0)))
-        tilt = np.clip(2 * np.log(images / self.unit) / np.log(max(self.most / self.unit, 1.0001)) - 1, -1, 1)
+        longest = np.exp(np.interp(np.log(images), np.log(self.sizes), np.log(self.longest)))
+        ahead = np.sqrt(np.log2(np.maximum(seen / longest, 1.0)))
+        tilt = np.clip(2 * np.log(images / self.unit) / np.log(max(self.sizes[-1] / self.unit, 1.0001)) - 1, -1, 1)
         drawn = [
             1 - (1 - predicted(w.form, p, images, seen, self.unit)) * np.exp(w.error * ahead * (z[0] + tilt * z[1]) / np.sqrt(2))
             for w, p, z in self.samples
@@ -91,7 +93,9 @@ def forecast(runs: Runs, generator: np.random.Generator, draws: int = DRAWS) -> 
     samples = [
         (forms[i], fit(forms[i].form, runs, spread[i], unit, generator), generator.standard_normal(2)) for i in picked.tolist()
     ]
-    return Forecast(forms, samples, between, unit, float(runs.seen.max()), float(runs.images.max()))
+    sizes = np.unique(runs.images)
+    longest = np.array([runs.seen[runs.images == size].max() for size in sizes])
+    return Forecast(forms, samples, between, unit, sizes, longest)
 
 
 def _misfit(form: Form, runs: Runs, noise: Values, unit: float) -> float:

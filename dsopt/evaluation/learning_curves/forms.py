@@ -4,8 +4,8 @@ A run of `steps` batches on `images` images sees `seen = steps x batch` images, 
 made of two parts: an *inner* one says how many fresh images such a run is worth, an *outer* one how accuracy grows with these. So
 what pilots on few images tell about many passes is known of many images and many steps, too.
 
-- Inner: repeated images are worth less with every pass (Muennighoff et al. 2023, arXiv:2305.16264, equation 5), or a power of the
-  number of passes.
+- Inner: repeated images are worth less with every pass, and all passes together no more than so many (Muennighoff et al. 2023,
+  arXiv:2305.16264, equation 5). A power of the passes, which has no bound, was too hopeful of few images.
 - Outer: the power law with an offset, the logarithm, the curves of Janoschek (an exponential) and of Morgan, Mercer and Flodin
   (MMF), and a logistic curve of the logarithm: the last three were the best of sixteen in the learning-curve database (Mohr et al.
   2022, "LCDB 1.0"; Viering and Loog 2023, arXiv:2103.10948, table 1).
@@ -89,25 +89,18 @@ def _repeated(p: Array, passes: Array) -> Array:
     return 1 + worth * (1 - np.exp(-(passes - 1) / worth))
 
 
-def _passes(p: Array, passes: Array) -> Array:
-    return passes ** p[0]
+INNER = _Part(_repeated, ((2.5, 1.2, -1.0, 6.0),))
 
 
-INNER = {
-    "repeated": _Part(_repeated, ((2.5, 1.2, -1.0, 6.0),)),
-    "passes": _Part(_passes, ((0.6, 0.25, 0.0, 1.0),)),
-}
-
-
-def _composed(outer: str, inner: str) -> Form:
-    out, inn = OUTER[outer], INNER[inner]
+def _composed(outer: str) -> Form:
+    out = OUTER[outer]
     count = len(out.priors)
 
     def predict(p: Array, images: Array, seen: Array) -> Array:
         different = np.minimum(images, seen)
-        return out.value(p[:count], different * inn.value(p[count:], np.maximum(seen / images, 1.0)))
+        return out.value(p[:count], different * INNER.value(p[count:], np.maximum(seen / images, 1.0)))
 
-    return _form(f"{outer} of {inner}", predict, [*out.priors, *inn.priors])
+    return _form(outer, predict, [*out.priors, *INNER.priors])
 
 
 def _additive(p: Array, images: Array, seen: Array) -> Array:
@@ -120,4 +113,4 @@ def _form(name: str, predict: Predict, priors: list[tuple[float, float, float, f
 
 
 POWERS = [TOP, (0.3, 0.3, 0.0, 1.5), (0.5, 0.3, 0.02, 2.0), (0.2, 0.3, 0.0, 1.5), (0.5, 0.3, 0.02, 2.0)]
-FORMS = [*(_composed(outer, inner) for outer in OUTER for inner in INNER), _form("additive", _additive, POWERS)]
+FORMS = [*map(_composed, OUTER), _form("additive", _additive, POWERS)]

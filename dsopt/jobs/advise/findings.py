@@ -122,7 +122,8 @@ def _told(one: Found, facts: Facts) -> str:
             f"good or better in {100 * one.saves.never:.0f} % of the forecasts."
         )
     low, middle, high = (f"{value:,.0f}" if np.isfinite(value) else "never" for value in one.saves.trainings)
+    trainings = f"{middle} training" + "s" * (middle != "1")
     return (
-        f"Choosing {share:g} % by {one.way.title} ({cost:,.0f} s) has paid for itself after {middle} trainings (80 %: {low} to "
-        f"{high}): everything takes longer to be as good."
+        f"Choosing {share:g} % by {one.way.title} ({cost:,.0f} s) has paid for itself after {trainings} (80 %: {low} to {high}): "
+        "everything takes longer to be as good."
     )

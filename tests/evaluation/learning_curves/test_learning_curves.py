@@ -1,5 +1,7 @@
 """Forecasts of accuracy on synthetic curves whose truth is known, and what is advised from them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,6 +79,15 @@ def test_the_same_seed_gives_the_same_forecast_and_runs_vary_more_than_their_mea
     at = (np.array([ALL]), np.array([96_000.0]))
     np.testing.assert_array_equal(one(*at), other(*at))
     assert (one.runs(*at, np.random.default_rng(0)) != one(*at)).any()
+
+
+def test_intervals_grow_with_the_doublings_beyond_the_longest_run_on_as_many_images() -> None:
+    made = forecast(pilots(saturating, LENGTHS[:2], 0), np.random.default_rng(3), draws=30)
+    shorter = replace(made, longest=np.where(made.sizes == ALL, made.longest, made.longest / 16))
+    few, everything = (np.array([images, images]) for images in (SIZES[0], ALL))
+    seen = np.array([LENGTHS[1], 16 * LENGTHS[1]])
+    assert (shorter(few, seen).std(0) > made(few, seen).std(0)).all()
+    np.testing.assert_array_equal(shorter(everything, seen), made(everything, seen))
 
 
 def test_two_lengths_are_too_few_to_hold_any_out_so_all_forms_count() -> None:
