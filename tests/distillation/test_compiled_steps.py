@@ -36,6 +36,7 @@ def trained(make, settings, how, network=tiny, per_class=2, augment=()):
 
 
 @pytest.mark.usefixtures("doubles")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_it_learns_the_same_images_in_few_graphs(name, traced):
     make, settings = SETTINGS[name]
@@ -48,6 +49,7 @@ def test_it_learns_the_same_images_in_few_graphs(name, traced):
     assert len(traced) == 3 and eager.passes.about() == {} and made.passes.about()["compile"] == "on"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [lambda: lenet(1, 10), lambda: convnet(1, 10, width=4)])
 def test_operations_that_are_our_own_are_traced_too(network, traced):
     """LeNet's kernel is no operation of torch, and ConvNet's normalization has a derivative by hand."""

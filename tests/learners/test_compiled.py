@@ -33,6 +33,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["on", "auto"])
 def test_compiled_passes_train_as_eager_ones(how: compiled.How) -> None:
     assert losses(learner(how), 6) == pytest.approx(losses(learner("off"), 6), rel=1e-4)
