@@ -176,7 +176,7 @@ def _select(worker: Worker, stage: Stage, config: Config, seed: int, choosing: C
         seed=seed,
         content=select.content,
         files=files,
-        csv=write_csv(stage, files),
+        csv=write_csv(stage, files, config),
         method=select.method,
         **({"centroids": CENTROIDS} if exists(stage.path(CENTROIDS)) else {}),
         of=images.rows("train"),

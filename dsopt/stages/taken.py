@@ -21,9 +21,11 @@ from dsopt.errors import InputError
 from dsopt.files import read_table, write_bytes, write_table
 from dsopt.pipeline.parts import item_by_item
 from dsopt.storage import IMAGE, Part, Stage, content_digest, with_image_feature
+from dsopt.training.worker import Worker
 
 FILE_BYTES = 128 << 20  # of originals in a file
 KEYS = pa.schema([("key", pa.string()), ("label", pa.int64()), ("label_name", pa.string()), ("rank", pa.int32())])
+CSV, ENTRY_BYTES = "subset.csv", 128  # of an image: a line of 60 bytes, in a buffer that grows by copying
 GROUP_BYTES = 1 << 20  # of originals in a row group, the least that is read for one of them
 
 
@@ -63,11 +65,16 @@ def copy_originals(stage: Stage, parts: list[dict[str, Any]], classes: list[str]
     return sorted(files, key=lambda part: part["path"])
 
 
-def write_csv(stage: Stage, files: list[dict[str, Any]]) -> str:
-    """The keys of the subset as plain text, with labels and ranks; gives the name of the file."""
-    name = "subset.csv"
-    write_bytes(stage.path(name), as_csv(read_table(stage.path(part["path"]), KEYS.names).cast(KEYS) for part in files))
-    return name
+def write_csv(stage: Stage, files: list[dict[str, Any]], config: Config) -> str:
+    """The keys of the subset as plain text, with labels and ranks, written where there is memory; gives the name of the file."""
+    from dsopt.cluster.train import away
+
+    away(_write_csv, (stage, files), config.cluster, ENTRY_BYTES * sum(part["rows"] for part in files))
+    return CSV
+
+
+def _write_csv(worker: Worker, stage: Stage, files: list[dict[str, Any]]) -> None:
+    write_bytes(stage.path(CSV), as_csv(read_table(stage.path(part["path"]), KEYS.names).cast(KEYS) for part in files))
 
 
 def as_csv(tables: Iterable[pa.Table]) -> memoryview:

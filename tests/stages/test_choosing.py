@@ -15,7 +15,7 @@ from dsopt.errors import InputError, JobError
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import show
 from dsopt.selection import scores
-from dsopt.stages import select, told
+from dsopt.stages import select, taken, told
 from dsopt.storage import Part, Table
 from dsopt.training.worker import Worker
 
@@ -39,6 +39,19 @@ def test_an_interrupted_stage_does_not_choose_again(tmp_path: Path, monkeypatch:
     table = run()
     assert len(table.read()) == 10 and table.manifest["seconds"] > 0
     assert not [part for part in table.parts() if "_chosen" in part.uri]
+
+
+def test_what_grows_with_the_chosen_images_is_not_done_by_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, int]] = []
+
+    def away(work: Any, arguments: Any, config: ClusterConfig, memory: int, gpus: float = 0.0) -> None:
+        sent.append((work.__name__, memory))
+        work(Worker(), *arguments)
+
+    monkeypatch.setattr(train, "away", away)
+    plan = Plan(read(f"storage={tmp_path}", "cluster.workers=0", "select.name=random", "select.budget=10", "data.limit=50"))
+    plan.run(select.subset(plan, plan.config.select, 0))
+    assert [name for name, _ in sent] == ["_choose", "_write_csv"] and sent[1][1] == 10 * taken.ENTRY_BYTES
 
 
 @pytest.mark.parametrize(("workers", "ours", "where"), [(0, False, "here"), (2, True, "here"), (2, False, "there")])
