@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property, partial
+from typing import NamedTuple, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dsopt.data.ahead import Ahead
 from dsopt.data.encoded import AHEAD, Encoded
 
 
@@ -26,8 +28,8 @@ class Batches:
     """The batches of a phase: `batches(step)` returns the same batch for the same step, on any number of workers.
 
     Args:
-        images: uint8 [n, c, h, w]; on the device, or in memory or a mapped file, from which each batch is moved to the device; or
-            an `Encoded` in its place, which decodes the next batches meanwhile.
+        images: uint8 [n, c, h, w]; on the device, or in memory or a mapped file, from which each batch is moved to the device, the
+            next one while it computes this one; or an `Encoded` in its place, which decodes the next batches meanwhile.
         labels: on the device, int64 [n] or probabilities [n, classes].
         sampler: step -> (indices [b] of the global batch, weights [b] or None).
         seed: step -> the seed of its random transforms.
@@ -75,10 +77,19 @@ class Batches:
 
     def _taken(self, mine: Tensor, here: Tensor, step: int) -> Tensor:
         """The images of these indices, which are `here` on the device."""
-        if not isinstance(self.images, Encoded):
-            return take(self.images, here if self.images.device == here.device else mine)
-        later = [self.sampler(step + 1 + i)[0] for i in range(AHEAD if self.foreseen else 0)]
-        return self.images.take(mine, [indices[slice(*self._slice(indices))] for indices in later])
+        if isinstance(self.images, Encoded):
+            return self.images.take(mine, [self._mine(step + 1 + i) for i in range(AHEAD if self.foreseen else 0)])
+        if self.images.device == here.device:
+            return take(self.images, here)
+        return self._ahead(mine, self._mine(step + 1)) if self.foreseen else take(self.images, mine)
+
+    def _mine(self, step: int) -> Tensor:
+        indices = self.sampler(step)[0]
+        return indices[slice(*self._slice(indices))]
+
+    @cached_property
+    def _ahead(self) -> Ahead:
+        return Ahead(partial(take, cast(Tensor, self.images)), self.labels.device)
 
     def _observer(self, indices: Tensor, start: int) -> Callable[[Tensor], None]:
         def observe(logits: Tensor) -> None:

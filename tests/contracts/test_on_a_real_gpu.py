@@ -12,11 +12,14 @@ from small_adversaries import batch, learner, pairs, settings
 from torch import nn
 
 from dsopt.augment import Draws, draws
+from dsopt.augment.inputs import make_inputs
 from dsopt.data.background import BackgroundLoader
 from dsopt.data.batches import Batch
 from dsopt.data.images import Images
 from dsopt.learners.classifier import Classifier
+from dsopt.pipeline.training import batches
 from dsopt.registry import AUGMENTATIONS, DISTILLERS
+from dsopt.training.samplers.shuffle import shuffle
 from dsopt.training.worker import Worker, set_arithmetic
 
 sys.path.append(str(Path(__file__).parent.parent / "distillation"))
@@ -105,6 +108,15 @@ def test_cuda_graphs_train_as_eager_passes():
         made, source = Classifier(network, compile=how, device=CUDA, **given), feed(200, 50)
         losses[how] = [float(made.update(there(source(step)))["loss"]) for step in range(12)]
     assert losses["on"] == pytest.approx(losses["off"], rel=0.01)
+
+
+def test_batches_on_their_way_are_those_of_a_set_on_the_gpu():
+    images, labels = digits()
+    inputs, found = make_inputs([], 32, [[0.5], [0.25]]), []
+    for here in (images.to(CUDA), images):
+        source = batches(shuffle(len(images), 64, 0), here, labels.to(CUDA), inputs, 0, Worker(device=CUDA))
+        found.append([source(step).images.cpu() for step in range(6)])
+    assert all(map(torch.equal, *found))
 
 
 def test_a_set_arrives_while_the_gpu_computes(tmp_path):

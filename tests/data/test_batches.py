@@ -7,6 +7,7 @@ import torch
 from digits import CPU, digits, feed
 from torch import Tensor
 
+from dsopt.data.ahead import Ahead
 from dsopt.data.batches import Batches, in_order, take
 from dsopt.training.samplers import BatchIndices
 
@@ -102,3 +103,14 @@ def test_in_order_gives_everything_once(size):
     assert torch.cat([batch.images for batch in batches]).flatten().tolist() == list(range(0, 20, 2))
     assert torch.cat([batch.labels for batch in batches]).tolist() == list(range(10))
     assert all(len(batch.labels) == size for batch in batches[:-1])
+
+
+def test_images_taken_ahead_are_those_that_are_asked_for() -> None:
+    """Also when a run goes on at another step."""
+    images, taken = torch.arange(10.0).view(10, 1, 1, 1), []
+    ahead = Ahead(lambda indices: taken.append(indices.tolist()) or images[indices], torch.device("cpu"))
+    batches = [torch.tensor([3, 1]), torch.tensor([4, 0]), torch.tensor([9, 9])]
+    for this, later in ((0, 1), (1, 2), (0, 1)):
+        assert torch.equal(ahead(batches[this], batches[later]), images[batches[this]])
+    ahead.thread.shutdown()
+    assert sorted(taken) == sorted([[3, 1], [4, 0], [9, 9], [3, 1], [4, 0]])
