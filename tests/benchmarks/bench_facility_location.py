@@ -46,7 +46,8 @@ def write_fashion(folder: Path, rows: int, size: int) -> None:
 
 
 def in_order(parts: list[storage.Part]) -> torch.Tensor:
-    return all_embeddings(parts)[torch.from_numpy(np.argsort(keys_of(parts).ids))]
+    keys = keys_of(parts)
+    return all_embeddings(keys.parts)[torch.from_numpy(np.argsort(keys.ids))]
 
 
 def chosen(how: str, parts: list[storage.Part], x: torch.Tensor, budget: int) -> torch.Tensor:
