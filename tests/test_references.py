@@ -91,5 +91,12 @@ def test_another_data_set_is_shown_and_not_compared() -> None:
     assert "nothing is compared with digits" in note and "train.steps 500 (paper: 10000)" in note
 
 
+def test_an_option_that_is_not_given_has_its_default() -> None:
+    fact = facts_of(configuration.load(["train.name=vgg", "distill.name=dd", "distill.options.fixed_layers=2"]), row="ORIG")
+    assert (fact("train.options.dropout"), fact("train.options.width")) == (0.6, 64)
+    assert (fact("distill.options.fixed_layers"), fact("distill.options.epochs")) == (2, 3)
+    assert fact("train.options.no_such") is None and fact("row") == "ORIG" and fact("split") is None
+
+
 def test_without_a_reference_nothing_changes() -> None:
     assert header([ResultRow("full data", "full", 0.0, 10, 1, 0.5, None, 1.0, 0.0, 1.0)])[3] == "training s"
