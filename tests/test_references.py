@@ -58,6 +58,22 @@ def test_values_as_the_papers_print_them() -> None:
     assert len(find("thesis_gan_loss").values) == 1 + 2 * 23
 
 
+def test_rows_of_the_selection_papers_presets_meet_its_numbers() -> None:
+    """Also where rows have names of their own."""
+    for preset, expected in (
+        ("paper_tenth", {"FULL": 83.3, "TOP_ACTIVATION": 63.9, "RANDOM": 57.6}),
+        ("paper_budget", {"FULL": 10.4, "FULL_STREAMED": 10.4, "TOP_ACTIVATION": 63.5, "TOP_ACTIVATION_STREAMED": 63.5}),
+    ):
+        config = configuration.load([f"preset={preset}"])
+        assert config.reference is not None
+        found = {}
+        for row, overrides in config.sweep.rows.items():
+            own = configuration.variant(config, overrides)
+            published = find(config.reference).published("cifar10", facts_of(own, row=row, method=row, split=own.train.split))
+            found |= {row: published["accuracy"].value} if "accuracy" in published and published["accuracy"].compared else {}
+        assert found == expected, preset
+
+
 @pytest.mark.slow
 def test_studies_name_a_reference_and_unknown_ones_are_refused() -> None:
     for path in PRESETS.glob("study_*.yaml"):

@@ -3,7 +3,7 @@
     python tests/benchmarks/bench_generators.py [--steps 150] [--rounds 3]
 
 Thirteen nested subsets of the digits, as the augmentation paper has them, and a CDCVAE on each. Both train the same steps, one
-thread a worker; on Ray there are two workers, and Ray runs before. Prints wall-clock and CPU seconds, of this process and all below.
+thread a worker; on Ray there are two workers; Ray runs before. Prints wall-clock and CPU seconds, of this process and those below.
 """
 
 import argparse
