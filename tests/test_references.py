@@ -58,6 +58,22 @@ def test_values_as_the_papers_print_them() -> None:
     assert len(find("thesis_gan_loss").values) == 1 + 2 * 23
 
 
+def test_rows_of_the_selection_papers_presets_meet_its_numbers() -> None:
+    """Also where rows have names of their own."""
+    for preset, expected in (
+        ("paper_tenth", {"FULL": 83.3, "TOP_ACTIVATION": 63.9, "RANDOM": 57.6}),
+        ("paper_budget", {"FULL": 10.4, "FULL_STREAMED": 10.4, "TOP_ACTIVATION": 63.5, "TOP_ACTIVATION_STREAMED": 63.5}),
+    ):
+        config = configuration.load([f"preset={preset}"])
+        assert config.reference is not None
+        found = {}
+        for row, overrides in config.sweep.rows.items():
+            own = configuration.variant(config, overrides)
+            published = find(config.reference).published("cifar10", facts_of(own, row=row, method=row, split=own.train.split))
+            found |= {row: published["accuracy"].value} if "accuracy" in published and published["accuracy"].compared else {}
+        assert found == expected, preset
+
+
 @pytest.mark.slow
 def test_studies_name_a_reference_and_unknown_ones_are_refused() -> None:
     for path in PRESETS.glob("study_*.yaml"):
@@ -89,6 +105,13 @@ def test_another_data_set_is_shown_and_not_compared() -> None:
     assert cells(rows)[0][3] == "83.3 (cifar10)"
     note = find("selection_split").note("digits", [facts_of(configuration.load(["data.name=digits", "train.steps=500"]))])
     assert "nothing is compared with digits" in note and "train.steps 500 (paper: 10000)" in note
+
+
+def test_an_option_that_is_not_given_has_its_default() -> None:
+    fact = facts_of(configuration.load(["train.name=vgg", "distill.name=dd", "distill.options.fixed_layers=2"]), row="ORIG")
+    assert (fact("train.options.dropout"), fact("train.options.width")) == (0.6, 64)
+    assert (fact("distill.options.fixed_layers"), fact("distill.options.epochs")) == (2, 3)
+    assert fact("train.options.no_such") is None and fact("row") == "ORIG" and fact("split") is None
 
 
 def test_without_a_reference_nothing_changes() -> None:

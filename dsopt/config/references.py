@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from dsopt.config.keys import Choice, walk
 from dsopt.errors import unknown
+from dsopt.registry import REQUIRED
 
 PAPERS = Path(__file__).parent.parent / "papers"
 PERCENT = ("accuracy", "mean_accuracy", "cas", "cas_train")  # measures that papers print in percent, and that are in 0..1 here
@@ -95,7 +97,7 @@ class Reference:
 
 
 def facts_of(config: Any, **known: Any) -> Facts:
-    """The facts of a run with a configuration; `known`: row, method and split, where it has them."""
+    """The facts of a run; an option that is not given has its default. `known`: row, method and split, where it has them."""
 
     def fact(key: str) -> Any:
         if key in known:
@@ -103,9 +105,19 @@ def facts_of(config: Any, **known: Any) -> Facts:
         try:
             return functools.reduce(_below, key.split("."), config)
         except (AttributeError, KeyError):
-            return None
+            return _by_default(config, key)
 
     return fact
+
+
+def _by_default(config: Any, key: str) -> Any:
+    """The value of an option that is not given: its function's default; None if there is no such option."""
+    place, _, option = key.partition(".options.")
+    for path, value, about, _ in walk(config, within=place.partition(".")[0]) if option else ():
+        if path == place and isinstance(value, Choice) and value.name in about.family.names():
+            default = about.family.defaults(value.name).get(option)
+            return None if default is REQUIRED else default
+    return None
 
 
 def _below(part: Any, word: str) -> Any:

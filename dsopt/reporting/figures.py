@@ -177,7 +177,8 @@ def accuracy_bars(rows: list[ResultRow]) -> Figure:
     measure = rows[0].measure
     scale = 100 if measure.percent else 1
     for axes, (split, group) in zip(grid, groups.items(), strict=True):
-        axes.set_title(_heading(split), color=FAINT)
+        if len(groups) > 1:
+            axes.set_title(_heading(split), color=FAINT)
         values = column([Spread(row.mean, row.sd) for row in group], measure.percent)
         for y, (row, value) in enumerate(zip(group, values, strict=True)):
             axes.barh(y, scale * row.mean, 0.66, color=color[row.method])

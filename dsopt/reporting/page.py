@@ -38,6 +38,7 @@ table { border-collapse: collapse; min-width: 100%; font-size: .95rem; overflow-
 pre { margin: .25rem 0 1rem; padding: .75rem 1rem; background: var(--shade); border-radius: .5rem; font-size: .8rem;
   overflow-x: auto; overflow-wrap: normal }
 th, td { padding: .45rem .9rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line) }
+.many th, .many td { padding: .4rem .5rem; font-size: .85rem }
 th:first-child, td:first-child { text-align: left; padding-left: 0 }
 th:last-child, td:last-child { padding-right: 0 }
 thead th { font-weight: 600; color: var(--faint); border-bottom-width: 2px }
@@ -82,6 +83,9 @@ figure img { display: block; max-width: 100%; height: auto; margin: 0 auto }
   figure { background: #fff; border: 0; padding: 0 } figure img { mix-blend-mode: normal }
 }
 """
+
+
+MANY = 8  # columns of a table; more are set closer
 
 
 @dataclass
@@ -146,7 +150,8 @@ def table(head: list[str], lines: list[list[str]]) -> str:
         f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{_padded(cell)}</td>" for cell in others)}</tr>\n'
         for name, *others in lines
     )
-    return f'<div class="wide"><table>\n<thead><tr>{titles}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>'
+    kind = "wide many" if len(head) > MANY else "wide"
+    return f'<div class="{kind}"><table>\n<thead><tr>{titles}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>'
 
 
 def failure(what: str, reason: str, output: list[str]) -> str:

@@ -12,6 +12,7 @@ from dsopt.jobs.job import Job
 from dsopt.pipeline.plan import Plan
 from dsopt.pipeline.step import run
 from dsopt.progress import say
+from dsopt.reporting import beside
 from dsopt.reporting.tables import aligned, percent
 from dsopt.stages import distill as sets
 from dsopt.stages.evaluate import Evaluation, accuracies, evaluation, has_recipe
@@ -93,6 +94,8 @@ def evaluate(plan: Plan) -> None:
     print("\n" + aligned(head, found) + "\n")
     if ranks:
         print(ranking.text(ranks) + "\n")
+    if cells := beside.lines(config, {"mean_accuracy": statistics.fmean(accuracies(rows[0][1]))}):
+        print(aligned(beside.HEAD, cells) + "\n")
     say("report", report.path("report.html"))
 
 
