@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from dsopt.evaluation.learning_curves.fit import LEAST_NOISE
 from dsopt.evaluation.learning_curves.forecast import Forecast
 from dsopt.evaluation.learning_curves.forms import Values
 
@@ -62,6 +63,8 @@ def break_even(
 ) -> BreakEven:
     """When a chosen subset has paid for itself, beside other images that are trained on for longer until they are as good.
 
+    As good is what pilots cannot tell apart: near a perfect score, all of it may be.
+
     Args:
         images: of the chosen subset, trained until so many are `seen`, in so many `seconds`.
         others: the images to train on instead.
@@ -73,7 +76,7 @@ def break_even(
     times = np.geomspace(1.0, FARTHEST, 49)
     reached = chosen(np.array([images]), np.array([seen]))
     instead = other(np.full(len(times), others), seen * times)
-    as_good = np.maximum.accumulate(instead, axis=1) >= reached
+    as_good = np.maximum.accumulate(instead, axis=1) >= reached - LEAST_NOISE
     longer = np.where(as_good.any(1), times[as_good.argmax(1)], FARTHEST)
     with np.errstate(divide="ignore"):
         trainings = np.where(longer > 1, np.maximum(1.0, choosing / (seconds * (longer - 1))), np.inf)

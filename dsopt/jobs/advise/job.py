@@ -22,7 +22,7 @@ from dsopt.stages import classifier, ingest, needs, select
 from dsopt.storage import Kind, Stage, Table
 from dsopt.training.worker import Worker
 
-ADVICE = Kind("advice", version=3)
+ADVICE = Kind("advice", version=4)
 
 # What the advice does not depend on: what it is about, other jobs, where things lie and run.
 _ELSEWHERE = ("compare", "sweep", "search", "distill", "evaluate", "generate", "extra", "colorize", "measure", "cluster")
