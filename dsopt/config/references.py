@@ -114,7 +114,7 @@ def _by_default(config: Any, key: str) -> Any:
     """The value of an option that is not given: its function's default; None if there is no such option."""
     place, _, option = key.partition(".options.")
     for path, value, about, _ in walk(config, within=place.partition(".")[0]) if option else ():
-        if path == place and isinstance(value, Choice) and value.name in about.family.names():
+        if path == place and isinstance(value, Choice) and about.family and value.name in about.family.names():
             default = about.family.defaults(value.name).get(option)
             return None if default is REQUIRED else default
     return None
