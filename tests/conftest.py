@@ -61,6 +61,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # or libraries report at the end what was never freed
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """The same number of threads on every machine: sums, and with them the last digits, depend on it.
