@@ -4,7 +4,7 @@
 
 On a GPU where there is one, and there into CUDA graphs; else on one thread of the CPU. 100 synthetic images and 256 real ones; `dd`
 takes 30 inner steps of 10 images, `bptt` differentiates through 10 of 20 steps of Adam, `gradient_matching` trains its network for
-10 steps. LeNet, and ConvNet of width 32. Seconds of the GPU's clock, or of the processor, the best of the repeats, which take turns;
+10 steps. LeNet, and ConvNet of width 32. Seconds of the GPU's clock, or of the processor, the best of the repeats, in turns;
 the first steps, of which one compiles, are not counted but told. The images of both ways are compared after these.
 """
 
