@@ -4,8 +4,8 @@
 
 On a GPU where there is one, and there into CUDA graphs; else on one thread of the CPU. 100 synthetic images and 256 real ones; `dd`
 takes 30 inner steps of 10 images, `bptt` differentiates through 10 of 20 steps of Adam, `gradient_matching` trains its network for
-10 steps. LeNet, and ConvNet of width 32. Seconds of the GPU's clock, or of the processor, the best of the repeats; the first steps,
-of which one compiles, are not counted but told. The gradients of both ways are compared.
+10 steps. LeNet, and ConvNet of width 32. Seconds of the GPU's clock, or of the processor, the best of the repeats, in turns;
+the first steps, of which one compiles, are not counted but told. The images of both ways are compared after these.
 """
 
 import argparse
@@ -38,28 +38,30 @@ def now() -> float:
     return time.process_time()
 
 
-def steps(method: str, network: str, how: str, repeats: int) -> tuple[float, float, torch.Tensor]:
-    """Seconds of a step, of the first steps, and the images after these."""
-    torch.manual_seed(0)
-    labels = torch.arange(10, device=DEVICE).repeat(100)
-    images = torch.randn(1000, 1, 32, 32).to(DEVICE)
+class Steps:
+    """Steps of a method, of which the first ones are taken already."""
 
-    def make() -> torch.nn.Sequential:
-        return NETWORKS[network](1, 10).to(DEVICE)
+    def __init__(self, method: str, network: str, how: str) -> None:
+        torch.manual_seed(0)
+        labels = torch.arange(10, device=DEVICE).repeat(100)
+        images = torch.randn(1000, 1, 32, 32).to(DEVICE)
 
-    given = {"device": DEVICE, "compile": how}
-    made = DISTILLERS.build(method, METHODS[method])(Problem(images, labels, lambda real: real, 10, 10, make, **given))
-    batches = [Batch(images[: 256 // 10 * 10], labels[: 256 // 10 * 10], seed) for seed in range(FIRST)]
-    started = now()
-    for batch in batches:
-        made.update(batch)
-    first, found = now() - started, made.synthetic().images.clone()
-    seconds = []
-    for _ in range(repeats):  # the same batch, so that `bptt` has the same window
+        def make() -> torch.nn.Sequential:
+            return NETWORKS[network](1, 10).to(DEVICE)
+
+        problem = Problem(images, labels, lambda real: real, 10, 10, make, device=DEVICE, compile=how)
+        self.made = DISTILLERS.build(method, METHODS[method])(problem)
+        self.batches = [Batch(images[: 256 // 10 * 10], labels[: 256 // 10 * 10], seed) for seed in range(FIRST)]
         started = now()
-        made.update(batches[0])
-        seconds.append(now() - started)
-    return min(seconds), first, found
+        for batch in self.batches:
+            self.made.update(batch)
+        self.first, self.images = now() - started, self.made.synthetic().images.clone()
+
+    def seconds(self) -> float:
+        """Of one step more; always on the same batch, so that `bptt` has the same window."""
+        started = now()
+        self.made.update(self.batches[0])
+        return now() - started
 
 
 def main() -> None:
@@ -73,12 +75,13 @@ def main() -> None:
     print(f"{torch.cuda.get_device_name() if DEVICE.type == 'cuda' else 'CPU'}, torch {torch.__version__}")
     for network in arguments.networks:
         for method in arguments.methods:
-            eager, _, expected = steps(method, network, "off", arguments.repeats)
-            compiled, first, found = steps(method, network, "on", arguments.repeats)
-            apart = float((found - expected).norm() / expected.norm())
+            eager, compiled = (Steps(method, network, how) for how in ("off", "on"))
+            apart = float((compiled.images - eager.images).norm() / eager.images.norm())
+            both = [(eager.seconds(), compiled.seconds()) for _ in range(arguments.repeats)]  # in turns
+            one, other = (min(seconds) for seconds in zip(*both, strict=True))
             print(
-                f"{method:<18} {network:<8} eager {eager:7.3f} s  compiled {compiled:7.3f} s  ratio {compiled / eager:.2f}  "
-                f"first {FIRST} steps {first:.0f} s  images {apart:.0e} apart",
+                f"{method:<18} {network:<8} eager {one:7.3f} s  compiled {other:7.3f} s  ratio {other / one:.2f}  "
+                f"first {FIRST} steps {compiled.first:.0f} s  images {apart:.0e} apart",
                 flush=True,
             )
 
