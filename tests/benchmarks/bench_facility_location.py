@@ -5,8 +5,8 @@
 
 One of `--each` rows is chosen, as of a million rows for a budget of a thousand. Apricot gets the matrix of similarities, whose
 computation counts, and holds it in float64; each runs in a process of its own. The objective is the sum over all rows of the
-similarity to the most similar row that was chosen. The second command has a thousand choices from 244 clusters, as of a million rows
-in clusters of 4,096. With `--fashion`: principal components of Fashion-MNIST instead of made-up rows.
+similarity to the most similar row that was chosen. The second command has a thousand choices from 244 clusters, as of a million
+rows in clusters of 4,096. With `--fashion`: principal components of Fashion-MNIST instead of made-up rows.
 """
 
 import argparse
