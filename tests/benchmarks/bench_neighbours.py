@@ -4,7 +4,7 @@
     python tests/benchmarks/bench_neighbours.py --fashion --size 128
 
 Ours: `streams.graph.neighbours`, with regions of `--region-rows` on average; then `neighbours.nearest` as it is without faiss, all
-rows in memory, and faiss's IVF index of 4 sqrt(n) lists, of which 8 to 64 are searched. Recall is of 1,000 rows. Each has a process.
+rows in memory, and faiss's IVF index of 4 sqrt(n) lists, of which 8 to 64 are searched. Recall is of 1,000 rows.
 """
 
 import argparse
