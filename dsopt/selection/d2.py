@@ -43,7 +43,7 @@ def d2(
     The difficulty is EL2N. The paper uses forgetting events, but a short proxy run has too few of these to rank images. Squared
     distances are divided by their mean over the graph, so that `gamma` does not depend on the scale of the embedding.
 
-    In passes over parts the graph is that of `streams.graph.neighbours`, which misses few neighbours; the rest is the same.
+    In passes over parts the graph is that of `streams.graph.neighbours`, which may lack some neighbours; the rest is the same.
     """
     return _choose(HeldRows(embeddings), budget, generator, scores, neighbours=neighbours, gamma=gamma, cut=cut)
 

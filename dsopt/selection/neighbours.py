@@ -67,7 +67,7 @@ def _candidates(
     """Pairs (position in the block, row) that contain all k nearest others, and few more."""
     rough = torch.addmm(squares, x[block], x.T, alpha=-2).add_(squares[block, None])
     rough.scatter_(1, block[:, None], torch.inf)
-    kth = rough.kthvalue(k).values
+    kth = rough.topk(k, largest=False, sorted=False).values.amax(1)  # several times as fast as `kthvalue`
     # The error of a rough squared distance is at most e (|x| + |y|)^2 with e = (d + 4) epsilon. If |y| < 2 |x|, that is at most
     # 9 e |x|^2; otherwise |x - y| > |y| / 2, and it is at most 9 e times the squared distance. The slack is twice that, since the
     # k-th distance has an error, too.

@@ -49,12 +49,14 @@ def keep_centroids(stage: Stage, centroids: Float[Tensor, "k d"]) -> None:
     write_bytes(stage.path(CENTROIDS), save({"centroids": centroids.contiguous()}))
 
 
-def centroids(uri: str, method: str) -> Float[Tensor, "k d"] | None:
-    """Of the clusters that an earlier subset was chosen by, if the same method chose it."""
+def centroids(uri: str, method: str, label: str) -> Float[Tensor, "k d"] | None:
+    """Of the clusters that an earlier subset was chosen by, if the same method chose it; it says how many."""
     table = earlier_subset(uri)
     if table.manifest.get("centroids") is None or table.manifest["method"] != method:
         return None
-    return load(read_bytes(join(table.uri, table.manifest["centroids"])))["centroids"]
+    found = load(read_bytes(join(table.uri, table.manifest["centroids"])))["centroids"]
+    say(label, f"goes on from the centroids of {len(found):,} clusters")
+    return found
 
 
 def others(select: SelectConfig, rows: int, before: pa.Table, dropped: np.ndarray, label: str) -> int:

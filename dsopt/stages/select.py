@@ -141,7 +141,7 @@ def _chosen(stage: Stage, config: Config, seed: int, at_most: bool) -> pa.Table:
         rounds=select.rounds,
         device="cuda" if select.device == "gpu" else "cpu",
         kept=NONE if before is None else np.sort(before["id"].to_numpy()),
-        centroids=centroids(select.extends, select.name) if select.extends else None,
+        centroids=centroids(select.extends, select.name, f"select {stage.name}") if select.extends else None,
         keep=partial(keep_centroids, stage),
     )
     return chosen if before is None else followed(before, chosen)

@@ -31,6 +31,27 @@ def test_chooses_what_it_chooses_on_the_cpu(name: str) -> None:
     assert chosen(name, table, 20)[0] == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("kmeans", {"metric": "cosine"}),
+        ("kmeans", {"start": "parallel"}),
+        ("kmeans", {}),
+        ("hierarchical_kmeans", {"clusters": [10, 3], "resamplings": 1}),
+    ],
+)
+def test_k_means_and_what_continues_it(name: str, options: dict[str, object]) -> None:
+    x = torch.randn(90, 6, generator=torch.Generator().manual_seed(1))
+    method, gpu = SELECTORS.build(name, options), PretendedGpu()
+    expected = method(x[10:], torch.zeros(80).long(), 9, torch.Generator().manual_seed(0), x[:10], x[:4]).indices
+    with gpu.pretend():
+        rows, kept = x[10:].to("cuda"), x[:10].to("cuda")
+        found = method(rows, torch.zeros(80).long(), 9, torch.Generator().manual_seed(0), kept, x[:4])
+        assert not gpu.mixed, gpu.mixed[:3]
+    assert gpu.calls and not any(map(gpu.holds, (found.indices, found.scores, found.centroids)))
+    assert found.indices.tolist() == expected.tolist()
+
+
 @pytest.mark.parametrize("name", GREEDY)
 def test_the_host_does_not_wait_within_the_greedy_loop(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     table = torch.randn(150, 6, generator=torch.Generator().manual_seed(1)).relu()

@@ -144,6 +144,7 @@ def test_a_subset_is_extended(grown: tuple[Path, Path], tmp_path: Path, capsys: 
     told = capsys.readouterr().out
     assert "1 of 10 images of" in told and "9 images are kept, 2 are chosen from the others" in told
     assert ("9 were embedded before, 3 are new" in told) == (name != "random")
+    assert ("goes on from the centroids of 10 clusters" in told) == (name == "kmeans")
     again, same = chosen(tmp_path, grown[1], f"select.name={name}", "select.budget=11", f"select.extends={stage.uri}")
     assert [row["key"] for row in same] == [row["key"] for row in rows] and same[0]["reason"] == rows[0]["reason"]
     assert again.hash != stage.hash
