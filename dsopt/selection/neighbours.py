@@ -23,7 +23,7 @@ def nearest(embeddings: Float[Tensor, "n d"], k: int, of: Int[Tensor, " m"] | No
     Exact up to `EXACT_ROWS` rows, and on a GPU. Beyond that, each row is compared with the rows of the 64 nearest of 4 sqrt(n)
     clusters (Jégou et al. 2011, "Product quantization for nearest neighbor search", section IV, without quantization), which misses
     few neighbours. faiss does so, if it is installed, with the clusters nearest to the row; else those nearest to the row's own
-    cluster are searched, which takes about twice as long for as many found. Unlike a graph index (HNSW) built by several threads,
+    cluster are searched, which takes somewhat longer for as many found. Unlike a graph index (HNSW) built by several threads,
     both are deterministic.
 
     Args:
