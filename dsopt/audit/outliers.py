@@ -4,7 +4,7 @@ import torch
 
 from dsopt.audit.contract import Found, Seen, check, worst
 from dsopt.errors import InputError
-from dsopt.selection.neighbours import nearest
+from dsopt.selection.kernels.neighbours import nearest
 
 
 @check(needs="embeddings", unit="mean distance to the nearest images, in parts of its median")
@@ -12,7 +12,7 @@ def outliers(seen: Seen, *, neighbours: int = 10, fences: float = 3.0) -> Found:
     """Training images far from their nearest ones: the mean distance of the embedding to the `neighbours` nearest others.
 
     Far is beyond the upper quartile by `fences` times the range between the quartiles (Tukey 1977, "far out" with 3).
-    Distances are exact up to 50,000 images, then as `dsopt.selection.neighbours.nearest` says.
+    Distances are exact up to 50,000 images, then as `dsopt.selection.kernels.neighbours.nearest` says.
     """
     if neighbours < 1 or fences <= 0:
         raise InputError(f"outliers: neighbours={neighbours}, fences={fences}: expected at least 1, and above 0.")

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dsopt.selection.neighbours import nearest
+from dsopt.selection.kernels.neighbours import nearest
 
 
 def interpolate(

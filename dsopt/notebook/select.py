@@ -11,7 +11,7 @@ from dsopt.notebook.arrays import Array, Scores, columns, integers, tensor
 from dsopt.registry import SELECTORS
 from dsopt.selection.balance import per_class as in_each_class
 from dsopt.selection.choose import UNLABELLED, resolve
-from dsopt.selection.pca import principal
+from dsopt.selection.kernels.pca import principal
 
 
 def select(

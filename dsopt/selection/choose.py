@@ -17,7 +17,7 @@ from dsopt.registry import SELECTORS
 from dsopt.selection.balance import allocate, interleave
 from dsopt.selection.balance import per_class as in_each_class
 from dsopt.selection.contract import Passes, Selection, passes_of, stream_of
-from dsopt.selection.pca import principal
+from dsopt.selection.kernels.pca import principal
 from dsopt.selection.reading import (
     NONE,
     SHARD_ROWS,

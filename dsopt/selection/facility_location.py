@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsopt.selection.contract import Passes, Selection, selector
-from dsopt.selection.distances import similarity, squared_distances, unit
-from dsopt.selection.neighbours import nearest
+from dsopt.selection.kernels.distances import similarity, squared_distances, unit
+from dsopt.selection.kernels.neighbours import nearest
 from dsopt.selection.streams import costs
 from dsopt.selection.streams.centroids import clustered
 from dsopt.selection.streams.costs import Cost, Size, gathered, lloyd

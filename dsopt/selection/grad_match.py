@@ -10,7 +10,7 @@ from torch.linalg import cholesky, solve_triangular
 
 from dsopt.errors import InputError
 from dsopt.selection.contract import Selection, selector
-from dsopt.selection.distances import ROWS
+from dsopt.selection.kernels.distances import ROWS
 from dsopt.selection.streams.costs import Cost, Size
 
 ROUNDS = 500  # the number of rounds: with larger budgets, several images are taken per round

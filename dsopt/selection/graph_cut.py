@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsopt.selection.contract import Passes, Selection, selector
-from dsopt.selection.distances import similarity, squared_distances, unit
+from dsopt.selection.kernels.distances import similarity, squared_distances, unit
 from dsopt.selection.streams import exact
 from dsopt.selection.streams.costs import Cost, Size, one_by_one
 from dsopt.selection.streams.greedy import greedy

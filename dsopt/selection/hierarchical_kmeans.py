@@ -10,9 +10,9 @@ from torch import Tensor
 
 from dsopt.errors import InputError
 from dsopt.selection.balance import allocate
-from dsopt.selection.clusters import Clusters
 from dsopt.selection.contract import Passes, Selection, selector
-from dsopt.selection.distances import nearest_centroids
+from dsopt.selection.kernels.clusters import Clusters
+from dsopt.selection.kernels.distances import nearest_centroids
 from dsopt.selection.streams.centroids import assigned, clustered
 from dsopt.selection.streams.costs import Cost, Size, lloyd
 from dsopt.selection.streams.rows import HeldRows, Rows, take

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dsopt.selection.clusters import by_turns
 from dsopt.selection.contract import Passes, Selection, selector
-from dsopt.selection.distances import nearest_centroids, unit
+from dsopt.selection.kernels.clusters import by_turns
+from dsopt.selection.kernels.distances import nearest_centroids, unit
 from dsopt.selection.streams.centroids import clustered
 from dsopt.selection.streams.costs import Cost, Size, lloyd
 from dsopt.selection.streams.rows import HeldRows, Rows

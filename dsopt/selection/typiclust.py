@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dsopt.selection.clusters import Clusters, by_turns
 from dsopt.selection.contract import Passes, Selection, selector
-from dsopt.selection.neighbours import nearest
+from dsopt.selection.kernels.clusters import Clusters, by_turns
+from dsopt.selection.kernels.neighbours import nearest
 from dsopt.selection.streams import costs
 from dsopt.selection.streams.centroids import clustered
 from dsopt.selection.streams.costs import Cost, Size, gathered, lloyd

@@ -21,7 +21,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dsopt.registry import SELECTORS
-from dsopt.selection.distances import similarity, squared_distances, unit
+from dsopt.selection.kernels.distances import similarity, squared_distances, unit
 
 SIZE, ROWS, BUDGET = 216, 50_000, 4320
 

@@ -19,7 +19,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dsopt.registry import SELECTORS
-from dsopt.selection.clusters import cluster
+from dsopt.selection.kernels.clusters import cluster
 
 SIZE, ITERATIONS, BUDGET = 216, 20, 4320
 

@@ -24,7 +24,7 @@ from bench_facility_location import in_order, write_fashion
 from bench_stream_kmeans import peak_mb, write_parts
 
 from dsopt import storage
-from dsopt.selection import neighbours
+from dsopt.selection.kernels import neighbours
 from dsopt.selection.reading import keys_of
 from dsopt.selection.streams import graph
 from dsopt.selection.streams.rows import PartRows

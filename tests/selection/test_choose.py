@@ -20,7 +20,7 @@ from dsopt.selection import Selection, reading
 from dsopt.selection.balance import allocate, per_class
 from dsopt.selection.choose import CHOSEN, choose, resolve
 from dsopt.selection.contract import stream_of
-from dsopt.selection.pca import components
+from dsopt.selection.kernels.pca import components
 
 ROWS, SIZE = 500, 6
 

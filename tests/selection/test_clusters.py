@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans, kmeans_plusplus
 
-from dsopt.selection import clusters as module
-from dsopt.selection.clusters import by_turns, cluster
+from dsopt.selection.kernels import clusters as module
+from dsopt.selection.kernels.clusters import by_turns, cluster
 
 
 def seeded(seed: int) -> torch.Generator:

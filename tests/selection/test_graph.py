@@ -7,7 +7,7 @@ import torch
 from test_choose import shuffled_elsewhere, table, write
 
 from dsopt.selection.choose import _rows_of_parts
-from dsopt.selection.neighbours import nearest
+from dsopt.selection.kernels.neighbours import nearest
 from dsopt.selection.reading import NONE, keys_of
 from dsopt.selection.streams import graph, rows
 from dsopt.selection.streams.rows import RunParts

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dsopt.selection.clusters import cluster
+from dsopt.selection.kernels.clusters import cluster
 from dsopt.selection.kmeans import kmeans
 
 

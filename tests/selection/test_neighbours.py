@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from dsopt.selection import neighbours as module
-from dsopt.selection.neighbours import nearest
+from dsopt.selection.kernels import neighbours as module
+from dsopt.selection.kernels.neighbours import nearest
 
 
 def slow(embeddings: torch.Tensor, k: int) -> tuple[list[list[float]], list[list[int]]]:

@@ -6,7 +6,7 @@ from pretended_gpu import PretendedGpu
 
 from dsopt.registry import SELECTORS
 from dsopt.selection import facility_location
-from dsopt.selection.distances import nearest_centroids
+from dsopt.selection.kernels.distances import nearest_centroids
 from dsopt.selection.streams import lazy
 
 GREEDY = ["facility_location", "graph_cut", "herding", "kcenter", "max_distance"]

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import normalize
 
 from dsopt.selection import semantic_dedup as module
-from dsopt.selection.clusters import cluster
+from dsopt.selection.kernels.clusters import cluster
 from dsopt.selection.semantic_dedup import semantic_dedup
 
 

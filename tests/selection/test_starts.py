@@ -7,7 +7,7 @@ import torch
 from test_choose import shuffled_elsewhere, table, write
 
 from dsopt.selection.choose import choose
-from dsopt.selection.clusters import cluster
+from dsopt.selection.kernels.clusters import cluster
 from dsopt.selection.kmeans import kmeans as choose_by_kmeans
 from dsopt.selection.streams import rows, starts
 from dsopt.selection.streams.centroids import kmeans

@@ -15,7 +15,7 @@ from dsopt.selection import facility_location, reading
 from dsopt.selection.balance import per_class
 from dsopt.selection.choose import choose
 from dsopt.selection.contract import passes_of
-from dsopt.selection.distances import nearest_centroids
+from dsopt.selection.kernels.distances import nearest_centroids
 from dsopt.selection.streams import centroids, exact, graph, greedy, groups, rows, starts
 
 IN_PASSES = [name for name in SELECTORS.names() if passes_of(name, {})]

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dsopt.selection.clusters import Clusters, cluster
-from dsopt.selection.distances import nearest_centroids, unit
+from dsopt.selection.kernels.clusters import Clusters, cluster
+from dsopt.selection.kernels.distances import nearest_centroids, unit
 from dsopt.selection.streams import exact
 from dsopt.selection.streams.rows import Blocks, HeldRows, Rows, take
 from dsopt.selection.streams.starts import Start, of_sample

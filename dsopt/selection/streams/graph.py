@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dsopt.selection.distances import squared_distances
-from dsopt.selection.neighbours import nearest
+from dsopt.selection.kernels.distances import squared_distances
+from dsopt.selection.kernels.neighbours import nearest
 from dsopt.selection.streams.centroids import kmeans
 from dsopt.selection.streams.groups import GATHERED_ROWS
 from dsopt.selection.streams.rows import Blocks, HeldRows, Rows
@@ -23,7 +23,7 @@ def neighbours(rows: Rows, k: int) -> Iterator[Neighbours]:
     """The k nearest others of all rows, some at a time: their places, the squared distances, nearest first, and the others' places.
 
     Rows lie in regions, by k-means. Those of a region are compared with all rows that have it among their `OVERLAP` nearest ones:
-    `GATHERED_ROWS` on average, which one process holds; see `dsopt.selection.neighbours.nearest`. Of rows in memory, with all.
+    `GATHERED_ROWS` on average, which one process holds; see `kernels.neighbours.nearest`. Of rows in memory, with all.
 
     Raises:
         ValueError: k is negative, or there are not k other rows.

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dsopt.selection.distances import ROWS
+from dsopt.selection.kernels.distances import ROWS
 from dsopt.selection.streams import lazy
 from dsopt.selection.streams.rows import Blocks, HeldRows, Rows, take
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dsopt.selection.distances import ROWS
+from dsopt.selection.kernels.distances import ROWS
 
 POOL = 512  # rows kept up to date: with 216 elements they fit into the CPU cache
 AHEAD = 256  # choices that a GPU makes before the host looks at them

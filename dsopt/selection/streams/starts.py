@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dsopt.selection.clusters import cluster
-from dsopt.selection.distances import nearest_centroids
+from dsopt.selection.kernels.clusters import cluster
+from dsopt.selection.kernels.distances import nearest_centroids
 from dsopt.selection.streams.rows import Blocks, Rows, take
 
 SAMPLE = 32  # rows per cluster that the first centroids are computed from ...

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dsopt.selection.clusters import cluster
-from dsopt.selection.distances import squared_distances
+from dsopt.selection.kernels.clusters import cluster
+from dsopt.selection.kernels.distances import squared_distances
 
 EXACT_ROWS = 50_000  # up to this number the search is exact: about a minute on two cores
 LISTS = 4  # times the square root of the number of rows: clusters ...
