@@ -57,7 +57,7 @@ def test_operations_that_are_our_own_are_traced_too(network, traced):
     assert losses == pytest.approx(expected, rel=1e-3) and len(traced) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_compiler_learns_as_the_eager_steps():
     def network():
         return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(32 * 32, 10))
