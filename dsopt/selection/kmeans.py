@@ -25,7 +25,7 @@ def _passes(iterations: int, metric: Metric, start: Name) -> Passes:
     return partial(_choose, iterations=iterations, metric=metric, start=start)
 
 
-def _cost(at: Size, iterations: int, metric: str, start: str) -> Cost:
+def _cost(at: Size, iterations: int, metric: Metric, start: Name) -> Cost:
     return lloyd(at, at.budget, parallel=start == "parallel")
 
 
@@ -39,8 +39,8 @@ def kmeans(
     centroids: Float[Tensor, "c d"] | None = None,
     *,
     iterations: int = 25,
-    metric: Literal["l2", "cosine"] = "l2",
-    start: Literal["sample", "parallel"] = "sample",
+    metric: Metric = "l2",
+    start: Name = "sample",
 ) -> Selection:
     """Take the image nearest to the centroid of each of `budget` clusters, the largest cluster first (k-means).
 
