@@ -367,3 +367,12 @@ def test_real_presets_and_names() -> None:
 def test_a_single_value_is_a_list_of_one() -> None:
     config = load(["compare.methods=random", "compare.splits=0.5", "embed.encoder=timm:resnet18"])
     assert (config.compare.methods, config.compare.splits, config.embed.encoder) == (["random"], [0.5], ["timm:resnet18"])
+
+
+@pytest.mark.parametrize("word", ["on", "off", "auto"])
+def test_words_that_yaml_reads_as_booleans_are_words_where_a_key_has_words(word: str) -> None:
+    assert load([f"train.compile={word}"]).train.compile == word
+
+
+def test_on_and_off_are_booleans_where_a_key_is_one() -> None:
+    assert [load([f"data.check={word}"]).data.check for word in ("on", "off")] == [True, False]

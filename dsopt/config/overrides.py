@@ -104,6 +104,8 @@ def _apply(tree: DictConfig, override: str, after: Sequence[str]) -> None:
         read = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))
         if isinstance(OmegaConf.select(tree, key), ListConfig) and isinstance(read["value"], str | int | float):  # type: ignore[index,call-overload]
             read["value"] = [read["value"]]  # type: ignore[index,call-overload]
+        if isinstance(read["value"], bool) and isinstance(OmegaConf.select(tree, key), str):  # type: ignore[index,call-overload]
+            read["value"] = _unquoted(value)  # type: ignore[index,call-overload] # one of a key's words: YAML reads on as true
         OmegaConf.update(tree, key, read["value"])  # type: ignore[index,call-overload]
         if "${" not in value and isinstance(OmegaConf.select(tree, key), str):
             OmegaConf.update(tree, key, _unquoted(value))  # text as it was given: YAML reads 2024_01 as a number
