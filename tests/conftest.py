@@ -15,9 +15,13 @@ from pathlib import Path
 from types import ModuleType
 
 import boto3
+import jaxtyping
 import pytest
+import type_checks
 from s3_server import S3Server
 
+gc.disable()  # until all is imported and collected: see `pytest_collection_finish`
+jaxtyping.jaxtyped = type_checks.jaxtyped  # here: the import hook decorates with it what is imported after this
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Here and not in a fixture: Ray reads its settings at import, and workers get the environment that `ray.init` found.
@@ -57,6 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Modules and tests stay to the end: that the garbage collector looks at them again takes a tenth of the fast tests' time."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 
@@ -151,7 +156,8 @@ def ray_joined(ray_local: ModuleType) -> dict[str, str]:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """End Ray when its tests are over: a dozen idle processes of it take a tenth of a core to the end of the session."""
+    """Count checked calls anew. End Ray after its tests: its dozen idle processes take a tenth of a core to the end."""
+    type_checks.calls.clear()
     if "ray" in sys.modules and item.parent is not None:
         beside = [other for other in item.session.items if other.parent is item.parent]
         if not any("ray" in other.keywords for other in beside):

@@ -230,14 +230,14 @@ def test_a_value_that_the_shell_cut_is_told_with_its_quotes(value: str) -> None:
 
 def test_every_key_that_takes_a_model_says_of_which_kind() -> None:
     config = load(["evaluate.networks=[lenet]"])
-    kinds = {choice.key: choice.kind for choice in choices(config) if choice.family is registry.MODELS}
+    kinds = {choice.key: choice.kind for choice in choices(walk(config)) if choice.family is registry.MODELS}
     assert kinds["train"] == kinds["evaluate.networks"] == "classifier" and kinds["colorize.generator"] == "colorizer"
     assert all(kinds.values())
 
 
 def test_every_choice_says_of_which_family() -> None:
     config = Config()
-    named = {choice.key for choice in choices(config)}
+    named = {choice.key for choice in choices(walk(config))}
     assert {item.path for item in walk(config) if isinstance(item.value, Choice)} <= named
     assert not any(item.value.options for item in walk(config) if isinstance(item.value, Choice))
 

@@ -6,12 +6,12 @@ import math
 import operator
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from dsopt import registry
 from dsopt.config import references
-from dsopt.config.keys import Choice, walk
+from dsopt.config.keys import Choice, Item, walk
 from dsopt.config.training import ClassifierConfig, TrainConfig
 from dsopt.config.tree import Config
 from dsopt.errors import InputError, unknown
@@ -22,13 +22,14 @@ def check(config: Config) -> None:
     for key, part in (("generate", config.generate), ("colorize", config.colorize)):
         for term in part.terms:
             _check_term(f"{key}.terms: {term}", term)
-    for choice in choices(config):
+    items = list(walk(config))
+    for choice in choices(items):
         _check_choice(*choice)
     _check_ranges("sweep.space", config.sweep.space, config)
-    for key, value, about, _ in walk(config):
+    for key, value, about, _ in items:
         if about.bound and value is not None and not about.bound.holds(value):
             raise _must_be(key, value, about.bound.says)
-    for fine, key, right in _rules(config):
+    for fine, key, right in _rules(config, items):
         if not fine:
             raise _must_be(key, operator.attrgetter(key)(config), right)
     if config.reference is not None:
@@ -54,9 +55,9 @@ class Named(NamedTuple):
     kind: str
 
 
-def choices(config: Config) -> Iterator[Named]:
-    """Every registered function that a configuration names."""
-    for key, value, about, _ in walk(config):
+def choices(items: Iterable[Item]) -> Iterator[Named]:
+    """Every registered function that the sections and keys of a configuration name."""
+    for key, value, about, _ in items:
         if isinstance(value, ClassifierConfig) and (":" in value.name or (value.name == "probe" and key != "train")):
             continue  # of a library or the user, or of the embeddings
         if about.family and isinstance(value, Choice):
@@ -83,10 +84,10 @@ def _check_choice(key: str, family: registry.Registry, name: str, options: dict[
         raise InputError(f"{key}: {name} mixes images and their labels; only train.augment takes it.")
 
 
-def _rules(config: Config) -> Iterator[tuple[Any, str, str]]:
+def _rules(config: Config, items: Sequence[Item]) -> Iterator[tuple[Any, str, str]]:
     """What concerns several keys: (whether it holds, the key at fault, what it must be)."""
     train, measure, embed, compare = config.train, config.measure, config.embed, config.compare
-    for key, value, *_ in walk(config):
+    for key, value, *_ in items:
         if key.endswith(".batch_size") and key != "embed.batch_size":
             yield value >= config.cluster.workers, key, "at least 1 image for every worker"
     for one, other in itertools.combinations(BUDGETS[1:-1], 2):

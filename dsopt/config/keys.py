@@ -1,6 +1,7 @@
 """What stands beside a configuration key: its meaning, its bound, and the registered functions that it takes."""
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -106,13 +107,19 @@ class Item(NamedTuple):
 
 def walk(config: Any, prefix: str = "", within: str | None = None) -> Iterator[Item]:
     """Every section and key of a configuration, or of its section `within` alone, each section before its keys."""
-    for item in dataclasses.fields(config):
-        if within is not None and item.name != within:
+    for name, about, kind in _fields(type(config)):
+        if within is not None and name != within:
             continue
-        value, about = getattr(config, item.name), item.metadata.get("about", About())
-        if isinstance(value, Choice) and not about.family:  # a section that is a choice says which at its `name`
-            named = type(value).__dataclass_fields__["name"].metadata.get("about", About())
+        value = getattr(config, name)
+        section = dataclasses.is_dataclass(value)
+        if section and isinstance(value, Choice) and not about.family:  # a section that is a choice says which at its `name`
+            named = next(of for key, of, _ in _fields(type(value)) if key == "name")
             about = dataclasses.replace(about, family=named.family, kind=named.kind)
-        yield Item(prefix + item.name, value, about, item.type)
-        if dataclasses.is_dataclass(value):
-            yield from walk(value, f"{prefix}{item.name}.")
+        yield Item(prefix + name, value, about, kind)
+        if section:
+            yield from walk(value, f"{prefix}{name}.")
+
+
+@functools.cache
+def _fields(section: type) -> list[tuple[str, About, Any]]:
+    return [(item.name, item.metadata.get("about", About()), item.type) for item in dataclasses.fields(section)]

@@ -1,5 +1,6 @@
 """Overrides (from the command line, presets and trials of a sweep) -> a checked configuration."""
 
+import copy
 import dataclasses
 import functools
 import pickle
@@ -64,22 +65,36 @@ def variant(config: Config, overrides: Sequence[str]) -> Config:
 
 @functools.lru_cache(maxsize=1024)
 def _variant(config: bytes, overrides: tuple[str, ...]) -> bytes:
-    """The same, pickled: a sweep plans its trials several times, and each takes 20 ms to make and check, 0.4 ms to unpickle."""
-    tree: DictConfig = pickle.loads(_tree(config))
+    """The same, pickled: a sweep plans its trials several times, and each takes 10 ms to make and check, 0.4 ms to unpickle."""
+    made: Config = pickle.loads(config)
+    sections = _sections(overrides)
+    tree = copy.deepcopy(_tree(sections, pickle.dumps([getattr(made, name) for name in sections])))
     for i, override in enumerate(overrides):
         _apply(tree, override, overrides[i + 1 :])
     try:
-        made: Config = OmegaConf.to_object(tree)  # type: ignore[assignment]
+        changed = OmegaConf.to_object(tree)
     except OmegaConfBaseException as error:  # such as a ${key} that does not exist
         raise InputError(one_line(error)) from None
+    for name in sections:
+        setattr(made, name, getattr(changed, name))
     check(made)
     return pickle.dumps(made)
 
 
-@functools.lru_cache
-def _tree(config: bytes) -> bytes:
-    """OmegaConf's tree of a configuration, both pickled: making it takes 100 ms, unpickling it 4 ms."""
-    return pickle.dumps(OmegaConf.structured(pickle.loads(config)))
+def _sections(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Those that the overrides set; all if a key is not known, whose message lists them, or a value names another key."""
+    known = {field.name: field for field in dataclasses.fields(Config)}
+    named = {override.partition("=")[0].partition(".")[0] for override in overrides}
+    everything = not named <= known.keys() or any("${" in override for override in overrides)
+    return tuple(name for name in known if everything or name in named)
+
+
+@functools.lru_cache(maxsize=256)
+def _tree(sections: tuple[str, ...], values: bytes) -> DictConfig:
+    """OmegaConf's tree of sections with these values, which are pickled: making that of all takes 100 ms, copying it 15 ms."""
+    types = {field.name: field.type for field in dataclasses.fields(Config)}
+    part = dataclasses.make_dataclass("Config", [(name, types[name], None) for name in sections])
+    return OmegaConf.structured(part(*pickle.loads(values)))
 
 
 def _preset(name: str, folder: Path) -> list[str]:
