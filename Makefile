@@ -30,7 +30,7 @@ demo: $(VENV)/.installed
 test: lint
 	$(BIN)/python -m pytest -q -rs -m "not long" $(SPREAD) $(OPTIONS)
 
-# Machines and servers lost while a job runs, and what else takes ten seconds and more: most of it processes that start.
+# Machines and servers lost while a job runs, and what else takes long: most of it processes that start.
 test-long: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -q -rs -m long $(SPREAD) $(OPTIONS)
 

@@ -442,6 +442,7 @@ def test_an_unreachable_store_is_waited_for_when_its_client_is_made(monkeypatch:
         files._remote.cache_clear()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_nothing_is_lost_or_invented_while_the_store_is_away(s3: S3Server, s3_storage: str) -> None:
     there, table, written = (files.join(s3_storage, name) for name in ("there", "t.parquet", "written"))

@@ -49,6 +49,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path, tracked: list[st
     assert {"dsopt/jobs/optimize/job.py", "dsopt/presets/demo.yaml", "dsopt/models/pooled.c"} <= set(names)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_command_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
     """The dependencies are those of this environment, found through a .pth file: installing them again would take minutes."""

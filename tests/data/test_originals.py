@@ -105,6 +105,7 @@ def test_rows_of_gigabytes_are_read_in_small_batches(tmp_path, monkeypatch: pyte
     assert read(places(rows_of({id: found[id] for id in (0, 17, 49)}))) == [picture(id) for id in (0, 17, 49)]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_store_that_is_away_is_waited_for(s3: S3Server, s3_storage: str) -> None:
     found = as_files(s3_storage, range(6)) | {6 + i: place for i, place in as_parquet(s3_storage, range(6)).items()}

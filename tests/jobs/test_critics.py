@@ -127,6 +127,7 @@ def test_a_study_tells_whether_the_critics_follow_the_images(tmp_path: Path) -> 
         assert f'<tr><th scope="row">{name}</th><td>6</td><td>1</td>' in html
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_lengths_have_a_figure_and_no_correlation_and_other_losses_have_neither(tmp_path: Path) -> None:
     html, _ = page(tmp_path, f"sweep.rows={{GAN: [], CLIPPED: [{WGAN},generate.clip=0.05]}}", "sweep.grid.generate.steps=[2,4]")

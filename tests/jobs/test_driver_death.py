@@ -32,6 +32,7 @@ MOMENTS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_killed_at_every_stage(pictures: str, undisturbed: str, tmp_path: Path) -> None:
     arguments = ["data.name=parquet", f"data.root={pictures}", f"storage={tmp_path}", "cluster.workers=0", *SMALL]
@@ -80,6 +81,7 @@ def test_two_at_once(pictures: str, undisturbed: str, tmp_path: Path) -> None:
     assert_same(tables(str(tmp_path)), tables(undisturbed), tolerance=0)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_full_disk(job, pictures: str, undisturbed: str, tmp_path: Path) -> None:
     disk = tmp_path / "disk"

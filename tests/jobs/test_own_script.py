@@ -130,6 +130,7 @@ def test_on_object_storage_it_works_with_local_copies(job: Job, failing: list[st
     assert (status, errors) == (0, "") and output.count("accuracy 0.7500 in") == 3
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_on_ray(ray_local: ModuleType, failing: list[str], capfd: pytest.CaptureFixture[str]) -> None:
@@ -199,6 +200,7 @@ def test_what_a_command_measured(tmp_path: Path) -> None:
     assert script._measured(0, ["accuracy=0.5"], tmp_path) == {"accuracy": 1.0, "f1": 0.5, "seconds": 3.0}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_built_in_run_that_diverges_is_a_row(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train = classifier.train

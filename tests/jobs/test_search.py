@@ -461,6 +461,7 @@ def test_a_search_with_shared_weights(tmp_path: Path, monkeypatch: pytest.Monkey
     assert page.read_text().count("data:image/png") == 4 and "of its edges are skip connections or nothing" in page.read_text()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_an_interruption_changes_neither_shared_weights_nor_their_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that only training moves: killed in the middle, and again when all but the table was there."""

@@ -66,6 +66,7 @@ def test_a_killed_process_takes_its_command_along(tmp_path: Path) -> None:
     until(lambda: all(map(gone, both)), 300)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_what_ignores_the_end_is_killed(tmp_path: Path) -> None:
     log, stubborn = tmp_path / "log", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + TWO

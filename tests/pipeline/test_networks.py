@@ -225,6 +225,7 @@ def test_without_the_package_of_onnx(kept: dict[str, Kept], tmp_path: Path, monk
         here(f"input={kept['train'].uri}", f"output={tmp_path}/out", "format=onnx", job="export")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in MODELS.names() if MODELS.traits(name).kind == "classifier"])
 def test_every_classifier_has_an_onnx_file(name: str) -> None:

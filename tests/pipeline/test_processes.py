@@ -75,6 +75,7 @@ def test_closing_ends_them_amid_their_work() -> None:
     until(lambda: not children(), 300)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_scripts_without_a_guard_and_from_a_pipe() -> None:
     script = f"import sys; sys.path[:0] = {[p for p in sys.path if p]!r}\n"

@@ -55,6 +55,7 @@ def test_a_bug_in_a_data_worker(ray_local: ModuleType) -> None:
         list(stream([1], cluster(1), read))
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_data_worker_that_always_dies(ray_local: ModuleType) -> None:
@@ -164,6 +165,7 @@ def test_no_line_of_a_worker_is_lost(ray_local: ModuleType, capsys: pytest.Captu
             assert mine == sorted(mine)
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_runs_beside_each_other(ray_local: ModuleType, tmp_path: Path) -> None:
@@ -197,6 +199,7 @@ def test_runs_beside_each_other(ray_local: ModuleType, tmp_path: Path) -> None:
     assert (tmp_path / "spot").read_text() == "done" and lost.read_text() == "xxx"
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_failed_runs_that_end_no_other(ray_local: ModuleType, tmp_path: Path) -> None:

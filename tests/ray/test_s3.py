@@ -77,6 +77,7 @@ def test_folder_of_images(job, s3: S3Server, s3_storage: str, tmp_path: Path) ->
     assert table.rows() == 12 and table.manifest["classes"] == ["class0", "class1", "class2"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_wrong_storage_is_told_soon(job, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [

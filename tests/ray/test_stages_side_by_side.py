@@ -75,6 +75,7 @@ def test_what_waits_for_nothing_is_made_together(
     assert together == [3]
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_on_ray_each_is_made_by_a_worker(ray_local: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

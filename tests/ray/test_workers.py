@@ -59,6 +59,7 @@ def test_killed_workers(
     assert_same(tables(str(tmp_path)), tables(undisturbed))
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_two_workers(ray_local: ModuleType, pictures: str, undisturbed: str, tmp_path: Path) -> None:
@@ -69,6 +70,7 @@ def test_two_workers(ray_local: ModuleType, pictures: str, undisturbed: str, tmp
     assert_same(tables(str(tmp_path)), tables(undisturbed))
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_ray_data_has_only_the_processes_that_work(ray_local: ModuleType) -> None:

@@ -119,6 +119,7 @@ def test_known_answers_for_the_digits() -> None:
     assert sum(digits_maximised(torch.corrcoef(x).square())[1]) == pytest.approx(1502.714, abs=2e-3)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_same_choice_as_apricot() -> None:
     apricot = pytest.importorskip("apricot")

@@ -100,6 +100,7 @@ def test_prefers_images_that_stand_apart() -> None:
     assert (chosen.indices >= 90).sum() >= 8
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_seeds_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     table = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))

@@ -115,6 +115,7 @@ def test_every_family_of_the_study_trains(given: list[str], more: list[str]) -> 
     assert weights(trained(replace(config, storage=config.storage + "-again"))) == weights(stage)  # the same from the same seed
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_sweep_shows_the_same_images_in_the_colors_of_every_row(given: list[str], tmp_path: Path) -> None:
     rows = "sweep.rows={L1: [colorize.loss.name=none], GAN: []}"

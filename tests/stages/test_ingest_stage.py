@@ -125,6 +125,7 @@ def test_pointers_of_git_lfs(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         made(tmp_path / "in", tmp_path / "runs")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_several_processes_give_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder, "SHARD_FILES", 8)

@@ -1,14 +1,16 @@
 """Vision towers of transformers: DINOv2, CLIP, SigLIP, and what else embeds pictures; from a folder or the hub."""
 
+import importlib
 from typing import Any
 
-import transformers as library
 from PIL import Image
 from torch import Tensor, nn
 
 from dsopt.errors import InputError
 from dsopt.models.libraries.contract import LIBRARY, Encoder, Preparation, prepared
 from dsopt.models.libraries.weights import fetched, load_into, read_weights
+
+library = importlib.import_module("transformers")  # written as an import it takes a quarter of the time of `pyright`
 
 
 def encoder(name: str, weights: str, size: int | None) -> Encoder:
