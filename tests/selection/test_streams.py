@@ -169,3 +169,22 @@ def test_k_means_in_passes_is_as_good_as_in_memory(spherical: bool, monkeypatch:
     torch.testing.assert_close(found.squared_distances, distances.amin(1), rtol=1e-3, atol=1e-4)
     if spherical:
         torch.testing.assert_close(found.centroids.norm(dim=1), torch.ones(30))
+
+
+@pytest.mark.parametrize("clusters", [[0, 1, 2, 3], [1, 3], [2], [3], []])
+def test_every_cluster_is_worked_on_once_whichever_are_empty(
+    clusters: list[int], data: tuple[torch.Tensor, ...], tmp_path: Path
+) -> None:
+    """Such as in a second round, of some clusters alone; larger ones than a task holds among them."""
+    ids, labels, embeddings = data
+    parts = written(tmp_path / "parts", table(ids, labels, embeddings), CUTS[0])
+    keys = reading.keys_of(parts)
+    assignment = torch.tensor([*clusters, -1])[
+        torch.randint(len(clusters) + 1, (ROWS,), generator=torch.Generator().manual_seed(5))
+    ]
+    for given in (rows.PartRows(keys.parts, keys.ids, keys.labels, SIZE), rows.HeldRows(embeddings[ids.argsort()])):
+        found = list(groups.per_cluster(given, lambda x, own: (x.sum(0), own.unique().tolist()), assignment, assignment))
+        assert sorted(own for _, (_, own) in found) == [[cluster] for cluster in clusters]
+        for places, (total, (cluster,)) in found:
+            assert torch.equal(places, (assignment == cluster).nonzero().squeeze(1))
+            torch.testing.assert_close(total, embeddings[ids.argsort()][places].sum(0))

@@ -18,10 +18,13 @@ def per_cluster(rows: Rows, work: Work, assignment: Int[Tensor, " n"], *given: T
 
     A row of cluster -1 is left out. Every task reads the parts that hold rows of its clusters.
     """
-    sizes = assignment[assignment >= 0].bincount()
+    taken = assignment >= 0
+    sizes = assignment[taken].bincount()
     bins = (sizes.cumsum(0) - 1).div(GATHERED_ROWS, rounding_mode="floor")  # by the cluster's last row
-    bins = torch.unique(bins, return_inverse=True)[1]
-    group = torch.where(assignment >= 0, bins[assignment.clamp(min=0)], -1)
+    full = sizes > 0  # empty ones are in no task: the first ones might be in a task without rows
+    bins[full] = torch.unique(bins[full], return_inverse=True)[1]
+    group = torch.full_like(assignment, -1)
+    group[taken] = bins[assignment[taken]]
     for places, results in rows.gathered(partial(_one_by_one, work=work), group, assignment, *given):
         for own, result in results:
             yield places[own], result
