@@ -43,11 +43,17 @@ os.environ.update(
 os.environ.pop("RAY_ADDRESS", None)  # tests never join a cluster that happens to run here
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Fast tests first, then slow ones, then those that need Ray; tests of the GPU only where there is one.
 
     Between several processes the other way round: with long ones at the end, one process would wait for the other for minutes.
+    Tests that need an S3 server are slow ones: it takes seconds to start.
     """
+    for item in items:
+        asked_for = [*getattr(item, "fixturenames", ()), *getattr(getattr(item, "callspec", None), "params", {}).values()]
+        if any(isinstance(name, str) and name.startswith("s3") for name in asked_for):
+            item.add_marker(pytest.mark.slow)
     shared_out = "PYTEST_XDIST_WORKER" in os.environ
     items.sort(key=lambda item: ("ray" in item.keywords, "slow" in item.keywords), reverse=shared_out)
     needs_gpu = [item for item in items if item.get_closest_marker("gpu")]

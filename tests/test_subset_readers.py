@@ -27,6 +27,7 @@ def subset(tmp_path_factory: pytest.TempPathFactory) -> str:
     return stage.uri
 
 
+@pytest.mark.slow
 def test_pandas(subset: str) -> None:
     frame = pandas.read_parquet(f"{subset}/data")
     assert list(frame.columns) == SUBSET.names

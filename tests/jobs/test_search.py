@@ -93,6 +93,7 @@ def made(storage: Path) -> SearchStages:
     return planned(storage, STUDY, "search.strategy.name=evolution", "search.strategy.options.population=2")
 
 
+@pytest.mark.slow
 def test_proxies_rank_the_children_of_the_truth(done: Path) -> None:
     stages = made(done)
     assert stages.truth

@@ -185,6 +185,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return storage, str(error.value)
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_a_row_and_the_others_go_on(done: tuple[Path, str]) -> None:
     storage, said = done
     assert "2 of 8 trials failed" in said

@@ -113,6 +113,7 @@ def test_transformers_from_a_folder(kind: str, tmp_path: Path) -> None:
     assert libraries.fingerprint(f"transformers:{tmp_path}") != before
 
 
+@pytest.mark.slow
 def test_open_clip_with_weights_of_a_file(tmp_path: Path) -> None:
     import open_clip  # takes 2 s, see above
 

@@ -116,6 +116,7 @@ def test_one_as_the_proxy_gives_scores_soft_labels_and_embeddings(tmp_path: Path
         assert len(rows) == 20 and all(sum(row["soft_label"]) == pytest.approx(1, abs=1e-4) for row in rows)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path) -> None:
     for given, says in [
         (["train.size=24"], r"train\.size=24: must be not given for classifier24, which has its own size"),

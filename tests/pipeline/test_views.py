@@ -71,6 +71,7 @@ def test_a_classifier_learns_what_is_in_a_corner(plan: Plan) -> None:
     assert accuracy(made(plan, classifier.run(plan, Row("", "full", 0.0, ingest.images(plan)), 0))) == 1
 
 
+@pytest.mark.slow
 def test_the_autoencoder_and_its_embeddings_see_the_corner(plan: Plan) -> None:
     table = made(plan, embed.embeddings(plan))
     assert apart(table) > 1

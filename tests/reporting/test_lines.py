@@ -54,6 +54,7 @@ def test_lines_of_one_color_have_other_markers(monkeypatch: pytest.MonkeyPatch) 
     assert len(set(seen)) == 14
 
 
+@pytest.mark.slow
 def test_many_lines_references_and_hostile_names() -> None:
     series = {f"$\\frac{{<b>\n {i} " + "long " * 30: {x: Spread(0.1 * i, 0.02) for x in range(4)} for i in range(9)}
     drawn(lines(series, {"full data": 0.5, "full data + choosing": 0.6}, "select.budget"))

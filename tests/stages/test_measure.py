@@ -126,6 +126,7 @@ def test_by_inceptions_features_the_distance_is_fid(storage: str, tmp_path: Path
     assert (table.manifest["extractor"], table.manifest["reference"]) == ("inception", "learned from")
 
 
+@pytest.mark.slow
 def test_wrong_samples_are_told_in_one_line(storage: str) -> None:
     config = settings(storage)
     stage = made(config, "color", torch.zeros(20, 3, 16, 16, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64))
