@@ -131,6 +131,32 @@ def test_machines_that_the_cloud_takes_away_do_not_count(group: list[object], mo
     assert len(group) == 3
 
 
+def test_a_run_on_one_worker_is_not_charged_with_machines_that_the_cloud_takes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker is lost three times: with a node that was taken away, before it told its node, and with another node."""
+
+    class Result(str):
+        def task_id(self) -> SimpleNamespace:
+            return SimpleNamespace(hex=lambda: str(self))
+
+    def get(result: Result) -> None:
+        raise RuntimeError("the worker died")
+
+    begun = map(Result, ("first", "second", "third"))
+    ray = SimpleNamespace(
+        remote=lambda **options: lambda function: SimpleNamespace(remote=lambda *given: next(begun)),
+        wait=lambda running, num_returns: (running[:1], running[1:]),
+        get=get,
+    )
+    board = SimpleNamespace(nodes=lambda: {"first": "taken", "third": "another"})
+    monkeypatch.setattr(session, "connect", lambda: ray)
+    monkeypatch.setattr(local, "is_own", lambda: True)
+    monkeypatch.setattr(train, "message_board", lambda: contextlib.nullcontext(board))
+    monkeypatch.setattr(train, "taken_away", lambda: contextlib.nullcontext(lambda: {"taken"}))
+    with pytest.raises(JobError, match=r"^training: gave up after 1 lost workers"):
+        train._on_cluster(lambda worker: None, [()], session.Share(1, 0.0, 1.0, 1), cluster(1))
+    assert next(begun, None) is None
+
+
 def test_a_group_of_workers_that_is_lost_again_and_again(group: list[object]) -> None:
     """Each time after a checkpoint: it is begun again, until that is missing for once."""
     saved = iter([0, 1, 2, 3, 3])  # before the first attempt, and after each
