@@ -1,4 +1,4 @@
-"""Messages from workers to the driver: progress lines, and an error that a retry would not fix."""
+"""Messages from workers to the driver: progress lines, an error that a retry would not fix, and where each runs."""
 
 import pickle
 import uuid
@@ -19,6 +19,7 @@ class Boards:
     def __init__(self) -> None:
         self.lines: dict[str, list[bytes]] = {}
         self.failures: dict[str, bytes] = {}
+        self.nodes: dict[str, dict[bytes, bytes]] = {}
 
     def put(self, board: str, line: bytes) -> None:
         self.lines.setdefault(board, []).append(line)
@@ -32,9 +33,15 @@ class Boards:
     def failed(self, board: str) -> bytes | None:
         return self.failures.get(board)
 
+    def tell_node(self, board: str, who: bytes, node: bytes) -> None:
+        self.nodes.setdefault(board, {})[who] = node
+
+    def nodes_of(self, board: str) -> dict[bytes, bytes]:
+        return self.nodes.get(board, {})
+
     def clear(self, board: str) -> None:
-        self.lines.pop(board, None)
-        self.failures.pop(board, None)
+        for kept in (self.lines, self.failures, self.nodes):
+            kept.pop(board, None)
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,18 @@ class Board:
         """The error, if there is one."""
         kept = self._ask("failed")
         return pickle.loads(kept) if kept else None
+
+    def tell_node(self, who: str | None = None) -> None:
+        """In a worker: keep on which node it runs; Ray does not tell that of one that was lost. By default by the task's id."""
+        import ray
+
+        context = ray.get_runtime_context()
+        with suppress(Exception):
+            self._ask("tell_node", (who or str(context.get_task_id())).encode(), context.get_node_id().encode())
+
+    def nodes(self) -> dict[str, str]:
+        """Who -> the id of the node on which they ran last."""
+        return {who.decode(): node.decode() for who, node in self._ask("nodes_of").items()}
 
     def clear(self) -> None:
         self._ask("clear")

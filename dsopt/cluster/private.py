@@ -1,13 +1,13 @@
-"""All that is private in Ray and used here: it saves seconds on one machine, and nothing depends on it.
+"""All that is private in Ray and used here: it saves seconds on one machine, and excuses machines that the cloud takes away.
 
-Each function falls back to Ray's public ways on any exception, so a Ray that has moved a name is slower, not broken. `NAMES` says
-what is used, for the test that tells what was moved.
+Each function falls back to Ray's public ways on any exception, so with a Ray that has moved a name runs are slower, or such
+machines are counted as lost workers; nothing is broken. `NAMES` says what is used, for the test that tells what was moved.
 """
 
 import functools
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 from unittest.mock import patch
 
@@ -35,6 +35,10 @@ NAMES = {
         "ray.train.torch.TorchTrainer._register_sigint_handler",
         "ray.train.torch.TorchTrainer._create_default_callbacks",
         "ray.train.v2._internal.callbacks.datasets.DatasetsCallback",
+    ),
+    "nodes_taken_away": (
+        "ray._private.state.GlobalState.get_draining_nodes",
+        "ray.core.generated.common_pb2.NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED",
     ),
 }
 
@@ -188,3 +192,29 @@ def trainer() -> Any:
             return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, DatasetsCallback)]
 
     return Trainer
+
+
+def nodes_taken_away() -> set[str]:
+    """Ids of the nodes that a cloud takes away with a notice (`ray drain-node`): those that drain, and those that ended after it.
+
+    Ray's public ways tell neither. A node drains for being idle, too; but then nothing runs on it. Without them: none.
+    """
+    found: set[str] = set()
+    for part in (_draining, _preempted):
+        with suppress(Exception):
+            found.update(part())
+    return found
+
+
+def _draining() -> Iterable[str]:
+    from ray._private.state import state
+
+    return state.get_draining_nodes()
+
+
+def _preempted() -> Iterable[str]:
+    import ray
+    from ray.core.generated import common_pb2
+
+    reason = common_pb2.NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED  # pyright: ignore[reportAttributeAccessIssue]
+    return [node["NodeID"] for node in ray.nodes() if not node["Alive"] and node["DeathReason"] == reason]

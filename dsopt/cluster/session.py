@@ -78,7 +78,12 @@ def root_cause(error: BaseException) -> str:
     """The line of the original exception in an error from another process, whose text is its traceback and Ray's explanations."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Exit)\b", line) and not line.startswith("ray.")]
-    return raised[-1] if raised else f"{type(error).__name__}: {lines[0] if lines else ''}"
+    if raised:
+        return raised[-1]
+    said = lines[0] if lines else ""
+    if type(error).__module__.startswith("ray."):
+        said = said.partition(". ")[0]  # explanations follow
+    return f"{type(error).__name__}: {said}"
 
 
 def share(config: ClusterConfig, gpus: float = 1.0, cpus: int | None = None) -> Share:

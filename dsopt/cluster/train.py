@@ -10,7 +10,6 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,34 +17,13 @@ import torch
 
 from dsopt.cluster import local, private, session
 from dsopt.cluster.board import Board, message_board, send_progress_to
+from dsopt.cluster.losses import Losses, Saved, taken_away
 from dsopt.config import ClusterConfig
 from dsopt.data import room
 from dsopt.errors import InputError, JobError, reason
 from dsopt.training.worker import Worker, set_arithmetic, this_process
 
 Work = Callable[..., None]  # (worker, *arguments)
-Saved = Callable[[], object]  # what is saved of a run, such as its checkpoint's time: it changes when the run has progressed
-
-
-@dataclass
-class Losses:
-    """Counts the lost workers of a run, anew after each checkpoint: a long run on cheap machines may lose many of them."""
-
-    most: int
-    saved: Saved
-
-    def __post_init__(self) -> None:
-        self.count, self.last = 0, self.saved()
-
-    def too_many(self) -> bool:
-        """Count one more. Whether there were more than `most` since the last checkpoint."""
-        now = self.saved()
-        self.count = 1 if now != self.last else self.count + 1
-        self.last = now
-        return self.count > self.most
-
-    def error(self, cause: BaseException) -> JobError:
-        return JobError(f"training: gave up after {self.most} lost workers without a checkpoint: {session.root_cause(cause)}")
 
 
 def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig, saved: Saved = lambda: None) -> None:
@@ -53,7 +31,12 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig, s
 
     A Ray started here runs no more workers than it has GPUs, if workers use GPUs. A single worker needs no process group: it runs
     as a Ray task, which starts in 4 s where Ray Train takes 14 to 20 s. If a worker is lost, all are started again and resume from
-    the checkpoint, up to `config.max_failures` times without a new one (see `Losses`).
+    the checkpoint, up to `config.max_failures` times without a new one (see `Losses`), not counting machines that the cloud took
+    away with a notice.
+
+    Ray Train forms the group before the work begins. `config.timeout_minutes` limits its forming and each wait in it, not the time
+    in between: the work loads and decodes its images first, for as long as it takes, and calls `worker.meet`. To form the group
+    only then would repeat what Ray Train does for each backend, and gain nothing.
 
     Raises:
         InputError, JobError: raised by the work (these are not retried), or workers were lost too often.
@@ -72,11 +55,11 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig, s
     from ray.train.torch import TorchConfig
 
     session.silence("ray.train")
-    # Ray Train would count failures over the whole run: they are counted here. What it knows to be preempted, because the cloud
-    # gave notice, it replaces itself, without limit.
+    # Ray Train would count failures over the whole run: they are counted here. Machines that are taken away after the deadline of
+    # their notice it replaces itself, without limit.
     failures = FailureConfig(max_failures=0, controller_failure_limit=0)
     resources = {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {})
-    with message_board() as board, session.reporting_shortage(share, least=share.workers):
+    with message_board() as board, session.reporting_shortage(share, least=share.workers), taken_away() as taken:
 
         def lost() -> Exception | None:
             """Train to the end, or until a worker is lost."""
@@ -94,9 +77,11 @@ def distributed(work: Work, arguments: tuple[Any, ...], config: ClusterConfig, s
                 except Exception as error:  # Ray Train wraps errors of workers in types of its own
                     return error
 
-        losses = Losses(config.max_failures, saved)
+        losses, excused = Losses(config.max_failures, saved), set()
         while (error := lost()) and board.failed() is None:
-            if losses.too_many():
+            excuses = taken() & set(board.nodes().values()) - excused  # each node is taken away but once
+            excused |= excuses
+            if not excuses and losses.too_many():
                 raise losses.error(error)
         if error := board.failed():
             raise error
@@ -112,6 +97,7 @@ def _train_worker(setting: dict[str, Any]) -> None:
     send_progress_to(board)
     share: session.Share = setting["share"]
     context = ray.train.get_context()
+    board.tell_node(f"rank {context.get_world_rank()}")
     room.processes = context.get_local_world_size()
     torch.set_num_threads(session.threads(share, context.get_local_world_size()))
     set_arithmetic()
@@ -143,7 +129,8 @@ def each(
     """Run `work(worker, *arguments[i])` for every i, `config.workers` at a time, each in its own process.
 
     A process is reused for the next run, which finds the decoded images in its cache. If a process is lost, its run is restarted in
-    another one, up to `config.max_failures` times without a new checkpoint (see `Losses`).
+    another one, up to `config.max_failures` times without a new checkpoint (see `Losses`), not counting machines that the cloud
+    took away with a notice.
 
     Args:
         gpus, cpus: of each process, see `session.share`.
@@ -197,7 +184,7 @@ def _on_cluster(
     ray = session.connect()
     # max_calls=0: by default Ray ends a process that used a GPU after each call. max_retries=0: losses are counted here.
     options = {"num_cpus": share.cpus, "num_gpus": share.gpus, "memory": memory, "max_retries": 0, "max_calls": 0}
-    with message_board() as board, session.reporting_shortage(share):
+    with message_board() as board, session.reporting_shortage(share), taken_away() as taken:
         task = ray.remote(**options)(_task)
         ending = ray.remote(**(options | {"max_calls": 1}))(_task)  # its process ends after it
         moved: set[int] = set()
@@ -215,7 +202,7 @@ def _on_cluster(
             try:
                 found = ray.get(finished)
             except Exception as lost:
-                if not losses[number].too_many():
+                if board.nodes().get(finished.task_id().hex()) in taken() or not losses[number].too_many():
                     waiting.insert(0, number)
                     continue
                 found = losses[number].error(lost)
@@ -244,6 +231,7 @@ def _task(work: Work, board: Board, share: session.Share, arguments: tuple[Any, 
         if _used != _assigned():
             return Moved()
     send_progress_to(board)
+    board.tell_node()
     try:
         return _attempt(lambda: work(this_process(share.gpus > 0, session.threads(share), share.workers), *arguments))
     finally:

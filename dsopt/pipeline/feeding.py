@@ -155,7 +155,8 @@ class Feeder:
         seed = derive(self.seed, "phase", index)
         if phase["data"] == "overlap":
             assert self.arriving is not None
-            draw = Overlap(self.arriving, self.train.batch_size, derive(seed, "order"), self._held_rows(self._all_ids()))
+            held, order = self._held_rows(self._all_ids()), derive(seed, "order")
+            draw = Overlap(self.arriving, self.train.batch_size, order, held, self.worker.meet)
             return Feed(batches(draw, self.arriving.images, self.arriving.labels, self.inputs, seed, self.worker), draw)
         late = phase["data"] == "full" and self.arriving is not None
         draw = self._sampler(phase, self._late_ids() if late else self._set(phase).ids, steps, derive(seed, "order"))
@@ -163,6 +164,8 @@ class Feeder:
         @cache  # after an overlap phase the images are there only once the phase starts, so the source is created then
         def source() -> Callable[[int], Batch]:
             images = self._set(phase)
+            if late:
+                self.worker.meet()
             labels = images.labels if images.soft is None else images.soft
             return batches(draw, images.images, labels, self.inputs, seed, self.worker)
 

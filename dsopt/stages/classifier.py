@@ -125,6 +125,14 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
     with closing(Feeder(stage, settings, seed, inputs, worker)) as feeder:
         feeder.load()
+        held_out = feeder.held_out() if settings.validation else None
+
+        def test_images() -> Images:
+            return load(table.uri, "test", size=inputs.loaded, decoded=settings.decoded)
+
+        if settings.test_every and worker.leads:
+            with feeder.pausing():
+                test_images()  # now, not while the other workers wait in the next step
         worker.meet()
         learner = classifier_learner(settings, table, seed, worker)
         _check_smallest(learner.average.network, settings, table.manifest["channels"], about["inputs"]["size"], worker)
@@ -137,14 +145,13 @@ def train(worker: Worker, stage: Stage, config: Config, seed: int, title: str) -
             until = phase.get("until_seconds")
             rate, scale = (_slice(factor, *shares[index]) for factor in (schedule, growing(settings.progressive)))
             planned.append(Phase(feed.source, rate, steps, seconds, feed.memory, until, scale))
-        held_out = feeder.held_out() if settings.validation else None
 
         def look(images: Images) -> dict[str, float]:
             return learner.evaluate(in_order(images.images, images.labels, 1000, inputs.test, worker.device))
 
         def test() -> dict[str, float]:
             with feeder.pausing():
-                return look(load(table.uri, "test", size=inputs.loaded, decoded=settings.decoded))
+                return look(test_images())
 
         def validate() -> dict[str, float]:
             assert held_out is not None

@@ -1,6 +1,6 @@
 """Training on a subset while the full set is still loading, and on the loaded part of it as it grows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -26,10 +26,19 @@ class Overlap:
 
     Args:
         held_out: which rows of the full set are never drawn, those for validation; None: all are. The subset has none of these.
+        meet: called once the rows of the first batch have arrived, as `Worker.meet`.
     """
 
-    def __init__(self, arriving: BackgroundLoader, batch_size: int, seed: int, held_out: Bool[Tensor, " n"] | None = None) -> None:
+    def __init__(
+        self,
+        arriving: BackgroundLoader,
+        batch_size: int,
+        seed: int,
+        held_out: Bool[Tensor, " n"] | None = None,
+        meet: Callable[[], None] = lambda: None,
+    ) -> None:
         self.arriving, self.batch_size, self.seed, self.held_out = arriving, batch_size, seed, held_out
+        self.meet, self.met = meet, False
         self.device = arriving.labels.device
         self.growths = [(0, 0)]  # (first step, rows of the full set in use from then on)
         self.looked = -1
@@ -40,6 +49,9 @@ class Overlap:
             self._check(step)
         since, rows = next(growth for growth in reversed(self.growths) if growth[0] <= step)
         self.arriving.wait(rows)
+        if not self.met:
+            self.meet()
+            self.met = True
         pool, order = self._shuffled(rows)
         return BatchIndices(pool[order(step - since).indices])
 

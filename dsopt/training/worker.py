@@ -30,8 +30,8 @@ class Worker:
 
     Args:
         watch: called during training with the fraction of the budget that is spent and the loop's state; may raise to end the run.
-        meet: returns when all workers have called it, without a time limit. Called once, when the images are loaded and before the
-            first collective operation, which has one (`cluster.timeout_minutes`): one worker may load for longer than another.
+        meet: returns when all workers have called it, without a time limit. Called wherever images were loaded and before the next
+            collective operation, which has one (`cluster.timeout_minutes`): one worker may load for longer than another.
     """
 
     rank: int = 0

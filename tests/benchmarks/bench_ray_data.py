@@ -126,7 +126,7 @@ def main() -> None:
     if arguments.run:
         return run(Path(arguments.run[0]), *arguments.run[1:])
     with tempfile.TemporaryDirectory() as name:
-        folder, lines = Path(name), []
+        folder = Path(name)
         for kind in SIZES:
             write_source(folder / kind, getattr(arguments, kind), SIZES[kind])
             plan = Plan(settings(folder, kind, 0))
@@ -138,11 +138,12 @@ def main() -> None:
                     done = subprocess.run(command, check=True, capture_output=True, text=True)
                     found[way].append(json.loads(done.stdout.splitlines()[-1]))
                     subprocess.run(["rm", "-rf", *map(str, (folder / "runs" / "embed", *folder.glob("out-*")))], check=True)
+            lines = []
             for way, runs in found.items():
                 middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
                 rate = getattr(arguments, kind) / middle["seconds"]
                 lines.append([kind, way, f"{rate:,.0f}", f"{middle['cpu']:.1f}"])
-    print(aligned(["images", "way", "images/s", "CPU s"], lines, 2))
+            print(aligned(["images", "way", "images/s", "CPU s"], lines, 2), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
+from unittest import mock
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ from dsopt.data.batches import Batch
 from dsopt.distillation.contract import Distiller
 from dsopt.learners.autoencoder import AutoencoderLearner
 from dsopt.learners.classifier import Classifier
+from dsopt.learners.compiled import How
 from dsopt.learners.optimizers import Name
 from dsopt.learners.placement import whole
 from dsopt.learners.variational import VariationalLearner
@@ -102,10 +104,11 @@ def by_image(network: nn.Module) -> nn.Module:
     return network
 
 
-def _distiller(name: str, augment: tuple[str, ...], worker: Worker) -> Distiller:
+def _distiller(name: str, augment: tuple[str, ...], worker: Worker, compile: How = "off") -> Distiller:
     torch.manual_seed(worker.rank)
     options = {"bptt": {"length": 3, "window": 2}, "halving": {"rounds": 1}, "frepo": {"pool": 2, "strength": 0.1}}
-    return DISTILLERS.build(name, options.get(name))(small.problem(world=worker.world, augment=augment))
+    options |= {"gradient_matching": {"inner": 2}} if compile == "on" else {}
+    return DISTILLERS.build(name, options.get(name))(small.problem(world=worker.world, augment=augment, compile=compile))
 
 
 def cases() -> dict[str, Case]:
@@ -131,6 +134,11 @@ def cases() -> dict[str, Case]:
             found[f"distiller {name}"] = Case(functools.partial(_distiller, name, ()), small.batch, double=True)
     for name in ("dm", "gradient_matching"):
         found[f"distiller {name}, augmented"] = Case(functools.partial(_distiller, name, ("flip",)), small.batch, double=True)
+    for name in DISTILLERS.names():
+        if DISTILLERS.traits(name).compiles:
+            augment = ("flip",) if name != "dd" else ()
+            made = functools.partial(_distiller, name, augment, compile="on")
+            found[f"distiller {name}, compiled"] = Case(made, small.batch, double=True)
     return found
 
 
@@ -149,6 +157,7 @@ class _Memory:
         self.data = data
 
 
+@mock.patch.object(torch, "compile", lambda module, mode, dynamic: module)  # traced alone: to compile takes half a minute a graph
 def trained(case: Case, worker: Worker, interrupted: bool) -> dict[str, Tensor]:
     """All that a run ends with: weights or images, and the losses of its steps."""
     torch.set_default_dtype(torch.float64 if case.double else torch.float32)

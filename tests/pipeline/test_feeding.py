@@ -185,6 +185,20 @@ def test_validation_takes_the_place_of_the_test_images(storage: str) -> None:
     assert {split for _, split, _, _ in rows(stage)} == {"train", "validation"}
 
 
+def test_workers_meet_where_all_images_have_arrived(storage: str) -> None:
+    """Each waits for its own: the first batch of what had been arriving is drawn by all at once."""
+    config = small(storage, "train.phases=[{data: overlap, steps: 5}, {data: full, steps: 5}]")
+    stage, inputs, arrived = prepared(config).stage, make_inputs([], 24, "deviation"), []
+    worker = Worker(meet=lambda: arrived.append(feeder.arriving and feeder.arriving.rows()))
+    with closing(Feeder(stage, config.train, 0, inputs, worker)) as feeder:
+        feeder.load()
+        source = feeder(1, {"data": "full", "steps": 5}, 5).source
+        assert arrived == []
+        source(0)
+        source(1)
+        assert feeder.arriving and arrived == [feeder.arriving.n]
+
+
 def test_what_is_held_out_is_not_drawn_as_it_arrives(storage: str) -> None:
     config = small(storage, "train.validation=0.25", "train.overlap=true", "train.split=0.5", "train.batch_size=16")
     stage, inputs = prepared(config).stage, make_inputs([], 24, "deviation")

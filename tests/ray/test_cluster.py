@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
-from running import REPOSITORY, SMALL, here, one_line, processes, start, tables, until
+from running import REPOSITORY, SMALL, here, one_line, processes, start, tables, title, until
 from s3_server import free_ports
 
 from dsopt.storage import Table
@@ -120,6 +121,39 @@ def test_lost_node(cluster: Cluster, tmp_path: Path) -> None:
     (stage,) = tmp_path.glob("train/*")
     manifest = Table(str(stage)).manifest
     assert manifest["steps"] == 200 and manifest["device"].startswith("2 x")
+
+
+@pytest.mark.long
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_node_that_the_cloud_takes_away_does_not_count(cluster: Cluster, tmp_path: Path) -> None:
+    """A run on one worker that may lose none: a node that goes with a notice costs nothing, another one without ends it."""
+    cluster.grow(2)
+    arguments = [f"storage={tmp_path}", *SMALL, "train.split=0", "train.steps=4000", "cluster.max_failures=0"]
+    here(*arguments, "cluster.workers=0", job="ingest")
+    job = start("train", *arguments, "cluster.workers=1", RAY_ADDRESS=cluster.address)
+
+    def saved() -> list[int]:
+        return [path.stat().st_mtime_ns for path in tmp_path.glob("train/*/checkpoint.pt")]
+
+    def running() -> list[psutil.Popen]:
+        return [one for one in cluster.nodes[1:] if one.poll() is None and processes("ray::_task", one.pid)]
+
+    until(lambda: saved() or job.poll() is not None)
+    (lost,) = running()
+    node = title(processes("--node_id=", lost.pid)[0]).partition("--node_id=")[2].split()[0]
+    drain = [str(BIN / "ray"), "drain-node", f"--address={cluster.address}", f"--node-id={node}", "--reason-message=spot"]
+    drain += ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--deadline-remaining-seconds=1"]
+    subprocess.run(drain, check=True, capture_output=True)
+    time.sleep(2)  # it ends after its deadline, so Ray knows even if the driver has had no time to see the notice
+    end(lost)
+    before = saved()
+    until(lambda: saved() > before or job.poll() is not None)
+    assert job.poll() is None, job.communicate()
+    (lost,) = running()
+    end(lost)
+    _, errors = job.communicate(timeout=600)
+    assert job.returncode == 1 and "gave up after 0 lost workers" in one_line(errors)
 
 
 @pytest.mark.long

@@ -6,15 +6,17 @@ import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 from running import until
 
-from dsopt.cluster import data, local, session, train
+from dsopt.cluster import data, local, private, session, train
 from dsopt.cluster.data import stream
-from dsopt.cluster.train import Losses, distributed, each
+from dsopt.cluster.losses import Losses, taken_away
+from dsopt.cluster.train import distributed, each
 from dsopt.config import ClusterConfig
 from dsopt.errors import InputError, JobError
 from dsopt.training.worker import Worker
@@ -95,17 +97,82 @@ def test_a_data_pipeline_that_loses_workers_goes_on_as_long_as_items_get_finishe
     assert begun == [["a", "b", "c"], ["a", "c"], ["a"]]
 
 
+def test_what_ray_says_of_a_lost_node_is_one_short_line() -> None:
+    from ray.exceptions import NodeDiedError
+
+    lost = NodeDiedError(
+        "Task failed because the node it was running on is dead or unavailable. Node IP: 192.0.2.2, node ID: 79ac."
+    )
+    assert session.root_cause(lost) == "NodeDiedError: Task failed because the node it was running on is dead or unavailable"
+
+
 def test_losses_are_counted_anew_after_a_checkpoint() -> None:
     saved = iter([None, None, 1, 2, 2])
     losses = Losses(1, lambda: next(saved))
     assert [losses.too_many() for _ in range(4)] == [False, False, False, True]
 
 
-def test_a_group_of_workers_that_is_lost_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notice_that_ray_has_forgotten_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = iter([{"draining"}, {"other"}])
+    monkeypatch.setattr(local, "is_own", lambda: False)
+    monkeypatch.setattr(session, "repeating", lambda action, every: contextlib.nullcontext())
+    monkeypatch.setattr(private, "nodes_taken_away", lambda: next(seen))
+    with taken_away() as taken:
+        assert taken() == {"draining"} and taken() == {"draining", "other"}
+
+
+def test_machines_that_the_cloud_takes_away_do_not_count(group: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The group is lost three times without a checkpoint: with a node that was taken away, with another such, and without."""
+    places = iter([{"rank 0": "a", "rank 1": "b"}, {"rank 0": "c", "rank 1": "b"}, {"rank 0": "d", "rank 1": "b"}])
+    board = SimpleNamespace(failed=lambda: None, nodes=lambda: next(places))
+    monkeypatch.setattr(train, "message_board", lambda: contextlib.nullcontext(board))
+    monkeypatch.setattr(train, "taken_away", lambda: contextlib.nullcontext(lambda: {"b", "c", "elsewhere"}))
+    with pytest.raises(JobError, match=r"^training: gave up after 0 lost workers"):
+        distributed(lambda worker: None, (), cluster(2, max_failures=0))
+    assert len(group) == 3
+
+
+def test_a_run_on_one_worker_is_not_charged_with_machines_that_the_cloud_takes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker is lost three times: with a node that was taken away, before it told its node, and with another node."""
+
+    class Result(str):
+        def task_id(self) -> SimpleNamespace:
+            return SimpleNamespace(hex=lambda: str(self))
+
+    def get(result: Result) -> None:
+        raise RuntimeError("the worker died")
+
+    begun = map(Result, ("first", "second", "third"))
+    ray = SimpleNamespace(
+        remote=lambda **options: lambda function: SimpleNamespace(remote=lambda *given: next(begun)),
+        wait=lambda running, num_returns: (running[:1], running[1:]),
+        get=get,
+    )
+    board = SimpleNamespace(nodes=lambda: {"first": "taken", "third": "another"})
+    monkeypatch.setattr(session, "connect", lambda: ray)
+    monkeypatch.setattr(local, "is_own", lambda: True)
+    monkeypatch.setattr(train, "message_board", lambda: contextlib.nullcontext(board))
+    monkeypatch.setattr(train, "taken_away", lambda: contextlib.nullcontext(lambda: {"taken"}))
+    with pytest.raises(JobError, match=r"^training: gave up after 1 lost workers"):
+        train._on_cluster(lambda worker: None, [()], session.Share(1, 0.0, 1.0, 1), cluster(1))
+    assert next(begun, None) is None
+
+
+def test_a_group_of_workers_that_is_lost_again_and_again(group: list[object]) -> None:
     """Each time after a checkpoint: it is begun again, until that is missing for once."""
+    saved = iter([0, 1, 2, 3, 3])  # before the first attempt, and after each
+    with pytest.raises(
+        JobError, match=r"^training: gave up after 1 lost workers without a checkpoint: RuntimeError: a worker died"
+    ):
+        distributed(lambda worker: None, (), cluster(2), lambda: next(saved))
+    assert len(group) == 4
+
+
+@pytest.fixture
+def group(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """A group of two workers that is lost whenever it is begun; the attempts."""
     import ray.train.torch
 
-    saved = iter([0, 1, 2, 3, 3])  # before the first attempt, and after each
     begun: list[object] = []
 
     class Trainer:
@@ -117,13 +184,10 @@ def test_a_group_of_workers_that_is_lost_again_and_again(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(ray.train.torch, "TorchTrainer", Trainer)
     monkeypatch.setattr(session, "share", lambda config: session.Share(2, 0.0, 1.0, 1))
-    monkeypatch.setattr(train, "message_board", lambda: contextlib.nullcontext(SimpleNamespace(failed=lambda: None)))
+    board = SimpleNamespace(failed=lambda: None, nodes=dict)
+    monkeypatch.setattr(train, "message_board", lambda: contextlib.nullcontext(board))
     monkeypatch.setattr(local, "is_own", lambda: True)
-    with pytest.raises(
-        JobError, match=r"^training: gave up after 1 lost workers without a checkpoint: RuntimeError: a worker died"
-    ):
-        distributed(lambda worker: None, (), cluster(2), lambda: next(saved))
-    assert len(begun) == 4
+    return begun
 
 
 @pytest.mark.long
@@ -143,6 +207,29 @@ def test_one_of_two_training_workers_fails(ray_local: ModuleType, tmp_path: Path
     with pytest.raises(InputError, match="only here"):
         distributed(work, (), cluster(2, max_failures=3))
     assert (tmp_path / "leader").read_text() == "waits\n"  # nobody tried again
+
+
+@pytest.mark.long
+@pytest.mark.ray
+@pytest.mark.slow
+def test_one_of_two_training_workers_decodes_for_longer_than_the_time_limit(ray_local: ModuleType, tmp_path: Path) -> None:
+    """The process group has been formed before, but nobody waits in it until both have met."""
+    limit = 12.0  # seconds; the group must be formed within them
+
+    def work(worker: Worker) -> None:
+        import torch
+        import torch.distributed as dist
+
+        if not worker.leads:
+            time.sleep(limit + 3)
+        worker.meet()
+        total = torch.tensor([worker.rank + 1])
+        dist.all_reduce(total)
+        with (tmp_path / f"rank {worker.rank}").open("a") as file:
+            file.write(f"{int(total)}\n")
+
+    distributed(work, (), replace(cluster(2, max_failures=0), timeout_minutes=limit / 60))
+    assert [(tmp_path / f"rank {rank}").read_text() for rank in range(2)] == ["3\n", "3\n"]
 
 
 @pytest.mark.ray

@@ -17,7 +17,7 @@ NAMES = [(function, name) for function, names in private.NAMES.items() for name 
 @pytest.mark.parametrize(("function", "name"), NAMES)
 def test_ray_still_has(function: str, name: str) -> None:
     if not ray_has(name):
-        told = f"Ray {ray.__version__} has moved {name}: dsopt.cluster.private.{function} does without it, and runs are slower."
+        told = f"Ray {ray.__version__} has moved {name}: dsopt.cluster.private.{function} says what it costs to do without it."
         if ray.__version__ not in PINNED:
             pytest.skip(told)
         pytest.fail(f"{told} Find the new name, or remove the function.")
@@ -102,6 +102,24 @@ def test_ray_trains_own_trainer_where_a_name_was_moved(monkeypatch: pytest.Monke
     assert private.trainer() is not TorchTrainer and issubclass(private.trainer(), TorchTrainer)
     monkeypatch.delattr(datasets, "DatasetsCallback")
     assert private.trainer() is TorchTrainer
+
+
+def test_nodes_that_are_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private.state import GlobalState
+    from ray.core.generated.common_pb2 import NodeDeathInfo  # pyright: ignore[reportAttributeAccessIssue]
+
+    def node(name: str, alive: bool, reason: int) -> dict[str, Any]:
+        return {"NodeID": name, "Alive": alive, "DeathReason": reason}
+
+    there = [node("lives", True, 0), node("failed", False, NodeDeathInfo.UNEXPECTED_TERMINATION)]
+    there += [node("taken", False, NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED)]
+    monkeypatch.setattr(ray, "nodes", lambda: there)
+    monkeypatch.setattr(GlobalState, "get_draining_nodes", lambda self: {"drains": 0})
+    assert private.nodes_taken_away() == {"taken", "drains"}
+    monkeypatch.delattr(GlobalState, "get_draining_nodes")
+    assert private.nodes_taken_away() == {"taken"}  # later, once Ray says so
+    monkeypatch.setattr(ray, "nodes", lambda: [{"NodeID": "taken", "Alive": False}])
+    assert private.nodes_taken_away() == set()
 
 
 @pytest.mark.ray

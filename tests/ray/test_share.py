@@ -168,7 +168,7 @@ def test_workers_take_the_gpu_that_they_were_given(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(room, "processes", 1)
     monkeypatch.setattr(train, "_assigned", lambda: ["0"])
     monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cuda:0"))
-    board: Any = SimpleNamespace(failed=lambda: None)
+    board: Any = SimpleNamespace(failed=lambda: None, tell_node=lambda who=None: None)
     share = Share(2, gpus, 1.0, torch.get_num_threads())
 
     train._task(work, board, share, ())  # type: ignore[arg-type]
@@ -182,7 +182,7 @@ def test_workers_take_the_gpu_that_they_were_given(monkeypatch: pytest.MonkeyPat
 def test_a_worker_whose_torch_sees_no_gpu_says_so_and_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(train, "send_progress_to", lambda board: None)
-    board: Any = SimpleNamespace()
+    board: Any = SimpleNamespace(tell_node=lambda: None)
     monkeypatch.setattr(train, "_assigned", lambda: ["0"])
     told = train._task(lambda worker: pytest.fail("it began"), board, Share(1, 1.0, 1.0, 1), ())
     assert isinstance(told, InputError) and "torch sees no GPU" in str(told)
@@ -216,7 +216,7 @@ def test_a_kept_process_computes_on_the_gpu_that_it_is_assigned(monkeypatch: pyt
     )
     monkeypatch.setattr(session, "connect", lambda: fake)
     monkeypatch.setattr(local, "is_own", lambda: True)
-    monkeypatch.setattr(train, "message_board", lambda: contextlib.nullcontext(SimpleNamespace()))
+    monkeypatch.setattr(train, "message_board", lambda: contextlib.nullcontext(SimpleNamespace(tell_node=lambda: None)))
     monkeypatch.setattr(train, "send_progress_to", lambda board: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     cleared: list[int] = []

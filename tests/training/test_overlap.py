@@ -41,6 +41,17 @@ def images(indices: Tensor) -> list[int]:
     return [SUBSET[i] if i < len(SUBSET) else i - len(SUBSET) for i in indices.tolist()]
 
 
+def test_workers_meet_where_the_rows_of_an_interrupted_run_have_arrived(tmp_path: Path):
+    """Before the collective operation of the first step, which has a time limit."""
+    met: list[int] = []
+    with arriving(tmp_path) as made:
+        draw = Overlap(made, BATCH, 0, meet=lambda: met.append(made.rows()))
+        draw.load_state_dict({"growths": [(0, 0), (10, 2 * ROWS)], "looked": 10})
+        draw(12)
+        draw(13)
+        assert len(met) == 1 and met[0] >= 2 * ROWS
+
+
 def test_what_is_there_is_drawn_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     gate = shut(monkeypatch)
     with arriving(tmp_path) as made:
