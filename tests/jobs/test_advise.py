@@ -63,6 +63,7 @@ def advised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return storage
 
 
+@pytest.mark.slow
 def test_the_advice_has_intervals_for_all_sizes_and_a_page(advised: Path) -> None:
     (folder,) = advised.glob("advice/*")
     rows = Table(str(folder)).read().to_pylist()
@@ -75,6 +76,7 @@ def test_the_advice_has_intervals_for_all_sizes_and_a_page(advised: Path) -> Non
     assert 0.01 <= manifest["budget"] <= 1 and manifest["told"]
 
 
+@pytest.mark.slow
 def test_a_finished_advice_trains_nothing_again(advised: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(advised.glob("train/*"))
     here(*SHORT, f"storage={advised}", "select.name=random", job="advise")
@@ -82,6 +84,7 @@ def test_a_finished_advice_trains_nothing_again(advised: Path, capsys: pytest.Ca
     assert "images by" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_main_job_takes_its_word_and_only_if_there_is_one(advised: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder,) = advised.glob("advice/*")
     asked = [*SHORT, f"storage={advised}", "select.name=random", "select.budget=advise", "dry_run=true"]
