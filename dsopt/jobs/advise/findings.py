@@ -7,7 +7,7 @@ import numpy as np
 
 from dsopt.evaluation.learning_curves.advice import BreakEven, Interval, break_even, smallest, steps_that_pay
 from dsopt.evaluation.learning_curves.fit import Runs
-from dsopt.evaluation.learning_curves.forecast import Forecast, beside, forecast
+from dsopt.evaluation.learning_curves.forecast import DRAWS, Forecast, beside, forecast
 from dsopt.jobs.advise.pilots import Pilot, Way
 
 SHOWN = (0.01, 0.03, 0.1, 0.3, 1.0)  # shares of the training images
@@ -54,7 +54,9 @@ class Found:
     saving: float
 
 
-def find(pilots: Sequence[Pilot], accuracies: Sequence[float], ways: Sequence[Way], facts: Facts, seed: int) -> list[Found]:
+def find(
+    pilots: Sequence[Pilot], accuracies: Sequence[float], ways: Sequence[Way], facts: Facts, seed: int, draws: int = DRAWS
+) -> list[Found]:
     """What pilots and their accuracies say of every way that has enough of them."""
     found: list[Found] = []
     everything: Forecast | None = None
@@ -69,7 +71,7 @@ def find(pilots: Sequence[Pilot], accuracies: Sequence[float], ways: Sequence[Wa
         runs = Runs(images, seen, np.array([accuracies[i] for i in own]))
         generator = np.random.default_rng(seed)
         if everything is None:
-            made = everything = forecast(runs, generator)
+            made = everything = forecast(runs, generator, draws)
         else:
             made = beside(everything, runs, generator, everything=None if way.soft else float(facts.images))
         found.append(_found(way, made, np.unique(images).tolist(), facts, seed))
