@@ -60,16 +60,16 @@ HELD_OUT, KEPT_EVERY = 5000, 25  # training images for a target; steps between t
 WAYS = ("full", "rs2", "overlap")
 
 
-def rounds(arriving: Any, batch_size: int, seed: int) -> Sampler:
+def rounds(arriving: Any, batch_size: int, seed: int, fraction: float = FRACTION) -> Sampler:
     """RS2 from storage: each round a fresh fraction as it comes, seen once; once all is there, fractions of everything.
 
     Args:
         arriving: has `n` images in all, and `wait(rows)`.
     """
-    share = round(FRACTION * arriving.n)
+    share = round(fraction * arriving.n)
     steps = -(-share // batch_size)
     last = arriving.n // share * steps
-    later = rs2(arriving.n, batch_size, seed, fraction=FRACTION)
+    later = rs2(arriving.n, batch_size, seed, fraction=fraction)
 
     def draw(step: int) -> BatchIndices:
         if step >= last:

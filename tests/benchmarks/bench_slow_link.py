@@ -7,8 +7,8 @@ way waits for images. They are decoded as they arrive: beside, on another core, 
 as measured. So other work on the machine changes little, and waiting costs nothing to run. Each way has its own seconds for
 everything, from nothing read to the last step, with a whole schedule. Accuracy is on 5,000 training images that no way trains on.
 
-Ways: `full` reads everything first. `rs2` takes fresh random parts, each trained on while the next is read. `overlap` takes a
-random subset first (`--share`), then all that has arrived. `subset` takes that subset alone and reads nothing else.
+Ways: `full` reads everything first. `rs2` takes fresh random parts (`--part`), each trained on while the next is read. `overlap`
+takes a random subset first (`--share`), then all that has arrived. `subset` takes that subset alone and reads nothing else.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import time
 from types import SimpleNamespace
 
 import torch
-from bench_cold_start import rounds
+from bench_cold_start import FRACTION, rounds
 from bench_recipe import HELD_OUT, some
 
 from dsopt import progress
@@ -91,6 +91,7 @@ def trained(
     each: float,
     decoding: float,
     share: float,
+    part: float,
 ) -> tuple[float, int, float]:
     """The accuracy, the steps and the seconds of a way."""
     settings, worker, about = config.train, this_process(threads=1), describe_classifier(config.train, table)
@@ -106,7 +107,7 @@ def trained(
         arriving.wait(arriving.n)
     draw = {
         "full": lambda: shuffle(arriving.n, size, seed),
-        "rs2": lambda: rounds(arriving, size, seed),
+        "rs2": lambda: rounds(arriving, size, seed, part),
         "overlap": lambda: Overlap(arriving, size, seed),  # type: ignore[arg-type]
         "subset": lambda: shuffle(len(chosen), size, seed),
     }[way]()
@@ -123,6 +124,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.0, help="MB/s")
     parser.add_argument("--way", action="append", required=True, help="full, rs2, overlap or subset, a colon, its seconds")
     parser.add_argument("--share", type=float, default=0.0864, help="of the images, in the subset")
+    parser.add_argument("--part", type=float, default=FRACTION, help="of the images, in a part of rs2")
     parser.add_argument("--decoding", choices=["beside", "here"], default="beside")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
@@ -147,7 +149,7 @@ def main() -> None:
         for name, _, seconds in (way.partition(":") for way in arguments.way):
             found = []
             for seed in range(arguments.first, arguments.first + arguments.seeds):
-                way = (name, seed, float(seconds), each, charged, arguments.share)
+                way = (name, seed, float(seconds), each, charged, arguments.share, arguments.part)
                 found.append(trained(config, table, whole, judged, *way))
                 print(f"  {name} seed {seed}: {100 * found[-1][0]:.2f} % {found[-1][1]} steps in {found[-1][2]:.1f} s", flush=True)
             values = [100 * accuracy for accuracy, *_ in found]

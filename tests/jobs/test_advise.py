@@ -1,12 +1,14 @@
 """Advice from pilots: which are run, what is said, and that the main job takes its word."""
 
+import math
 from pathlib import Path
 
 import pytest
 from running import here, read
 
 from dsopt.errors import InputError
-from dsopt.jobs.advise.pilots import Pilot, design, ways
+from dsopt.jobs.advise.findings import Facts, find, verdict
+from dsopt.jobs.advise.pilots import Pilot, design, pace, ways
 from dsopt.jobs.main import DONE, WRONG, main
 from dsopt.storage import Table
 
@@ -33,13 +35,41 @@ def test_pilots_are_as_long_as_their_share_allows_and_none_repeats_what_everythi
     lengths = sorted({pilot.steps for pilot in found})
     assert [length / lengths[0] for length in lengths] == [1, 2, 4, 8]
     assert {pilot.way.title for pilot in found if pilot.way} == {"random", "kcenter"}
-    assert all(pilot.way is None or pilot.share * 50_000 < 100 * pilot.steps for pilot in found)
+    by = {title: [p for p in found if p.way and p.way.title == title] for title in ("random", "kcenter")}
+    assert all(pilot.share * 50_000 < 100 * pilot.steps for pilot in by["random"])
+    assert {pilot.share for pilot in by["kcenter"]} == {0.01, 0.03, 0.1, 0.3}  # chosen ones are others than all from the first step
+    assert {pilot.share for pilot in by["kcenter"] if pilot.steps == 4 * lengths[0]} == {0.03, 0.3}
     assert {pilot.steps for pilot in found if pilot.way is None} == set(lengths)
     assert {pilot.way and pilot.way.title for pilot in found if pilot.steps == lengths[0]} == {None, "random"}
     assert {pilot.seed for pilot in found if pilot.steps == lengths[0]} == {0, 1}
     assert {pilot.seed for pilot in found if pilot.steps > lengths[0]} == {0}
     alone = design(read("train.steps=100000", "train.batch_size=100", "select.name=random"), 50_000, 10)
     assert max(pilot.steps for pilot in alone) > lengths[-1]  # fewer ways leave more steps for each
+
+
+def test_the_share_that_pays_soonest_is_told_though_everything_is_better_than_smaller_ones() -> None:
+    """Chosen images are right where a part of the others has wrong labels: a tenth of them is as good as everything far sooner."""
+    config = read("select.name=ccs", "train.steps=20000", "train.batch_size=100")
+    found, ways_ = design(config, 50_000, 10), ways(config)
+
+    def accuracy(pilot: Pilot) -> float:
+        seen, images = 100 * pilot.steps, 50_000 * pilot.share
+        worth = min(images, seen) * (6 - 5 * math.exp(-max(seen / images - 1, 0) / 5))
+        return (0.66 if pilot.way and pilot.way.title == "ccs" else 0.57) - 0.4 * (worth / 500) ** -0.5
+
+    facts = Facts(50_000, 100, 20_000, seconds=100.0, choosing={"ccs": 200.0}, within=0.01)
+    told = find(found, [accuracy(pilot) for pilot in found], ways_, facts, seed=0, draws=60)
+    assert told[0].saves is None and told[1].saving == 0.3
+    assert told[1].saves and told[1].saves.trainings and told[1].saves.trainings.middle < 20
+    _, lines = verdict(told, facts, "ccs")
+    assert "Choosing 30 % by ccs (200 s) has paid for itself after" in lines[1]
+
+
+def test_the_first_steps_of_short_pilots_do_not_make_a_full_training_look_slow() -> None:
+    start, each = pace([20, 40, 40, 80], [5.2, 5.4, 5.4, 5.8])
+    assert start == pytest.approx(5.0) and each == pytest.approx(0.01)
+    assert pace([], []) == (0.0, 0.0) and pace([20, 20], [1.0, 3.0]) == (0.0, 0.1)
+    assert pace([20, 40], [1.0, 0.5]) == (0.0, 0.025)  # no line that falls
 
 
 def test_what_is_compared() -> None:

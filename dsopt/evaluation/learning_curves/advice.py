@@ -10,7 +10,7 @@ from dsopt.evaluation.learning_curves.forecast import Forecast
 from dsopt.evaluation.learning_curves.forms import Values
 
 SURE = 0.8  # the share of draws in which a subset must be good enough
-FARTHEST = 64.0  # how many times the steps of a training are looked at for as good a result of other images
+SHORTEST = 1 / 64  # of the steps of a training: no shorter ones are looked at for as good a result
 
 
 class Interval(NamedTuple):
@@ -57,30 +57,37 @@ class BreakEven(NamedTuple):
     trainings: Interval | None
     never: float
 
+    @property
+    def order(self) -> tuple[float, float]:
+        """What is smaller where choosing pays sooner."""
+        return (self.trainings.middle if self.trainings else np.inf), self.never
+
 
 def break_even(
     chosen: Forecast, other: Forecast, images: float, others: float, seen: float, choosing: float, seconds: float
 ) -> BreakEven:
-    """When a chosen subset has paid for itself, beside other images that are trained on for longer until they are as good.
+    """When a chosen subset has paid for itself, beside other images: both trained until they are as good as these are in the end.
 
-    As good is what pilots cannot tell apart: near a perfect score, all of it may be.
+    As good is what pilots cannot tell apart: near a perfect score, all of it may be. It is asked for of both, so images that are no
+    better save nothing.
 
     Args:
-        images: of the chosen subset, trained until so many are `seen`, in so many `seconds`.
-        others: the images to train on instead.
+        images: of the chosen subset.
+        others: the images to train on instead, until so many are `seen`, in so many `seconds`.
         choosing: seconds that choosing takes, once.
 
     Returns:
         Infinite trainings are draws that never pay; None if more than half of them do not.
     """
-    times = np.geomspace(1.0, FARTHEST, 49)
-    reached = chosen(np.array([images]), np.array([seen]))
-    instead = other(np.full(len(times), others), seen * times)
-    as_good = np.maximum.accumulate(instead, axis=1) >= reached - LEAST_NOISE
-    longer = np.where(as_good.any(1), times[as_good.argmax(1)], FARTHEST)
+    times = np.geomspace(SHORTEST, 1.0, 97)
+    instead = np.maximum.accumulate(other(np.full(len(times), others), seen * times), axis=1)
+    target = instead[:, -1:] - LEAST_NOISE
+    as_good = np.maximum.accumulate(chosen(np.full(len(times), images), seen * times), axis=1) >= target
+    took = np.where(as_good.any(1), times[as_good.argmax(1)], np.inf)
+    saved = times[(instead >= target).argmax(1)] - took
     with np.errstate(divide="ignore"):
-        trainings = np.where(longer > 1, np.maximum(1.0, choosing / (seconds * (longer - 1))), np.inf)
-    never = float((longer <= 1).mean())
+        trainings = np.where(saved > 0, np.maximum(1.0, choosing / (seconds * saved)), np.inf)
+    never = float((saved <= 0).mean())
     if never > 0.5:
         return BreakEven(None, never)
     low, middle, high = (float(np.sort(trainings)[round(q * (len(trainings) - 1))]) for q in (0.1, 0.5, 0.9))

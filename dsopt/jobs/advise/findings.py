@@ -7,7 +7,7 @@ import numpy as np
 
 from dsopt.evaluation.learning_curves.advice import BreakEven, Interval, break_even, smallest, steps_that_pay
 from dsopt.evaluation.learning_curves.fit import Runs
-from dsopt.evaluation.learning_curves.forecast import Forecast, forecast
+from dsopt.evaluation.learning_curves.forecast import DRAWS, Forecast, beside, forecast
 from dsopt.jobs.advise.pilots import Pilot, Way
 
 SHOWN = (0.01, 0.03, 0.1, 0.3, 1.0)  # shares of the training images
@@ -41,7 +41,8 @@ class Found:
         expected: the accuracy of a single run after all steps, by share; all images only with hard labels.
         smallest: the smallest share that is enough; None if only everything is.
         pays_at: the steps from which on everything is better than the smallest shown share.
-        saves: when choosing has paid for itself beside everything; None for a way that costs nothing or if nothing is enough.
+        saves: when choosing has paid for itself beside everything; None for a way that costs nothing.
+        saving: the share of the images for which that is soonest, of those that pilots had.
     """
 
     way: Way
@@ -50,27 +51,35 @@ class Found:
     smallest: float | None
     pays_at: dict[float, int | None]
     saves: BreakEven | None
+    saving: float
 
 
-def find(pilots: Sequence[Pilot], accuracies: Sequence[float], ways: Sequence[Way], facts: Facts, seed: int) -> list[Found]:
+def find(
+    pilots: Sequence[Pilot], accuracies: Sequence[float], ways: Sequence[Way], facts: Facts, seed: int, draws: int = DRAWS
+) -> list[Found]:
     """What pilots and their accuracies say of every way that has enough of them."""
     found: list[Found] = []
     everything: Forecast | None = None
     for way in ways:
-        own = [i for i, pilot in enumerate(pilots) if pilot.way == way or (pilot.way is None and not way.soft)]
+        own = [i for i, pilot in enumerate(pilots) if pilot.way == way or (pilot.way is None and everything is None)]
+        if len(own) < FEWEST and everything is None:
+            return []
         if len(own) < FEWEST:
             continue
         images = np.array([pilots[i].share * facts.images for i in own])
         seen = np.array([float(pilots[i].steps * facts.batch) for i in own])
         runs = Runs(images, seen, np.array([accuracies[i] for i in own]))
-        made = forecast(runs, np.random.default_rng(seed))
-        everything = everything or made
-        found.append(_found(way, made, everything, facts, seed))
+        generator = np.random.default_rng(seed)
+        if everything is None:
+            made = everything = forecast(runs, generator, draws)
+        else:
+            made = beside(everything, runs, generator, everything=None if way.soft else float(facts.images))
+        found.append(_found(way, made, np.unique(images).tolist(), facts, seed))
     return found
 
 
-def _found(way: Way, made: Forecast, everything: Forecast, facts: Facts, seed: int) -> Found:
-    whole, seen = float(facts.images), float(facts.steps * facts.batch)
+def _found(way: Way, made: Forecast, sizes: list[float], facts: Facts, seed: int) -> Found:
+    whole, seen, everything = float(facts.images), float(facts.steps * facts.batch), made.unchanged()
     shown = [share for share in SHOWN if share < 1 or not way.soft]
     at = np.array(shown) * whole, np.full(len(shown), seen)
     draws = made.runs(*at, np.random.default_rng(seed))
@@ -87,12 +96,12 @@ def _found(way: Way, made: Forecast, everything: Forecast, facts: Facts, seed: i
         for at in [steps_that_pay(made, everything, few * whole, whole, steps * facts.batch, facts.within)]
     }
     cost = facts.choosing.get(way.title, 0.0)
-    saves = (
-        break_even(made, everything, (share or 0.1) * whole, whole, seen, cost, facts.seconds)
-        if cost and way.title != "random"
-        else None
-    )
-    return Found(way, made, expected, share, pays, saves)
+    saves, saving = None, 0.0
+    if cost and way.title != "random":
+        each = {size: break_even(made, everything, size, whole, seen, cost, facts.seconds) for size in sizes}
+        best = min(each, key=lambda size: each[size].order)
+        saves, saving = each[best], float(f"{best / whole:.2g}")
+    return Found(way, made, expected, share, pays, saves, saving)
 
 
 def verdict(found: Sequence[Found], facts: Facts, chosen: str) -> tuple[float, list[str]]:
@@ -114,16 +123,16 @@ def verdict(found: Sequence[Found], facts: Facts, chosen: str) -> tuple[float, l
 
 
 def _told(one: Found, facts: Facts) -> str:
-    share, cost = 100 * (one.smallest or 0.1), facts.choosing[one.way.title]
+    share, cost = 100 * one.saving, facts.choosing[one.way.title]
     assert one.saves is not None
     if one.saves.trainings is None:
         return (
-            f"Choosing {share:g} % by {one.way.title} ({cost:,.0f} s) never pays for itself: trained for as long, everything is as "
-            f"good or better in {100 * one.saves.never:.0f} % of the forecasts."
+            f"Choosing by {one.way.title} ({cost:,.0f} s) never pays for itself: even {share:g} % of the images are as good as "
+            f"everything no sooner than that, in {100 * one.saves.never:.0f} % of the forecasts."
         )
     low, middle, high = (f"{value:,.0f}" if np.isfinite(value) else "never" for value in one.saves.trainings)
     trainings = f"{middle} training" + "s" * (middle != "1")
     return (
         f"Choosing {share:g} % by {one.way.title} ({cost:,.0f} s) has paid for itself after {trainings} (80 %: {low} to {high}): "
-        "everything takes longer to be as good."
+        "these are as good as everything is in the end, sooner than that."
     )

@@ -22,7 +22,7 @@ from dsopt.stages import classifier, ingest, needs, select
 from dsopt.storage import Kind, Stage, Table
 from dsopt.training.worker import Worker
 
-ADVICE = Kind("advice", version=4)
+ADVICE = Kind("advice", version=5)
 
 # What the advice does not depend on: what it is about, other jobs, where things lie and run.
 _ELSEWHERE = ("compare", "sweep", "search", "distill", "evaluate", "generate", "extra", "colorize", "measure", "cluster")
@@ -113,7 +113,7 @@ def _facts(config: Config, images: int, queue: Queue, trials: Sequence[PlannedTr
         if pilot.way and trial.row.subset:
             costs.setdefault(pilot.way.title, []).append(select.cost(trial.row.subset))
     choosing = {title: sum(values) / len(values) for title, values in costs.items()}
-    return Facts(images, config.train.batch_size, steps, steps * queue.each(), choosing, config.advise.within)
+    return Facts(images, config.train.batch_size, steps, queue.expected(steps), choosing, config.advise.within)
 
 
 def taken(plan: Plan) -> float:

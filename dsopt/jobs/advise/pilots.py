@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import numpy as np
+
 from dsopt.config import Config, SelectConfig
 from dsopt.errors import InputError
 from dsopt.jobs.optimize.target import HELD_OUT
@@ -79,8 +81,8 @@ def design(config: Config, images: int, classes: int) -> list[Pilot]:
 
     A step costs the same whatever the number of images, so everything has pilots of all lengths. Few images are seen often within
     few steps: subsets have none of the longest, and of the second longest only every other size. The shortest ones are of random
-    images alone, and repeated with more seeds. A run that sees each of its images at most once would be no other with more images:
-    it is run with all of them alone.
+    images alone, and repeated with more seeds. A run that sees each of its random images at most once would be no other with more
+    of them: it is run with all of them alone. Chosen ones are other images from the first step on.
 
     Raises:
         InputError: so few steps are too few for any pilot.
@@ -100,10 +102,11 @@ def design(config: Config, images: int, classes: int) -> list[Pilot]:
 
 def _rung(config: Config, known: Sequence[Way], rung: int, steps: int, images: int, classes: int) -> list[Pilot]:
     """The pilots of one length, of which `rung` are shorter."""
-    sizes = [size for size in sorted(config.advise.sizes) if classes <= size * images < steps * config.train.batch_size]
+    sizes = [size for size in sorted(config.advise.sizes) if classes <= size * images]
     if rung >= LENGTHS - 2:
-        sizes = sizes[::2] if rung == LENGTHS - 2 else []
-    chosen = [(way, size) for way in known for size in sizes if rung or way.title == "random"]
+        sizes = sizes[1::2] if rung == LENGTHS - 2 else []
+    again = [size for size in sizes if size * images < steps * config.train.batch_size]
+    chosen = [(way, size) for way in known for size in (sizes if way.title != "random" else again) if rung or way.title == "random"]
     seeds = range(config.seed, config.seed + (1 if rung else config.advise.seeds))
     return [Pilot(way, size, steps, seed) for seed in seeds for way, size in [(None, 1.0), *chosen]]
 
@@ -117,6 +120,20 @@ def planned(plan: Plan, pilot: Pilot) -> PlannedTrial:
     select = replace(pilot.way.select, budget=pilot.share) if pilot.way else config.select
     own = plan.having(replace(config, train=train, select=select))
     return kind_of(own.config).plan(own, Trial(pilot.words, pilot.seed))
+
+
+def pace(steps: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
+    """(seconds that a run takes besides its steps, seconds of a step): the first steps take longer, and short runs have few others.
+
+    A line, to which runs count by the inverse of their steps; the mean alone if all have as many steps, or if the line falls.
+    """
+    if not steps:
+        return 0.0, 0.0
+    if len(set(steps)) > 1:
+        each, start = np.polyfit(steps, seconds, 1, w=np.asarray(steps, float) ** -0.5).tolist()
+        if each > 0 and start > 0:
+            return start, each
+    return 0.0, math.fsum(seconds) / sum(steps)
 
 
 @dataclass
@@ -143,7 +160,7 @@ class Queue:
             self.asked.add(number)
             if self._flat(pilot):
                 self.left_out[number] = "more steps gained nothing"
-            elif self.spent() + pilot.steps * self.each() > self.seconds:
+            elif self.spent() + self.expected(pilot.steps) > self.seconds:
                 self.left_out[number] = "no time left"
             else:
                 return self._status(number).point
@@ -164,10 +181,11 @@ class Queue:
         """The seconds that the ended pilots trained."""
         return math.fsum(self._seconds(number) for number in self.done())
 
-    def each(self) -> float:
-        """Seconds of a step; 0 before any pilot has ended."""
-        steps = sum(self.pilots[number].steps for number in self.done())
-        return self.spent() / steps if steps else 0.0
+    def expected(self, steps: int) -> float:
+        """Seconds that a training of so many steps will take, by those of the ended pilots; 0 before any has ended."""
+        done = self.done()
+        start, each = pace([self.pilots[number].steps for number in done], [self._seconds(number) for number in done])
+        return start + each * steps
 
     def _status(self, number: int) -> TrialStatus:
         return self.statuses.runs[self.trials[number].evaluated.hash]

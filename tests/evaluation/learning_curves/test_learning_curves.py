@@ -7,7 +7,7 @@ import pytest
 
 from dsopt.evaluation.learning_curves.advice import Interval, break_even, smallest, steps_that_pay
 from dsopt.evaluation.learning_curves.fit import Runs, between_seeds, extrapolations, fit, predicted
-from dsopt.evaluation.learning_curves.forecast import Forecast, forecast
+from dsopt.evaluation.learning_curves.forecast import Forecast, beside, forecast
 from dsopt.evaluation.learning_curves.forms import FORMS
 
 ALL, NOISE = 50_000.0, 0.006
@@ -130,8 +130,54 @@ def test_more_images_pay_from_where_their_curve_leaves_that_of_few() -> None:
 
 
 def test_choosing_pays_after_as_many_trainings_as_it_takes_to_save_its_cost() -> None:
-    """The chosen images are worth training on twice as many, so they save one training of 100 s each time."""
-    better, plain = Known(lambda n, s: np.log(2 * s) / 20), Known(lambda n, s: np.log(s) / 20)
+    """The chosen images are worth training on twice as many, so they save half of a training of 100 s each time."""
+    better, plain = Known(lambda n, s: np.log(2 * s) / 10), Known(lambda n, s: np.log(s) / 10)
     found = break_even(better, plain, 500.0, ALL, 1e4, choosing=350.0, seconds=100.0)
-    assert found.never == 0 and found.trainings == pytest.approx(Interval(3.5, 3.5, 3.5), rel=0.1)
+    assert found.never == 0 and found.trainings == pytest.approx(Interval(7, 7, 7), rel=0.1)
     assert break_even(plain, better, 500.0, ALL, 1e4, 350.0, 100.0) == (None, 1.0)
+
+
+def test_images_that_are_no_better_save_nothing_and_a_longer_training_than_needed_counts_as_the_needed_one() -> None:
+    flat = Known(lambda n, s: np.minimum(s / 1e4, 0.25))
+    assert break_even(flat, flat, 500.0, ALL, 1e4, 350.0, 100.0) == (None, 1.0)
+    better = Known(lambda n, s: np.minimum(s / 5e3, 0.25))
+    assert break_even(better, flat, 500.0, ALL, 1e4, 350.0, 100.0).trainings == pytest.approx(Interval(28, 28, 28), rel=0.1)
+
+
+def clean(images: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Of images worth three times as many others, as where these have wrong labels: 30 % are better than everything."""
+    return saturating(3 * images, 3 * seen)
+
+
+@pytest.fixture(scope="module")
+def two() -> tuple[Forecast, Forecast]:
+    """Forecasts of random images and, draw for draw beside them, of better ones."""
+    plain = forecast(pilots(saturating, LENGTHS, 0), np.random.default_rng(0), draws=24)
+    images, seen = (values.ravel() for values in np.meshgrid(SIZES[:-1], LENGTHS[:2]))
+    accuracy = clean(images, seen) + NOISE * np.random.default_rng(9).standard_normal(len(images))
+    better = beside(plain, Runs(images, seen, accuracy), np.random.default_rng(0), ALL)
+    return better.unchanged(), better
+
+
+@pytest.mark.slow
+def test_a_chosen_subset_may_be_better_than_all_images_and_its_lead_is_known_better_than_either(two) -> None:
+    plain, better = two
+    at = np.array([SIZES[3]]), np.array([4 * LENGTHS[-1]])
+    lead = (better(*at) - plain(np.array([ALL]), at[1]))[:, 0]
+    true = clean(*at)[0] - saturating(np.array([ALL]), at[1])[0]
+    assert true > 0.02 and abs(np.median(lead) - true) < 0.02
+    assert np.std(better(*at) - plain(*at)) < np.hypot(better(*at).std(), plain(*at).std()) / 2
+    found = break_even(better, plain, SIZES[3], ALL, 4 * LENGTHS[-1], 350.0, 100.0)
+    known = break_even(Known(clean), Known(saturating), SIZES[3], ALL, 4 * LENGTHS[-1], 350.0, 100.0)
+    assert found.trainings and known.trainings
+    assert 1 / 1.5 < found.trainings.middle / known.trainings.middle < 1.5
+
+
+@pytest.mark.slow
+def test_beyond_the_sizes_of_pilots_a_chosen_subset_becomes_all_images(two) -> None:
+    plain, better = two
+    everything, half, seen = np.array([ALL]), np.array([np.sqrt(SIZES[3] * ALL)]), np.array([LENGTHS[-1]])
+    assert better.change
+    np.testing.assert_allclose(better(everything, seen), plain(everything, seen))
+    unbounded = replace(better.change, everything=None)
+    np.testing.assert_allclose(better.change(half, seen), unbounded(half, seen) / 2)
