@@ -28,6 +28,7 @@ SHORT = (
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.slow
 def test_pilots_are_as_long_as_their_share_allows_and_none_repeats_what_everything_tells() -> None:
     config = read("select.name=kcenter", "train.steps=100000", "train.batch_size=100", "advise.share=0.2")
     found = design(config, images=50_000, classes=10)
