@@ -48,6 +48,7 @@ def test_pilots_are_as_long_as_their_share_allows_and_none_repeats_what_everythi
     assert max(pilot.steps for pilot in alone) > lengths[-1]  # fewer ways leave more steps for each
 
 
+@pytest.mark.slow
 def test_the_share_that_pays_soonest_is_told_though_everything_is_better_than_smaller_ones() -> None:
     """Chosen images are right where a part of the others has wrong labels: a tenth of them is as good as everything far sooner."""
     config = read("select.name=ccs", "train.steps=20000", "train.batch_size=100")
