@@ -202,7 +202,9 @@ def _on_cluster(
             try:
                 found = ray.get(finished)
             except Exception as lost:
-                if board.nodes().get(finished.task_id().hex()) in taken() or not losses[number].too_many():
+                away, node = taken(), board.nodes().get(finished.task_id().hex())
+                # Before it has told its node, only Ray's message may name that.
+                if node in away or any(one in str(lost) for one in away) or not losses[number].too_many():
                     waiting.insert(0, number)
                     continue
                 found = losses[number].error(lost)

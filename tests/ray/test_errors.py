@@ -133,16 +133,16 @@ def test_machines_that_the_cloud_takes_away_do_not_count(group: list[object], mo
 
 
 def test_a_run_on_one_worker_is_not_charged_with_machines_that_the_cloud_takes_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its worker is lost three times: with a node that was taken away, before it told its node, and with another node."""
+    """Its worker is lost four times: with a node that was taken away, as it told or Ray says, on a node unknown, and on another."""
 
     class Result(str):
         def task_id(self) -> SimpleNamespace:
             return SimpleNamespace(hex=lambda: str(self))
 
     def get(result: Result) -> None:
-        raise RuntimeError("the worker died")
+        raise RuntimeError(f"the worker died, {result}")
 
-    begun = map(Result, ("first", "second", "third"))
+    begun = map(Result, ("first", "node ID: taken", "second", "third"))
     ray = SimpleNamespace(
         remote=lambda **options: lambda function: SimpleNamespace(remote=lambda *given: next(begun)),
         wait=lambda running, num_returns: (running[:1], running[1:]),

@@ -73,6 +73,21 @@ def test_two_workers(ray_local: ModuleType, pictures: str, undisturbed: str, tmp
 @pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
+def test_two_workers_train_as_one(ray_local: ModuleType, pictures: str, tmp_path: Path) -> None:
+    """A few steps of the autoencoder, and its embeddings: as far as float addition in another order goes."""
+    few = ("autoencoder.steps=8", "autoencoder.sync_batch_norm=true", "embed.batch_size=64")
+    alone, both = (str(tmp_path / name) for name in ("alone", "both"))
+    for storage, workers in ((alone, 0), (both, 2)):
+        run = [f"data.root={pictures}", f"storage={storage}", f"cluster.workers={workers}", *SMALL, *few]
+        here("data.name=parquet", *run, job="embed")
+    expected = tables(alone)
+    assert {name.split("/")[0] for name in expected} == {"ingest", "autoencoder", "embed"}
+    assert_same(tables(both), expected, tolerance=1e-3)
+
+
+@pytest.mark.long
+@pytest.mark.ray
+@pytest.mark.slow
 def test_ray_data_has_only_the_processes_that_work(ray_local: ModuleType) -> None:
     if not all(ray_has(*names) for names in private.NAMES.values()):
         pytest.skip("this version of Ray has moved what is left out")
