@@ -289,6 +289,8 @@ def test_two_budgets_are_told() -> None:
 @pytest.fixture
 def presets(tmp_path: Path) -> Path:
     (tmp_path / "small.yaml").write_text("- train.steps=5\n- select.budget=10\n")
+    (tmp_path / "within").mkdir()
+    (tmp_path / "within" / "deep.yaml").write_text("- preset=small\n")
     (tmp_path / "other.yaml").write_text("- train.steps=7\n- seed=3\n")
     (tmp_path / "both.yaml").write_text("- train.steps=9\n- preset=small\n- preset=other\n")
     (tmp_path / "self.yaml").write_text("- preset=mirror\n")
@@ -306,6 +308,7 @@ def test_a_preset_is_a_list_of_overrides(presets: Path) -> None:
     assert load(["preset=small"], presets) == load(["train.steps=5", "select.budget=10"])
     assert load(["preset=empty"], presets) == load([])
     assert load([f"preset={presets}/small.yaml"]) == load(["preset=small"], presets)
+    assert load(["preset=deep"], presets) == load(["preset=small"], presets)  # in a folder
     assert load(["preset=both"], presets) == load(["train.steps=9", "select.budget=10", "seed=3"])  # those that it names, and more
 
 
@@ -360,7 +363,7 @@ def test_configurations_share_nothing() -> None:
 def test_real_presets_and_names() -> None:
     """With the real families: the defaults and every preset that comes with the jobs."""
     load([])
-    for preset in PRESETS.glob("*.yaml"):
+    for preset in PRESETS.rglob("*.yaml"):
         load([f"preset={preset.stem}"])
 
 

@@ -62,12 +62,22 @@ def test_help_on_presets(tmp_path: Path) -> None:
     (tmp_path / "commanded.yaml").write_text("# What for?\n#   dsopt sweep preset=commanded\n- seed=3\n")
     (tmp_path / "silent.yaml").write_text("- seed=3\n")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "beside.yaml").write_text("# In a folder.\n- seed=3\n")
     found = [" ".join(line.split()) for line in configuration.describe("presets", tmp_path).splitlines()[1:]]
-    assert found == ["binary", "commanded What for?", "silent", "told Two lines and one sentence."]
+    assert found == [
+        "binary",
+        "commanded What for?",
+        "silent",
+        "told Two lines and one sentence.",
+        "",
+        "studies:",
+        "beside In a folder.",
+    ]
 
 
 def test_every_preset_says_what_it_is() -> None:
-    assert all(re.match(r"# \S", path.read_text()) for path in PRESETS.glob("*.yaml"))
+    assert all(re.match(r"# \S", path.read_text()) for path in PRESETS.rglob("*.yaml"))
 
 
 def test_help_on_some_keys_in_their_order() -> None:

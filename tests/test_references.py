@@ -76,7 +76,9 @@ def test_rows_of_the_selection_papers_presets_meet_its_numbers() -> None:
 
 @pytest.mark.slow
 def test_studies_name_a_reference_and_unknown_ones_are_refused() -> None:
-    for path in PRESETS.glob("study_*.yaml"):
+    studies = list(PRESETS.rglob("study_*.yaml"))
+    assert studies
+    for path in studies:
         assert configuration.load([f"preset={path.stem}"]).reference in set(names()), path.stem
     with pytest.raises(InputError, match=r"reference 'selection_splt' is not known. Did you mean 'selection_split'\?"):
         configuration.load(["reference=selection_splt"])

@@ -46,7 +46,12 @@ def wheel(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_every_file_of_the_package(wheel: Path, tracked: list[str]) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name for name in names if ".dist-info/" not in name} == {name for name in tracked if name.startswith("dsopt/")}
-    assert {"dsopt/jobs/optimize/job.py", "dsopt/presets/demo.yaml", "dsopt/models/pooled.c"} <= set(names)
+    assert {
+        "dsopt/jobs/optimize/job.py",
+        "dsopt/presets/demo.yaml",
+        "dsopt/presets/studies/study_split.yaml",
+        "dsopt/models/pooled.c",
+    } <= set(names)
 
 
 @pytest.mark.long

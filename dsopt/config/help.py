@@ -130,7 +130,11 @@ def _family(name: str) -> str:
 
 def _presets(folder: Path) -> str:
     lines = ["presets: lists of overrides; preset=NAME, or preset=FILE.yaml for your own"]
-    for path in sorted(folder.glob("*.yaml")):
+    parent = folder
+    for path in sorted(folder.rglob("*.yaml"), key=lambda path: (path.parent, path)):
+        if path.parent != parent:
+            parent = path.parent
+            lines += ["", f"{parent.relative_to(folder)}:"]
         text = path.read_text(errors="replace").splitlines()
         comment = itertools.takewhile(lambda line: re.match("# \\S", line), text)  # not the commands, which are indented
         lines += _columns(path.stem, first_sentence(" ".join(line.removeprefix("# ") for line in comment)), 26)

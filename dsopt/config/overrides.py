@@ -28,7 +28,7 @@ def load(arguments: Sequence[str], presets: Path = PRESETS) -> Config:
 
     Args:
         arguments: overrides; later ones win, and all win over the presets they name.
-        presets: the folder where `preset=NAME` finds `NAME.yaml`: a list of overrides, which may name other presets.
+        presets: the folder in which, at any depth, `preset=NAME` finds `NAME.yaml`: overrides, which may name other presets.
 
     Raises:
         InputError: an unknown key or name, or a wrong type or value; says what is expected.
@@ -98,9 +98,10 @@ def _tree(sections: tuple[str, ...], values: bytes) -> DictConfig:
 
 
 def _preset(name: str, folder: Path) -> list[str]:
-    path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
-    if not path.is_file():
-        raise unknown("preset", name, [p.stem for p in path.parent.glob("*.yaml")])
+    known = {path.stem: path for path in folder.rglob("*.yaml")}
+    path = Path(name) if name.endswith((".yaml", ".yml")) else known.get(name)
+    if path is None or not path.is_file():
+        raise unknown("preset", name, list(known) if path is None else [p.stem for p in path.parent.glob("*.yaml")])
     try:
         overrides = yaml.safe_load(path.read_bytes()) or []
     except yaml.YAMLError:

@@ -276,7 +276,7 @@ def test_asha_stops_trials_for_good(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert listed(tmp_path) == rows
 
 
-STUDIES = sorted(path.stem for path in (REPOSITORY / "dsopt" / "presets").glob("study_*.yaml"))
+STUDIES = sorted(path.stem for path in (REPOSITORY / "dsopt" / "presets").rglob("study_*.yaml"))
 
 
 @pytest.mark.slow
