@@ -83,15 +83,15 @@ def _variant(config: bytes, overrides: tuple[str, ...]) -> bytes:
 
 def _sections(overrides: Sequence[str]) -> tuple[str, ...]:
     """Those that the overrides set; all if a key is not known, whose message lists them, or a value names another key."""
-    known = {field.name: field for field in dataclasses.fields(Config)}
+    known = [field.name for field in dataclasses.fields(Config)]
     named = {override.partition("=")[0].partition(".")[0] for override in overrides}
-    everything = not named <= known.keys() or any("${" in override for override in overrides)
+    everything = not named.issubset(known) or any("${" in override for override in overrides)
     return tuple(name for name in known if everything or name in named)
 
 
 @functools.lru_cache(maxsize=256)
 def _tree(sections: tuple[str, ...], values: bytes) -> DictConfig:
-    """OmegaConf's tree of sections with these values, which are pickled: making that of all takes 100 ms, copying it 15 ms."""
+    """OmegaConf's tree of sections with these values, which are pickled: making that of three takes 15 ms, copying it 3."""
     types = {field.name: field.type for field in dataclasses.fields(Config)}
     part = dataclasses.make_dataclass("Config", [(name, types[name], None) for name in sections])
     return OmegaConf.structured(part(*pickle.loads(values)))

@@ -10,7 +10,7 @@ from dsopt.errors import InputError
 from dsopt.models.libraries.contract import LIBRARY, Encoder, Preparation, prepared
 from dsopt.models.libraries.weights import fetched, load_into, read_weights
 
-library = importlib.import_module("transformers")  # written as an import it takes a quarter of the time of `pyright`
+library = importlib.import_module("transformers")  # as an import statement it takes three tenths of the time of `pyright`
 
 
 def encoder(name: str, weights: str, size: int | None) -> Encoder:
