@@ -127,12 +127,12 @@ def _told(one: Found, facts: Facts) -> str:
     assert one.saves is not None
     if one.saves.trainings is None:
         return (
-            f"Choosing by {one.way.title} ({cost:,.0f} s) never pays for itself: even {share:g} % of the images are as good as "
-            f"everything no sooner than that, in {100 * one.saves.never:.0f} % of the forecasts."
+            f"Choosing by {one.way.title} ({cost:,.0f} s) never pays for itself: in {100 * one.saves.never:.0f} % of the forecasts "
+            f"even the best size, {share:g} % of the images, takes as long as everything to be as good."
         )
     low, middle, high = (f"{value:,.0f}" if np.isfinite(value) else "never" for value in one.saves.trainings)
     trainings = f"{middle} training" + "s" * (middle != "1")
     return (
         f"Choosing {share:g} % by {one.way.title} ({cost:,.0f} s) has paid for itself after {trainings} (80 %: {low} to {high}): "
-        "these are as good as everything is in the end, sooner than that."
+        "it reaches sooner what everything reaches in the end."
     )
