@@ -5,8 +5,8 @@ retried, or written twice by two jobs, replaces a file with an identical one. So
 bookkeeping by Ray, which could not remove the files that a killed writer left.
 
 `read_parquet` -> `map_batches` -> `write_parquet` in its place embeds small images faster and large ones slower, with a network
-that costs next to nothing (`tests/benchmarks/bench_ray_data.py`, one worker of one thread: 2,894 against 2,435 images a second of
-32 pixels, 293 against 461 of 224), since encoded pictures then pass through the object store. Its files are named by the run: an
+that costs next to nothing (`tests/benchmarks/bench_ray_data.py`, one worker of one thread: 3,314 against 2,867 images a second of
+32 pixels, 353 against 421 of 224), since encoded pictures then pass through the object store. Its files are named by the run: an
 interrupted job would begin again, and what a killed writer or a second driver left would count twice. So this way stays.
 """
 
