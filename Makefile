@@ -12,6 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
 RAY ?= 2.59.0
+OTHER_RAY = PATH="$$PATH:$(abspath $(BIN))" $(VENV)-ray-$(RAY)/bin/python -m pytest # the S3 server is in the first environment alone
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	if $$p -c '$(FITS)' 2>/dev/null; then echo $$p; break; fi; done)
 # Tests start a hundred processes: they need their bytecode cached, even if the environment turns that off.
@@ -39,8 +40,8 @@ test-fast: $(VENV)/.test-installed
 
 # In an environment that has that Ray, and all else from the one above.
 test-ray: $(VENV)-ray-$(RAY)/.installed
-	$(VENV)-ray-$(RAY)/bin/python -m pytest -q -rs tests/ray $(OPTIONS)
-	$(VENV)-ray-$(RAY)/bin/python -m pytest -q -rs -m ray --ignore=tests/ray $(OPTIONS)
+	$(OTHER_RAY) -q -rs tests/ray $(OPTIONS)
+	$(OTHER_RAY) -q -rs -m ray --ignore=tests/ray $(OPTIONS)
 
 $(VENV)-ray-%/.installed: $(VENV)/.test-installed
 	$(BIN)/python -m venv $(@D)
