@@ -1,6 +1,7 @@
 """Advice from pilots: which are run, what is said, and that the main job takes its word."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -82,8 +83,14 @@ def test_what_is_compared() -> None:
 
 
 def test_trainings_too_short_for_pilots_and_budgets_in_seconds_are_refused() -> None:
-    with pytest.raises(InputError, match=r"advise\.share=0\.2"):
+    with pytest.raises(InputError, match=r"advise\.share=0\.2: 50 steps .* leave 10 to pilots") as refused:
         design(read("train.steps=50"), 50_000, 10)
+    enough = re.search(r"expected ([\d,]+) steps", str(refused.value))
+    assert enough
+    steps = int(enough[1].replace(",", ""))
+    assert sum(pilot.steps for pilot in design(read(f"train.steps={steps}"), 50_000, 10)) <= 0.2 * steps
+    with pytest.raises(InputError, match=f"expected {enough[1]} steps"):
+        design(read(f"train.steps={steps - 1}"), 50_000, 10)
     with pytest.raises(InputError, match=r"train\.seconds: advise needs to know the steps"):
         design(read("train.seconds=50"), 50_000, 10)
 

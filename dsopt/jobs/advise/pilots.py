@@ -96,8 +96,12 @@ def design(config: Config, images: int, classes: int) -> list[Pilot]:
     fitting = bisect.bisect_right(lengths, config.advise.share * whole, key=lambda length: sum(pilot.steps for pilot in of(length)))
     if fitting:
         return of(lengths[fitting - 1])
-    needed = f"a full training has {whole:,} steps, and pilots {config.advise.share:g} of them"
-    raise InputError(f"advise.share={config.advise.share:g}: {needed}; expected more of them, or longer trainings (train.steps).")
+    least = sum(pilot.steps for pilot in of(FEWEST))
+    raise InputError(
+        f"advise.share={config.advise.share:g}: {whole:,} steps of a full training leave {config.advise.share * whole:.0f} to "
+        f"pilots, which take at least {least:,}; expected {math.ceil(least / config.advise.share):,} steps or more (train.steps), "
+        "a larger advise.share or fewer advise.sizes."
+    )
 
 
 def _rung(config: Config, known: Sequence[Way], rung: int, steps: int, images: int, classes: int) -> list[Pilot]:
