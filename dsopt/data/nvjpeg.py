@@ -57,7 +57,7 @@ class GpuDecoder:
 
 
 def _decodes_alike(file: bytes) -> bool:
-    """Whether a file is an upright JPEG of the colors that nvJPEG takes all for, which reads no marker of Adobe's: Y'CbCr."""
+    """Whether a file is an upright JPEG in Y'CbCr, by its components and by Adobe's marker, which decoders may heed or not."""
     if not file.startswith(b"\xff\xd8"):
         return False
     try:
