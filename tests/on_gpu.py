@@ -1,4 +1,4 @@
-"""What a machine with a GPU is to run, by `make test-gpu`: the marked tests, the benchmarks of training, and the demo on the GPU.
+"""What a machine with a GPU is to run, by `make test-gpu`: the marked tests, benchmarks, and the demo on the GPU.
 
 Every part runs, and the exit status is 1 if one of them fails; 2, with one line, where there is no GPU. Under ten minutes.
 """
@@ -20,6 +20,7 @@ def parts(storage: str) -> dict[str, list[str]]:
         "tests": ["-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "tests"],
         "training": ["tests/benchmarks/bench_gpu.py"],
         "distilling": ["tests/benchmarks/bench_unrolls.py", "--networks", "convnet"],
+        "embedding": ["tests/benchmarks/bench_encoder.py", "--decode", "cpu", "gpu"],
         "demo": ["-m", "dsopt", "optimize", "preset=demo", "cluster.gpu=true", f"storage={storage}"],
     }
 

@@ -23,7 +23,7 @@ def test_every_part_runs_and_a_failure_is_told(monkeypatch, capsys):
         return subprocess.CompletedProcess(command, 1 if "bench_gpu" in " ".join(command) else 0)
 
     monkeypatch.setattr(subprocess, "run", run)
-    assert on_gpu.main() == 1 and len(ran) == 4
+    assert on_gpu.main() == 1 and len(ran) == 5
     assert "training: failed (1)" in capsys.readouterr().out
     assert all(Path(on_gpu.REPOSITORY, word).exists() for command in ran for word in command[1:] if word.startswith("tests"))
     assert all(command[0] == sys.executable for command in ran)

@@ -102,6 +102,11 @@ def _rules(config: Config, items: Sequence[Item]) -> Iterator[tuple[Any, str, st
     external = [name for name in embed.encoder if ":" in name]
     looked_for = [registry.call(kind)[0] for kind in config.audit.kinds]
     yield from [
+        (
+            embed.decode == "cpu" or len(external) == len(embed.encoder),
+            "embed.decode",
+            "cpu with autoencoder and proxy, which see the working copies",
+        ),
         (not config.extra.augment or config.extra.name == "copies", "extra.augment", "given with extra.name=copies alone"),
         (
             config.extra.name == "none" or not train.validation or train.validate_on == "unselected",

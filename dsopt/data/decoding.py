@@ -42,6 +42,11 @@ def decoded_at(file: File, size: int) -> UInt8[Tensor, "c s s"]:
     return pixels_of(picture if picture.size == (size, size) else picture.resize((size, size), Image.Resampling.BILINEAR))
 
 
+def decoded_on_gpu(files: list[File], device: torch.device) -> list[UInt8[Tensor, "3 _ _"]]:
+    """The pixels of color JPEGs on a GPU, by nvJPEG, at their full size. Raises RuntimeError if one of them fails."""
+    return torch.ops.image.decode_jpegs_cuda(files, 3, device)  # 3: RGB
+
+
 def _decode_with_torch(file: File) -> Tensor:
     return torch.ops.image.decode_image(file, 0, False)  # 0: channels unchanged; False: EXIF orientation not applied
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from dsopt.config import DataConfig
 from dsopt.data import decoding
 from dsopt.data.copies import background
+from dsopt.data.nvjpeg import GpuDecoder
 from dsopt.data.pixels import Unusable, rgb
 from dsopt.data.subsets.originals import places, read_originals
 from dsopt.errors import InputError, JobError
@@ -43,12 +44,14 @@ class Embedder(NamedTuple):
         embed: a batch of these, on the device -> [b, d].
         size: of what is seen, in pixels a side; None: not known.
         originals: see the originals, where these have more pixels than the working copies.
+        see_many: files -> what `see` gives of each but for rounding, or None for what is left to `see`; None: `see` sees all.
     """
 
     see: Callable[[bytes], Tensor]
     embed: Callable[[Tensor], Tensor]
     size: int | None
     originals: bool = False
+    see_many: Callable[[list[bytes]], list[Tensor | None]] | None = None
 
 
 class Embedded(NamedTuple):
@@ -76,8 +79,21 @@ def of_copies(embed: Callable[[Tensor], Tensor], size: int) -> Embedder:
     return Embedder(lambda data: decoding.decoded_at(decoding.as_tensor(data), size), embed, size)
 
 
-def of_encoder(encoder: Encoder, data: DataConfig, device: torch.device) -> Embedder:
-    """Embeds pictures as a library's encoder takes them."""
+def of_encoder(encoder: Encoder, data: DataConfig, device: torch.device, decode: str = "cpu") -> Embedder:
+    """Embeds pictures as a library's encoder takes them.
+
+    Args:
+        decode: "gpu": JPEGs are decoded on the device, in full: the CPU decodes large ones at a part of their size.
+
+    Raises:
+        InputError: they cannot be.
+    """
+    see_many = None
+    if decode == "gpu":
+        if device.type != "cuda":
+            raise InputError("embed.decode=gpu: the encoder runs on a CPU here; expected a GPU, or embed.decode=cpu.")
+        assert encoder.shrunk is not None  # the stage refuses others
+        see_many = GpuDecoder(encoder.shrunk, device)
     network = encoder.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     below = background(data)
 
@@ -88,7 +104,7 @@ def of_encoder(encoder: Encoder, data: DataConfig, device: torch.device) -> Embe
         return found
 
     larger = encoder.size is None or encoder.size > data.image_size
-    return Embedder(lambda file: encoder.see(rgb(file, below, encoder.drafted)), embed, encoder.size, larger)
+    return Embedder(lambda file: encoder.see(rgb(file, below, encoder.drafted)), embed, encoder.size, larger, see_many)
 
 
 @retried
@@ -177,7 +193,11 @@ def _embedded(embedder: Embedder, images: Tensor, worker: Worker, batch_size: in
 
 
 def _seen(embedder: Embedder, files: list[bytes], rows: pa.Table, pool: ThreadPoolExecutor, worker: Worker) -> Tensor:
+    seen = embedder.see_many(files) if embedder.see_many else [None] * len(files)
+
     def one(i: int) -> Tensor:
+        if (there := seen[i]) is not None:
+            return there
         try:
             return embedder.see(files[i])
         except (RuntimeError, OSError, Unusable) as error:

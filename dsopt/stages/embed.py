@@ -54,9 +54,11 @@ def embeddings(plan: Plan, split: str = "train") -> Stage:
 
 
 def _check(stage: Stage, config: Config) -> None:
-    """Refuse encoders that cannot be had, before workers are started to load them."""
+    """Refuse encoders that cannot be had or cannot see what a GPU decodes, before workers are started to load them."""
     for name, weights in _external(config):
-        libraries.encoder(name, weights, config.embed.size)
+        found = libraries.encoder(name, weights, config.embed.size)
+        if config.embed.decode == "gpu" and found.shrunk is None:
+            raise InputError(f"embed.decode=gpu: {name} takes pictures of PIL; expected embed.decode=cpu.")
 
 
 def _external(config: Config) -> list[tuple[str, str]]:
@@ -100,7 +102,7 @@ def _encoder(
         if name == "proxy":
             judge = proxy.Judge(stage.inputs[name], worker.device)
             return of_copies(judge.features, judge.inputs.loaded or image_size)
-        return of_encoder(libraries.encoder(name, weights[name], chosen.size), config.data, worker.device)
+        return of_encoder(libraries.encoder(name, weights[name], chosen.size), config.data, worker.device, chosen.decode)
 
     embedders, dtype = [embedder(name) for name in chosen.encoder], compute_dtype(chosen.precision, worker.device)
 

@@ -1,10 +1,12 @@
 """Embedding photographs by an encoder of timm, beside a bare loop with timm over the same files with as many threads.
 
-    python tests/benchmarks/bench_encoder.py [--images 600] [--repeat 4] [--name tf_efficientnet_lite0]
+    python tests/benchmarks/bench_encoder.py [--images 600] [--repeat 4] [--name tf_efficientnet_lite0] [--decode cpu gpu]
 
 The photographs are those of `bench_ingest.py`. The bare loops: `DataLoader` with one worker process a core over timm's own data set
 and transform, batches of 64, the network with all threads; and the same in one process. Ours: the whole stage without Ray, reading
 the originals, writing the table. Wanted: at least 0.95 of the images a second of the faster loop. Also printed: the peak memory.
+
+On a GPU the loops, whose network stays on the CPU, are left out: `embed.decode=gpu` is to be compared with `cpu`.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import timm
@@ -49,6 +52,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--repeat", type=int, default=4)
     parser.add_argument("--name", default="tf_efficientnet_lite0")
+    parser.add_argument("--decode", nargs="+", choices=["cpu", "gpu"], default=["cpu"], help="of ours; gpu needs one")
     asked = parser.parse_args()
     torch.manual_seed(0)
     taken: dict[str, list[float]] = {}
@@ -61,18 +65,19 @@ def main() -> None:
         first = Plan(load(base))
         first.run(ingest.images(first))
 
-        def ours(turn: int) -> int:
+        def ours(decode: str, turn: int) -> int:
             os.utime(weights, (turn, turn))  # other weights, as far as the stage knows
-            plan = Plan(load(base))
+            plan = Plan(load([*base, f"embed.decode={decode}"]))
             stage = embed.embeddings(plan)
             plan.run(stage)
             return Table(stage.uri).rows()
 
-        contenders = {
-            "dsopt": ours,
+        loops = {
             f"loop, {CORES} processes that decode": lambda turn: loop(photographs, asked.name, weights, CORES),
             "loop, one process": lambda turn: loop(photographs, asked.name, weights, 0),
         }
+        contenders = {f"dsopt, embed.decode={how}": partial(ours, how) for how in asked.decode}
+        contenders |= {} if torch.cuda.is_available() else loops
         for turn in range(asked.repeat):
             for name in contenders if turn % 2 else reversed(contenders):
                 started = time.perf_counter()

@@ -1,12 +1,15 @@
 """What the pretended GPU cannot tell: that a real one takes every step, waits for none, and computes the same."""
 
+import io
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from digits import CPU, digits, feed
+from PIL import Image
 from slow_reader import ROWS, digits_stage
 from small_adversaries import batch, learner, pairs, settings
 from torch import nn
@@ -16,7 +19,10 @@ from dsopt.augment.inputs import make_inputs
 from dsopt.data.background import BackgroundLoader
 from dsopt.data.batches import Batch
 from dsopt.data.images import Images
+from dsopt.data.nvjpeg import GpuDecoder
+from dsopt.data.pixels import rgb
 from dsopt.learners.classifier import Classifier
+from dsopt.models.libraries.contract import Preparation
 from dsopt.pipeline.training import batches
 from dsopt.registry import AUGMENTATIONS, DISTILLERS
 from dsopt.training.samplers.shuffle import shuffle
@@ -133,3 +139,23 @@ def test_a_set_arrives_while_the_gpu_computes(tmp_path):
         assert torch.equal(whole.images.cpu(), images[: 3 * ROWS]) and made.images.device == CUDA
     finally:
         made.close()
+
+
+def test_jpegs_are_decoded_while_the_gpu_computes_and_overwrite_nothing():
+    preparation, random, files = Preparation(96, 110, (0.0,) * 3, (1.0,) * 3), np.random.default_rng(0), []
+    for i in range(40):
+        picture, sink = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8)).resize((300 + i, 220)), io.BytesIO()
+        picture.save(sink, "JPEG", quality=90, progressive=i % 4 == 0)
+        files.append(sink.getvalue())
+    decoder, busy = GpuDecoder(preparation.shrunk, CUDA), torch.randn(8000, 8000, device=CUDA)
+    sevens = [torch.full((3, 220, 300 + i), 7, dtype=torch.uint8, device=CUDA) for i in range(40)]
+    for _ in range(20):
+        busy = busy @ busy / 8000
+    sums = [each.sum() for each in sevens]  # not yet computed when their memory is free, and as large as what is decoded
+    del sevens
+    found = decoder(files)
+    assert [int(each) for each in sums] == [7 * 3 * 220 * (300 + i) for i in range(40)]
+    assert not decoder.told
+    for file, pixels in zip(files, found, strict=True):
+        expected = preparation.see(rgb(file, (255, 255, 255)))
+        assert pixels is not None and (pixels.float() - expected.float()).abs().mean() < 2  # decoders spread colors differently

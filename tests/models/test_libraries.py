@@ -15,9 +15,10 @@ from sklearn.datasets import load_sample_images
 from timm.data import create_transform
 from timm.data.config import resolve_model_data_config
 
+from dsopt.data.decoding import pixels_of
 from dsopt.errors import InputError
 from dsopt.models import libraries
-from dsopt.models.libraries.contract import Encoder
+from dsopt.models.libraries.contract import FILTERS, Encoder, Preparation, prepared
 
 REAL = Path(__file__).parents[3] / "shared" / "weights" / "tf_efficientnet_lite0.safetensors"
 PICTURES = [Image.fromarray(pixels) for pixels in load_sample_images().images]
@@ -189,3 +190,21 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
         libraries.encoder("open_clip:ViT-B-32")
     with pytest.raises(InputError, match=r"Did you mean 'timm'"):
         libraries.check("tim:x-y")
+
+
+@pytest.mark.parametrize("filter", FILTERS)
+@pytest.mark.parametrize(("size", "resize", "squash"), [(96, 110, False), (96, 96, True), (97, 97, False), (150, 140, False)])
+def test_pixels_are_shrunk_as_pictures_are(filter: Image.Resampling, size: int, resize: int, squash: bool) -> None:
+    preparation = Preparation(size, resize, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), filter, squash)
+    for picture in (PICTURES[0], PICTURES[1].rotate(90, expand=True), PICTURES[0].resize((60, 41)), PICTURES[0].resize((97, 97))):
+        expected = preparation.see(picture)
+        found = preparation.shrunk(pixels_of(picture))
+        apart = (found.int() - expected.int()).abs()
+        assert found.shape == expected.shape and apart.float().mean() < 0.3
+        assert apart.gt(2).float().mean() < 0.001  # PIL clips what a filter overshoots twice, torch once
+    assert prepared(torch.nn.Identity(), preparation).shrunk is not None
+
+
+def test_filters_that_torch_lacks_are_pils_alone() -> None:
+    preparation = Preparation(96, 96, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), Image.Resampling.LANCZOS)
+    assert prepared(torch.nn.Identity(), preparation).shrunk is None

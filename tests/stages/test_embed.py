@@ -1,6 +1,7 @@
 """Embeddings by encoders of libraries: of the originals where these are larger, exactly one row an image, several side by side."""
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ from timm.data import create_transform
 from timm.data.config import resolve_model_data_config
 
 from dsopt.config import load
+from dsopt.data import decoding
+from dsopt.data.nvjpeg import GpuDecoder
 from dsopt.errors import InputError
+from dsopt.models.libraries.contract import Preparation, prepared
 from dsopt.pipeline import encoding
 from dsopt.pipeline.plan import Plan
 from dsopt.stages import embed, select
@@ -132,3 +136,54 @@ def test_weights_are_given_for_every_encoder_of_a_library() -> None:
             load(given)
     with pytest.raises(InputError, match=r"embed\.encoder=\['autoencode'\]: must be a list of values autoencoder, proxy, "):
         load(["embed.encoder=autoencode"])
+
+
+def test_a_gpu_that_decodes_gives_nearly_the_same_rows_in_the_same_order(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "BLOCK", 4)
+    monkeypatch.setattr(encoding, "BLOCK_BYTES", 0)
+    mixed, picture = tmp_path / "mixed", Image.open(photos / "a" / "0.jpg")
+    shutil.copytree(photos, mixed)
+    shutil.copy(photos.parent / "weights.safetensors", tmp_path)
+    picture.save(mixed / "a" / "0.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    picture.save(mixed / "b" / "turned.jpg", exif=turned, quality=95)
+    all_of_them = "data.test_fraction=0.0001"
+    by_cpu, on_gpu = made(tmp_path / "runs", mixed, all_of_them), 0
+
+    def decoded(files: list[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
+        nonlocal on_gpu
+        on_gpu += len(files)
+        return [decoding.decoded(file) for file in files]
+
+    def of_encoder(encoder, data, device, decode):
+        assert decode == "gpu" and encoder.shrunk is not None
+        return encoding.of_encoder(encoder, data, device)._replace(see_many=GpuDecoder(encoder.shrunk, device))
+
+    monkeypatch.setattr(decoding, "decoded_on_gpu", decoded)
+    monkeypatch.setattr(embed, "of_encoder", of_encoder)
+    by_gpu = made(tmp_path / "runs", mixed, all_of_them, "embed.decode=gpu")
+    assert by_gpu.hash != by_cpu.hash and on_gpu == 12 and len(values(by_gpu)) == 14
+    assert Table(by_gpu.uri).read()["id"].equals(Table(by_cpu.uri).read()["id"])
+    apart = np.abs(values(by_gpu) - values(by_cpu)).max(1)
+    assert 0 < apart.max() < 0.05 * np.ptp(values(by_cpu), 0).max()
+
+
+def test_a_gpu_decodes_for_encoders_that_take_pixels_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, encoder = load([]).data, prepared(torch.nn.Identity(), Preparation(8, 8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
+    assert encoding.of_encoder(encoder, data, torch.device("cuda"), "gpu").see_many is not None
+    assert encoding.of_encoder(encoder, data, torch.device("cuda")).see_many is None
+    with pytest.raises(
+        InputError, match=r"embed\.decode=gpu: the encoder runs on a CPU here; expected a GPU, or embed\.decode=cpu"
+    ):
+        encoding.of_encoder(encoder, data, torch.device("cpu"), "gpu")
+    with pytest.raises(InputError, match=r"embed\.decode=gpu: must be cpu with autoencoder and proxy"):
+        load(["embed.decode=gpu"])
+    (tmp_path / "seen_by_pil.py").write_text("import torch\ndef own(): return torch.nn.Identity(), lambda picture: None\n")
+    monkeypatch.chdir(tmp_path)
+    plan = Plan(load(["embed.decode=gpu", "embed.encoder=seen_by_pil:own", "cluster.workers=0"]))
+    stage = embed.embeddings(plan)
+    with pytest.raises(InputError, match=r"embed\.decode=gpu: seen_by_pil:own takes pictures of PIL; expected embed\.decode=cpu"):
+        embed._check(stage, plan.config)
