@@ -23,8 +23,8 @@ Found = tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]
 def nearest(embeddings: Float[Tensor, "n d"], k: int, of: Int[Tensor, " m"] | None = None) -> Found:
     """The squared Euclidean distances to the k nearest other rows and their indices, nearest first, ties broken by the lowest row.
 
-    Exact up to `EXACT_ROWS` rows, and on a GPU. Beyond that, there are 4 sqrt(n) clusters, and the rows of each are compared with all
-    rows that have it among their 64 nearest ones. This misses as few neighbours as searching the 64 clusters nearest to each row
+    Exact up to `EXACT_ROWS` rows, and on a GPU. Beyond that, there are 4 sqrt(n) clusters, and the rows of each are compared with
+    all rows that have it among their 64 nearest ones. This misses as few neighbours as searching the 64 clusters nearest to each row
     (Jégou et al. 2011, "Product quantization for nearest neighbor search", section IV, without quantization), but matrix products
     do it. Unlike a graph index (HNSW) built by several threads, it is deterministic.
 
@@ -45,8 +45,7 @@ def nearest(embeddings: Float[Tensor, "n d"], k: int, of: Int[Tensor, " m"] | No
 
 
 class _Table(NamedTuple):
-    """Rows, the same less their mean, and the squared lengths of these: shorter vectors have smaller rounding errors in differences of
-    squares."""
+    """Rows, the same less their mean, and the squared lengths of these, whose differences have smaller rounding errors."""
 
     x: Float[Tensor, "n d"]
     centered: Float[Tensor, "n d"]
@@ -105,7 +104,7 @@ def _measure(x: Float[Tensor, "n d"], some: Int[Tensor, " p"], others: Int[Tenso
 
 
 def _within_clusters(table: _Table, rows: Int[Tensor, " m"], k: int) -> Found:
-    """The k nearest others among those that have a row's cluster among their nearest ones; an exact search where they are too few."""
+    """The k nearest others among those that have a row's cluster among their nearest ones; among all if they are too few."""
     x = table.x
     lists = int(LISTS * len(x) ** 0.5)
     centers = cluster(x, lists, torch.Generator().manual_seed(0), ITERATIONS).centroids
