@@ -41,3 +41,11 @@ def test_neighbours_in_parts(tmp_path: Path) -> None:
     assert (others == nearest(x, 6)[1]).double().mean() > 0.97
     elsewhere = found(tmp_path / "elsewhere", x, 2, shuffled_elsewhere)
     assert torch.equal(elsewhere[0], squared) and torch.equal(elsewhere[1], others)
+
+
+def test_as_few_rows_as_one_process_holds_are_compared_with_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "GATHERED_ROWS", ROWS)
+    x = torch.randn(ROWS, 4, generator=torch.Generator().manual_seed(0))
+    squared, others = found(tmp_path / "here", x, 1, map)
+    expected = nearest(x, 6)
+    assert torch.equal(squared, expected[0]) and torch.equal(others, expected[1])

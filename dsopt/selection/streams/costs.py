@@ -14,6 +14,8 @@ NUMBER = 4  # bytes
 KEYS = 64  # bytes a row for ids and labels, as read, sorted and compared
 PROCESS_BYTES = 1 << 30  # of Python, torch and the blocks that are read
 GATHERED = 1 << 17  # rows that `streams.groups` reads together
+EXACT_ROWS = 50_000  # up to which neighbours are searched for among all
+UNEVEN = 4  # times more rows are in the clusters of a row than if all were equally large: 2 to 8, as measured
 READ = 5e8  # bytes a second that one process reads from a local disk and decodes, where nothing was measured
 
 
@@ -70,11 +72,18 @@ def lloyd(at: Size, k: int, *, parallel: bool = False) -> Cost:
 
 def neighbours(at: Size, count: int) -> Cost:
     """The nearest neighbours of every row: exact up to 50,000 rows, then among 64 of 4 sqrt(n) clusters. In passes, in regions."""
-    among = at.rows if at.held else min(at.rows, GATHERED)
-    compared = among if among <= 50_000 else 64 * among / (4 * math.sqrt(among))
-    found = Cost(at.rows * compared * at.size, 2 * at.rows * compared, 1, 24 * at.rows * count + (1 << 28))
-    regions = math.ceil(4 * at.rows / GATHERED)
-    return found if at.held else found.plus(lloyd(at, regions)).plus(Cost(passes=4 * math.ceil(at.rows / GATHERED)))
+    n, d = at.rows, at.size
+    among = n if at.held else min(n, GATHERED)
+    regions = 1 if among == n else math.ceil(4 * n / GATHERED)
+    compared, clustered, memory = among, 0.0, 24 * n * count + (1 << 28)
+    memory += 0 if at.held else 3 * NUMBER * d * among
+    if among > EXACT_ROWS:
+        lists = 4 * math.sqrt(among)
+        compared = min(UNEVEN * 64 * among / lists, among)
+        clustered = 10 * lists * regions * among  # k-means, and the nearest clusters of every row
+        memory += 3 * 8 * 64 * among
+    found = Cost((n * compared + clustered) * d, 2 * n * compared, regions, memory)
+    return found if at.held else found.plus(lloyd(at, regions)).plus(Cost(passes=1))
 
 
 def one_by_one(at: Size) -> Cost:

@@ -23,7 +23,8 @@ def neighbours(rows: Rows, k: int) -> Iterator[Neighbours]:
     """The k nearest others of all rows, some at a time: their places, the squared distances, nearest first, and the others' places.
 
     Rows lie in regions, by k-means. Those of a region are compared with all rows that have it among their `OVERLAP` nearest ones:
-    `GATHERED_ROWS` on average, which one process holds; see `kernels.neighbours.nearest`. Of rows in memory, with all.
+    `GATHERED_ROWS` on average, which one process holds; see `kernels.neighbours.nearest`. So few rows in all are one region, as are
+    rows in memory.
 
     Raises:
         ValueError: k is negative, or there are not k other rows.
@@ -42,7 +43,7 @@ def neighbours(rows: Rows, k: int) -> Iterator[Neighbours]:
 
 
 def _regions(rows: Rows, k: int) -> Float[Tensor, "g d"]:
-    count = min(-(-OVERLAP * len(rows) // GATHERED_ROWS), len(rows))
+    count = min(-(-OVERLAP * len(rows) // GATHERED_ROWS), len(rows)) if len(rows) > GATHERED_ROWS else 1
     found = kmeans(rows, count, torch.Generator().manual_seed(0), passes=0)
     sizes = found.assignment.bincount(minlength=count)
     return found.centroids[sizes >= min(max(len(rows) / count / SMALL, k + 1), int(sizes.max()))]
