@@ -8,13 +8,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.kernels.planes import nearest, plane
 from dsopt.selection.streams.costs import Cost, Size
 from dsopt.selection.streams.rows import HeldRows, Rows
 
 DRAWS = 1_000_000  # at least, so that two seeds agree
 SHARED = 64  # points drawn per plane, at least: they are looked up together, in rows that were sorted once
-ROWS_PER_POINT = 1024  # of more rows so many share a point, so that sorting does not take longer than looking up
-AT_ONCE = 1 << 21  # distances computed at a time
+FEW = 1 << 16  # rows; of more ...
+ROWS_PER_POINT = 128  # ... so many share a point, so that sorting does not take longer than looking up
+AT_ONCE = 1 << 18  # neighbours looked up at a time
+SORTED = 80  # numbers touched for every row of a plane, as long as sorting takes ...
+LOOKED_UP = 2000  # ... and for every neighbour, as long as looking up takes
 WIDTH = 32  # elements of a bundle of planes in passes over parts, at most ...
 BUNDLE_VALUES = 1 << 28  # ... and at most so many numbers: 1 GB
 EXPONENT = 4  # of the distance in the redundancy penalty, from the paper
@@ -26,10 +30,11 @@ def _passes(samples: int, neighbours: int) -> Passes:
 
 
 def _cost(at: Size, samples: int, neighbours: int) -> Cost:
-    looked_at = _strip(at.rows, 1) + 3 * _strip(at.rows, neighbours + 1)
+    draws = max(samples * at.rows, DRAWS)
+    touched = SORTED * at.rows * draws / _shared(at.rows) + LOOKED_UP * (min(neighbours, at.rows) + 1) * draws
     bundle = at.rows * min(WIDTH, max(BUNDLE_VALUES // at.rows, 2), at.size)
-    passes, memory = (1, 4 * at.rows * at.size) if at.held else (math.ceil(2 * at.size * at.rows / bundle), 12 * bundle)
-    return Cost(touched=2 * max(samples * at.rows, DRAWS) * looked_at, passes=passes, memory=memory + (1 << 28))
+    passes, memory = (1, 8 * at.rows * at.size) if at.held else (math.ceil(2 * at.size * at.rows / bundle), 16 * bundle)
+    return Cost(touched=touched, passes=passes, memory=memory + 100 * at.rows + (1 << 28))
 
 
 @selector(seeded=True, gpu=True, passes=_passes, cost=_cost)
@@ -49,9 +54,9 @@ def zcore(
     together, in proportion to one over the fourth power of their distance; coincident images share it (redundancy).
 
     Deviations from the authors' code: `samples` is per image (20 for each of 50,000 images are their 1,000,000), and there are at
-    least 1,000,000; 64 points or more share a plane; `neighbours` is 20 instead of 1,000, since 20 bear 97 % of the
-    penalty, which falls with the square of the rank; scores start at zero instead of at random numbers, so ties are broken by the
-    lowest row.
+    least 1,000,000; 64 points share a plane, of more than 65,536 images one for every 128; `neighbours` is 20 instead of 1,000,
+    since 20 bear 97 % of the penalty, which falls with the square of the rank, and of equally near ones those count whose first
+    element is lower, then the lowest rows; scores start at zero instead of at random numbers, so ties are broken by the lowest row.
 
     In passes over parts, planes come in bundles, each of random elements of which one process holds those of all rows. Every plane
     is as probable as before; the answers differ as those of two seeds do.
@@ -77,31 +82,36 @@ def _scores(x: Float[Tensor, "n c"], number: int, draws: int, seeds: list[int], 
     """What every row gains and loses by points of planes of these elements."""
     generator, (rows, size) = torch.Generator().manual_seed(seeds[number]), x.shape
     corners = torch.stack([x.amin(0), x.median(0).values, x.amax(0)])
-    columns, shared = x.T.contiguous(), max(SHARED, rows // ROWS_PER_POINT)
+    columns, shared = x.T.contiguous(), _shared(rows)
     planes = math.ceil(draws / shared)
+    counting = torch.arange(rows, dtype=torch.int32, device=x.device)
     first = torch.randint(size, (planes,), generator=generator)
     second = (first + torch.randint(1, max(size, 2), (planes,), generator=generator)) % size  # a different one, if there is one
     pairs, counts = (first * size + second).unique(return_counts=True)
-    scores = torch.zeros(rows, dtype=torch.float64, device=x.device)
-    sorted_by, order, along = -1, torch.empty(0, dtype=torch.int64), torch.empty(0)
-    for pair, count in zip(pairs.tolist(), (counts * shared).tolist(), strict=True):
+    orders = torch.stack([column.sort(stable=True).indices.int() for column in columns])
+    scores, count = torch.zeros(rows, dtype=torch.float64, device=x.device), min(neighbours, rows - 1) + 1
+    sorted_by, order, along, place = -1, orders[0], columns[0], orders[0]
+    for pair, drawn in zip(pairs.tolist(), (counts * shared).tolist(), strict=True):
         a, b = divmod(pair, size)
         if a != sorted_by:
-            sorted_by, (along, order) = a, columns[a].sort(stable=True)
-        across = columns[b][order]
-        places = _triangular(torch.rand(2, count, generator=generator).to(x.device), corners[:, [a, b], None])
-        for at_x, at_y in zip(*(some.split(max(AT_ONCE // _strip(rows, neighbours + 1), 1)) for some in places), strict=True):
-            hits = _nearest(along, across, at_x, at_y, 1)[1].squeeze(1)
-            scores += order[hits].bincount(minlength=rows)
-            distances, near = _nearest(along, across, along[hits], across[hits], min(neighbours, rows - 1) + 1)
+            sorted_by, order = a, orders[a]
+            along, place = columns[a].index_select(0, order), torch.empty_like(order).index_copy_(0, order.long(), counting)
+        at = _triangular(torch.rand(2, drawn, generator=generator).to(x.device), corners[:, [a, b], None])
+        across = columns[b].index_select(0, order)
+        points = plane(along, across, place.index_select(0, orders[b]), count)
+        for at_x, at_y in zip(*(some.split(max(AT_ONCE // count, 1)) for some in at), strict=True):
+            hits, times = nearest(points, at_x, at_y, 1)[1].squeeze(1).unique(return_counts=True)
+            scores.index_add_(0, order[hits], times.double())
+            distances, near = nearest(points, along[hits], across[hits], count)
             shares = _shares(distances.masked_fill(near == hits[:, None], torch.inf)).double()
-            scores.index_add_(0, order[near].flatten(), -(shares * GRID).round_().div_(GRID).flatten())
+            lost = (shares * GRID).round_().div_(GRID).mul_(times[:, None])
+            scores.index_add_(0, order[near].flatten(), -lost.flatten())
     return scores
 
 
-def _strip(rows: int, count: int) -> int:
-    """How many rows of scattered ones to look at for the `count` nearest."""
-    return min(2 * math.isqrt(2 * count * rows) + count, rows)
+def _shared(rows: int) -> int:
+    """Points drawn per plane."""
+    return SHARED if rows <= FEW else rows // ROWS_PER_POINT
 
 
 def _triangular(chance: Float[Tensor, "2 q"], corners: Float[Tensor, "3 2 1"]) -> Float[Tensor, "2 q"]:
@@ -110,29 +120,6 @@ def _triangular(chance: Float[Tensor, "2 q"], corners: Float[Tensor, "3 2 1"]) -
     rising = low + (chance * (high - low) * (peak - low)).sqrt()
     falling = high - ((1 - chance) * (high - low) * (high - peak)).sqrt()
     return torch.where(chance * (high - low) < peak - low, rising, falling)
-
-
-def _nearest(
-    x: Float[Tensor, " n"], y: Float[Tensor, " n"], at_x: Float[Tensor, " q"], at_y: Float[Tensor, " q"], count: int, width: int = 0
-) -> tuple[Float[Tensor, "q c"], Int[Tensor, "q c"]]:
-    """City-block distances and positions of the `count` points nearest to each location; points are sorted by x.
-
-    Only a strip of `width` points around the location's x is searched; if points outside could be as near, a wider one. In a square
-    of n scattered points, the `count` nearest are in a strip of about sqrt(2 count n) points.
-    """
-    width = min(width or _strip(len(x), count), len(x))
-    start = (torch.searchsorted(x, at_x) - width // 2).clamp_(0, len(x) - width)
-    distances = (x.unfold(0, width, 1)[start] - at_x[:, None]).abs_()
-    distances += (y.unfold(0, width, 1)[start] - at_y[:, None]).abs_()
-    # Coincident points are in order of row, since x was sorted stably: the first is the lowest row.
-    values, positions = distances.min(1, keepdim=True) if count == 1 else distances.topk(count, largest=False)
-    positions += start[:, None]
-    bounds = torch.cat([x.new_full((1,), -torch.inf), x, x.new_full((1,), torch.inf)])
-    reach = torch.minimum(at_x - bounds[start], bounds[start + width + 1] - at_x)
-    narrow = (values[:, -1] >= reach).nonzero().squeeze(1)
-    if len(narrow):
-        values[narrow], positions[narrow] = _nearest(x, y, at_x[narrow], at_y[narrow], count, 4 * width)
-    return values, positions
 
 
 def _shares(distances: Float[Tensor, "q c"]) -> Float[Tensor, "q c"]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest, triang
 
 from dsopt.selection import zcore as module
+from dsopt.selection.kernels import planes
 from dsopt.selection.zcore import SHARED, zcore
 
 
@@ -65,20 +66,58 @@ def test_equals_the_slow_version(rows: int, size: int, kind: str, neighbours: in
     places=st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max_size=5),
     data=st.data(),
 )
-def test_the_nearest_are_the_nearest_however_narrow_the_strip(
+def test_the_nearest_are_the_nearest_however_they_lie(
     points: list[tuple[int, int]], places: list[tuple[float, float]], data: st.DataObject
 ) -> None:
-    count = data.draw(st.integers(1, len(points)))
-    width = data.draw(st.integers(count, len(points)))
-    x, y = torch.tensor(sorted(points, key=lambda point: point[0])).float().T.contiguous()
-    at_x, at_y = torch.tensor(places, dtype=torch.float32).T.contiguous()
-    distances, positions = module._nearest(x, y, at_x, at_y, count, width)
-    every = (at_x[:, None] - x).abs() + (at_y[:, None] - y).abs()
-    assert torch.equal(distances, every.sort(1).values[:, :count])
-    assert torch.equal(every.gather(1, positions), distances)
-    assert all(len(set(row)) == count for row in positions.tolist())
-    if count == 1:
-        assert positions[:, 0].tolist() == every.min(1).indices.tolist()  # the first of equals
+    most = data.draw(st.integers(1, len(points)))
+    table = torch.tensor(sorted(points, key=lambda point: point[0])).float()
+    compare(table, torch.tensor(places, dtype=torch.float32), most, data.draw(st.integers(1, most)))
+
+
+def compare(table: torch.Tensor, places: torch.Tensor, most: int, count: int) -> None:
+    """With all distances, of which stable sorting leaves equal ones in the order of place."""
+    (x, y), (at_x, at_y) = table.T.contiguous(), places.T.contiguous()
+    distances, found = planes.nearest(planes.plane(x, y, y.sort(stable=True).indices.int(), most), at_x, at_y, count)
+    expected = ((x - at_x[:, None]).abs() + (y - at_y[:, None]).abs()).sort(dim=1, stable=True)
+    assert torch.equal(distances, expected.values[:, :count])
+    assert torch.equal(found, expected.indices[:, :count])
+
+
+@pytest.mark.parametrize("kind", ["normal", "relu", "sparse", "whole", "two lines", "copies", "constant"])
+@pytest.mark.parametrize("count", [1, 21])
+def test_the_nearest_of_many(kind: str, count: int) -> None:
+    """Of some thousands, so that windows and strips hold few of them; at points, beside them and far outside."""
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn(3000, 2, generator=generator)
+    table = {
+        "normal": normal,
+        "relu": normal.relu(),
+        "sparse": (normal - 2).relu(),
+        "whole": (4 * normal).round(),
+        "two lines": normal.sign() * torch.tensor([1.0, 0.0]) + normal * torch.tensor([0.0, 1.0]),
+        "copies": normal[:100].repeat(30, 1),
+        "constant": torch.zeros(3000, 2),
+    }[kind]
+    table = table[table[:, 0].argsort(stable=True)]
+    places = torch.cat([table[::20], table[::50] + 0.01, 3 * torch.randn(100, 2, generator=generator)])
+    compare(table, places, 21, count)
+
+
+def test_few_points_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At any of many points half of whose coordinates are zero, and of which all but a few hundred coincide."""
+    looked_at, whole = [], planes.Points.windows
+
+    def windows(self: planes.Points, start: torch.Tensor, size: int, *at: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        looked_at.append(start.numel() * size)
+        return whole(self, start, size, *at)
+
+    monkeypatch.setattr(planes.Points, "windows", windows)
+    normal = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0))
+    for table in (normal.relu(), normal.round(), (normal - 2.5).relu()):
+        x, y = table[table[:, 0].argsort(stable=True)].T.contiguous()
+        at_x, at_y = x[::10].contiguous(), y[::10].contiguous()
+        planes.nearest(planes.plane(x, y, y.sort(stable=True).indices.int(), 21), at_x, at_y, 21)
+    assert sum(looked_at) < 3 * 2000 * 1000
 
 
 def test_places_are_triangularly_distributed() -> None:
