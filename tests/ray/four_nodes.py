@@ -98,7 +98,8 @@ def compare(found: dict[str, pa.Table], expected: dict[str, pa.Table]) -> float:
             if pa.types.is_floating(left.type):
                 right = right.to_numpy(False)
                 there = np.isfinite(right)
-                most = np.abs(left.to_numpy(False) - right)[there].max(initial=0) / (right[there].std() if there.any() else 1)
+                most = np.abs(left.to_numpy(False) - right)[there].max(initial=0)
+                most = most and most / right[there].std()  # what is all the same has no deviation
                 notes += [f"{column} differs by {most:.2g} deviations at most"] if most > 0 else []
                 apart = max(apart, float(most)) if column == "embedding" else apart
             elif not left.equals(right):
