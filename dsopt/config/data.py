@@ -51,7 +51,7 @@ class EmbedConfig:
     dtype: Literal["fp32", "fp16"] = key("fp32", "how embeddings are stored; fp16 takes half the space")
     batch_size: int = key(256, "images per forward pass on a device; on a CPU, its threads share them", at_least(1))
     precision: Literal["auto", "bf16", "fp32"] = key("fp32", "fp32 gives the same embeddings with any number of workers")
-    decode: Literal["cpu", "gpu"] = key("cpu", "gpu: JPEGs are decoded where a library's encoder runs; not measured yet")
+    decode: Literal["cpu", "gpu"] = key("cpu", "gpu: decode JPEGs on the GPU, for encoders of libraries; not measured yet")
 
 
 BUDGET = Bound("a count of at least 1 or a share in (0, 1]", lambda value: value > 0 and (isinstance(value, int) or value <= 1))
