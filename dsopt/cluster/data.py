@@ -101,7 +101,7 @@ def _ray(
     # By default Ray Data replaces lost workers without limit, but gives up at once when one is lost while it starts.
     context.max_consecutive_actor_init_deaths = config.max_failures
     warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # max_retries has no other way in, in the pinned Ray
-    share, waiting = session.share(config), dict(enumerate(items))
+    share, waiting, fruitless = session.share(config), dict(enumerate(items)), 0
     with session.reporting_shortage(share if on_device else IO_SHARE):
         while waiting:
             before = len(waiting)
@@ -113,8 +113,11 @@ def _ray(
             except ray.exceptions.RayTaskError as error:
                 raise JobError(f"data pipeline: {session.root_cause(error)}") from error
             except ray.exceptions.RayError as error:
-                # Ray counts each worker's losses over its whole life; the pipeline starts again as long as items get finished.
-                if len(waiting) == before:
+                # Ray counts each worker's losses over its whole life; the pipeline starts again as long as items get finished. A
+                # worker whose node has just died may be unavailable until Ray finds that out: all retries may fail of one loss.
+                fruitless = 0 if len(waiting) < before else fruitless + 1
+                passing = isinstance(error, ray.exceptions.ActorUnavailableError) and fruitless <= config.max_failures
+                if fruitless and not passing:
                     cause = session.root_cause(error)
                     raise JobError(f"data pipeline: gave up after {config.max_failures} lost workers: {cause}") from error
 

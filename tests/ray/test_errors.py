@@ -71,30 +71,59 @@ def test_a_data_worker_that_always_dies(ray_local: ModuleType) -> None:
         list(stream([1], cluster(1), read, encoder))
 
 
-def test_a_data_pipeline_that_loses_workers_goes_on_as_long_as_items_get_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def pipelines(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[list[tuple[int, str]]], Iterator[tuple[int, str]]]], None]:
+    """Put in the place of Ray Data's pipelines, of which each yields some of its items or raises."""
+
+    def replace(each: Callable[[list[tuple[int, str]]], Iterator[tuple[int, str]]]) -> None:
+        def rows(items: list[tuple[int, str]], *_: object) -> SimpleNamespace:
+            return SimpleNamespace(iter_rows=lambda: ({"value": pickle.dumps(item)} for item in each(items)))
+
+        monkeypatch.setattr(data, "_rows", rows)
+
+    monkeypatch.setattr(data.private, "patch_ray_data", lambda is_own: None)
+    monkeypatch.setattr(session, "connect", lambda: None)
+    monkeypatch.setattr(session, "share", lambda config: None)
+    monkeypatch.setattr(session, "reporting_shortage", lambda share: contextlib.nullcontext())
+    return replace
+
+
+def test_a_data_pipeline_that_loses_workers_goes_on_as_long_as_items_get_finished(pipelines: Callable[..., None]) -> None:
     """Ray Data gives up three times, and each time the rest of the items is begun again; then nothing is finished any more."""
     import ray.exceptions
 
     begun: list[list[str]] = []
 
-    def rows(items: list[tuple[int, str]], *_: object) -> SimpleNamespace:
-        def iterate() -> Iterator[dict[str, bytes]]:
-            yield from ({"value": pickle.dumps(item)} for item in items[1:2])
-            raise ray.exceptions.ActorDiedError
-
+    def one_of_them(items: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
         begun.append([item for _, item in items])
-        return SimpleNamespace(iter_rows=iterate)
+        yield from items[1:2]
+        raise ray.exceptions.ActorDiedError
 
-    monkeypatch.setattr(data, "_rows", rows)
-    monkeypatch.setattr(data.private, "patch_ray_data", lambda is_own: None)
-    monkeypatch.setattr(session, "connect", lambda: None)
-    monkeypatch.setattr(session, "share", lambda config: None)
-    monkeypatch.setattr(session, "reporting_shortage", lambda share: contextlib.nullcontext())
+    pipelines(one_of_them)
     results = stream(["a", "b", "c"], cluster(1), None)
     assert [next(results), next(results)] == ["b", "c"]
     with pytest.raises(JobError, match=r"^data pipeline: gave up after 1 lost workers: ActorDiedError"):
         next(results)
     assert begun == [["a", "b", "c"], ["a", "c"], ["a"]]
+
+
+def test_a_worker_that_is_unavailable_while_its_node_dies_is_no_further_loss(pipelines: Callable[..., None]) -> None:
+    import ray.exceptions
+
+    fails = 1
+
+    def at_last(items: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+        nonlocal fails
+        fails -= 1
+        if fails >= 0:
+            raise ray.exceptions.ActorUnavailableError("connection refused", None)
+        yield from items
+
+    pipelines(at_last)
+    assert list(stream(["a", "b"], cluster(1), None)) == ["a", "b"]
+    fails = 2
+    with pytest.raises(JobError, match=r"^data pipeline: gave up after 1 lost workers: ActorUnavailableError"):
+        list(stream(["a", "b"], cluster(1), None))
 
 
 def test_what_ray_says_of_a_lost_node_is_one_short_line() -> None:
