@@ -9,7 +9,7 @@ from torch import Tensor
 from dsopt.selection.kernels.clusters import cluster
 from dsopt.selection.kernels.distances import squared_distances
 
-EXACT_ROWS = 50_000  # up to this number the search is exact: some 40 seconds of a core (x 384)
+EXACT_ROWS = 50_000  # up to this number the search is exact: some 40 seconds of a core (x 384), reckoned from 15,000
 LISTS = 4  # times the square root of the number of rows: clusters ...
 PROBES = 64  # ... of which every row is in so many
 ITERATIONS = 5  # of k-means for these clusters
@@ -24,7 +24,7 @@ def nearest(embeddings: Float[Tensor, "n d"], k: int, of: Int[Tensor, " m"] | No
     """The squared Euclidean distances to the k nearest other rows and their indices, nearest first, ties broken by the lowest row.
 
     Exact up to `EXACT_ROWS` rows, and on a GPU. Beyond that, there are 4 sqrt(n) clusters, and the rows of each are compared with
-    all rows that have it among their 64 nearest ones. This misses as few neighbours as searching the 64 clusters nearest to each
+    all rows that have it among their 64 nearest ones. This finds about as many as searching the 64 clusters nearest to each
     row (Jégou et al. 2011, "Product quantization for nearest neighbor search", section IV, without quantization), and consists of
     matrix products. Unlike a graph index (HNSW) built by several threads, it is deterministic.
 

@@ -9,12 +9,12 @@ import torch
 
 from dsopt.registry import SELECTORS
 from dsopt.selection.contract import passes_of, stream_of
+from dsopt.selection.kernels.neighbours import EXACT_ROWS, LISTS, PROBES
 
 NUMBER = 4  # bytes
 KEYS = 64  # bytes a row for ids and labels, as read, sorted and compared
 PROCESS_BYTES = 1 << 30  # of Python, torch and the blocks that are read
 GATHERED = 1 << 17  # rows that `streams.groups` reads together
-EXACT_ROWS = 50_000  # up to which neighbours are searched for among all
 UNEVEN = 4  # times more rows are in the clusters of a row than if all were equally large: 2 to 8, as measured
 READ = 5e8  # bytes a second that one process reads from a local disk and decodes, where nothing was measured
 
@@ -78,10 +78,10 @@ def neighbours(at: Size, count: int) -> Cost:
     compared, clustered, memory = among, 0.0, 24 * n * count + (1 << 28)
     memory += 0 if at.held else 3 * NUMBER * d * among
     if among > EXACT_ROWS:
-        lists = 4 * math.sqrt(among)
-        compared = min(UNEVEN * 64 * among / lists, among)
+        lists = LISTS * math.sqrt(among)
+        compared = min(UNEVEN * PROBES * among / lists, among)
         clustered = 10 * lists * regions * among  # k-means, and the nearest clusters of every row
-        memory += 3 * 8 * 64 * among
+        memory += 3 * 8 * PROBES * among
     found = Cost((n * compared + clustered) * d, 2 * n * compared, regions, memory)
     return found if at.held else found.plus(lloyd(at, regions)).plus(Cost(passes=1))
 
