@@ -129,6 +129,7 @@ def _rules(config: Config, items: Sequence[Item]) -> Iterator[tuple[Any, str, st
             "train.overlap",
             "without train.phases (where it is data: overlap) and without a train.sampler",
         ),
+        (overlap or train.overlap_easiest == 1, "train.overlap_easiest", "1 where no phases overlap; or give train.overlap=true"),
         (not overlap or train.decoded is not False, "train.decoded", "true or not given where phases overlap"),
         (
             train.progressive == 1 or ":" in train.name or getattr(registry.MODELS.traits(train.name), "any_size", False),

@@ -102,6 +102,11 @@ class TrainConfig(ClassifierConfig):
         interval("(0, 1]"),
     )
     overlap: bool = key(False, "load the full set while training on the subset, and move over to it as its images arrive")
+    overlap_easiest: float = key(
+        1.0,
+        "share of the arrived images to train on, those that are easy by a few of their pixels, until all have arrived",
+        interval("(0, 1]"),
+    )
     streamed: bool | None = key(
         None, "keep decoded images in a file on local disk instead of in memory; not given: only if they do not fit in memory"
     )

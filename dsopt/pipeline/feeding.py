@@ -156,7 +156,7 @@ class Feeder:
         if phase["data"] == "overlap":
             assert self.arriving is not None
             held, order = self._held_rows(self._all_ids()), derive(seed, "order")
-            draw = Overlap(self.arriving, self.train.batch_size, order, held, self.worker.meet)
+            draw = Overlap(self.arriving, self.train.batch_size, order, held, self.worker.meet, self.train.overlap_easiest)
             return Feed(batches(draw, self.arriving.images, self.arriving.labels, self.inputs, seed, self.worker), draw)
         late = phase["data"] == "full" and self.arriving is not None
         draw = self._sampler(phase, self._late_ids() if late else self._set(phase).ids, steps, derive(seed, "order"))

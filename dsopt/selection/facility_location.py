@@ -1,5 +1,6 @@
 """Facility location: every image has a similar one in the subset; a submodular objective."""
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dsopt.selection.contract import Passes, Selection, selector
+from dsopt.selection.kernels.clusters import cluster
 from dsopt.selection.kernels.distances import similarity, squared_distances, unit
 from dsopt.selection.kernels.neighbours import nearest
 from dsopt.selection.streams import costs
@@ -50,7 +52,8 @@ def facility_location(
     than `DENSE_ROWS` rows, an image can only be represented by itself and its `neighbours` nearest neighbours. The result is
     exactly that of the plain greedy algorithm. The score is the gain. Use it with `per_class`, as DeepCore (arXiv:2204.08499) does.
 
-    In passes over parts, an image can only be represented by images of its cluster, of about `CLUSTER_ROWS` by k-means. That
+    In passes over parts, an image can only be represented by images of its cluster, of about `CLUSTER_ROWS` by k-means; one of more
+    than `DENSE_ROWS` is divided again. That
     objective is at most the whole one; the result is exactly that of the plain greedy algorithm for it, and so at least 1 - 1/e of
     its optimum. Images that are `kept` represent the others, of any cluster, from the start.
     """
@@ -62,7 +65,7 @@ def _choose(rows: Rows, budget: int, generator: torch.Generator, kept: Tensor | 
     """Greedy in every cluster, merged by gain: what is taken in one cluster changes no gain in another."""
     generator = torch.Generator().manual_seed(0)  # of k-means: the method draws nothing
     directions, n = rows.seen_as(unit), len(rows)
-    assignment = clustered(directions, max(round(n / CLUSTER_ROWS), 1), generator).assignment
+    assignment = _divided(directions, clustered(directions, max(round(n / CLUSTER_ROWS), 1), generator).assignment)
     sizes = assignment.bincount()
     depth = torch.minimum((2 * sizes * (budget / n)).ceil().long() + 8, sizes)
     todo = torch.ones_like(sizes, dtype=torch.bool)
@@ -83,6 +86,20 @@ def _choose(rows: Rows, budget: int, generator: torch.Generator, kept: Tensor | 
     chosen = places[order]  # pyright: ignore[reportPossiblyUnboundVariable]
     reasons = [f"represents others of cluster {c}" for c in assignment[chosen].tolist()]
     return Selection(chosen, gains[order], reasons)  # pyright: ignore[reportPossiblyUnboundVariable]
+
+
+def _divided(rows: Rows, assignment: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """Clusters, of which those of more than `DENSE_ROWS` rows are divided by k-means: their similarities would not be held."""
+    large = assignment.bincount() > DENSE_ROWS
+    found, count = assignment.clone(), len(large)
+    parts = per_cluster(rows, _parts, torch.where(large[assignment], assignment, -1))
+    for _, places, inner in sorted((int(assignment[places[0]]), places, inner) for places, inner in parts):
+        found[places], count = count + inner, count + int(inner.max()) + 1
+    return torch.unique(found, return_inverse=True)[1]
+
+
+def _parts(x: Float[Tensor, "m d"]) -> Int[Tensor, " m"]:
+    return cluster(x, math.ceil(len(x) / CLUSTER_ROWS), torch.Generator().manual_seed(0)).assignment
 
 
 def _greedy_cluster(embeddings: Tensor, depth: Tensor, neighbours: int, kept: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,7 @@ from dsopt.stages.taken import copy_originals, write_csv, write_rows
 from dsopt.storage import SUBSET, Kind, Part, Stage, Table
 from dsopt.training.worker import Worker
 
-SELECT = Kind("select", 5)
+SELECT = Kind("select", 6)
 
 
 def subset(plan: Plan, select: SelectConfig, seed: int, *, at_most: bool = False) -> Stage:

@@ -8,7 +8,8 @@ as measured. So other work on the machine changes little, and waiting costs noth
 everything, from nothing read to the last step, with a whole schedule. Accuracy is on 5,000 training images that no way trains on.
 
 Ways: `full` reads everything first. `rs2` takes fresh random parts (`--part`), each trained on while the next is read. `overlap`
-takes a random subset first (`--share`), then all that has arrived. `subset` takes that subset alone and reads nothing else.
+takes a random subset first (`--share`), then all that has arrived; `easiest` likewise, but only the easy ones (`--easiest`) of what
+has arrived until all has, told by a few pixels, charged. `subset` takes that subset alone and reads nothing else.
 """
 
 import argparse
@@ -92,6 +93,7 @@ def trained(
     decoding: float,
     share: float,
     part: float,
+    easiest: float,
 ) -> tuple[float, int, float]:
     """The accuracy, the steps and the seconds of a way."""
     settings, worker, about = config.train, this_process(threads=1), describe_classifier(config.train, table)
@@ -99,7 +101,7 @@ def trained(
     learner = classifier_learner(settings, table, seed, worker)
     schedule = SCHEDULES.build(settings.schedule.name, settings.schedule.options)
     order = torch.randperm(len(whole.ids), generator=torch.Generator().manual_seed(seed))
-    chosen = order[: round(share * len(order))] if way in ("overlap", "subset") else order[:0]
+    chosen = order[: round(share * len(order))] if way in ("overlap", "easiest", "subset") else order[:0]
     clock = Clock()
     loop.time = SimpleNamespace(perf_counter=clock, monotonic=time.monotonic)  # type: ignore[assignment]
     arriving = Arriving(whole, chosen, each, decoding, clock)
@@ -109,6 +111,7 @@ def trained(
         "full": lambda: shuffle(arriving.n, size, seed),
         "rs2": lambda: rounds(arriving, size, seed, part),
         "overlap": lambda: Overlap(arriving, size, seed),  # type: ignore[arg-type]
+        "easiest": lambda: Overlap(arriving, size, seed, share=easiest),  # type: ignore[arg-type]
         "subset": lambda: shuffle(len(chosen), size, seed),
     }[way]()
     source = batches(draw, arriving.images, arriving.labels, inputs, seed, worker)
@@ -122,9 +125,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", required=True)
     parser.add_argument("--rate", type=float, default=1.0, help="MB/s")
-    parser.add_argument("--way", action="append", required=True, help="full, rs2, overlap or subset, a colon, its seconds")
+    parser.add_argument("--way", action="append", required=True, help="full, rs2, overlap, easiest or subset, a colon, its seconds")
     parser.add_argument("--share", type=float, default=0.0864, help="of the images, in the subset")
     parser.add_argument("--part", type=float, default=FRACTION, help="of the images, in a part of rs2")
+    parser.add_argument("--easiest", type=float, default=0.5, help="of the arrived images, of `easiest`")
     parser.add_argument("--decoding", choices=["beside", "here"], default="beside")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
@@ -146,13 +150,15 @@ def main() -> None:
         whole, judged = some(everything, slice(HELD_OUT, None)), some(everything, slice(HELD_OUT))
         print(f"{1e6 * decoding:.0f} us to decode an image, {len(whole.ids) * each:.1f} s to read all at {arguments.rate:g} MB/s")
         charged = decoding if arguments.decoding == "here" else 0.0
-        for name, _, seconds in (way.partition(":") for way in arguments.way):
-            found = []
-            for seed in range(arguments.first, arguments.first + arguments.seeds):
-                way = (name, seed, float(seconds), each, charged, arguments.share, arguments.part)
-                found.append(trained(config, table, whole, judged, *way))
-                print(f"  {name} seed {seed}: {100 * found[-1][0]:.2f} % {found[-1][1]} steps in {found[-1][2]:.1f} s", flush=True)
-            values = [100 * accuracy for accuracy, *_ in found]
+        ways = [(name, float(seconds)) for name, _, seconds in (way.partition(":") for way in arguments.way)]
+        found: dict[tuple[str, float], list[float]] = {way: [] for way in ways}
+        for seed in range(arguments.first, arguments.first + arguments.seeds):
+            for name, seconds in ways:  # one after another with each seed, so that what else the machine does is alike
+                given = (name, seed, seconds, each, charged, arguments.share, arguments.part, arguments.easiest)
+                accuracy, steps, spent = trained(config, table, whole, judged, *given)
+                found[name, seconds].append(100 * accuracy)
+                print(f"  {name} seed {seed}: {100 * accuracy:.2f} % {steps} steps in {spent:.1f} s", flush=True)
+        for (name, seconds), values in found.items():
             spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
             print(f"{name:<8} {seconds:>5} s  {statistics.fmean(values):6.2f}{spread}", flush=True)
 

@@ -163,6 +163,17 @@ def test_an_interrupted_run_is_fed_as_an_undisturbed_one(
     assert found[0] == found[1]
 
 
+def test_easy_images_are_a_run_of_their_own_only_where_something_overlaps(storage: str) -> None:
+    config = small(storage, "train.overlap=true", "train.split=0.5", "train.overlap_easiest=0.5")
+    plain = small(storage, "train.overlap=true", "train.split=0.5")
+    assert prepared(config).stage.uri != prepared(plain).stage.uri
+    full, alone = (prepared(replace(one, train=replace(one.train, split=0.0))).stage.uri for one in (config, plain))
+    assert full == alone
+    stage, inputs = prepared(config).stage, make_inputs([], 24, "deviation")
+    with closing(Feeder(stage, config.train, 0, inputs, Worker())) as feeder:
+        assert feeder(1, {"data": "overlap", "steps": 5}, 5).source.sampler.share == 0.5  # pyright: ignore[reportFunctionMemberAccess]
+
+
 @pytest.mark.slow
 def test_overlapping_decodes_the_full_set_once_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small(str(tmp_path), "train.overlap=true", "train.split=0.5", "train.steps=20")
@@ -334,12 +345,13 @@ def test_what_is_wrong_with_a_feeding_is_told(override: str, told: str) -> None:
         ("train.overlap=true", "train.phases=[{data: full, steps: 5}]"),
         ("train.overlap=true", "train.sampler.name=rs2"),
         ("train.overlap=true", "train.decoded=false"),
+        ("train.overlap_easiest=0.5",),
         ("train.progressive=0.5", "train.name=classifier24"),
         ("train.progressive=0.5", "train.name=whitened", "train.compile=auto"),
     ],
 )
 def test_what_does_not_go_together_is_told(overrides: tuple[str, ...]) -> None:
-    with pytest.raises(InputError, match=r"train\.(overlap|decoded|progressive)=.*: must be "):
+    with pytest.raises(InputError, match=r"train\.(overlap|overlap_easiest|decoded|progressive)=.*: must be "):
         load(overrides)
 
 

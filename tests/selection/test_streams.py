@@ -1,5 +1,6 @@
 """Choosing in passes over parts: the answer does not depend on the parts or workers, and is that in memory, or nearly."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starts, "SAMPLE", 4)
     monkeypatch.setattr(starts, "MIN_SAMPLE", 100)
     monkeypatch.setattr(facility_location, "CLUSTER_ROWS", 60)
+    monkeypatch.setattr(facility_location, "DENSE_ROWS", 90)
 
 
 @pytest.fixture
@@ -188,3 +190,13 @@ def test_every_cluster_is_worked_on_once_whichever_are_empty(
         for places, (total, (cluster,)) in found:
             assert torch.equal(places, (assignment == cluster).nonzero().squeeze(1))
             torch.testing.assert_close(total, embeddings[ids.argsort()][places].sum(0))
+
+
+def test_large_clusters_are_divided_and_others_stay(data: tuple[torch.Tensor, ...]) -> None:
+    embeddings = data[2]
+    assignment = torch.arange(ROWS) // 90  # of 90 rows each, and a rest
+    assignment[assignment >= 3] = 3
+    found = facility_location._divided(rows.HeldRows(embeddings), assignment)
+    pairs = {(old, new) for old, new in zip(assignment.tolist(), found.tolist(), strict=True)}
+    assert len(pairs) == int(found.max()) + 1  # every new cluster lies within an old one, and none is empty
+    assert [sum(old == cluster for old, _ in pairs) for cluster in range(4)] == [1, 1, 1, math.ceil((ROWS - 270) / 60)]

@@ -14,6 +14,7 @@ from torch import Tensor
 from dsopt.data.background import BackgroundLoader
 from dsopt.data.images import Images
 from dsopt.errors import InputError
+from dsopt.training.easiest import easiest
 from dsopt.training.overlap import CHECK_EVERY, MAX_GROWTHS, Overlap
 
 PARTS, BATCH = 3, 5
@@ -152,3 +153,23 @@ def test_many_small_parts_come_in_few_shuffles():
     for step in range(0, 200 * CHECK_EVERY, CHECK_EVERY):
         draw(step)
     assert draw.growths[-1][1] == 1000 and len(draw.growths) - 1 <= MAX_GROWTHS
+
+
+def test_easy_images_alone_until_all_have_arrived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    gate = shut(monkeypatch)
+    held = torch.zeros(N, dtype=torch.bool)
+    held[3:7] = True
+    pixels, labels = digits()
+    with arriving(tmp_path) as made:
+        draw = Overlap(made, BATCH, 0, held, share=0.5)
+        draw(0)
+        for parts in range(1, PARTS + 1):
+            gate.open()
+            made.wait(parts * ROWS)
+            first = parts * CHECK_EVERY * 100
+            shown = {i for step in range(first, first + 2 * N // BATCH) for i in images(draw(step).indices)}
+            rows = (~held).nonzero().squeeze(1)
+            each = [
+                some[easiest(pixels[some], labels[some], 0.5)] for some in (rows[rows // ROWS == part] for part in range(parts))
+            ]
+            assert shown == {*torch.cat([rows] if parts == PARTS else each).tolist(), *SUBSET}
