@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 SIDE = 4  # pixels of a side; 8 give no better choice of CIFAR-10 (docs/speed.md)
@@ -11,26 +11,26 @@ RIDGE = 0.01  # of the squared length of a standardized feature
 BLOCK = 4096  # images at a time
 
 
-def easiest(images: Tensor, labels: Tensor, share: float) -> Bool[Tensor, " n"]:
-    """The share of every class's images with the largest margins, ties broken by the lowest row.
+def easiest(pixels: Float[Tensor, "n f"], labels: Tensor, share: float) -> Bool[Tensor, " n"]:
+    """The share of every class's images with the largest margins, at least one, ties broken by the lowest row.
 
     Args:
-        images: uint8 [n c h w].
+        pixels: a few of each image (`few_pixels`).
         labels: numbers [n], or probabilities [n k], of which the largest counts.
     """
     numbers = labels.argmax(1) if labels.ndim == 2 else labels
-    score, chosen = margins(few_pixels(images), numbers), torch.zeros(len(images), dtype=torch.bool, device=labels.device)
+    score, chosen = margins(pixels, numbers), torch.zeros(len(pixels), dtype=torch.bool, device=labels.device)
     for number in numbers.unique().tolist():
         own = (numbers == number).nonzero().squeeze(1)
         chosen[own[score[own].argsort(descending=True, stable=True)[: max(round(share * len(own)), 1)]]] = True
     return chosen
 
 
-def few_pixels(images: Tensor) -> Float[Tensor, "n f"]:
+def few_pixels(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n f"]:
     """Means of `SIDE` x `SIDE` fields of every image, of pixels evenly spaced in them."""
     rows, columns = (max(length // LOOKED_AT, 1) for length in images.shape[2:])
     fewer = images[:, :, ::rows, ::columns]
-    return torch.cat([F.adaptive_avg_pool2d(block.float(), SIDE).flatten(1) for block in fewer.split(BLOCK)])
+    return torch.cat([F.adaptive_avg_pool2d(block.contiguous().float(), SIDE).flatten(1) for block in fewer.split(BLOCK)])
 
 
 def margins(features: Float[Tensor, "n f"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:

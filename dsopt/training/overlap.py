@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dsopt.data.background import BackgroundLoader
 from dsopt.seeds import derive
-from dsopt.training.easiest import easiest
+from dsopt.training.easiest import easiest, few_pixels
 from dsopt.training.samplers.contract import BatchIndices, Sampler
 from dsopt.training.samplers.shuffle import shuffle
 
@@ -97,8 +97,9 @@ class Overlap:
         there = self._drawn(begin, end)
         if not len(there):
             return there
-        rows = (self.arriving.subset + there).to(self.arriving.images.device)
-        chosen = easiest(self.arriving.images[rows], self.arriving.labels[rows.to(self.device)], self.share).to(self.device)
+        here, first = slice(self.arriving.subset + begin, self.arriving.subset + end), there - begin
+        pixels, labels = few_pixels(self.arriving.images[here]).to(self.device), self.arriving.labels[here]
+        chosen = easiest(pixels[first.to(self.device)], labels[first.to(self.device)], self.share)
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.broadcast(chosen, 0)
         return there[chosen.cpu() | torch.isin(there, self.arriving.row_of)]
