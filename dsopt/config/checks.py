@@ -105,7 +105,7 @@ def _rules(config: Config, items: Sequence[Item]) -> Iterator[tuple[Any, str, st
         (
             embed.decode == "cpu" or len(external) == len(embed.encoder),
             "embed.decode",
-            "cpu with autoencoder and proxy, which see the working copies",
+            "cpu with autoencoder, filters and proxy, which see the working copies",
         ),
         (not config.extra.augment or config.extra.name == "copies", "extra.augment", "given with extra.name=copies alone"),
         (

@@ -10,7 +10,7 @@ BYTE = r"(25[0-5]|2[0-4]\d|1?\d?\d)"
 COLOR = matching(rf"white|black|{BYTE},{BYTE},{BYTE}", "white, black or R,G,B with values of 0 to 255")
 
 
-ENCODER = matching(r"autoencoder|proxy|[\w.]+:.+", "autoencoder, proxy, LIBRARY:NAME or module:function")
+ENCODER = matching(r"autoencoder|filters|proxy|[\w.]+:.+", "autoencoder, filters, proxy, LIBRARY:NAME or module:function")
 
 
 @dataclass
@@ -34,8 +34,8 @@ class DataConfig(Choice):
 class EmbedConfig:
     encoder: list[str] = key(
         ["autoencoder"],
-        "what embeds, one or several joined: autoencoder, proxy, timm:NAME, torchvision:NAME, transformers:FOLDER_OR_NAME, "
-        "open_clip:NAME[:WEIGHTS], or your own module:function",
+        "what embeds, one or several joined: autoencoder, filters (fixed ones, in seconds), proxy, timm:NAME, torchvision:NAME, "
+        "transformers:FOLDER_OR_NAME, open_clip:NAME[:WEIGHTS], or your own module:function",
         each(ENCODER),
     )
     weights: list[str] = key(

@@ -9,7 +9,7 @@ from dsopt.config import Config, differing
 from dsopt.errors import InputError, JobError
 from dsopt.files import stat
 from dsopt.learners.placement import compute_dtype
-from dsopt.models import libraries
+from dsopt.models import filters, libraries
 from dsopt.pipeline import networks
 from dsopt.pipeline.encoding import Embedded, Embedder, Known, embed_part, of_copies, of_encoder, write_embeddings
 from dsopt.pipeline.parts import item_by_item
@@ -20,7 +20,7 @@ from dsopt.storage import Kind, Part, Stage, Table, embeddings_schema
 from dsopt.training.worker import Worker
 
 EMBED = Kind("embed", version=2)
-OWN = ("autoencoder", "proxy")  # encoders that are trained here
+OWN = ("autoencoder", "filters", "proxy")  # encoders of this project, which see the working copies
 
 
 def embeddings(plan: Plan, split: str = "train") -> Stage:
@@ -99,6 +99,8 @@ def _encoder(
     def embedder(name: str) -> Embedder:
         if name == "autoencoder":
             return _autoencoder(stage.inputs[name], image_size, worker)
+        if name == "filters":
+            return of_copies(filters.answers, filters.SIDE)
         if name == "proxy":
             judge = proxy.Judge(stage.inputs[name], worker.device)
             return of_copies(judge.features, judge.inputs.loaded or image_size)

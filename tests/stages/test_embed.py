@@ -17,6 +17,7 @@ from dsopt.config import load
 from dsopt.data import decoding
 from dsopt.data.nvjpeg import GpuDecoder
 from dsopt.errors import InputError
+from dsopt.models import filters
 from dsopt.models.libraries.contract import Preparation, prepared
 from dsopt.pipeline import encoding
 from dsopt.pipeline.plan import Plan
@@ -134,7 +135,9 @@ def test_weights_are_given_for_every_encoder_of_a_library() -> None:
     for given in (["embed.encoder=[timm:a,timm:b]", "embed.weights=x"], ["embed.weights=x"]):
         with pytest.raises(InputError, match=r"embed\.weights=\['x'\]: must be one for each of "):
             load(given)
-    with pytest.raises(InputError, match=r"embed\.encoder=\['autoencode'\]: must be a list of values autoencoder, proxy, "):
+    with pytest.raises(
+        InputError, match=r"embed\.encoder=\['autoencode'\]: must be a list of values autoencoder, filters, proxy, "
+    ):
         load(["embed.encoder=autoencode"])
 
 
@@ -179,7 +182,7 @@ def test_a_gpu_decodes_for_encoders_that_take_pixels_where_there_is_one(tmp_path
         InputError, match=r"embed\.decode=gpu: the encoder runs on a CPU here; expected a GPU, or embed\.decode=cpu"
     ):
         encoding.of_encoder(encoder, data, torch.device("cpu"), "gpu")
-    with pytest.raises(InputError, match=r"embed\.decode=gpu: must be cpu with autoencoder and proxy"):
+    with pytest.raises(InputError, match=r"embed\.decode=gpu: must be cpu with autoencoder, filters and proxy"):
         load(["embed.decode=gpu"])
     (tmp_path / "seen_by_pil.py").write_text("import torch\ndef own(): return torch.nn.Identity(), lambda picture: None\n")
     monkeypatch.chdir(tmp_path)
@@ -187,3 +190,14 @@ def test_a_gpu_decodes_for_encoders_that_take_pixels_where_there_is_one(tmp_path
     stage = embed.embeddings(plan)
     with pytest.raises(InputError, match=r"embed\.decode=gpu: seen_by_pil:own takes pictures of PIL; expected embed\.decode=cpu"):
         embed._check(stage, plan.config)
+
+
+def test_fixed_filters_need_no_training(photos: Path, tmp_path: Path) -> None:
+    """Large pictures are seen small, with any other encoder beside them."""
+    stage = made(tmp_path, photos, "embed.encoder=[filters]", "embed.weights=[]", "data.image_size=96", "embed.batch_size=5")
+    assert set(stage.inputs) == {"images"}
+    table = Table(stage.inputs["images"].uri)
+    copies = [decoding.decoded_at(decoding.as_tensor(row["bytes"]), 32) for row in table.read("train")["image"].to_pylist()]
+    np.testing.assert_allclose(values(stage), filters.answers(torch.stack(copies)).numpy(), rtol=1e-4, atol=1e-5)
+    joined = made(tmp_path, photos, f"embed.encoder=[filters,timm:{NAME}]", "data.image_size=96")
+    assert np.array_equal(values(joined)[:, : values(stage).shape[1]], values(stage))
