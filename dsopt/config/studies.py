@@ -17,7 +17,7 @@ class CompareConfig:
     methods: list[str] = key(["random", "random_balanced"], "baselines beside select.name", family=registry.SELECTORS)
     splits: list[float] = key([1.0, 0.5], "values of train.split to compare, a row each", each(SHARE))
     equal_cost: bool = key(True, "one more row: full data, trained longer by the seconds that selection takes")
-    probe: bool = key(True, "more rows: linear classifiers of a pretrained encoder's embeddings")
+    probe: bool = key(True, "more rows: linear classifiers of embeddings by a pretrained encoder or fixed filters")
     audit: bool = key(
         True, "the first section of pages: what an audit found; the main job looks at the pixels for it, see `dsopt audit`"
     )

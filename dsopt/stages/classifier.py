@@ -31,18 +31,8 @@ TRAIN = Kind("train")
 
 # Keys of `train` that affect the run only through its phases.
 _ELSEWHERE = (
-    "learner",
-    "subset",
-    "split",
-    "overlap",
-    "overlap_easiest",
-    "streamed",
-    "decoded",
-    "phases",
-    "steps",
-    "epochs",
-    "passes",
-    "seconds",
+    *("learner", "subset", "split", "overlap", "overlap_easiest", "streamed", "decoded"),
+    *("phases", "steps", "epochs", "passes", "seconds"),
 )
 
 

@@ -46,13 +46,14 @@ def comparison(plan: Plan) -> Rows:
 def _probes(plan: Plan, rows: Rows, chosen: Stage) -> Rows:
     """How far a linear classifier gets on the embeddings of all images and of every subset: a yardstick for all other rows.
 
-    Only of embeddings by a pretrained encoder that choosing needs anyway, and where rows are judged by test images, as it is.
+    Only of embeddings that choosing needs anyway, by an encoder that nothing here trains, and where rows are judged by test
+    images, as it is.
     """
     config, found = plan.config, dict[tuple[str, int], tuple[Row, int, Stage]]()
-    pretrained = config.embed.source == "encoder" and any(":" in name for name in config.embed.encoder)
+    given = config.embed.source == "encoder" and any(name not in ("autoencoder", "proxy") for name in config.embed.encoder)
     if (
         config.compare.probe
-        and pretrained
+        and given
         and not config.train.validation
         and any(step.stage.kind == embed.EMBED for step in plan.to(chosen))
     ):
