@@ -104,7 +104,7 @@ class TrainConfig(ClassifierConfig):
     overlap: bool = key(False, "load the full set while training on the subset, and move over to it as its images arrive")
     overlap_easiest: float = key(
         1.0,
-        "share of the arrived images to train on, those that are easy by a few of their pixels, until all have arrived",
+        "until all images have arrived, train on this share of each class's arrived ones, easiest by a few pixels, and the subset",
         interval("(0, 1]"),
     )
     streamed: bool | None = key(

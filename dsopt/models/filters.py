@@ -22,7 +22,8 @@ def answers(images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
     Filters are rectified to either side and averaged in 3 x 3 cells, as Coates, Ng & Lee (2011), "An analysis of single-layer
     networks in unsupervised feature learning", do with learned ones; the root keeps few strong answers from outweighing the rest.
     """
-    found = F.conv2d(images.float() / 255 - 0.5, filters(images.shape[1]).to(images.device), stride=2)
+    with torch.autocast(images.device.type, enabled=False):  # the root would make much of what bf16 rounds
+        found = F.conv2d(images.float() / 255 - 0.5, filters(images.shape[1]).to(images.device), stride=2)
     sides = torch.cat([found.relu(), (-found).relu()], 1)
     return F.adaptive_avg_pool2d(sides, CELLS).sqrt().flatten(1)
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-SIDE = 4  # pixels of a side; 8 give no better choice of CIFAR-10 (docs/speed.md)
+SIDE = 4  # pixels of a side; 8 choose hardly better of CIFAR-10 (docs/speed.md)
 LOOKED_AT = 16  # pixels of a side that are averaged to these: every second one of 32
 RIDGE = 0.01  # of the squared length of a standardized feature
 BLOCK = 4096  # images at a time
@@ -43,10 +43,19 @@ def margins(features: Float[Tensor, "n f"], labels: Int[Tensor, " n"]) -> Float[
     n, classes = len(features), int(labels.max()) + 1
     x = (features - features.mean(0)) / features.std(0, correction=0).clamp(min=1e-6)
     x = torch.cat([x, x.new_ones(n, 1)], 1)
-    y = F.one_hot(labels, classes).to(x.dtype).mul_(2).sub_(1)
+    sums = x.new_zeros(classes, x.shape[1]).index_add_(0, labels, x)
     inverse = torch.linalg.inv(x.T @ x + RIDGE * n * torch.eye(x.shape[1], dtype=x.dtype, device=x.device))
-    leverage = ((x @ inverse) * x).sum(1, keepdim=True)
-    said = y - (y - x @ (inverse @ (x.T @ y))) / (1 - leverage)
-    own = said.gather(1, labels[:, None]).squeeze(1)
-    others = said.scatter(1, labels[:, None], -torch.inf).amax(1) if classes > 1 else torch.zeros_like(own)
-    return own - others
+    weights = inverse @ (2 * sums - sums.sum(0)).T
+    return torch.cat([_margins(*block, inverse, weights) for block in zip(x.split(BLOCK), labels.split(BLOCK), strict=True)])
+
+
+def _margins(
+    x: Float[Tensor, "b f"], labels: Int[Tensor, " b"], inverse: Float[Tensor, "f f"], weights: Float[Tensor, "f k"]
+) -> Float[Tensor, " b"]:
+    said = x @ weights
+    unexplained = 1 - ((x @ inverse) * x).sum(1)
+    own = 1 - (1 - said.gather(1, labels[:, None]).squeeze(1)) / unexplained
+    if said.shape[1] == 1:
+        return own
+    others = said.scatter_(1, labels[:, None], -torch.inf).amax(1)  # without a row's own answer, the best one stays the best
+    return own - ((1 + others) / unexplained - 1)

@@ -1,7 +1,7 @@
 """Training on a subset while the full set is still loading, and on the loaded part of it as it grows."""
 
 from collections.abc import Callable, Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -29,8 +29,8 @@ class Overlap:
     Args:
         held_out: which rows of the full set are never drawn, those for validation; None: all are. The subset has none of these.
         meet: called once the rows of the first batch have arrived, as `Worker.meet`.
-        share: of the rows that arrived together, the easiest ones (`dsopt.training.easiest`) are drawn until all rows have
-            arrived; the subset always is.
+        share: of each class's rows that arrived together, the easiest ones (`dsopt.training.easiest`), at least one, are drawn
+            until all rows have arrived; the subset always is.
     """
 
     def __init__(
@@ -48,7 +48,9 @@ class Overlap:
         self.growths = [(0, 0)]  # (first step, rows of the full set in use from then on)
         self.looked = -1
         self._shuffled = lru_cache(maxsize=2)(self._shuffle)
-        self._chosen = cache(self._choose)
+        self.chosen: dict[
+            tuple[int, int], Tensor
+        ] = {}  # the easy rows among those that arrived together; a state, as rounding decides
 
     def __call__(self, step: int) -> BatchIndices:
         if step % CHECK_EVERY == 0 and step > self.looked and self.growths[-1][1] < self.arriving.n:
@@ -78,7 +80,10 @@ class Overlap:
         """The rows of `BackgroundLoader` to draw from while `rows` of the full set are in use, and a sampler of these."""
         if self.share < 1 and rows < self.arriving.n:
             ends = [end for _, end in self.growths if end <= rows]
-            there = torch.cat([torch.arange(0), *(self._chosen(*pair) for pair in pairwise(ends))])
+            for begin, end in pairwise(ends):
+                if (begin, end) not in self.chosen:
+                    self.chosen[begin, end] = self._choose(begin, end)
+            there = torch.cat([torch.arange(0), *(self.chosen[pair] for pair in pairwise(ends))])
         else:
             there = self._drawn(0, rows)
         full = self.arriving.subset + there
@@ -105,7 +110,12 @@ class Overlap:
         return there[chosen.cpu() | torch.isin(there, self.arriving.row_of)]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"growths": list(self.growths), "looked": self.looked}
+        return {
+            "growths": list(self.growths),
+            "looked": self.looked,
+            "chosen": [(*ends, rows) for ends, rows in self.chosen.items()],
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.growths, self.looked = [(step, rows) for step, rows in state["growths"]], state["looked"]
+        self.chosen = {(begin, end): rows for begin, end, rows in state["chosen"]}

@@ -4,7 +4,7 @@
 
 Images arrive at `--rate` MB/s of their stored size, in a clock that is the processor time of this one thread plus the time that a
 way waits for images. They are decoded as they arrive: beside, on another core, or with `--decoding here` in this thread, charged
-as measured. So other work on the machine changes little, and waiting costs nothing to run. Each way has its own seconds for
+as measured. So other work on the machine changes less, and waiting costs nothing to run. Each way has its own seconds for
 everything, from nothing read to the last step, with a whole schedule. Accuracy is on 5,000 training images that no way trains on.
 
 Ways: `full` reads everything first. `rs2` takes fresh random parts (`--part`), each trained on while the next is read. `overlap`

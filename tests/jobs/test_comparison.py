@@ -33,7 +33,8 @@ def test_methods_of_one_name_have_rows_of_their_own(tmp_path: Path) -> None:
 def test_a_linear_probe_is_a_row_where_a_pretrained_encoder_is_used(tmp_path: Path) -> None:
     photos = ["embed.encoder=torchvision:resnet18", "select.name=kmeans", "compare.methods=[random]"]
     built_in = ["full data", "random, 50/50", "kmeans, 50/50"]
-    assert titles(tmp_path, *photos) == [*built_in, *(f"linear probe, {name}" for name in ("full data", "random", "kmeans"))]
+    probes = [f"linear probe, {name}" for name in ("full data", "random", "kmeans")]
+    assert titles(tmp_path, *photos) == titles(tmp_path, *photos, "embed.encoder=filters") == [*built_in, *probes]
     for without in ("compare.probe=false", "embed.encoder=autoencoder"):
         assert titles(tmp_path, *photos, without) == built_in
     assert titles(tmp_path, *photos, "select.name=random_balanced")[2:] == ["random_balanced, 50/50"]

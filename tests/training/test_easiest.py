@@ -58,6 +58,10 @@ def test_few_images_keep_one_of_each_class(labels: list[int]):
     assert sorted(given[chosen].tolist()) == sorted(set(labels))
 
 
+def test_one_class_is_known_by_itself():
+    assert margins(torch.randn(5, 2), torch.zeros(5, dtype=torch.int64)).isfinite().all()
+
+
 def test_equal_images_are_taken_in_order():
     chosen = easiest(torch.ones(10, 3), torch.tensor([0, 1] * 5), 0.4)
     assert chosen.tolist() == [True] * 4 + [False] * 6

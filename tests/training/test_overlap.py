@@ -14,6 +14,7 @@ from torch import Tensor
 from dsopt.data.background import BackgroundLoader
 from dsopt.data.images import Images
 from dsopt.errors import InputError
+from dsopt.training import overlap
 from dsopt.training.easiest import easiest, few_pixels
 from dsopt.training.overlap import CHECK_EVERY, MAX_GROWTHS, Overlap
 
@@ -47,7 +48,7 @@ def test_workers_meet_where_the_rows_of_an_interrupted_run_have_arrived(tmp_path
     met: list[int] = []
     with arriving(tmp_path) as made:
         draw = Overlap(made, BATCH, 0, meet=lambda: met.append(made.rows()))
-        draw.load_state_dict({"growths": [(0, 0), (10, 2 * ROWS)], "looked": 10})
+        draw.load_state_dict({"growths": [(0, 0), (10, 2 * ROWS)], "looked": 10, "chosen": []})
         draw(12)
         draw(13)
         assert len(met) == 1 and met[0] >= 2 * ROWS
@@ -174,3 +175,20 @@ def test_easy_images_alone_until_all_have_arrived(tmp_path: Path, monkeypatch: p
                 for some in (rows[rows // ROWS == part] for part in range(parts))
             ]
             assert shown == {*torch.cat([rows] if parts == PARTS else each).tolist(), *SUBSET}
+
+
+def test_a_resumed_run_draws_from_what_it_had_found_easy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """However the numbers are rounded then."""
+    gate = shut(monkeypatch)
+    with arriving(tmp_path) as made:
+        draw = Overlap(made, BATCH, 0, share=0.5)
+        draw(0)
+        gate.open(2)
+        made.wait(2 * ROWS)
+        expected = [draw(step).indices for step in range(CHECK_EVERY, 2 * CHECK_EVERY)]
+        state = draw.state_dict()
+        monkeypatch.setattr(overlap, "easiest", lambda *given: pytest.fail("it chose again"))
+        resumed = Overlap(made, BATCH, 0, share=0.5)
+        resumed.load_state_dict(state)
+        assert all(torch.equal(resumed(CHECK_EVERY + i).indices, indices) for i, indices in enumerate(expected))
+        gate.open()

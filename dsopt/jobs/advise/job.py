@@ -27,7 +27,16 @@ ADVICE = Kind("advice", version=5)
 # What the advice does not depend on: what it is about, other jobs, where things lie and run.
 _ELSEWHERE = ("compare", "sweep", "search", "distill", "evaluate", "generate", "extra", "colorize", "measure", "cluster")
 _PLACES = ("storage", "track", "track_to", "input", "output", "format")
-_WITHOUT = ("data.root", "select.budget", "select.content", "select.ids", "train.split", "train.overlap", "train.validate_every")
+_WITHOUT = (
+    "data.root",
+    "select.budget",
+    "select.content",
+    "select.ids",
+    "train.split",
+    "train.overlap",
+    "train.overlap_easiest",
+    "train.validate_every",
+)
 
 
 def advice(plan: Plan) -> Stage:

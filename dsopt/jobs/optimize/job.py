@@ -46,7 +46,7 @@ def comparison(plan: Plan) -> Rows:
 def _probes(plan: Plan, rows: Rows, chosen: Stage) -> Rows:
     """How far a linear classifier gets on the embeddings of all images and of every subset: a yardstick for all other rows.
 
-    Only of embeddings that choosing needs anyway, by an encoder that nothing here trains, and where rows are judged by test
+    Only of embeddings that choosing needs anyway, one of whose encoders nothing here trains, and where rows are judged by test
     images, as it is.
     """
     config, found = plan.config, dict[tuple[str, int], tuple[Row, int, Stage]]()
