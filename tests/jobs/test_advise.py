@@ -129,6 +129,7 @@ def test_the_main_job_takes_its_word_and_only_if_there_is_one(advised: Path, cap
     asked = [*SHORT, f"storage={advised}", "select.name=random", "select.budget=advise", "dry_run=true"]
     assert main("select", asked) == DONE
     assert f"select.budget={Table(str(folder)).manifest['budget']:g}" in capsys.readouterr().out
+    assert main("select", [*asked, "train.overlap=true", "train.overlap_easiest=0.5"]) == DONE  # as pilots never overlap
     assert main("select", [*asked, "select.name=kcenter"]) == WRONG
     assert "expected `dsopt advise` with the same settings before" in capsys.readouterr().err
 
