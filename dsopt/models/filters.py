@@ -36,13 +36,10 @@ def filters(channels: int) -> Float[Tensor, "k c s s"]:
     1987), so this is about what whitening learned patches gives, without the patches.
     """
     n = torch.arange(FIELD)
-    waves = torch.stack([torch.cos(math.pi * (n + 0.5) * u / FIELD) * math.sqrt((2 if u else 1) / FIELD) for u in range(FIELD)])
+    waves = F.normalize(torch.cos(math.pi * (n + 0.5) * n[:, None] / FIELD), dim=1)
     colors = F.normalize(torch.tensor(OPPONENTS, dtype=torch.float32), dim=1) if channels == 3 else torch.eye(channels)
-    variances, found = [], []
-    for u in range(FIELD):
-        for v in range(FIELD):
-            for number, color in enumerate(colors):
-                variances.append((COLOR if channels == 3 and number else 1.0) / (math.hypot(u, v) + 0.5) ** 2)
-                found.append(color[:, None, None] * torch.outer(waves[u], waves[v]) / math.sqrt(variances[-1]))
-    order = torch.tensor(variances).argsort(descending=True, stable=True)
-    return torch.stack(found)[order[:FILTERS]].contiguous()
+    shares = torch.tensor([1.0, COLOR, COLOR]) if channels == 3 else torch.ones(channels)
+    variances = shares / (torch.hypot(n[:, None].float(), n.float()) + 0.5)[..., None].square()  # of frequencies and colors
+    found = torch.einsum("kc,ui,vj->uvkcij", colors, waves, waves) / variances.sqrt()[..., None, None, None]
+    order = variances.flatten().argsort(descending=True, stable=True)
+    return found.flatten(0, 2)[order[:FILTERS]].contiguous()

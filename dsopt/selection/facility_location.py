@@ -52,10 +52,10 @@ def facility_location(
     than `DENSE_ROWS` rows, an image can only be represented by itself and its `neighbours` nearest neighbours. The result is
     exactly that of the plain greedy algorithm. The score is the gain. Use it with `per_class`, as DeepCore (arXiv:2204.08499) does.
 
-    In passes over parts, an image can only be represented by images of its cluster, of about `CLUSTER_ROWS` by k-means; one of more
-    than `DENSE_ROWS` is divided again. That
-    objective is at most the whole one; the result is exactly that of the plain greedy algorithm for it, and so at least 1 - 1/e of
-    its optimum. Images that are `kept` represent the others, of any cluster, from the start.
+    In passes over parts, an image can only be represented by images of its cluster, of about `CLUSTER_ROWS` by k-means; one of
+    more than `DENSE_ROWS` is divided again. That objective is at most the whole one; the result is exactly that of the plain greedy
+    algorithm for it, and so at least 1 - 1/e of its optimum. Images that are `kept` represent the others, of any cluster, from the
+    start.
     """
     found, gains = _greedy(embeddings, budget, neighbours, kept)
     return Selection(found, gains, ["represents others"] * budget)

@@ -91,9 +91,9 @@ def run(plan: Plan, row: Row, seed: int, earlier: Stage | None = None, where: Wh
     feeding.check(budget, config.train, row.added is not None)
     made_of = differing(config, "train", without=[f"train.{key}" for key in _ELSEWHERE]) | {"phases": budget, "seed": seed}
     made_of |= external(config.train)
-    kept = {"streamed": config.train.streamed or None, "decoded": False if config.train.decoded is False else None}
     if any(phase["data"] == "overlap" for phase in budget):
         made_of["overlap_easiest"] = config.train.overlap_easiest
+    kept = {"streamed": config.train.streamed or None, "decoded": False if config.train.decoded is False else None}
     made_of |= {key: value for key, value in kept.items() if value is not None}  # the same steps, but not as many in the same time
     inputs = {"images": row.images} | ({"subset": row.subset} if row.subset else {})
     if feeding.scored(budget, config.train):

@@ -20,7 +20,8 @@ from dsopt.storage import Kind, Part, Stage, Table, embeddings_schema
 from dsopt.training.worker import Worker
 
 EMBED = Kind("embed", version=2)
-OWN = ("autoencoder", "filters", "proxy")  # encoders of this project, which see the working copies
+TRAINED = ("autoencoder", "proxy")  # encoders that are trained here
+OWN = (*TRAINED, "filters")  # encoders of this project, which see the working copies
 
 
 def embeddings(plan: Plan, split: str = "train") -> Stage:

@@ -48,9 +48,7 @@ class Overlap:
         self.growths = [(0, 0)]  # (first step, rows of the full set in use from then on)
         self.looked = -1
         self._shuffled = lru_cache(maxsize=2)(self._shuffle)
-        self.chosen: dict[
-            tuple[int, int], Tensor
-        ] = {}  # the easy rows among those that arrived together; a state, as rounding decides
+        self.chosen: list[Tensor] = []  # the easy rows of each growth, in order: a state, as rounding decides
 
     def __call__(self, step: int) -> BatchIndices:
         if step % CHECK_EVERY == 0 and step > self.looked and self.growths[-1][1] < self.arriving.n:
@@ -80,10 +78,9 @@ class Overlap:
         """The rows of `BackgroundLoader` to draw from while `rows` of the full set are in use, and a sampler of these."""
         if self.share < 1 and rows < self.arriving.n:
             ends = [end for _, end in self.growths if end <= rows]
-            for begin, end in pairwise(ends):
-                if (begin, end) not in self.chosen:
-                    self.chosen[begin, end] = self._choose(begin, end)
-            there = torch.cat([torch.arange(0), *(self.chosen[pair] for pair in pairwise(ends))])
+            for begin, end in list(pairwise(ends))[len(self.chosen) :]:
+                self.chosen.append(self._choose(begin, end))
+            there = torch.cat([torch.arange(0), *self.chosen[: len(ends) - 1]])
         else:
             there = self._drawn(0, rows)
         full = self.arriving.subset + there
@@ -110,12 +107,8 @@ class Overlap:
         return there[chosen.cpu() | torch.isin(there, self.arriving.row_of)]
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "growths": list(self.growths),
-            "looked": self.looked,
-            "chosen": [(*ends, rows) for ends, rows in self.chosen.items()],
-        }
+        return {"growths": list(self.growths), "looked": self.looked, "chosen": list(self.chosen)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.growths, self.looked = [(step, rows) for step, rows in state["growths"]], state["looked"]
-        self.chosen = {(begin, end): rows for begin, end, rows in state["chosen"]}
+        self.chosen = list(state["chosen"])

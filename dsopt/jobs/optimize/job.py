@@ -50,7 +50,7 @@ def _probes(plan: Plan, rows: Rows, chosen: Stage) -> Rows:
     images, as it is.
     """
     config, found = plan.config, dict[tuple[str, int], tuple[Row, int, Stage]]()
-    given = config.embed.source == "encoder" and any(name not in ("autoencoder", "proxy") for name in config.embed.encoder)
+    given = config.embed.source == "encoder" and any(name not in embed.TRAINED for name in config.embed.encoder)
     if (
         config.compare.probe
         and given
