@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	if $$p -c '$(FITS)' 2>/dev/null; then echo $$p; break; fi; done)
 # Tests start a hundred processes: they need their bytecode cached, even if the environment turns that off.
 export PYTHONDONTWRITEBYTECODE :=
-BENCHMARKS := $(sort $(filter-out %_cold_start.py,$(wildcard tests/benchmarks/bench_*.py))) # that one needs CIFAR-10
+BENCHMARKS = $(sort $(shell grep -L required=True tests/benchmarks/bench_*.py)) # those others need CIFAR-10
 
 .PHONY: setup venv demo test test-fast test-long test-gpu test-ray lint bench clean
 .DEFAULT_GOAL := setup
