@@ -49,7 +49,9 @@ class AdviseConfig:
 
 @dataclass
 class SweepConfig:
-    of: str = key("train", "what a trial makes: train (a classifier), generate, colorize or distill; see dsopt/jobs/sweep/kinds/")
+    of: str = key(
+        "train", "what a trial makes: train (a classifier), probe (a linear one, of embeddings), generate, colorize or distill"
+    )
     title: str = key(
         "sweep", "short name, for the folder and the page", matching(r"[\w.-]+", "a word of letters, digits, _, - and .")
     )

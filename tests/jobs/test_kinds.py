@@ -67,6 +67,44 @@ def test_colorizers_are_trials_too() -> None:
     assert [stages(trial.own) for trial in trials] == [["colorizer", "measure_colors"]] * 4
 
 
+PROBES = (
+    *("sweep.of=probe", "embed.encoder=filters", "select.per_class=true", "select.budget=40", "sweep.seeds=2"),
+    "sweep.rows={RANDOM: [select.name=random_balanced], KMEANS: [select.name=kmeans], ALL: [train.split=0]}",
+)
+
+
+def test_linear_probes_are_trials_in_seconds(tmp_path: Path) -> None:
+    trials = planned(tmp_path, *PROBES)
+    assert [stages(trial.own) for trial in trials] == [["linear"]] * 6
+    assert {kind for trial in trials for kind in stages(trial.shared)} == {"ingest", "embed", "select"}
+    run(tmp_path, *PROBES)
+    (file,) = tmp_path.glob("sweep/digits-sweep-*/trials.parquet")
+    rows = pq.read_table(file).to_pylist()
+    found = {(row["row"], row["seed"]): row["accuracy"] for row in rows}
+    # They are judged by the test images, each by what it was trained on: all images tell more than 40 of them.
+    assert all(found["ALL", seed] > max(found[name, seed] for name in ("RANDOM", "KMEANS")) > 0.5 for seed in (0, 1))
+    assert {row["row"]: row["images"] for row in rows} == {
+        "RANDOM": 40,
+        "KMEANS": 40,
+        "ALL": Table(trials[-1].row.images.uri).rows("train"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (
+            ["select.soft_labels=teacher"],
+            "select.soft_labels=teacher: sweep.of=probe learns the labels of the images; expected none",
+        ),
+        (["embed.source=table", "embed.table=own.parquet"], "embed.source=table: has no embeddings of test images to judge by"),
+    ],
+)
+def test_what_linear_probes_cannot_learn(wrong: list[str], says: str) -> None:
+    with pytest.raises(InputError, match=f"^{says}"):
+        planned("runs", *PROBES, *wrong)
+
+
 @pytest.mark.parametrize("wrong", ["sweep.scheduler=asha", "sweep.equal_cost=true", "measure.extra=true"])
 def test_what_only_classifiers_have(wrong: str) -> None:
     with pytest.raises(InputError, match=f"^{wrong}: is for sweep.of=train"):
