@@ -3,12 +3,14 @@
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from running import here, read
 
 from dsopt.errors import InputError
-from dsopt.jobs.advise.findings import Facts, find, verdict
+from dsopt.evaluation.learning_curves.advice import BreakEven, Interval
+from dsopt.jobs.advise.findings import Facts, Found, find, verdict
 from dsopt.jobs.advise.pilots import Pilot, design, pace, ways
 from dsopt.jobs.main import DONE, WRONG, main
 from dsopt.storage import Table
@@ -63,9 +65,31 @@ def test_the_share_that_pays_soonest_is_told_though_everything_is_better_than_sm
     facts = Facts(50_000, 100, 20_000, seconds=100.0, choosing={"ccs": 200.0}, within=0.01)
     told = find(found, [accuracy(pilot) for pilot in found], ways_, facts, seed=0, draws=60)
     assert told[0].saves is None and told[1].saving == 0.3
-    assert told[1].saves and told[1].saves.trainings and told[1].saves.trainings.middle < 20
+    assert told[1].saves and told[1].saves.trainings.middle < 20
     _, lines = verdict(told, facts, "ccs")
     assert "Choosing 30 % by ccs (200 s) has paid for itself after" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("trainings", "never", "says"),
+    [
+        (Interval(3, 6, math.inf), 0.15, "Choosing 30 % by ccs (200 s) has paid for itself after 6 trainings (80 %: 3 to never)"),
+        (Interval(3, 1, 9), 0.0, "has paid for itself after 1 training (80 %"),
+        (
+            Interval(3, 6, math.inf),
+            0.37,
+            "cannot tell whether choosing by ccs (200 s) pays for itself: in 63 % of the forecasts",
+        ),
+        (Interval(5, math.inf, math.inf), 0.6, "after 5 trainings or more (middle of all forecasts: never)"),
+        (Interval(math.inf, math.inf, math.inf), 0.93, "never pays for itself: in 93 % of the forecasts even the best size, 30 %"),
+    ],
+)
+def test_whether_choosing_pays_is_said_only_where_most_forecasts_agree(trainings: Interval, never: float, says: str) -> None:
+    way = ways(read("select.name=ccs"))[1]
+    unused: Any = None
+    found = Found(way, unused, {}, None, {}, BreakEven(trainings, never), 0.3)
+    facts = Facts(50_000, 100, 20_000, seconds=100.0, choosing={"ccs": 200.0}, within=0.01)
+    assert says in verdict([found], facts, "ccs")[1][1]
 
 
 def test_the_first_steps_of_short_pilots_do_not_make_a_full_training_look_slow() -> None:

@@ -52,15 +52,15 @@ def steps_that_pay(few: Forecast, many: Forecast, images: float, most: float, se
 
 
 class BreakEven(NamedTuple):
-    """After how many trainings choosing has cost no more than it saved; `never` is the share of draws in which it saves nothing."""
+    """After how many trainings choosing has cost no more than it saved: infinite in the share `never` of the draws."""
 
-    trainings: Interval | None
+    trainings: Interval
     never: float
 
     @property
     def order(self) -> tuple[float, float]:
         """What is smaller where choosing pays sooner."""
-        return (self.trainings.middle if self.trainings else np.inf), self.never
+        return self.trainings.middle, self.never
 
 
 def break_even(
@@ -75,9 +75,6 @@ def break_even(
         images: of the chosen subset.
         others: the images to train on instead, until so many are `seen`, in so many `seconds`.
         choosing: seconds that choosing takes, once.
-
-    Returns:
-        Infinite trainings are draws that never pay; None if more than half of them do not.
     """
     times = np.geomspace(SHORTEST, 1.0, 97)
     instead = np.maximum.accumulate(other(np.full(len(times), others), seen * times), axis=1)
@@ -88,7 +85,5 @@ def break_even(
     with np.errstate(divide="ignore"):
         trainings = np.where(saved > 0, np.maximum(1.0, choosing / (seconds * saved)), np.inf)
     never = float((saved <= 0).mean())
-    if never > 0.5:
-        return BreakEven(None, never)
     low, middle, high = (float(np.sort(trainings)[round(q * (len(trainings) - 1))]) for q in (0.1, 0.5, 0.9))
     return BreakEven(Interval(low, middle, high), never)

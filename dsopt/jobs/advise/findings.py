@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsopt.evaluation.learning_curves.advice import BreakEven, Interval, break_even, smallest, steps_that_pay
+from dsopt.evaluation.learning_curves.advice import SURE, BreakEven, Interval, break_even, smallest, steps_that_pay
 from dsopt.evaluation.learning_curves.fit import Runs
 from dsopt.evaluation.learning_curves.forecast import DRAWS, Forecast, beside, forecast
 from dsopt.jobs.advise.pilots import Pilot, Way
@@ -123,14 +123,21 @@ def verdict(found: Sequence[Found], facts: Facts, chosen: str) -> tuple[float, l
 
 
 def _told(one: Found, facts: Facts) -> str:
+    """Whether choosing pays is said only where most forecasts agree: short pilots often cannot tell."""
     share, cost = 100 * one.saving, facts.choosing[one.way.title]
     assert one.saves is not None
-    if one.saves.trainings is None:
+    low, middle, high = (f"{value:,.0f}" if np.isfinite(value) else "never" for value in one.saves.trainings)
+    if one.saves.never >= SURE:
         return (
             f"Choosing by {one.way.title} ({cost:,.0f} s) never pays for itself: in {100 * one.saves.never:.0f} % of the forecasts "
             f"even the best size, {share:g} % of the images, takes as long as everything to be as good."
         )
-    low, middle, high = (f"{value:,.0f}" if np.isfinite(value) else "never" for value in one.saves.trainings)
+    if one.saves.never > 1 - SURE:
+        return (
+            f"These pilots cannot tell whether choosing by {one.way.title} ({cost:,.0f} s) pays for itself: in "
+            f"{100 * (1 - one.saves.never):.0f} % of the forecasts {share:g} % of the images do, after {low} trainings or more "
+            f"(middle of all forecasts: {middle}). Longer pilots tell more: advise.share."
+        )
     trainings = f"{middle} training" + "s" * (middle != "1")
     return (
         f"Choosing {share:g} % by {one.way.title} ({cost:,.0f} s) has paid for itself after {trainings} (80 %: {low} to {high}): "
