@@ -30,7 +30,7 @@ def _passes(samples: int, neighbours: int) -> Passes:
 
 
 def _cost(at: Size, samples: int, neighbours: int) -> Cost:
-    draws = max(samples * at.rows, DRAWS)
+    draws = max(samples * at.rows, at.classes * DRAWS)  # so many at least for each class
     touched = SORTED * at.rows * draws / _shared(at.rows) + LOOKED_UP * (min(neighbours, at.rows) + 1) * draws
     bundle = at.rows * min(WIDTH, max(BUNDLE_VALUES // at.rows, 2), at.size)
     passes, memory = (1, 8 * at.rows * at.size) if at.held else (math.ceil(2 * at.size * at.rows / bundle), 16 * bundle)

@@ -25,7 +25,7 @@ def expected(stage: Stage, config: Config) -> costs.Way:
     """How the choice is made, and what it takes; of a list, which needs ids alone, that of a random choice."""
     select = config.select
     name, options = ("random", {}) if select.ids else (select.name, select.options)
-    return _way(looked_at(stage), config, name, options, select.shard_rows)
+    return _way(stage, config, name, options, select.shard_rows)
 
 
 def tell(stage: Stage, config: Config) -> None:
@@ -49,11 +49,13 @@ def preview(stage: Stage, config: Config) -> None:
         tell(stage, config)
 
 
-def _way(parts: list[Part], config: Config, name: str, options: dict, shard_rows: int) -> costs.Way:
-    select, rows = config.select, sum(part.rows for part in parts)
+def _way(stage: Stage, config: Config, name: str, options: dict, shard_rows: int) -> costs.Way:
+    select, parts = config.select, looked_at(stage)
+    rows = sum(part.rows for part in parts)
     size = embedding_size(next(part for part in parts if part.rows)) if SELECTORS.traits(name).embeddings else 0
     budget = min(select.budget, rows) if isinstance(select.budget, int) else max(round(select.budget * rows), 1)
-    at = costs.Size(rows, size, budget)
+    classes = Table(stage.inputs["images"].uri).manifest["num_classes"] if select.per_class else 1
+    at = costs.Size(rows, size, budget, classes=classes)
     return costs.way(name, options, at, pca=select.pca, shard_rows=shard_rows, rounds=select.rounds)
 
 
@@ -69,18 +71,18 @@ def _line(way: costs.Way, config: Config) -> str:
 
 def _alternatives(stage: Stage, config: Config, most: int) -> str:
     """Passes or shards that would fit, and methods that do."""
-    select, parts, fits = config.select, looked_at(stage), []
+    select, fits = config.select, []
     once = replace(config, select=replace(select, rounds=1))
-    if select.rounds > 1 and _way(parts, once, select.name, select.options, select.shard_rows).memory <= most:
+    if select.rounds > 1 and _way(stage, once, select.name, select.options, select.shard_rows).memory <= most:
         fits.append("select.rounds=1")
-    shard_rows = sum(part.rows for part in parts)
+    shard_rows = sum(part.rows for part in looked_at(stage))
     while shard_rows > LEAST_SHARD:
         shard_rows //= 2
-        if _way(parts, config, select.name, select.options, shard_rows).memory <= most:
+        if _way(stage, config, select.name, select.options, shard_rows).memory <= most:
             fits.append(f"select.shard_rows={shard_rows}")
             break
     others = [name for name in SELECTORS.names() if SELECTORS.traits(name).embeddings and not SELECTORS.traits(name).scores]
-    others = [name for name in others if _way(parts, config, name, {}, select.shard_rows).memory <= most]
+    others = [name for name in others if _way(stage, config, name, {}, select.shard_rows).memory <= most]
     fits += [f"select.name={'|'.join(others[:4])}"] if others else ["fewer images, or a machine with more memory"]
     return " or ".join(fits)
 

@@ -39,6 +39,12 @@ def test_ways_and_their_memory(name: str) -> None:
         assert found(MILLION).how == "in memory" and found(10 * MILLION, rounds=2).how == "in two rounds"
 
 
+def test_zcore_draws_a_million_points_for_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dsopt.selection.zcore.DRAWS", 1_000_000)
+    all_together, by_class = (costs.cost_of("zcore", {}, Size(50_000, 1280, 4320, classes=classes)) for classes in (1, 10))
+    assert by_class.touched == pytest.approx(10 * all_together.touched)
+
+
 def test_seconds_are_those_of_the_slowest_parts_and_divide_among_workers_in_passes() -> None:
     speed = Speed(products=1e9, touched=1e8, read=4e6)
     cost = Cost(products=2e9, touched=3e8, passes=2)

@@ -20,12 +20,17 @@ READ = 5e8  # bytes a second that one process reads from a local disk and decode
 
 
 class Size(NamedTuple):
-    """What is chosen from: rows of `size` numbers, and how many of them; `held` in memory, or seen in passes."""
+    """What is chosen from: rows of `size` numbers, and how many of them; `held` in memory, or seen in passes.
+
+    Args:
+        classes: that are chosen from one by one, all together of so many rows.
+    """
 
     rows: int
     size: int
     budget: int
     held: bool = True
+    classes: int = 1
 
 
 class Cost(NamedTuple):
