@@ -183,3 +183,25 @@ def test_a_pointer_of_git_lfs_is_told(tmp_path: Path) -> None:
     (tmp_path / "train.parquet").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     with pytest.raises(InputError, match=r"train\.parquet: is a pointer of git-lfs"):
         found("parquet", tmp_path)
+
+
+def test_class_names_that_come_twice_in_a_file(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", [0, 1, 2], ["crane", "oak", "crane"])
+    read = found("parquet", tmp_path)
+    assert read.classes == ["crane", "oak", "crane (2)"] == read.labels() and read.broken == []
+
+
+def test_columns_that_come_twice_are_told(tmp_path: Path) -> None:
+    columns = [pa.array([picture()]), pa.array([0]), pa.array([1])]
+    pq.write_table(pa.Table.from_arrays(columns, ["image", "label", "label"]), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet: has two columns 'label'"):
+        found("parquet", tmp_path)
+
+
+def test_damaged_pages_are_told_with_the_file(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", [0, 1, 1])
+    data = bytearray((tmp_path / "a.parquet").read_bytes())
+    data[10:60] = bytes(50)
+    (tmp_path / "a.parquet").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.parquet: cannot be read: "):
+        found("parquet", tmp_path)

@@ -41,7 +41,7 @@ def read_metadata(root: str, files: list[File], wanted: str | None) -> Metadata:
     labels: dict[str, int | str] = {}
     used, hints = set(), []
     for name in tables:
-        table = read_rows(join(root, name))
+        table = read_rows(join(root, name), NAME_COLUMNS)
         column = next((each for each in table.column_names if each.lower() in NAME_COLUMNS), None)
         if column is None or not _is_text(table.schema.field(column).type):
             hints.append(f"{name} is not used: it has no column file_name.")
