@@ -138,6 +138,14 @@ def test_metadata_csv_in_each_split(tmp_path: Path) -> None:
     assert again.source.fingerprint != first and len(again.broken) == 2  # images without an entry have no label
 
 
+def test_images_that_metadata_name_and_nobody_finds_are_told(tmp_path: Path) -> None:
+    write(tmp_path, "1.png", "sub/2.png")
+    (tmp_path / "metadata.csv").write_text("file_name,label\n1.png,x\nsub\\2.png,y\nIMG_3.PNG,x\n")
+    read = found("folder", tmp_path)
+    assert read.labels() == ["x", "y"]
+    assert read.findings.hints == ("not there: 1 of the images in metadata.csv, such as IMG_3.PNG.",)
+
+
 def test_metadata_jsonl_at_the_root_names_files_below(tmp_path: Path) -> None:
     write(tmp_path, "images/a.png", "images/b.png", "c.png")
     rows = [{"file_name": "images/a.png", "category": "x", "id": 1}, {"file_name": "./images/b.png", "category": "y"}]

@@ -65,6 +65,7 @@ def test_results_below_the_data_are_no_input(tmp_path: Path, storage: str) -> No
     for one, other in zip(before, after, strict=True):
         assert one.rows == other.rows and one.source.fingerprint == other.source.fingerprint
     assert "in a result of dsopt" in [over.reason for over in after[0].findings.passed_over]
+    assert not any(over.lost_classes for one in after for over in one.findings.passed_over)
 
 
 def test_a_result_that_is_named_itself_is_read(tmp_path: Path) -> None:

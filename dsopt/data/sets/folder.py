@@ -13,7 +13,7 @@ from dsopt import schemes
 from dsopt.config import DataConfig
 from dsopt.data.sources import kinds
 from dsopt.data.sources.layout import Layout, decide_splits, layout, normal, told
-from dsopt.data.sources.listing import File, Skipped, digest, list_data, needed_root, passed_over
+from dsopt.data.sources.listing import OWN, File, Skipped, digest, list_data, needed_root, passed_over
 from dsopt.data.sources.metadata import NAMES, Metadata, read_metadata
 from dsopt.data.sources.source import Findings, Listing, Place, Shard, Source, SourceRow
 from dsopt.data.sources.tables import SUFFIXES as TABLES
@@ -61,7 +61,7 @@ def folder(data: DataConfig, *, label_column: str | None = None) -> Source:
     uses, hints = _uses(splits)
     used = {use: _interleaved(splits, uses, use) for use in dict.fromkeys(uses.values())}
     skipped = [one for one in skipped if one.name not in metadata.files]
-    hints = (*metadata.hints, *hints, *_tables(root, below.files, splits))
+    hints = (*metadata.hints, *_not_there(metadata, files), *hints, *_tables(root, below.files, splits))
     look = functools.partial(_findings, skipped, found, _classes(splits), hints)
     tables = [file for file in below.files if file.name in metadata.files]
     fingerprint = digest([*files, *tables]) | ({"contents": contents(root, tables)} if tables else {})
@@ -112,8 +112,17 @@ def _tables(root: str, files: list[File], splits: Files) -> tuple[str, ...]:
     return (f"no labels; {', '.join(tables[:3])} may hold them: data.name=table data.root={join(root, tables[0])}.",)
 
 
+def _not_there(metadata: Metadata, files: list[File]) -> tuple[str, ...]:
+    """A hint on images that the metadata name and nobody finds."""
+    missing = sorted(set(metadata.labels or ()) - {normal(file.name) for file in files})
+    if not missing:
+        return ()
+    return (f"not there: {len(missing):,} of the images in {', '.join(sorted(metadata.files)[:3])}, such as {missing[0]}.",)
+
+
 def _findings(skipped: list[Skipped], found: Layout, classes: set[str], hints: tuple[str, ...]) -> Findings:
-    lost = {one.name: label for one in skipped if (label := found.of(one.name)[1]) is not None and label not in classes}
+    foreign = [one for one in skipped if one.reason != OWN]
+    lost = {one.name: label for one in foreign if (label := found.of(one.name)[1]) is not None and label not in classes}
     return Findings(passed_over(skipped, lost if classes else None), hints)
 
 

@@ -23,7 +23,7 @@ _LEFT_BY_SYSTEMS = re.compile(
 )
 _STAGE = re.compile(r".+-[0-9a-f]{12}")  # the folder of a stage: its name and its hash
 _VERSIONS = ("ETag", "etag", "blob_id", "md5Hash", "content_hash", "last_modified", "LastModified", "mtime", "created")
-EXAMPLES = 3
+EXAMPLES, OWN = 3, "in a result of dsopt"
 
 
 class File(NamedTuple):
@@ -100,7 +100,7 @@ def list_data(root: str) -> Below:
     stages = stage_folders(file.name for file in files)
     if stages:
         inside = [file for file in files if _lies_in(file.name, stages)]
-        skipped += [Skipped(file.name, "in a result of dsopt") for file in inside]
+        skipped += [Skipped(file.name, OWN) for file in inside]
         files = [file for file in files if not _lies_in(file.name, stages)]
     return Below(_revision(root, files), skipped)
 

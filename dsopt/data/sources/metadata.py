@@ -54,7 +54,8 @@ def read_metadata(root: str, files: list[File], wanted: str | None) -> Metadata:
         folder = name.rpartition("/")[0]
         for file, value in zip(table[column].to_pylist(), labels_of(join(root, name), table, label), strict=True):
             if file and value is not None:
-                labels[normal(posixpath.normpath(f"{folder}/{file}".lstrip("/")))] = value
+                below = file.replace("\\", "/")  # as Windows writes it
+                labels[normal(posixpath.normpath(f"{folder}/{below}".lstrip("/")))] = value
         used.add(name)
     if wanted is not None and not tables:
         raise InputError(f"data.root={root}: options.label_column={wanted}: there is no metadata.csv or metadata.jsonl.")
