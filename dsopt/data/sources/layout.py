@@ -242,8 +242,9 @@ def check_one_set(names: Sequence[str]) -> None:
     siblings = {top: rest for top, rest in below.items() if "=" not in top and not split_word(top)}
     if twins := _equal({top: frozenset(rest) for top, rest in siblings.items()}):
         raise _several(*twins)
+    first = ((top, name) for top, rest in siblings.items() for name in rest if _FIRST_SHARD.search(name) and named_split(name))
     begins: dict[str, str] = {}  # the first shard of a split, without its number -> the folder that holds it
-    for top, name in ((top, name) for top, rest in siblings.items() for name in rest if _FIRST_SHARD.search(name)):
+    for top, name in first:
         if (other := begins.setdefault(_FIRST_SHARD.sub("", name), top)) != top:
             raise _several(other, top)
     for rest in below.values():
