@@ -80,12 +80,12 @@ def _remote(bucket: str) -> pf.FileSystem:
     try:
         return pf.FileSystem.from_uri(f"s3://{bucket}")[0]
     except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, OSError) and _transient(error):  # from_uri asks the store for the bucket's region
+        if isinstance(error, OSError) and transient(error):  # from_uri asks the store for the bucket's region
             raise
         raise InputError(f"s3://{bucket}: {first_line(error)}") from None
 
 
-def _transient(error: OSError) -> bool:
+def transient(error: OSError) -> bool:
     """Whether a retry may succeed: the object store is unreachable, still starting, or overloaded."""
     code = re.search(r"AWS Error (.*)", str(error))
     return code is not None and not _FINAL_S3_ERRORS.match(code[1])
@@ -105,7 +105,7 @@ def retried(function: Callable[..., T], seconds: float | None = None) -> Callabl
             try:
                 return function(*args, **kwargs)
             except OSError as error:
-                if not _transient(error) or time.monotonic() + pause > deadline:
+                if not transient(error) or time.monotonic() + pause > deadline:
                     raise
                 logging.getLogger(__name__).warning("storage is unreachable, retrying: %s", first_line(error))
             time.sleep(pause)

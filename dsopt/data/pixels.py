@@ -3,6 +3,7 @@
 import io
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
@@ -10,7 +11,8 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from dsopt.data import decoding, png
 from dsopt.files import first_line
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # not all of PIL's: for EPS, e.g., it starts Ghostscript
+AVIF = ("AVIF",) * (find_spec("PIL._avif") is not None)  # which not every build of PIL reads
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", *AVIF)  # not all of PIL's: for EPS, e.g., it starts Ghostscript
 GRAY_MODES = ("1", "L", "LA", "La", "I", "F")
 RANGES = (1, 255, 4095, 65535)  # masks and fractions, 8 bits, 12 bits (which microscopes and scanners write as 16), 16 bits
 ORIENTATION = 0x0112  # EXIF tag: how the camera was held
@@ -76,7 +78,10 @@ def eight_bits(picture: Image.Image, channels: int, background: Color | None = N
         background: the color on which transparent pictures lie; None: transparency is dropped.
     """
     if picture.mode == "F" or picture.mode.startswith("I"):
-        picture = Image.fromarray(scaled(np.asarray(picture)))
+        values, nothing = np.asarray(picture), picture.info.get("transparency")
+        picture = Image.fromarray(scaled(values))
+        if background is not None and isinstance(nothing, int):  # the value of a transparent pixel
+            picture.putalpha(Image.fromarray(np.where(values == nothing, 0, 255).astype(np.uint8)))
     if picture.mode == "LAB":
         profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         converted = ImageCms.profileToProfile(picture, *profiles, outputMode="RGB")

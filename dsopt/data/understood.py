@@ -4,7 +4,6 @@ A split is "train", "test", "validation", or None where the source has none.
 """
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dsopt.data.sources.labels import loosely
 from dsopt.data.sources.source import Findings
 from dsopt.files import read_table
 from dsopt.progress import size
@@ -95,7 +95,8 @@ def _judged(counts: Mapping[str | None, Mapping[str, int]]) -> tuple[list[str], 
     for group in alike:
         text = f"classes whose names differ by case, blanks or Unicode form only: {_listed(group, ascii)}"
         only = [{name for name in group if name in some and name not in other} for some, other in _pairs(train, test)]
-        (refused if only and all(only) else warnings).append(text + ("; training and test use different ones" if all(only) else ""))
+        different = bool(only) and all(only)
+        (refused if different else warnings).append(text + "; training and test use different ones" * different)
     if train is not None and test is not None:
         for some, other, where in ((test, train, "test, and never trained on"), (train, test, "training, and never tested")):
             if alone := sorted(some - other):
@@ -110,7 +111,7 @@ def _pairs(train: set[str] | None, test: set[str] | None) -> list[tuple[set[str]
 def _alike(names: Sequence[str]) -> list[list[str]]:
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        groups["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+        groups[loosely(name)].append(name)
     return list(groups.values())
 
 

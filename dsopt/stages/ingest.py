@@ -21,7 +21,7 @@ from dsopt.progress import say, tell
 from dsopt.storage import IMAGES, Kind, Part, Stage
 from dsopt.training.worker import Worker
 
-INGEST = Kind("ingest")
+INGEST = Kind("ingest", version=2)
 FEW = 256  # rows that are read before a second process has started
 LISTED = 1000  # broken rows named in the manifest; all are counted
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from reading import found, picture, write, write_parquet
+from reading import IMAGE, found, picture, write, write_parquet
 
 from dsopt.config import DataConfig
 from dsopt.data.sources.source import find
@@ -124,3 +124,44 @@ def test_memory_follows_bytes_not_rows(tmp_path: Path, name: str) -> None:
     done = subprocess.run([sys.executable, "-c", MEASURE, name, str(tmp_path)], capture_output=True, text=True, check=True)
     rows, megabytes = map(int, done.stdout.split())
     assert rows == 40 and megabytes < 200
+
+
+def same_time(path: Path, data: bytes) -> None:
+    """Write other content of the same size and, as far as the disk tells, of the same time."""
+    before = os.stat(path)
+    assert len(data) == before.st_size
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("name, table", [("table", "all.csv"), ("folder", "metadata.csv")])
+def test_other_labels_in_a_table_of_the_same_size_and_time(tmp_path: Path, name: str, table: str) -> None:
+    write(tmp_path, "1.png", "2.png")
+    (tmp_path / table).write_text("file_name,label\n1.png,x\n2.png,y\n")
+    data = DataConfig(name=name, root=str(tmp_path / table if name == "table" else tmp_path))
+    first = find(data).fingerprint
+    same_time(tmp_path / table, b"file_name,label\n1.png,y\n2.png,x\n")
+    assert first != find(data).fingerprint
+
+
+def test_other_labels_in_parquet_of_the_same_footer_and_time(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", [0, 1, 0, 1])
+    write_parquet(tmp_path / "other/a.parquet", [1, 0, 0, 1])
+    data = DataConfig(name="parquet", root=str(tmp_path / "a.parquet"))
+    first = find(data).fingerprint
+    same_time(tmp_path / "a.parquet", (tmp_path / "other/a.parquet").read_bytes())
+    assert first != find(data).fingerprint
+
+
+@pytest.mark.parametrize("struct", [True, False])
+def test_an_image_that_is_named_and_changes(tmp_path: Path, struct: bool) -> None:
+    write(tmp_path, "1.png", "2.png")
+    (tmp_path / "all.csv").write_text("path,label\n1.png,0\n2.png,1\ngone.png,1\n\n")
+    paths = ["1.png", "2.png", None]
+    images = pa.array([{"bytes": None, "path": path} for path in paths], IMAGE) if struct else pa.array(paths)
+    pq.write_table(pa.table({"image": images, "label": [0, 1, 1]}), tmp_path / "all.parquet")
+    sources = [DataConfig(name=name, root=f"{tmp_path}/all.{end}") for name, end in (("table", "csv"), ("parquet", "parquet"))]
+    first = [find(data).fingerprint for data in sources]
+    assert first == [find(data).fingerprint for data in sources]
+    write(tmp_path, "2.png", kind="JPEG")
+    assert all(one != find(data).fingerprint for one, data in zip(first, sources, strict=True))

@@ -138,6 +138,14 @@ def test_metadata_csv_in_each_split(tmp_path: Path) -> None:
     assert again.source.fingerprint != first and len(again.broken) == 2  # images without an entry have no label
 
 
+def test_images_that_metadata_name_and_nobody_finds_are_told(tmp_path: Path) -> None:
+    write(tmp_path, "1.png", "sub/2.png")
+    (tmp_path / "metadata.csv").write_text("file_name,label\n1.png,x\nsub\\2.png,y\nIMG_3.PNG,x\n")
+    read = found("folder", tmp_path)
+    assert read.labels() == ["x", "y"]
+    assert read.findings.hints == ("not there: 1 of the images in metadata.csv, such as IMG_3.PNG.",)
+
+
 def test_metadata_jsonl_at_the_root_names_files_below(tmp_path: Path) -> None:
     write(tmp_path, "images/a.png", "images/b.png", "c.png")
     rows = [{"file_name": "images/a.png", "category": "x", "id": 1}, {"file_name": "./images/b.png", "category": "y"}]
@@ -182,4 +190,26 @@ def test_labels_of_a_table_with_gaps(tmp_path: Path) -> None:
 def test_a_pointer_of_git_lfs_is_told(tmp_path: Path) -> None:
     (tmp_path / "train.parquet").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     with pytest.raises(InputError, match=r"train\.parquet: is a pointer of git-lfs"):
+        found("parquet", tmp_path)
+
+
+def test_class_names_that_come_twice_in_a_file(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", [0, 1, 2], ["crane", "oak", "crane"])
+    read = found("parquet", tmp_path)
+    assert read.classes == ["crane", "oak", "crane (2)"] == read.labels() and read.broken == []
+
+
+def test_columns_that_come_twice_are_told(tmp_path: Path) -> None:
+    columns = [pa.array([picture()]), pa.array([0]), pa.array([1])]
+    pq.write_table(pa.Table.from_arrays(columns, ["image", "label", "label"]), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a\.parquet: has two columns 'label'"):
+        found("parquet", tmp_path)
+
+
+def test_damaged_pages_are_told_with_the_file(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", [0, 1, 1])
+    data = bytearray((tmp_path / "a.parquet").read_bytes())
+    data[10:60] = bytes(50)
+    (tmp_path / "a.parquet").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.parquet: cannot be read: "):
         found("parquet", tmp_path)

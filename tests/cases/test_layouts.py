@@ -1,5 +1,6 @@
 """Folders as people have them: one rule says which are splits and which are classes."""
 
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import found, write, write_parquet
 
+from dsopt.data import understood
 from dsopt.data.sources.layout import layout, named_split, split_word
 from dsopt.errors import InputError
 
@@ -179,3 +181,41 @@ def test_the_layout_is_a_function_of_the_names(folders: list[str], around: list[
         assert {label for _, label in placed} == {None}  # all in one folder: no labels
     splits = {split for split, _ in placed}
     assert None not in splits or splits == {None}  # either all files have a split or none has
+
+
+def test_folders_of_systems_are_no_classes(tmp_path: Path) -> None:
+    names = ("$RECYCLE.BIN", "System Volume Information", "lost+found", "#recycle", "@Recycle", "#snapshot")
+    write(tmp_path, "cat/1.png", "dog/1.png", *(f"{name}/1.png" for name in names))
+    assert found("folder", tmp_path).classes == ["cat", "dog"]
+
+
+def test_a_lone_class_of_another_case_is_no_folder_around_everything(tmp_path: Path) -> None:
+    write(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/Cat/2.png")
+    refused = understood.found(found("folder", tmp_path).findings).refused
+    assert refused == [
+        "classes whose names differ by case, blanks or Unicode form only: 'Cat', 'cat'; training and test use different ones"
+    ]
+
+
+def test_an_empty_partition_has_no_label(tmp_path: Path) -> None:
+    write(tmp_path, "label=cat/1.png", "label=/2.png", "label=__HIVE_DEFAULT_PARTITION__/3.png")
+    read = found("folder", tmp_path)
+    assert read.classes == ["cat"] and [row.reason for row in read.broken] == ["no label"] * 2
+
+
+@pytest.mark.parametrize("name", ["parquet", "webdataset", "table"])
+def test_a_file_beside_those_of_splits_is_named(tmp_path: Path, name: str) -> None:
+    write(tmp_path, "1.png")
+    end = {"parquet": "parquet", "webdataset": "tar", "table": "csv"}[name]
+    for split in ("train", "test", "extra"):
+        file = tmp_path / f"set/{split}-0.{end}"
+        write_parquet(tmp_path / f"set/{split}-0.parquet", [0, 1])
+        if name == "webdataset":
+            shutil.make_archive(str(file.with_suffix("")), "tar", tmp_path, "1.png")
+        if name == "table":
+            file.write_text("path,label\n../1.png,0\n")
+        if name != "parquet":
+            (tmp_path / f"set/{split}-0.parquet").unlink()
+    with pytest.raises(InputError, match=rf"has test-0\.{end} and train-0\.{end}, but also extra-0\.{end}, which names no split"):
+        found(name, tmp_path / "set")
+    assert found(name, f"{tmp_path}/set/t*.{end}").sizes().keys() == {"train", "test"}

@@ -12,6 +12,7 @@ from PIL import Image
 from dsopt.config import DataConfig
 from dsopt.data.images import decode
 from dsopt.data.ingest import Broken, Ingested, ingest_shard, source_channels
+from dsopt.data.pixels import AVIF
 from dsopt.data.sources.source import Shard, SourceRow
 
 RED, GRAY, WHITE = (200, 40, 40), (200, 200, 200), (255, 255, 255)
@@ -56,6 +57,7 @@ GOOD = {
     "bit.png": (saved(Image.new("1", (50, 50), 1), "PNG"), WHITE),
     "all_transparent.png": (saved(Image.new("RGBA", (50, 50), (0, 0, 0, 0)), "PNG"), WHITE),
     "transparent_color.png": (saved(red, "PNG", transparency=RED), WHITE),
+    "transparent_grey16.png": (saved(array(200 * 257, np.uint16), "PNG", transparency=200 * 257), WHITE),
     "transparent.webp": (saved(Image.new("RGBA", (50, 50), (9, 9, 9, 0)), "WEBP", lossless=True), WHITE),
     "transparent.tif": (saved(Image.new("RGBA", (50, 50), (9, 9, 9, 0)), "TIFF"), WHITE),
     "a.gif": (saved(red, "GIF", save_all=True, append_images=[Image.new("RGB", (50, 50), (0, 0, 255))]), RED),
@@ -74,7 +76,7 @@ GOOD = {
     "a.bmp": (saved(red, "BMP"), RED),
     "a.ppm": (saved(red, "PPM"), RED),
     "a.pgm": (saved(array(200, np.uint8), "PPM"), GRAY),
-}
+} | ({"a.avif": (saved(red, "AVIF", quality=90), RED)} if AVIF else {})
 BROKEN = {
     "truncated.jpg": saved(noise(200), "JPEG")[:9000],
     "empty.jpg": b"",

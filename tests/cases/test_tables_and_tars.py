@@ -280,3 +280,100 @@ def test_every_source_reads_other_schemes(tmp_path: Path, name: str) -> None:
     assert there.rows == here.rows and there.classes == ["cat", "dog"] and there.sizes() == {"train": 4, "test": 4}
     assert there.source.remote and there.source.fingerprint == find(DataConfig(name=name, root=root)).fingerprint
     memory.rm(f"/dsopt-{name}", recursive=True)
+
+
+# --- as people write them --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfpath,label\r\n01,x\r\n02,y\r\n",
+        "path\tlabel\n01\tx\n02\ty\n".encode("utf-16"),
+        b"path;label\n01;x\n02;y\n",
+        b'"path","a;b;c","label"\n01,0,x\n02,0,y\n',
+        b"path, label\n01, x\n02, y\n",
+    ],
+)
+def test_tables_of_spreadsheets(tmp_path: Path, content: bytes) -> None:
+    write(tmp_path, "01", "02")
+    (tmp_path / "all.csv").write_bytes(content)
+    assert found("table", tmp_path / "all.csv").rows[""] == {"01": "x", "02": "y"}
+
+
+def test_paths_that_name_no_file(tmp_path: Path) -> None:
+    write(tmp_path, "1.png", "folder/2.png", "a b.png")
+    names = ["", "folder", "x" * 5000, "a\0b", "1.png", f"file://{tmp_path}/a%20b.png"]
+    (tmp_path / "all.jsonl").write_text(
+        "\n".join(json.dumps({"path": name, "label": "x\u2028"}, ensure_ascii=False) for name in names)
+    )
+    read = found("table", tmp_path / "all.jsonl")
+    assert list(read.rows[""]) == names[4:] and [(row.key, row.reason) for row in read.broken] == [
+        (n, "no image") for n in names[:4]
+    ]
+
+
+def test_what_a_table_cannot_be_is_told(tmp_path: Path) -> None:
+    for name, content, message in (
+        ("a.csv", b"path,label,label\n1,0,0\n", "has two columns 'label'"),
+        ("a.csv", b"path,label\n1,caf\xe9\n", "'utf-8' codec can't decode"),
+        ("a.csv.gz", b"\x1f\x8b", r"expected a file \*\.csv"),
+        ("a.json", b"[" * 100_000, "not a readable table"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=rf"{name}: .*{message}") as error:
+            found("table", tmp_path / name)
+        assert "\n" not in str(error.value)
+
+
+def test_a_column_of_splits_must_name_splits(tmp_path: Path) -> None:
+    write(tmp_path, "1.png", "2.png", "3.png")
+    (tmp_path / "all.csv").write_text("path,label,split\n1.png,0,train\n2.png,0,test\n3.png,0,holdout\n")
+    with pytest.raises(InputError, match="column 'split' holds 'holdout', which is no split"):
+        found("table", tmp_path / "all.csv")
+    (tmp_path / "all.csv").write_text("path,label,split\n1.png,0,1\n2.png,0,2\n")
+    read = found("table", tmp_path / "all.csv")
+    assert read.sizes() == {"": 2} and read.findings.hints == ("column split is not used: its values, such as 1, are no splits.",)
+    with pytest.raises(InputError, match="column 'split' holds 1"):
+        found("table", tmp_path / "all.csv", split_column="split")
+
+
+def test_members_of_a_key_may_lie_apart_and_the_last_of_a_name_counts(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(tar({"1.jpg": picture(1, "JPEG"), "2.jpg": picture(2, "JPEG"), "1.cls": b"x", "2.cls": b"y"}))
+    with tarfile.open(tmp_path / "a.tar", "a") as file:
+        info = tarfile.TarInfo("1.cls")
+        info.size = 1
+        file.addfile(info, io.BytesIO(b"z"))
+    assert found("webdataset", tmp_path).rows[""] == {"a.tar/1.jpg": "z", "a.tar/2.jpg": "y"}
+
+
+@pytest.mark.parametrize("name", ["cls", "json"])
+def test_odd_labels_in_a_tar(tmp_path: Path, name: str) -> None:
+    odd = {
+        "cls": [b"--5", b"9" * 5000, "\ufeffcat\r\n".encode()],
+        "json": [b"[" * 60_000, b'{"label": Infinity}', b'{"label": "cat"}'],
+    }
+    members = {}
+    for i, content in enumerate(odd[name]):
+        members |= {f"{i}.jpg": picture(i, "JPEG"), f"{i}.{name}": content}
+    (tmp_path / "a.tar").write_bytes(tar(members))
+    assert found("webdataset", tmp_path).labels()[-1] == "cat"
+
+
+def test_the_end_of_a_tar_and_names_that_are_not_utf8_are_told(tmp_path: Path) -> None:
+    whole = tar({**samples(3), "\udcff.jpg": picture(1, "JPEG")})
+    for content, hint in (
+        (whole, None),
+        (whole.rstrip(b"\0") + bytes(-len(whole.rstrip(b"\0")) % 512), "a.tar has no mark at its end: it may have been cut off."),
+        (whole + tar(samples(2)), r"a.tar is damaged, or several joined: nothing is read from byte"),
+    ):
+        (tmp_path / "a.tar").write_bytes(content)
+        read = found("webdataset", tmp_path)
+        assert len(read.labels()) == 3 and [one.reason for one in read.findings.passed_over] == ["a name that is not UTF-8"]
+        assert [told.startswith(hint or "") for told in read.findings.hints] == [True] * (hint is not None)
+
+
+def test_several_images_of_a_sample_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(tar({"1.in.jpg": picture(1, "JPEG"), "1.out.jpg": picture(2, "JPEG"), "1.cls": b"0"}))
+    hints = found("webdataset", tmp_path).findings.hints
+    assert hints == ("samples have several images; not used: out.jpg (options.image_column).",)

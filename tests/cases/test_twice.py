@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from reading import found, write, write_parquet
 
+from dsopt.data.sources import listing
 from dsopt.data.sources.listing import list_data, stage_folders
 from dsopt.errors import InputError
 
@@ -64,6 +65,7 @@ def test_results_below_the_data_are_no_input(tmp_path: Path, storage: str) -> No
     for one, other in zip(before, after, strict=True):
         assert one.rows == other.rows and one.source.fingerprint == other.source.fingerprint
     assert "in a result of dsopt" in [over.reason for over in after[0].findings.passed_over]
+    assert not any(over.lost_classes for one in after for over in one.findings.passed_over)
 
 
 def test_a_result_that_is_named_itself_is_read(tmp_path: Path) -> None:
@@ -121,3 +123,38 @@ def test_images_in_a_cache_are_read_once(tmp_path: Path) -> None:
         (tmp_path / f"datasets--me--x/snapshots/abc/{name}").mkdir(parents=True)
         os.symlink(f"../../../blobs/{i}", tmp_path / f"datasets--me--x/snapshots/abc/{name}/1.png")
     assert found("folder", tmp_path).labels() == ["cat", "dog"]
+
+
+def test_a_folder_under_two_names_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a mount shows it: another real path, the same device and inode."""
+    write(tmp_path, "cat/1.png", "dog/2.png", "mounted/1.png")
+    identity = listing._identity
+    monkeypatch.setattr(listing, "_identity", lambda folder: identity(str(folder).replace("mounted", "cat")))
+    read = found("folder", tmp_path)
+    assert read.classes == ["cat", "dog"] and read.sizes() == {"": 2}
+    (over,) = read.findings.passed_over
+    assert (over.reason, over.examples) == ("a folder that is read already under another name", ("mounted",))
+
+
+def test_what_is_neither_file_nor_folder_is_counted(tmp_path: Path) -> None:
+    write(tmp_path, "cat/1.png", "dog/2.png")
+    os.symlink("itself", tmp_path / "itself")
+    os.mkfifo(tmp_path / "cat/pipe.png")
+    over = {one.reason: one.examples for one in found("folder", tmp_path).findings.passed_over}
+    assert over == {"a dead link": ("itself",), "neither a file nor a folder": ("cat/pipe.png",)}
+
+
+@pytest.mark.parametrize("other", ["train.bak", "train_masks"])
+def test_two_folders_of_one_split_with_the_same_files_are_refused(tmp_path: Path, other: str) -> None:
+    write(tmp_path, "train/cat/1.png", "train/dog/2.png", f"{other}/cat/1.jpg", f"{other}/dog/2.jpg", "test/cat/3.png")
+    with pytest.raises(InputError, match=rf"has train and {other} with files of the same names, a copy or masks"):
+        found("folder", tmp_path)
+
+
+def test_two_configurations_of_other_numbers_of_shards_are_refused(tmp_path: Path) -> None:
+    for name in ("full/train-00000-of-00002", "full/train-00001-of-00002", "small/train-00000-of-00001"):
+        write_parquet(tmp_path / f"{name}.parquet", [0, 1])
+    with pytest.raises(InputError, match="holds two data sets, full and small"):
+        found("parquet", tmp_path)
+    os.rename(tmp_path / "small/train-00000-of-00001.parquet", tmp_path / "small/train-00002-of-00003.parquet")
+    assert found("parquet", tmp_path).sizes() == {"": 6}

@@ -1,9 +1,11 @@
 import functools
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -11,12 +13,13 @@ from dsopt import schemes
 from dsopt.config import DataConfig
 from dsopt.data.sources import kinds
 from dsopt.data.sources.layout import Layout, decide_splits, layout, normal, told
-from dsopt.data.sources.listing import File, Skipped, digest, list_data, needed_root, passed_over
+from dsopt.data.sources.listing import OWN, File, Skipped, digest, list_data, needed_root, passed_over
 from dsopt.data.sources.metadata import NAMES, Metadata, read_metadata
 from dsopt.data.sources.source import Findings, Listing, Place, Shard, Source, SourceRow
 from dsopt.data.sources.tables import SUFFIXES as TABLES
+from dsopt.data.sources.tables import contents
 from dsopt.errors import InputError
-from dsopt.files import exists, is_remote, join, read_bytes
+from dsopt.files import absolute, exists, is_remote, join, read_bytes
 from dsopt.registry import DATASETS
 
 SHARD_FILES = 256  # small enough that a few thousand photographs keep all cores busy to the end
@@ -58,9 +61,10 @@ def folder(data: DataConfig, *, label_column: str | None = None) -> Source:
     uses, hints = _uses(splits)
     used = {use: _interleaved(splits, uses, use) for use in dict.fromkeys(uses.values())}
     skipped = [one for one in skipped if one.name not in metadata.files]
-    hints = (*metadata.hints, *hints, *_tables(root, below.files, splits))
+    hints = (*metadata.hints, *_not_there(metadata, files), *hints, *_tables(root, below.files, splits))
     look = functools.partial(_findings, skipped, found, _classes(splits), hints)
-    fingerprint = digest([*files, *(file for file in below.files if file.name in metadata.files)])
+    tables = [file for file in below.files if file.name in metadata.files]
+    fingerprint = digest([*files, *tables]) | ({"contents": contents(root, tables)} if tables else {})
     return Source(fingerprint, is_remote(root), functools.partial(list_files, root, used), look)
 
 
@@ -108,8 +112,17 @@ def _tables(root: str, files: list[File], splits: Files) -> tuple[str, ...]:
     return (f"no labels; {', '.join(tables[:3])} may hold them: data.name=table data.root={join(root, tables[0])}.",)
 
 
+def _not_there(metadata: Metadata, files: list[File]) -> tuple[str, ...]:
+    """A hint on images that the metadata name and nobody finds."""
+    missing = sorted(set(metadata.labels or ()) - {normal(file.name) for file in files})
+    if not missing:
+        return ()
+    return (f"not there: {len(missing):,} of the images in {', '.join(sorted(metadata.files)[:3])}, such as {missing[0]}.",)
+
+
 def _findings(skipped: list[Skipped], found: Layout, classes: set[str], hints: tuple[str, ...]) -> Findings:
-    lost = {one.name: label for one in skipped if (label := found.of(one.name)[1]) is not None and label not in classes}
+    foreign = [one for one in skipped if one.reason != OWN]
+    lost = {one.name: label for one in foreign if (label := found.of(one.name)[1]) is not None and label not in classes}
     return Findings(passed_over(skipped, lost if classes else None), hints)
 
 
@@ -149,19 +162,39 @@ class FileRows:
 
     def _row(self, file: ImageFile) -> SourceRow:
         uri = located(self.root, file.name)
-        image = readable(uri)
+        image = readable(uri) if file.name else None
         return SourceRow(image, file.label, file.name, None if image is None else Place(uri))
 
 
 def located(root: str, name: str) -> str:
     """The URI of a name in a table: a URI, an absolute path, or relative to `root`."""
+    if name.startswith("file://") and not os.path.exists(absolute(name)):
+        return unquote(name)  # as URIs of files are spelled, and this package's are not
     if schemes.scheme(name) or (name.startswith("/") and not is_remote(root)):
         return name
     return join(root, name.removeprefix("./"))
 
 
+def named_files(root: str, names: Iterable[str]) -> dict[str, Any]:
+    """What is known of the files that a table names: sizes and times of local ones, of others the names alone."""
+    found = []
+    for name in names:
+        uri = located(root, name)
+        size, version = (not is_remote(uri) and _stat(absolute(uri))) or (0, 0)
+        found.append(File(name, size, version))
+    return digest(found)
+
+
+def _stat(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # none of that name, or none that could be
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
 def readable(uri: str) -> bytes | None:
-    """The content of a file; None if it does not exist or may not be read. Raises InputError if no such URI can be read."""
+    """The content of a file; None if it is no file or may not be read. Raises InputError if no such URI can be read."""
     try:
         return read_bytes(uri)
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, pa.ArrowInvalid):
@@ -170,6 +203,8 @@ def readable(uri: str) -> bytes | None:
         raise
     except Exception:
         if schemes.by_fsspec(uri):  # whose packages raise errors of their own, such as for a status of 403
+            return None
+        if not is_remote(uri) and not os.path.isfile(absolute(uri)):  # such as a folder, or a name that is too long
             return None
         raise
 

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from dsopt.config import DataConfig
-from dsopt.data.sets.folder import READ_AHEAD, located, readable
-from dsopt.data.sources.footers import Footer, distinct, file_labels, footer, has_labels, label_digest
+from dsopt.data.sets.folder import READ_AHEAD, located, named_files, readable
+from dsopt.data.sources.footers import Footer, distinct, file_labels, footer, has_labels, label_digest, paths, sound
 from dsopt.data.sources.labels import FileLabels, agree, kind_of, named
-from dsopt.data.sources.layout import check_one_set, decide_splits, named_split, told
+from dsopt.data.sources.layout import check_named, check_one_set, decide_splits, named_split, told
 from dsopt.data.sources.listing import Below, File, Skipped, list_data, needed_root, passed_over, version_of
 from dsopt.data.sources.source import SHARD_ROWS, Findings, Listing, Place, Shard, Source, SourceRow
 from dsopt.errors import InputError
@@ -116,6 +116,7 @@ def parquet_source(
     splits: dict[str | None, list[Footer]] = {}
     for one in footers:
         splits.setdefault(named_split(one.file.name), []).append(one)
+    check_named(base, {split: own[0].file.name for split, own in splits.items()})
     unlabelled = {split for split, own in splits.items() if len(splits) > 1 and not has_labels(base, own)}
     uses = decide_splits(set(splits), unlabelled)
     used = sorted((use == "test", one.file.name, use, one) for split, use in uses.items() for one in splits[split])
@@ -128,11 +129,14 @@ def parquet_source(
 
 
 def _fingerprint(base: str, footers: list[Footer], known: Known | None) -> dict[str, Any]:
-    """A well-known set is its labels and footers, wherever it lies; any other also the times of its files."""
+    """A well-known set is its labels and footers, wherever it lies; any other also the times of its files and of their images."""
     if known:
         content = [(one.file.name, one.file.size, one.digest, label_digest(base, one)) for one in footers]
     else:
-        content = [(*one.file, one.digest) for one in footers]
+        labels = [label_digest(base, one) if _counted(base, footers) else "" for one in footers]
+        content = [(*one.file, one.digest, own) for one, own in zip(footers, labels, strict=True)]
+    if not is_remote(base) and any(one.paths for one in footers):
+        content += [named_files(join(base, one.file.name).rpartition("/")[0], paths(base, one)) for one in footers]
     total = sum(one.file.size for one in footers)
     found = {"files": len(footers), "bytes": total, "digest": hashlib.sha256(repr(content).encode()).hexdigest()[:16]}
     return {"set": known.name} | found if known else found
@@ -142,7 +146,7 @@ def _list_shards(base: str, chosen: list[tuple[str | None, Footer]], known: Sequ
     footers = [one for _, one in chosen]
     labels = [FileLabels(one.file.name, one.kind, one.names) for one in footers]
     agreed = agree(base, labels, known, functools.partial(distinct, base, footers))
-    counted = not is_remote(base) or sum(len(one.groups) for one in footers) <= COUNTED_GROUPS
+    counted = _counted(base, footers)
     labelled = any(one.kind for one in footers)
     shards, first_id = [], 0
     for use, one in chosen:
@@ -154,6 +158,11 @@ def _list_shards(base: str, chosen: list[tuple[str | None, Footer]], known: Sequ
             )
         first_id += one.rows
     return shards, agreed.classes
+
+
+def _counted(base: str, footers: Sequence[Footer]) -> bool:
+    """Whether labels are read before the images are."""
+    return not is_remote(base) or sum(len(one.groups) for one in footers) <= COUNTED_GROUPS
 
 
 def _ranges(groups: Sequence[int]) -> list[tuple[int, int]]:
@@ -185,7 +194,7 @@ class ParquetRows:
         image, label = self.footer.image, self.footer.label
         system, path = filesystem(self.uri)
         size = max(1, min(BATCH_ROWS, BATCH_BYTES // max(self.footer.image_bytes, 1)))
-        with system.open_input_file(path) as handle:
+        with sound(self.uri), system.open_input_file(path) as handle:
             file = pq.ParquetFile(handle, buffer_size=BUFFER_BYTES, pre_buffer=False)
             groups, row = self._groups()
             for batch in file.iter_batches(size, row_groups=groups, columns=[image, label] if label else [image]):

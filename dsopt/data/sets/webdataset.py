@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from dsopt.config import DataConfig
 from dsopt.data.sets.parquet import find_files
-from dsopt.data.sources.layout import decide_splits, named_split, told
+from dsopt.data.sources import tars
+from dsopt.data.sources.layout import check_named, decide_splits, named_split, told
 from dsopt.data.sources.listing import File, Skipped, digest, needed_root, passed_over
 from dsopt.data.sources.source import SHARD_ROWS, Findings, Listing, Place, Shard, Source, SourceRow
 from dsopt.data.sources.tars import Index, Sample, kept_index
@@ -32,6 +33,7 @@ def webdataset(data: DataConfig, *, image_column: str | None = None, label_colum
             f"data.root={root}: no tar files there (*.tar)."
             + (f" {more} is compressed, and cannot be read in part: decompress it." if more else "")
         )
+    check_named(root, {named_split(file.name): file.name for file in files})
     find = functools.partial(_indices, base, tuple(files), image_column, label_column)
     return Source(
         digest(files), is_remote(base), functools.partial(_list_shards, base, find), functools.partial(_look, find, skipped)
@@ -84,8 +86,11 @@ def _list_shards(base: str, find: "functools.partial[tuple[Found, set[str | None
 def _look(find: "functools.partial[tuple[Found, set[str | None]]]", skipped: list[Skipped]) -> Findings:
     found, unlabelled = find()
     indices = [index for _, index in found.values()]
-    missing = [Skipped(f"{name}/{key}", "a sample without an image") for name, (_, i) in found.items() for key in i.no_image]
-    hints = list(told({split for split, _ in found.values()}, unlabelled))
+    missing = [Skipped(f"{name}/{one.name}", one.reason) for name, (_, index) in found.items() for one in index.skipped]
+    hints = [f"{name} {index.end}." for name, (_, index) in found.items() if index.end]
+    hints += told({split for split, _ in found.values()}, unlabelled)
+    if others := sorted({f for i in indices for f in i.fields if tars.is_image(f)} - {e for i in indices for e in i.extensions}):
+        hints.append(f"samples have several images; not used: {', '.join(others)} (options.image_column).")
     samples = [sample for index in indices for sample in index.samples]
     if not any(_known(sample.label) for sample in samples):
         fields = sorted(set().union(*(index.fields for index in indices)) - {e for index in indices for e in index.extensions})

@@ -4,7 +4,9 @@ import functools
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,7 @@ from dsopt.data.sources.labels import cleaned, kind_of, label_column, values
 from dsopt.data.sources.layout import normal, partitions
 from dsopt.data.sources.listing import File
 from dsopt.errors import InputError, first_line, unknown
-from dsopt.files import filesystem, join, read_range, retried
+from dsopt.files import filesystem, join, read_range, retried, transient
 
 IMAGE_COLUMNS = ("image", "img")
 POINTER = b"version https://git-lfs"
@@ -33,6 +35,7 @@ class Footer:
         groups: the rows of each row group.
         image_bytes: the largest mean size of an image in a row group, in bytes.
         digest: of the footer's bytes.
+        paths: the column of images holds paths only.
     """
 
     file: File
@@ -44,6 +47,7 @@ class Footer:
     groups: tuple[int, ...]
     image_bytes: int
     digest: str
+    paths: bool
     hints: tuple[str, ...] = ()
 
     @property
@@ -68,6 +72,8 @@ def footer(base: str, file: File, image_column: str | None, wanted: str | None) 
         if read_range(uri, 0, len(POINTER)) == POINTER:
             raise InputError(f"{uri}: is a pointer of git-lfs, not the file itself; expected the file (git lfs pull).") from None
         raise InputError(f"{uri}: not a readable Parquet file: {first_line(error)}") from None
+    if twice := next((name for name in schema.names if schema.names.count(name) > 1), None):
+        raise InputError(f"{uri}: has two columns {twice!r}.")
     features = _features(schema)
     image = _image(uri, schema, image_column, features)
     constant, label, hints = None, None, ()
@@ -86,9 +92,19 @@ def footer(base: str, file: File, image_column: str | None, wanted: str | None) 
     names = features.get(label, {}).get("names") if label and isinstance(features.get(label), dict) else None
     groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
     return Footer(
-        *(file, image, label, constant, kind, tuple(normal(str(name)) for name in names) if names else None, groups),
-        *(_image_bytes(metadata, image), _digest(metadata), hints),
+        *(file, image, label, constant, kind, _distinct_names(names) if names else None, groups),
+        *(_image_bytes(metadata, image), _digest(metadata), _only_paths(schema, metadata, image), hints),
     )
+
+
+def _distinct_names(names: Iterable[Any]) -> tuple[str, ...]:
+    """The names of classes in NFC; a name that comes again, such as ImageNet's two cranes, gets a number."""
+    counts: Counter[str] = Counter()
+    found = []
+    for name in (normal(str(each)) for each in names):
+        counts[name] += 1
+        found.append(f"{name} ({counts[name]})" if counts[name] > 1 else name)
+    return tuple(found)
 
 
 def _image(uri: str, schema: pa.Schema, wanted: str | None, features: dict[str, Any]) -> str:
@@ -139,6 +155,17 @@ def _image_bytes(metadata: pq.FileMetaData, image: str) -> int:
     return max(sizes, default=0)
 
 
+def _only_paths(schema: pa.Schema, metadata: pq.FileMetaData, image: str) -> bool:
+    if not pt.is_struct(schema.field(image).type):
+        return kind_of(schema.field(image).type) == "text"
+    for group in (metadata.row_group(i) for i in range(metadata.num_row_groups)):
+        for column in (group.column(i) for i in _columns(metadata, image)):
+            counted = column.statistics
+            if column.path_in_schema.endswith(".bytes") and (counted is None or counted.null_count != group.num_rows):
+                return False
+    return True
+
+
 def _digest(metadata: pq.FileMetaData) -> str:
     sink = io.BytesIO()
     metadata.write_metadata_file(sink)
@@ -156,14 +183,25 @@ def file_labels(uri: str, label: str, version: int, names: tuple[str, ...] | Non
         version: of the file; a part of the cache's key.
         names: if given, numbers become these names.
     """
-    return cleaned(_read_labels(uri, label), names)
+    return cleaned(_read(uri, label), names)
 
 
 @retried
-def _read_labels(uri: str, label: str) -> pa.ChunkedArray:
+def _read(uri: str, column: str) -> pa.ChunkedArray:
     system, path = filesystem(uri)
-    with system.open_input_file(path) as handle:
-        return pq.ParquetFile(handle).read(columns=[label])[label]
+    with sound(uri), system.open_input_file(path) as handle:
+        return pq.ParquetFile(handle).read(columns=[column])[column]
+
+
+@contextmanager
+def sound(uri: str) -> Iterator[None]:
+    """A context that reads a file. Raises InputError, with its name, if its pages are damaged or it is gone."""
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        if isinstance(error, OSError) and transient(error):
+            raise
+        raise InputError(f"{uri}: cannot be read: {first_line(error)}") from None
 
 
 def has_labels(base: str, footers: Sequence[Footer]) -> bool:
@@ -189,5 +227,14 @@ def label_digest(base: str, one: Footer) -> str:
     """A digest of the labels of a file."""
     if not one.label:
         return one.constant or ""
-    labels = file_labels(join(base, one.file.name), one.label, one.file.version, None)
+    labels = cleaned(_read(join(base, one.file.name), one.label))
     return hashlib.sha256(repr(labels.to_pylist()).encode()).hexdigest()[:16]
+
+
+def paths(base: str, one: Footer) -> list[str]:
+    """The paths of the images of a file that holds paths only; of any other none."""
+    if not one.paths:
+        return []
+    found: list[Any] = _read(join(base, one.file.name), one.image).to_pylist()
+    listed = [each.get("path") if isinstance(each, dict) else each for each in found]
+    return [path for path in listed if path]

@@ -70,6 +70,11 @@ def clean(label: Any) -> Any:
     return (unicodedata.normalize("NFC", label) or None) if isinstance(label, str) else label
 
 
+def loosely(name: str) -> str:
+    """What two names have in common that differ by case, blanks or Unicode form only."""
+    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
 def cleaned(labels: pa.Array | pa.ChunkedArray, names: Sequence[str] | None = None) -> pa.Array:
     """A column of labels as `clean` makes each; numbers become the `names`, where they are given."""
     array = labels.combine_chunks() if isinstance(labels, pa.ChunkedArray) else labels

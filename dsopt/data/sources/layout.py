@@ -3,11 +3,12 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from dsopt.data.sources.labels import LABEL_COLUMNS
+from dsopt.data.sources import kinds
+from dsopt.data.sources.labels import LABEL_COLUMNS, loosely
 from dsopt.errors import InputError
 
 # The Hugging Face hub's words, as a word of its own: seg_train, training_set, train2017, train-00000-of-00002.
@@ -17,6 +18,7 @@ _SPLIT = re.compile(
     re.IGNORECASE,
 )
 _FILLING = re.compile(r"[\W_\d]|(?<![a-z])(?:set|data|images?|imgs?|split|folder)(?![a-z])", re.IGNORECASE)
+_FIRST_SHARD = re.compile(r"-0+-of-\d+(?=\.)")  # the hub numbers all shards of a split
 _RESOLUTION = re.compile(r"\d+(x\d+|px)", re.IGNORECASE)
 _NO_CLASS = re.compile(r"(jpeg)?ima?ge?s?|masks?|annotations?", re.IGNORECASE)  # folders by what files are, not by what they show
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -46,7 +48,7 @@ def named_split(path: str) -> str | None:
 def partitions(path: str) -> dict[str, str | None]:
     """The Hive partitions of a path: label=cat/part-0.parquet has the label cat."""
     found = (part.partition("=") for part in path.split("/")[:-1])
-    return {key: None if value == _NO_VALUE else normal(unquote(value)) for key, equals, value in found if equals and key}
+    return {key: None if value == _NO_VALUE else normal(unquote(value)) or None for key, equals, value in found if equals and key}
 
 
 def decide_splits(named: set[str | None], unlabelled: Iterable[str | None] = ()) -> dict[str | None, str | None]:
@@ -77,6 +79,22 @@ def told(named: set[str | None], unlabelled: set[str | None]) -> tuple[str, ...]
     return tuple(
         f"the split {name or 'without a name'} {why[name]} is not used; {judge} serves as test.".replace("  ", " ") for name in left
     )
+
+
+def check_named(root: str, files: Mapping[str | None, str]) -> None:
+    """Check that no file lies beside those of a train and a test split.
+
+    Args:
+        files: of each named split one file.
+
+    Raises:
+        InputError: one does, and nobody knows what it is for.
+    """
+    if None in files and "train" in files and len(files) > 2:
+        named = " and ".join(sorted(name for split, name in files.items() if split))
+        raise InputError(
+            f"data.root={root}: has {named}, but also {files[None]}, which names no split; move it, or name files by a glob."
+        )
 
 
 # --- folders of images -----------------------------------------------------------------------------------------------
@@ -139,6 +157,10 @@ def layout(names: Sequence[str]) -> Layout:
     loose = () in folders
     words = {top: word for top in tops if (word := split_word(top))}
     if tops and not loose and len(words) == len(tops):
+        relative = _relative(names, prefix)
+        for word in sorted(set(words.values())):
+            if twins := _equal({top: relative[top] for top in tops if words[top] == word}):
+                raise InputError(f"has {twins[0]} and {twins[1]} with files of the same names, a copy or masks; move one away.")
         return _within(Layout(prefix, words), names)
     if _paired(words):
         others = [top for top in tops if top not in words] + ["images"] * loose
@@ -194,8 +216,9 @@ def _within(found: Layout, names: Sequence[str]) -> Layout:
         everything = set().union(*labels.values())
         inside = dict(found.inside)
         for split, own in labels.items():
-            others = set().union(*(each for key, each in labels.items() if key != split))
-            if len(own) == 1 and None not in own and (len(everything) == 1 or not own <= others):
+            others = {loosely(label) for key, each in labels.items() if key != split for label in each if label}
+            mine = {loosely(label) for label in own if label}
+            if mine and len(own) == 1 and (len(everything) == 1 or not mine <= others):
                 inside[split] = inside.get(split, 0) + 1
         if inside == found.inside:
             return found
@@ -216,20 +239,27 @@ def check_one_set(names: Sequence[str]) -> None:
         top, slash, rest = name.partition("/")
         if slash:
             below[top].append(rest)
-    if twins := _equal({top: frozenset(rest) for top, rest in below.items() if "=" not in top and not split_word(top)}):
+    siblings = {top: rest for top, rest in below.items() if "=" not in top and not split_word(top)}
+    if twins := _equal({top: frozenset(rest) for top, rest in siblings.items()}):
         raise _several(*twins)
+    first = ((top, name) for top, rest in siblings.items() for name in rest if _FIRST_SHARD.search(name) and named_split(name))
+    begins: dict[str, str] = {}  # the first shard of a split, without its number -> the folder that holds it
+    for top, name in first:
+        if (other := begins.setdefault(_FIRST_SHARD.sub("", name), top)) != top:
+            raise _several(other, top)
     for rest in below.values():
         check_one_set(rest)
 
 
 def _relative(names: Sequence[str], prefix: Folders) -> dict[str, frozenset[str]]:
-    """The names of the files below each top folder."""
+    """The names of the files below each top folder, without the suffixes of images: a mask may be of another format."""
     found: dict[str, set[str]] = defaultdict(set)
     start = sum(len(folder) + 1 for folder in prefix)
     for name in names:
         top, slash, rest = name[start:].partition("/")
         if slash:
-            found[top].add(rest)
+            end = kinds.suffix(rest)
+            found[top].add(rest[: -len(end)] if end in kinds.SUFFIXES else rest)
     return {top: frozenset(rest) for top, rest in found.items()}
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow.fs as pf
@@ -15,11 +16,14 @@ from dsopt.config import DataConfig
 from dsopt.errors import InputError
 from dsopt.files import absolute, filesystem, is_remote, join, read_bytes, retried
 
-# What systems and programs leave in folders, and nobody misses.
-_LEFT_BY_SYSTEMS = re.compile(r"\._.*|\.DS_Store|__MACOSX|@eaDir|Thumbs\.db|desktop\.ini|\.git|\.ipynb_checkpoints|\.cache", re.I)
+# What systems and programs leave in folders.
+_LEFT_BY_SYSTEMS = re.compile(
+    r"(?i)\._.*|\.DS_Store|\.AppleDouble|__MACOSX|@eaDir|[@#](recycle|snapshot)|\$RECYCLE\.BIN|System Volume Information"
+    r"|lost\+found|Thumbs\.db|desktop\.ini|\.git|\.ipynb_checkpoints|\.cache"
+)
 _STAGE = re.compile(r".+-[0-9a-f]{12}")  # the folder of a stage: its name and its hash
 _VERSIONS = ("ETag", "etag", "blob_id", "md5Hash", "content_hash", "last_modified", "LastModified", "mtime", "created")
-EXAMPLES = 3
+EXAMPLES, OWN = 3, "in a result of dsopt"
 
 
 class File(NamedTuple):
@@ -96,7 +100,7 @@ def list_data(root: str) -> Below:
     stages = stage_folders(file.name for file in files)
     if stages:
         inside = [file for file in files if _lies_in(file.name, stages)]
-        skipped += [Skipped(file.name, "in a result of dsopt") for file in inside]
+        skipped += [Skipped(file.name, OWN) for file in inside]
         files = [file for file in files if not _lies_in(file.name, stages)]
     return Below(_revision(root, files), skipped)
 
@@ -233,22 +237,25 @@ def _local(root: str, recursive: bool) -> Iterator[File | Skipped]:
     """The files below a folder; links to folders are followed after the real folders, and only to what was not listed."""
     if not os.path.isdir(root):
         return
-    above, links = os.path.realpath(root), [("", root)]
-    seen: set[str] = set()
+    links, seen, real = [("", root)], set[tuple[int, int]](), Path(root).resolve()
+    above = {_identity(folder) for folder in (real, *real.parents)}
     while links:
         name, folder = links.pop(0)
-        real = os.path.realpath(folder)
-        if name and (real in seen or above == real or above.startswith(real.rstrip("/") + "/")):
+        if name and _identity(folder) in seen | above:
             yield Skipped(name, "a link to a folder that is read already")
-            continue
-        yield from _walk(name, folder, real, seen, links, recursive)
+        else:
+            yield from _walk(name, folder, seen, links, recursive)
+
+
+def _identity(folder: str | Path) -> tuple[int, int]:
+    return (found := os.stat(folder)).st_dev, found.st_ino  # the same under all names that links and mounts give it
 
 
 def _walk(
-    name: str, folder: str, real: str, seen: set[str], links: list[tuple[str, str]], recursive: bool
+    name: str, folder: str, seen: set[tuple[int, int]], links: list[tuple[str, str]], recursive: bool
 ) -> Iterator[File | Skipped]:
     """Everything below one folder; links to folders are put aside into `links`."""
-    seen.add(real)
+    seen.add(_identity(folder))
     with os.scandir(folder) as entries:
         listed = sorted(entries, key=lambda entry: entry.name)
     for entry in listed:
@@ -260,24 +267,28 @@ def _walk(
             continue
         if _LEFT_BY_SYSTEMS.fullmatch(entry.name):
             continue
-        if entry.is_dir():
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError:  # a link to itself
+            is_folder = is_file = False
+        if is_folder:
             if not recursive:
                 continue
             if entry.name.startswith("."):
                 yield Skipped(below, "hidden")
             elif entry.is_symlink():
                 links.append((below, entry.path))
+            elif _identity(entry.path) in seen:
+                yield Skipped(below, "a folder that is read already under another name")
             else:
-                inner = os.path.join(real, entry.name)
-                if inner in seen:  # a link led here before
-                    yield Skipped(below, "a folder that a link has led to already")
-                else:
-                    yield from _walk(below, entry.path, inner, seen, links, recursive)
-        elif entry.is_file():
+                yield from _walk(below, entry.path, seen, links, recursive)
+        elif is_file:
             found = entry.stat()
             yield File(below, found.st_size, found.st_mtime_ns)
         elif entry.is_symlink():
             yield Skipped(below, "a dead link")
+        else:
+            yield Skipped(below, "neither a file nor a folder")
 
 
 def _unreadable(entry: os.DirEntry[str], name: str) -> Iterator[Skipped]:

@@ -41,7 +41,7 @@ def read_metadata(root: str, files: list[File], wanted: str | None) -> Metadata:
     labels: dict[str, int | str] = {}
     used, hints = set(), []
     for name in tables:
-        table = read_rows(join(root, name))
+        table = read_rows(join(root, name), NAME_COLUMNS)
         column = next((each for each in table.column_names if each.lower() in NAME_COLUMNS), None)
         if column is None or not _is_text(table.schema.field(column).type):
             hints.append(f"{name} is not used: it has no column file_name.")
@@ -54,7 +54,8 @@ def read_metadata(root: str, files: list[File], wanted: str | None) -> Metadata:
         folder = name.rpartition("/")[0]
         for file, value in zip(table[column].to_pylist(), labels_of(join(root, name), table, label), strict=True):
             if file and value is not None:
-                labels[normal(posixpath.normpath(f"{folder}/{file}".lstrip("/")))] = value
+                below = file.replace("\\", "/")  # as Windows writes it
+                labels[normal(posixpath.normpath(f"{folder}/{below}".lstrip("/")))] = value
         used.add(name)
     if wanted is not None and not tables:
         raise InputError(f"data.root={root}: options.label_column={wanted}: there is no metadata.csv or metadata.jsonl.")

@@ -1,16 +1,21 @@
 """Small tables as people write them: CSV, tab-separated, JSON lines, Parquet."""
 
+import codecs
+import csv
 import io
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from dsopt.data.sources.labels import clean, kind_of
+from dsopt.data.sources.listing import File
 from dsopt.errors import InputError, first_line
-from dsopt.files import read_bytes
+from dsopt.files import join, read_bytes
+from dsopt.storage import content_digest
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".pq")
 
@@ -19,16 +24,23 @@ def read_rows(uri: str, text: Sequence[str] = ()) -> pa.Table:
     """All rows of a table. Raises InputError if it is not of the kind that its suffix says, or empty.
 
     Args:
-        text: columns of a CSV file that are text, whatever they look like.
+        text: columns of a CSV file that are text, whatever they look like and however they are cased.
     """
     data = read_bytes(uri)
     try:
         table = _parsed(uri.lower(), data, text)
-    except (pa.ArrowInvalid, TypeError, ValueError, AttributeError) as error:
+    except (pa.ArrowInvalid, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{uri}: not a readable table: {first_line(error)}") from None
+    if twice := next((name for name in table.column_names if table.column_names.count(name) > 1), None):
+        raise InputError(f"{uri}: has two columns {twice!r}.")
     if not len(table):
         raise InputError(f"{uri}: has no rows.")
     return table
+
+
+def contents(root: str, tables: Iterable[File]) -> dict[str, str]:
+    """The digest of each table: a copy with other labels may have the same size and time."""
+    return {file.name: content_digest(read_bytes(join(root, file.name))) for file in tables}
 
 
 def labels_of(uri: str, table: pa.Table, column: str) -> list[int | str | None]:
@@ -54,14 +66,35 @@ def _parsed(name: str, data: bytes, text: Sequence[str]) -> pa.Table:
     if name.endswith((".parquet", ".pq")):
         return pq.read_table(io.BytesIO(data))
     if name.endswith((".csv", ".tsv")):
-        parse = pyarrow.csv.ParseOptions(delimiter="\t" if name.endswith(".tsv") else ",", newlines_in_values=True)
-        convert = pyarrow.csv.ConvertOptions(strings_can_be_null=False, column_types=dict.fromkeys(text, pa.string()))
-        return pyarrow.csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=convert)
-    lines = data.decode("utf-8-sig")
+        return _separated(_decoded(data), "\t,;" if name.endswith(".tsv") else ",;\t", text)
+    if not name.endswith(SUFFIXES):
+        raise ValueError(f"expected a file *{', *'.join(SUFFIXES)}")
+    lines = _decoded(data)
     whole = lines.lstrip().startswith("[")
-    rows = json.loads(lines) if whole else [json.loads(line) for line in lines.splitlines() if line.strip()]
+    rows = json.loads(lines) if whole else [json.loads(line) for line in lines.split("\n") if line.strip()]
     names = list(dict.fromkeys(key for row in rows for key in row))
     return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+
+
+def _decoded(data: bytes) -> str:
+    """Text in UTF-8, or in UTF-16 as spreadsheets export it."""
+    return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+
+
+def _separated(lines: str, separators: str, text: Sequence[str]) -> pa.Table:
+    """A table whose columns are separated by that of some characters that is most frequent in its first line."""
+    header = lines.lstrip("\r\n").partition("\n")[0].rstrip("\r")
+    separator = max(separators, key=re.sub('"[^"]*"', "", header).count)
+    names = next(csv.reader([header], delimiter=separator), [])
+    wanted = {name.lower() for name in text}
+    types = {name: pa.string() for name in names if name.strip().lower() in wanted}
+    parse = pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
+    convert = pyarrow.csv.ConvertOptions(strings_can_be_null=False, column_types=types)
+    table = pyarrow.csv.read_csv(io.BytesIO(lines.encode()), parse_options=parse, convert_options=convert)
+    for i, name in enumerate(table.column_names):
+        if name != name.strip() and pa.types.is_string(table.schema.field(i).type):  # "a, b": a blank after every separator
+            table = table.set_column(i, name, pa.array([text.strip() for text in table.column(i).to_pylist()], pa.string()))
+    return table.rename_columns([name.strip() for name in table.column_names])
 
 
 def _column(values: list[object]) -> pa.Array:

@@ -4,18 +4,20 @@ import contextlib
 import io
 import json
 import os
+import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from dsopt.data.sources import kinds
 from dsopt.data.sources.labels import LABEL_COLUMNS, clean
+from dsopt.data.sources.listing import Skipped
 from dsopt.errors import InputError, first_line
 from dsopt.files import filesystem, is_remote, retried, write_bytes
 from dsopt.storage import content_digest
 
-FORMAT = 1  # of kept indices: raised when what is read changes
+FORMAT = 2  # of kept indices: raised when what is read changes
 BUFFER = 1 << 18  # bytes per request while the headers are read: small members pass in one, large ones are skipped
 LABEL_BYTES = 1 << 16  # a larger member is not read for its label
 LABEL_MEMBERS = ("cls", *LABEL_COLUMNS)
@@ -35,13 +37,24 @@ class Index(NamedTuple):
 
     Args:
         extensions: of the images, those that are used first.
-        no_image: keys without an image.
+        skipped: keys without an image, and names that are not UTF-8.
+        fields: all extensions of samples with an image, and the keys of their `json` members.
+        end: what is wrong with the end of the file, else "".
     """
 
     samples: tuple[Sample, ...]
     extensions: tuple[str, ...]
-    no_image: tuple[str, ...]
+    skipped: tuple[Skipped, ...]
     fields: frozenset[str]
+    end: str
+
+
+class _Member(NamedTuple):
+    """Where the content of a member lies; its label, if it was read for one."""
+
+    offset: int
+    size: int
+    label: int | str | None
 
 
 def kept_index(uri: str, size: int, version: int, image: str | None = None, label: str | None = None) -> Index:
@@ -55,11 +68,12 @@ def kept_index(uri: str, size: int, version: int, image: str | None = None, labe
     name = content_digest(json.dumps([FORMAT, uri, size, version, image, label]).encode())
     file = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dsopt" / "tars" / f"{name}.json"
     with contextlib.suppress(OSError, ValueError, TypeError):  # none yet, or none that can be read
-        samples, extensions, no_image, fields = json.loads(file.read_text())
-        return Index(tuple(Sample(*sample) for sample in samples), tuple(extensions), tuple(no_image), frozenset(fields))
+        samples, extensions, skipped, fields, end = json.loads(file.read_text())
+        both = tuple(Sample(*one) for one in samples), tuple(extensions), tuple(Skipped(*one) for one in skipped)
+        return Index(*both, frozenset(fields), end)
     found = read_index(uri, image, label)
     with contextlib.suppress(OSError):  # a full or read-only disk
-        write_bytes(str(file), json.dumps([*found[:3], sorted(found.fields)]).encode())
+        write_bytes(str(file), json.dumps([*found[:3], sorted(found.fields), found.end]).encode())
     return found
 
 
@@ -86,62 +100,75 @@ def read_index(uri: str, image: str | None = None, label: str | None = None) -> 
 
 
 def _samples(tar: tarfile.TarFile, file: io.BufferedReader, image: str | None, label: str | None) -> Index:
-    samples, extensions, no_image, fields = [], {}, [], set()
-    for key, members in _groups(tar):
-        found = _image(members, image)
-        if found is None:
-            no_image.append(key)
-            continue
-        extensions[found] = None
-        fields |= set(members)
-        member = members[found]
-        value = _label(members, file, label, fields)
-        samples.append(Sample(f"{key}.{found}", member.offset_data, member.size, value))
-    return Index(tuple(samples), tuple(extensions), tuple(no_image), frozenset(fields))
-
-
-def _groups(tar: tarfile.TarFile) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
-    """Consecutive members of one key, by extension; the key ends at the first dot of the file name."""
-    current, members = None, {}
+    """Members of one key belong together, wherever they lie; of two with one name the last counts, as when a tar is unpacked."""
+    found, names, fields, skipped = {}, (label,) if label else LABEL_MEMBERS, set(), []
     for member in tar:
+        tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all of them, which may be millions
         folder, _, last = member.name.rpartition("/")
         stem, dot, extension = last.partition(".")
-        tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all of them, which may be millions
         if not member.isfile() or not dot or not stem or "__MACOSX" in folder:
             continue
-        key = f"{folder}/{stem}".removeprefix("./").lstrip("/")
-        if key != current:
-            if current is not None:
-                yield current, members
-            current, members = key, {}
-        members[extension.lower()] = member
-    if current is not None:
-        yield current, members
+        if not _utf8(member.name):
+            shown = member.name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+            skipped.append(Skipped(shown, "a name that is not UTF-8"))
+            continue
+        key, extension = f"{folder}/{stem}".removeprefix("./").lstrip("/"), extension.lower()
+        value = _label(_content(member, file), extension, label, fields) if extension in (*names, "json") else None
+        found.setdefault(key, {})[extension] = _Member(member.offset_data, member.size, value)
+    samples, extensions = [], {}
+    for key, members in found.items():
+        used = _image(members, image)
+        if used is None:
+            skipped.append(Skipped(key, "a sample without an image"))
+            continue
+        extensions[used] = None
+        fields |= members.keys()
+        value = next((members[name].label for name in (*names, "json") if name in members), None)
+        samples.append(Sample(f"{key}.{used}", members[used].offset, members[used].size, value))
+    return Index(tuple(samples), tuple(extensions), tuple(skipped), frozenset(fields), _end(tar, file))
 
 
-def _image(members: dict[str, tarfile.TarInfo], wanted: str | None) -> str | None:
+def _utf8(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _end(tar: tarfile.TarFile, file: io.BufferedReader) -> str:
+    """What is wrong with the end of a tar: two blocks of zeros are its mark, and tarfile takes a damaged header for it."""
+    file.seek(tar.offset)
+    rest = file.read(BUFFER)
+    if not rest:
+        return "has no mark at its end: it may have been cut off"
+    return f"is damaged, or several joined: nothing is read from byte {tar.offset:,} on" if rest.strip(b"\0") else ""
+
+
+def _image(members: Collection[str], wanted: str | None) -> str | None:
     """The extension of the image of a sample: a plain one (jpg) before one of several parts (left.jpg)."""
     if wanted is not None:
         return wanted if wanted in members else None
-    images = [extension for extension in members if "." + extension.rpartition(".")[2] in kinds.SUFFIXES]
-    return min(images, key=lambda extension: extension.count("."), default=None)
+    return min((name for name in members if is_image(name)), key=lambda extension: extension.count("."), default=None)
 
 
-def _label(members: dict[str, tarfile.TarInfo], file: io.BufferedReader, wanted: str | None, fields: set[str]) -> int | str | None:
-    for name in (wanted,) if wanted else LABEL_MEMBERS:
-        if name in members:
-            return _plain(_content(members[name], file).decode("utf-8", errors="replace"))
-    if "json" not in members:
-        return None
+def is_image(extension: str) -> bool:
+    """Whether members of this extension are images."""
+    return "." + extension.rpartition(".")[2] in kinds.SUFFIXES
+
+
+def _label(content: bytes, extension: str, wanted: str | None, fields: set[str]) -> int | str | None:
+    """The label in a member; the keys of a `json` member are added to `fields`."""
+    if extension != "json" or wanted == "json":
+        return _plain(content.decode("utf-8-sig", errors="replace"))
     try:
-        content = json.loads(_content(members["json"], file))
-    except ValueError:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(content, dict):
-        return _value(content)
-    fields |= {f"json:{key}" for key in content}
-    lower = {str(key).lower(): value for key, value in content.items()}
-    names = (wanted.lower(),) if wanted else ("cls", *LABEL_COLUMNS)
+    if not isinstance(found, dict):
+        return _value(found)
+    fields |= {f"json:{key}" for key in found}
+    lower = {str(key).lower(): value for key, value in found.items()}
+    names = (wanted.lower(),) if wanted else LABEL_MEMBERS
     return next((_value(lower[name]) for name in names if name in lower), None)
 
 
@@ -158,10 +185,10 @@ def _content(member: tarfile.TarInfo, file: io.BufferedReader) -> bytes:
 def _plain(text: str) -> int | str | None:
     """The label of a text member: a number or a name."""
     text = text.strip()
-    return int(text) if text.lstrip("-").isdecimal() else clean(text)
+    return int(text) if re.fullmatch(r"-?\d{1,18}", text) else clean(text)
 
 
 def _value(value: Any) -> int | str | None:
-    if isinstance(value, float) and value == value and value == int(value):
+    if isinstance(value, float) and value.is_integer():
         return int(value)
     return clean(value) if isinstance(value, int | str) else None

@@ -24,7 +24,7 @@ SHARD_ROWS = 4096
 WRITERS = 16  # files written at once
 MARKER = ".export.json"  # in the output while it is not complete
 
-_SUFFIX = re.compile(r"\.(jpe?g|jpe|jfif|png|webp|bmp|gif|tiff?|ppm|pgm)$", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.(jpe?g|jpe|jfif|png|webp|bmp|gif|tiff?|p[bgnp]m|apng|avif|dib|jif)$", re.IGNORECASE)
 _SUFFIX_OF = {"JPEG": ".jpg", "TIFF": ".tif", "MPO": ".jpg"}
 
 ABOUT = ("label", "label_name", "key", "id", "rank", "score", "reason", "soft_label")  # what is told of an image
