@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
@@ -157,8 +157,9 @@ def layout(names: Sequence[str]) -> Layout:
     loose = () in folders
     words = {top: word for top in tops if (word := split_word(top))}
     if tops and not loose and len(words) == len(tops):
-        relative = _relative(names, prefix)
-        for word in sorted(set(words.values())):
+        again = sorted(word for word, count in Counter(words.values()).items() if count > 1)
+        relative = _relative(names, prefix) if again else {}
+        for word in again:
             if twins := _equal({top: relative[top] for top in tops if words[top] == word}):
                 raise InputError(f"has {twins[0]} and {twins[1]} with files of the same names, a copy or masks; move one away.")
         return _within(Layout(prefix, words), names)
