@@ -13,7 +13,7 @@ import pandas
 import pyarrow as pa
 import pytest
 from PIL import Image
-from running import SMALL, here, read
+from running import SMALL, here, one_line, read
 
 import dsopt
 from dsopt.data.loading import load
@@ -304,6 +304,11 @@ def test_wrong_arguments_are_one_line(job: Any, tmp_path: Path) -> None:
     assert job("export", f"input={tmp_path}")[0] == 2
     code, _, error = job("export", f"input={tmp_path}", f"output={tmp_path}/out")
     assert code == 2 and "no finished stage" in error
+    write_folder(f"{tmp_path}/photos")
+    code, _, error = job("export", f"input={chosen(str(tmp_path))}", "output=/proc/dsopt")  # not even root can write there
+    assert code == 2 and one_line(error).startswith("error: output=/proc/dsopt: cannot be written")
+    code, _, error = job("export", f"input={chosen(str(tmp_path))}", "output=gs://bucket/out")
+    assert code == 2 and "output=gs://bucket/out: expected a folder or s3://" in one_line(error)
 
 
 @pytest.fixture
