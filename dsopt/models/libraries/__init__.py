@@ -59,10 +59,7 @@ def encoder(name: str, weights: str = LIBRARY, size: int | None = None) -> Encod
         InputError: there is no such network, its library is missing, or its weights cannot be had.
     """
     source, _, rest = name.partition(":")
-    if source in EXTRAS:
-        found = library(source).encoder(rest, weights, size)
-    else:
-        found = library("own").encoder(name)
+    found = library(source).encoder(rest, weights, size) if source in EXTRAS else library("own").encoder(name)
     found.network.eval().requires_grad_(False)
     return found
 
