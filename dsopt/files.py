@@ -247,22 +247,28 @@ def row_count(uri: str) -> int:
         return pq.read_metadata(file).num_rows
 
 
-def check_readable(uri: str) -> None:
-    """Check that an object store answers and permits reading; the URI itself need not exist.
+def check_readable(uri: str, key: str = "storage") -> None:
+    """Check that an object store that is to be written to answers and permits reading; the URI itself need not exist.
+
+    Args:
+        key: what the user gave it as.
 
     Raises:
         InputError: a wrong address, wrong keys, no permission, or a place of a kind that nothing can be written to.
     """
     if schemes.scheme(uri) in schemes.PACKAGES:
-        raise InputError(f"storage={uri}: expected a folder or s3://bucket/prefix; other places can be read from, not written to.")
+        raise InputError(f"{key}={uri}: expected a folder or s3://bucket/prefix; other places can be read from, not written to.")
     try:
         retried(_exists_once, seconds=5.0)(uri)  # not RETRY_SECONDS: a user waits for the answer
     except OSError as error:
-        raise InputError(f"storage={uri}: cannot be read: {first_line(error)}") from None
+        raise InputError(f"{key}={uri}: cannot be read: {first_line(error)}") from None
 
 
-def check_writable(uri: str) -> None:
+def check_writable(uri: str, key: str = "storage") -> None:
     """Check that files can be written below a URI.
+
+    Args:
+        key: what the user gave it as.
 
     Raises:
         InputError: no permission, no such bucket, a file in place of the folder, or the store does not answer.
@@ -272,4 +278,4 @@ def check_writable(uri: str) -> None:
         retried(_write_once, seconds=5.0)(probe, b"dsopt")  # not RETRY_SECONDS: a user waits for the answer
         delete(probe)
     except OSError as error:
-        raise InputError(f"storage={uri}: cannot be written: {first_line(error)}") from None
+        raise InputError(f"{key}={uri}: cannot be written: {first_line(error)}") from None

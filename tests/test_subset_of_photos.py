@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pandas
 import pyarrow as pa
 import pytest
 from PIL import Image
-from running import here, read
+from running import SMALL, here, one_line, read
 
 import dsopt
 from dsopt.data.loading import load
@@ -46,6 +47,19 @@ def write_parquet(root: str) -> str:
     return root
 
 
+def write_shards(root: str) -> str:
+    for shard in range(3):
+        sink = io.BytesIO()
+        with tarfile.open(fileobj=sink, mode="w") as tar:
+            for i in range(shard, PHOTOS, 3):
+                for suffix, data in (("jpg", photo(i)), ("cls", ("cat", "großer hund")[i % 2].encode())):
+                    info = tarfile.TarInfo(f"{i:05}.{suffix}")
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+        write_bytes(f"{root}/{shard:06}.tar", sink.getvalue())
+    return root
+
+
 def chosen(root: str, *overrides: str, name: str = "folder") -> str:
     plan = Plan(read(f"storage={root}/runs", f"data.name={name}", f"data.root={root}/photos", *LARGER, *overrides))
     stage = select.subset(plan, plan.config.select, plan.config.seed)
@@ -69,9 +83,9 @@ def downloaded(uri: str, folder: Path) -> str:
     return str(folder)
 
 
-@pytest.fixture(params=["folder", "parquet"])
+@pytest.fixture(params=["folder", "parquet", "webdataset"])
 def subset(request: pytest.FixtureRequest, storage: str) -> str:
-    {"folder": write_folder, "parquet": write_parquet}[request.param](f"{storage}/photos")
+    {"folder": write_folder, "parquet": write_parquet, "webdataset": write_shards}[request.param](f"{storage}/photos")
     return chosen(storage, name=request.param)
 
 
@@ -95,6 +109,29 @@ def test_every_reader_gives_the_original_bytes(subset: str, tmp_path: Path) -> N
     assert sorted(mine.ranks.tolist()) == list(range(BUDGET)) and len(mine.keys) == BUDGET and mine.classes[0] == "cat"
     listed = pandas.read_csv(io.BytesIO(read_bytes(f"{subset}/{Table(subset).manifest['csv']}")))
     assert list(listed.columns) == ["key", "label", "label_name", "rank"] and listed.key.tolist() == mine.keys
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_the_main_job_gives_large_photographs_back(storage: str, unrendered: None) -> None:
+    """`dsopt optimize` with working copies of 224 pixels, data and results in one place."""
+    files = {}
+    for i in range(40):
+        pixels, sink = np.random.default_rng(i).integers(0, 255, (300 + i, 320, 3), dtype=np.uint8), io.BytesIO()
+        Image.fromarray(pixels).save(sink, "JPEG")
+        files[f"{('cat', 'dog')[i % 2]}/{i}.jpg"] = sink.getvalue()
+    for key, data in files.items():
+        write_bytes(f"{storage}/photos/{key}", data)
+    few = ("autoencoder.steps=2", "train.steps=4", "autoencoder.batch_size=8", "train.batch_size=8", f"select.budget={BUDGET}")
+    place = ("data.name=folder", f"data.root={storage}/photos", f"storage={storage}/runs", "cluster.workers=0")
+    here(*place, *SMALL, *few, "data.image_size=224")
+    names = list_files(f"{storage}/runs")
+    assert any(name.endswith("/report.html") for name in names)
+    (folder,) = (name.rpartition("/")[0] for name in names if re.fullmatch(r"select/folder-top_activation-\w+/_DONE", name))
+    mine = dsopt.load_subset(f"{storage}/runs/{folder}")
+    assert len(mine) == BUDGET and load(f"{storage}/runs/{folder}").images.shape == (BUDGET, 3, 224, 224)
+    for key, (picture, label) in zip(mine.keys, mine, strict=True):
+        assert key and picture.fp.getvalue() == files[key] and mine.classes and mine.classes[label] == key.split("/")[0]
 
 
 def test_streamed_pictures_are_the_originals(subset: str) -> None:
@@ -267,6 +304,11 @@ def test_wrong_arguments_are_one_line(job: Any, tmp_path: Path) -> None:
     assert job("export", f"input={tmp_path}")[0] == 2
     code, _, error = job("export", f"input={tmp_path}", f"output={tmp_path}/out")
     assert code == 2 and "no finished stage" in error
+    write_folder(f"{tmp_path}/photos")
+    code, _, error = job("export", f"input={chosen(str(tmp_path))}", "output=/proc/dsopt")  # not even root can write there
+    assert code == 2 and one_line(error).startswith("error: output=/proc/dsopt: cannot be written")
+    code, _, error = job("export", f"input={chosen(str(tmp_path))}", "output=gs://bucket/out")
+    assert code == 2 and "output=gs://bucket/out: expected a folder or s3://" in one_line(error)
 
 
 @pytest.fixture

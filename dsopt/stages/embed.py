@@ -38,11 +38,11 @@ def embeddings(plan: Plan, split: str = "train") -> Stage:
         inputs["autoencoder"] = before.input("autoencoder") if before else autoencoder.model(plan)
     if "proxy" in chosen.encoder:
         inputs["proxy"] = before.input("proxy") if before else proxy.model(plan, "proxy")
-    external = [name for name in chosen.encoder if name not in OWN]
-    for name in external:
-        libraries.check(name)
+    external = _external(config)
+    for name, weights in external:
+        libraries.check(name, weights, chosen.size)
     if external:
-        made_of["files"] = [libraries.fingerprint(name) for name in external]
+        made_of["files"] = [libraries.fingerprint(name) for name, _ in external]
         made_of["weights"] = [weights_fingerprint(path, "embed") for path in chosen.weights]
     if before and split == "train":
         before.check(made_of, inputs["images"].made_of.get("data", {}))

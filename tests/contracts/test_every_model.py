@@ -1,9 +1,10 @@
-"""What every registered model of one image size promises; a new one is tested by being there."""
+"""What every registered model promises; a new one is tested by being there."""
 
 import pytest
 import torch
 from torch import nn
 
+from dsopt.augment.inputs import MOST, make_inputs, view_of
 from dsopt.registry import MODELS
 
 NAMES = [name for name in MODELS.names() if MODELS.traits(name).input_size]  # the others: test_every_adversarial.py
@@ -73,3 +74,36 @@ def test_weights_share_no_memory(name):
     network = build(*ARGUMENTS[MODELS.traits(name).kind]).to(memory_format=torch.channels_last)
     tensors = [value for value in network.state_dict().values() if value.numel()]
     assert len({value.untyped_storage().data_ptr() for value in tensors}) == len(tensors)
+
+
+def pictures(channels: int, side: int) -> torch.Tensor:
+    """Two that differ in nothing but a corner, a quarter of the sides: the middle half does not hold it."""
+    found = torch.full((2, channels, side, side), 128, dtype=torch.uint8)
+    found[1, :, : side // 4, : side // 4] = 255
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_model_sees_a_small_part_of_a_picture(name):
+    network, size = build(name, 3).eval(), MODELS.traits(name).input_size
+    for side in (size, int(MOST * size), int(MOST * size) + 1, 224):
+        view = view_of(name, side)
+        inputs = make_inputs([], view.taken, None, loaded=view.loaded)
+        one, other = network(inputs.test(pictures(3, side)))
+        assert not torch.equal(one, other), side
+
+
+@pytest.mark.parametrize("name", sorted({*MODELS.names()} - {*NAMES}))
+def test_models_of_any_size_are_of_the_whole_picture(name):
+    """They are built for the size of the images, which are never cropped: what they make has it, what they look at is all of it."""
+    kind, size = MODELS.traits(name).kind, 32
+    torch.manual_seed(0)
+    network, shown = MODELS.build(name)(*ARGUMENTS[kind]).eval(), pictures(3, size) / 255
+    if kind == "generator":
+        assert network(torch.randn(2, 16), None).shape == shown.shape
+        return
+    lightness = shown[:, :1]
+    beside = lightness if getattr(MODELS.traits(name), "conditioned_on", None) == "lightness" else None
+    found = network(None, lightness) if kind == "colorizer" else network(shown, beside)
+    one, other = found[0] if isinstance(found, tuple) else found
+    assert not torch.equal(one, other)

@@ -190,6 +190,8 @@ def test_what_is_wrong_is_one_line(job, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encoded(Image.fromarray(picture(40, 33))))
     status, _, errors = job(f"input={tmp_path / 'a.png'}", f"output={tmp_path / 'a.png'}")
     assert status == 2 and "the input itself" in one_line(errors)
+    status, _, errors = job(f"input={tmp_path / 'a.png'}", "output=/proc/dsopt/out.png")  # not even root can write there
+    assert status == 2 and one_line(errors).startswith("error: output=/proc/dsopt: cannot be written")
     status, _, errors = job(f"input={tmp_path / 'a.png'}", f"output={tmp_path / 'out.png'}", model=str(tmp_path / "none"))
     assert status == 2 and str(tmp_path / "none") in one_line(errors)
 

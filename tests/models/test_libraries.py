@@ -162,6 +162,9 @@ def test_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]:
         with pytest.raises(InputError, match=says):
             libraries.encoder(name)
+    for settings in ({"weights": "w.pt"}, {"size": 64}):
+        with pytest.raises(InputError, match="a function of your own has weights and a size of its own"):
+            libraries.check("my_networks:mine", **settings)  # nothing is imported: a plan asks before anything is done
 
 
 def test_what_cannot_be_had_is_refused_in_one_line(tmp_path: Path) -> None:

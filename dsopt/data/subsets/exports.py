@@ -16,7 +16,18 @@ from PIL import Image
 from dsopt.data.subsets.fiftyone import write_documents
 from dsopt.data.subsets.originals import places, read_originals, sizes
 from dsopt.errors import InputError
-from dsopt.files import delete, exists, join, list_files, read_bytes, stat, write_bytes, write_table
+from dsopt.files import (
+    check_readable,
+    check_writable,
+    delete,
+    exists,
+    join,
+    list_files,
+    read_bytes,
+    stat,
+    write_bytes,
+    write_table,
+)
 from dsopt.storage import IMAGE, with_image_feature
 
 SHARD_BYTES = 256 << 20  # of a shard, as far as sizes are known before originals are read
@@ -73,7 +84,7 @@ def new_folder(output: str, mark: dict[str, Any]) -> Iterator[None]:
     """A folder that is new, empty, or holds a part of the same export; while it is not complete, a file in it says so.
 
     Raises:
-        InputError: it holds something else.
+        InputError: it holds something else, or cannot be written to.
     """
     marker, content = join(output, MARKER), json.dumps(mark).encode()
     _claim(output, marker, content)
@@ -82,12 +93,14 @@ def new_folder(output: str, mark: dict[str, Any]) -> Iterator[None]:
 
 
 def _claim(output: str, marker: str, content: bytes) -> None:
+    check_readable(output, "output")
     if exists(marker):
         if read_bytes(marker) != content:
             raise InputError(f"output={output}: holds a part of another export; give a new folder.")
         return
     if exists(output) and (stat(output) or list_files(output)):
         raise InputError(f"output={output}: is not empty; give a new folder.")
+    check_writable(output, "output")
     write_bytes(marker, content)
 
 

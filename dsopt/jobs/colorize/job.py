@@ -1,5 +1,6 @@
 """The coloring job: color photographs, or train a colorizer, measure it and show it."""
 
+from dsopt.files import check_readable, check_writable
 from dsopt.jobs.colorize import page, pictures
 from dsopt.jobs.job import Job
 from dsopt.pipeline.plan import Plan
@@ -35,6 +36,9 @@ def colorize(plan: Plan) -> None:
     config = plan.config
     if config.input:
         found, model = pictures.paths(config.input, config.output), _model(plan)
+        folder = found.target if found.folder else found.target.rpartition("/")[0] or "/"
+        check_readable(folder, "output")  # before a colorizer is trained
+        check_writable(folder, "output")
         plan.run(model)
         device = this_process(config.cluster.gpu, config.cluster.cpus_per_worker).device
         pictures.color(found, colorizer.Colorizer(model, device))

@@ -25,13 +25,19 @@ def is_external(name: str) -> bool:
     return ":" in name
 
 
-def check(name: str) -> None:
-    """Refuse what cannot be the name of such a network, without importing anything. Raises InputError."""
+def check(name: str, weights: str = LIBRARY, size: int | None = None) -> None:
+    """Refuse what cannot be the name of such a network, or of an encoder with these weights and size, without importing anything.
+
+    Raises:
+        InputError: what is wrong.
+    """
     source, _, rest = name.partition(":")
     if source not in EXTRAS and not re.fullmatch(r"[\w.]+:\w+", name):
         raise unknown("library", source, [*EXTRAS, "module:function"])
     if not rest:
         raise InputError(f"{name}: expected {source}:NAME.")
+    if source not in EXTRAS and (weights != LIBRARY or size):
+        raise InputError(f"{name}: a function of your own has weights and a size of its own; leave out .weights and .size.")
 
 
 def library(source: str) -> ModuleType:
@@ -53,12 +59,7 @@ def encoder(name: str, weights: str = LIBRARY, size: int | None = None) -> Encod
         InputError: there is no such network, its library is missing, or its weights cannot be had.
     """
     source, _, rest = name.partition(":")
-    if source in EXTRAS:
-        found = library(source).encoder(rest, weights, size)
-    else:
-        if weights != LIBRARY or size:
-            raise InputError(f"{name}: a function of your own has weights and a size of its own; leave out .weights and .size.")
-        found = library("own").encoder(name)
+    found = library(source).encoder(rest, weights, size) if source in EXTRAS else library("own").encoder(name)
     found.network.eval().requires_grad_(False)
     return found
 
