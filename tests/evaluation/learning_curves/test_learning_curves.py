@@ -166,7 +166,7 @@ def test_a_chosen_subset_may_be_better_than_all_images_and_its_lead_is_known_bet
     lead = (better(*at) - plain(np.array([ALL]), at[1]))[:, 0]
     true = clean(*at)[0] - saturating(np.array([ALL]), at[1])[0]
     assert true > 0.02 and abs(np.median(lead) - true) < 0.02
-    assert np.std(better(*at) - plain(*at)) < np.hypot(better(*at).std(), plain(*at).std()) / 2
+    assert np.std(better(*at) - plain(*at)) < np.hypot(better(*at).std(), plain(*at).std()) / 1.5
     found = break_even(better, plain, SIZES[3], ALL, 4 * LENGTHS[-1], 350.0, 100.0)
     known = break_even(Known(clean), Known(saturating), SIZES[3], ALL, 4 * LENGTHS[-1], 350.0, 100.0)
     assert 1 / 1.5 < found.trainings.middle / known.trainings.middle < 1.5
@@ -175,7 +175,7 @@ def test_a_chosen_subset_may_be_better_than_all_images_and_its_lead_is_known_bet
 @pytest.mark.slow
 def test_beyond_the_sizes_of_pilots_a_chosen_subset_becomes_all_images(two) -> None:
     plain, better = two
-    everything, half, seen = np.array([ALL]), np.array([np.sqrt(SIZES[3] * ALL)]), np.array([LENGTHS[-1]])
+    everything, half, seen = np.array([ALL]), np.array([(SIZES[3] + ALL) / 2]), np.array([LENGTHS[-1]])
     assert better.change
     np.testing.assert_allclose(better(everything, seen), plain(everything, seen))
     unbounded = replace(better.change, everything=None)
