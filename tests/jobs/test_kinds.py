@@ -77,8 +77,9 @@ def test_linear_probes_are_trials_in_seconds(tmp_path: Path) -> None:
     trials = planned(tmp_path, *PROBES)
     assert [stages(trial.own) for trial in trials] == [["linear"]] * 6
     assert {kind for trial in trials for kind in stages(trial.shared)} == {"ingest", "embed", "select"}
-    run(tmp_path, *PROBES)
+    run(tmp_path, *PROBES, "reference=selection_split")
     (file,) = tmp_path.glob("sweep/digits-sweep-*/trials.parquet")
+    assert "selection paper" not in file.with_name("report.html").read_text()  # whose numbers are of networks
     rows = pq.read_table(file).to_pylist()
     found = {(row["row"], row["seed"]): row["accuracy"] for row in rows}
     # They are judged by the test images, each by what it was trained on: all images tell more than 40 of them.

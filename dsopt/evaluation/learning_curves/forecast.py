@@ -13,8 +13,8 @@ WORST = 2.0  # forms whose held-out error is more than this times the smallest o
 LEAST_ERROR = 0.03  # of a form, relative to the share of wrong answers: a smaller one on a few held-out runs may be chance
 LEAST_WRONG = 0.002  # share of wrong answers whose logarithm is taken
 UNKNOWN = 0.15  # the error of forms where pilots are too few to tell
-# Prior means and deviations of a `Change`: at all, for each factor e of images, for each doubling of images seen. What choosing gains
-# fades with training: of 8 choices on 4 data sets the slope over doublings was 0.02 on average, from 0 to 0.08.
+# Prior means and deviations of a `Change`: at all, for each factor e of images, for each doubling of images seen. What choosing
+# gains fades with training: of 8 choices on 4 data sets the slope over doublings was 0.02 on average, from 0 to 0.08.
 CHANGES = ((0.0, 0.0, 0.02), (0.5, 0.1, 0.04))
 
 

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -48,6 +49,7 @@ def write(stage: Stage, config: Config, trials: list[PlannedTrial], statuses: Sw
     trials = [*trials, *(status.planned for status in statuses.samples())]
     done = [trial for trial in trials if statuses.runs[trial.evaluated.hash].state == "done"]
     kind, runs, found = kind_of(config), infos(trials, done), over(config, trials, statuses)
+    config = config if kind.published else replace(config, reference=None)
     distinct = {trial.evaluated.hash: trial for trial in done}.values()
     reports = [_reports(status, kind.measure) for status in statuses.runs.values()]
     metrics = pa.concat_tables([METRICS.empty_table(), *(trial.metrics() for trial in distinct), *reports])

@@ -9,7 +9,7 @@ from dsopt.config import Config
 from dsopt.config.references import Facts, Published, facts_of, find, scaled
 from dsopt.jobs.optimize.page import info as run_info
 from dsopt.jobs.sweep.grid import leaves
-from dsopt.jobs.sweep.kinds.contract import PlannedTrial
+from dsopt.jobs.sweep.kinds.contract import PlannedTrial, kind_of
 from dsopt.jobs.sweep.status import SweepStatus
 from dsopt.reporting.lines import Series
 from dsopt.reporting.tables import RunInfo, Spread
@@ -63,7 +63,7 @@ def facts(trial: PlannedTrial) -> Facts:
 
 
 def _published(trial: PlannedTrial) -> dict[str, Published]:
-    name, compared = trial.config.reference, not trial.trial.equal_cost
+    name, compared = trial.config.reference, not trial.trial.equal_cost and kind_of(trial.config).published
     return find(name).published(trial.config.data.name, facts(trial)) if name and compared else {}
 
 

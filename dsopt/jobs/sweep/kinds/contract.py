@@ -136,6 +136,7 @@ class SweepKind:
         not_held_out: why no images can be held out with this configuration; "" if they can.
         measured: whether measure.extra has a meaning though trials are not stoppable.
         stoppable: whether trials report a score during training, so that ASHA can stop them, and can have a row at equal cost.
+        published: whether the numbers of papers are of such trials.
     """
 
     plan: Callable[[Plan, Trial], PlannedTrial]
@@ -152,6 +153,7 @@ class SweepKind:
     not_held_out: str = ""
     stoppable: bool = False
     measured: bool = False
+    published: bool = True
 
     def check(self, config: Config) -> None:
         """Raises InputError for settings that only stoppable trials can have."""

@@ -20,6 +20,7 @@ def probe(config: Config) -> SweepKind:
         f"linear classifiers of embeddings by {', '.join(config.embed.encoder)}, {config.probe.epochs} passes",
         "A linear classifier of the embeddings for every setting and seed, trained on the images of its row.",
         needs_labels="without them the job goes up to select",
+        published=False,
     )
 
 
