@@ -14,7 +14,7 @@ LEAST_ERROR = 0.03  # of a form, relative to the share of wrong answers: a small
 LEAST_WRONG = 0.002  # share of wrong answers whose logarithm is taken
 UNKNOWN = 0.15  # the error of forms where pilots are too few to tell
 # Prior means and deviations of a `Change`: at all, for each factor e of images, for each doubling of images seen. What choosing
-# gains fades with training: of 8 choices on 4 data sets the slope over doublings was 0.02 on average, from 0 to 0.08.
+# gains fades with training: of 6 choices on 4 data sets the slope over doublings was 0.02 on average, from 0 to 0.08.
 CHANGES = ((0.0, 0.0, 0.02), (0.5, 0.1, 0.04))
 
 
