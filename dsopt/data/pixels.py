@@ -151,7 +151,7 @@ def _deep_tiff(picture: Image.Image) -> Image.Image | None:
     tags = getattr(picture, "tag_v2", {})
     if picture.mode.startswith("I;16") and tags.get(PHOTOMETRIC) == 0:
         return Image.fromarray(255 - scaled(np.asarray(picture)))
-    if tags.get(BITS, ())[:3] == (16, 16, 16) and all(high < 16 for _, high in (band.getextrema() for band in picture.split()[:3])):
+    if tags.get(BITS, ())[:3] == (16, 16, 16) and np.asarray(picture)[..., :3].max() < 16:
         raise Unusable("a color TIFF that uses 12 or fewer of its 16 bits, of which Pillow keeps the upper 8: save it as PNG")
     return None
 

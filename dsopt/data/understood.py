@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from dsopt.data.sources.labels import MISSING, loosely
 from dsopt.data.sources.source import Findings
@@ -155,7 +154,7 @@ def facts(parts: Sequence[Part], classes: Sequence[str] | None) -> dict[str, Any
             if len(about):
                 ends = (width * height).argmin(), (width * height).argmax()
                 sizes += [(int(width[i]), int(height[i])) for i in ends]
-            known = table.filter(pc.is_valid(table["digest"]))
+            known = table.filter(table["digest"].is_valid())
             digests = bytes.fromhex("".join(known["digest"].to_pylist()))
             of_class.append(known["label"].fill_null(-1).to_numpy().astype(np.int64))
             hashes.append(np.frombuffer(digests, np.uint64).reshape(-1, 2))

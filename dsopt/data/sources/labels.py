@@ -100,9 +100,9 @@ def _is_fraction(text: str) -> bool:
     return not is_whole(float(text))
 
 
-def is_whole(number: int | float) -> bool:
+def is_whole(number: Any) -> bool:
     """Whether a number is a whole one; infinity and NaN are none."""
-    return math.isfinite(number) and number == int(number)
+    return math.isfinite(number) and bool(number == int(number))
 
 
 def clean(label: Any) -> Any:

@@ -61,12 +61,12 @@ def labels_of(uri: str, table: pa.Table, column: str) -> list[int | str | None]:
 
 def _label(value: int | float | str | None) -> int | str | None:
     value = clean(value)
-    if isinstance(value, float) and value == value:  # a column of whole numbers with gaps
+    if isinstance(value, float):  # a column of whole numbers with gaps
+        if value != value:
+            return None
         if not is_whole(value):
             raise ValueError(f"holds {value}; expected whole numbers or text")
         value = int(value)
-    if value != value:
-        return None
     return None if isinstance(value, int) and value < 0 else value
 
 
