@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from dsopt.config import DataConfig
 from dsopt.data import decoding, png
-from dsopt.data.pixels import Color, Unusable, eight_bits, opened, orientation, sixteen_bit_color, uniform, upright
+from dsopt.data.pixels import Color, Unusable, deep, eight_bits, opened, orientation, uniform, upright
 from dsopt.files import first_line
 
 SMALL = 64  # pixels: up to this size a copy is a square PNG, if the configuration does not say otherwise
@@ -48,7 +48,7 @@ def working_copy(image: bytes | np.ndarray | None, data: DataConfig) -> Copy:
         if isinstance(image, bytes) and (kept := _kept(image, picture, data)):
             return kept
         assert image is not None
-        picture = _resized(sixteen_bit_color(image) or picture, data)
+        picture = _resized(deep(image) or picture, data)
         return Copy(*_encoded(picture, data), uniform(picture))
     except Unusable:
         raise

@@ -16,6 +16,7 @@ from PIL import Image
 from dsopt.config import DataConfig
 from dsopt.data.copies import Size, working_copy
 from dsopt.data.pixels import Unusable, is_gray, opened
+from dsopt.data.sources.labels import is_whole
 from dsopt.data.sources.source import Findings, Shard, SourceRow
 from dsopt.errors import InputError
 from dsopt.files import retried
@@ -223,7 +224,7 @@ def _label(label: Any, numbers: dict[str, int] | None, labelled: bool) -> int | 
         if numbers is None or label not in numbers:
             raise Unusable(f"label {label!r} is not one of the classes")
         return numbers[label]
-    if label != int(label):
+    if not is_whole(label):
         raise Unusable(f"label {label} is not a whole number")
     top = MAX_LABEL if numbers is None else len(numbers) - 1
     if not 0 <= label <= top:

@@ -15,6 +15,14 @@ AVIF = ("AVIF",) * (find_spec("PIL._avif") is not None)  # which not every build
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", *AVIF)  # not all of PIL's: for EPS, e.g., it starts Ghostscript
 GRAY_MODES = ("1", "L", "LA", "La", "I", "F")
 RANGES = (1, 255, 4095, 65535)  # masks and fractions, 8 bits, 12 bits (which microscopes and scanners write as 16), 16 bits
+_MANY_BANDS = "a TIFF of a kind that Pillow does not read, such as of more than six bands"
+_OTHERS = (  # where a file of another kind holds which bytes
+    *((4, begins, "HEIC: convert it") for begins in (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1")),
+    *((0, b"\xff\x0a", "JPEG XL: convert it"), (4, b"JXL ", "JPEG XL: convert it"), (4, b"jP  ", "JPEG 2000: convert it")),
+    *((0, b"8BPS", "PSD: convert it"), (128, b"DICM", "DICOM: convert it"), (0, b"<", "a text, HTML or XML")),
+    *((0, b"II*\0", _MANY_BANDS), (0, b"MM\0*", _MANY_BANDS)),
+)
+PHOTOMETRIC, BITS = 262, 258  # TIFF tags: what 0 stands for, and the bits a channel
 ORIENTATION = 0x0112  # EXIF tag: how the camera was held
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -45,7 +53,11 @@ def opened(image: bytes | np.ndarray | None) -> Image.Image:
             return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)
         return Image.open(io.BytesIO(image), formats=FORMATS)
     except UnidentifiedImageError:
-        raise Unusable(f"not an image ({', '.join(FORMATS)} are supported)") from None
+        assert isinstance(image, bytes)
+        kind = next(
+            (f", but {kind}" for at, begins, kind in _OTHERS if image.startswith(begins, at)), "" if image else ", but empty"
+        )
+        raise Unusable(f"not an image ({', '.join(FORMATS)} are supported){kind}") from None
     except Exception as error:  # PIL raises errors of many types on damaged files
         raise Unusable(f"image cannot be decoded ({first_line(error)})") from None
 
@@ -65,6 +77,7 @@ def orientation(picture: Image.Image) -> int:
 
 def upright(picture: Image.Image) -> Image.Image:
     """The picture as the camera was held."""
+    picture.load()  # which turns a TIFF, and drops its tag
     turn = _TURNS.get(orientation(picture))
     return picture if turn is None else picture.transpose(turn)
 
@@ -108,14 +121,19 @@ def rgb(image: bytes, background: Color, drafted: Callable[[Image.Image], None] 
     """
     picture = opened(image)
     drafted(picture)
-    return eight_bits(upright(sixteen_bit_color(image) or picture), 3, background)
+    return eight_bits(upright(deep(image) or picture), 3, background)
 
 
-def sixteen_bit_color(image: bytes | np.ndarray) -> Image.Image | None:
-    """A color PNG of 16 bits a channel in 8, scaled by the range that it uses; None for any other image.
+def deep(image: bytes | np.ndarray) -> Image.Image | None:
+    """A color PNG of 16 bits a channel, or a gray TIFF whose 0 is white, in 8, scaled by its range; None for any other image.
 
-    PIL itself drops the low bits, and a picture that uses 12 of 16 bits would become nearly black.
+    PIL itself drops the low bits, and a picture that uses 12 of 16 bits would become nearly black; and it does not invert.
+
+    Raises:
+        Unusable: a color TIFF whose low bits are all that it has.
     """
+    if isinstance(image, bytes) and image[:4] in (b"II*\0", b"MM\0*"):
+        return _deep_tiff(opened(image))
     # Bytes 24 and 25 of a PNG are the bits a channel and the kind: 2, 4 and 6 are RGB, gray with alpha, and RGB with alpha.
     if not isinstance(image, bytes) or image[24:26] not in (b"\x10\2", b"\x10\4", b"\x10\6") or not png.sound(image):
         return None
@@ -124,7 +142,18 @@ def sixteen_bit_color(image: bytes | np.ndarray) -> Image.Image | None:
         return None
     colors = pixels.shape[2] - (pixels.shape[2] in (2, 4))
     opacity = (pixels[..., colors:] >> 8).astype(np.uint8)
-    return Image.fromarray(np.concatenate([scaled(pixels[..., :colors]), opacity], 2))
+    picture = Image.fromarray(np.concatenate([scaled(pixels[..., :colors]), opacity], 2))
+    picture.info |= {key: value for key, value in opened(image).info.items() if key == "exif"}
+    return picture
+
+
+def _deep_tiff(picture: Image.Image) -> Image.Image | None:
+    tags = getattr(picture, "tag_v2", {})
+    if picture.mode.startswith("I;16") and tags.get(PHOTOMETRIC) == 0:
+        return Image.fromarray(255 - scaled(np.asarray(picture)))
+    if tags.get(BITS, ())[:3] == (16, 16, 16) and np.asarray(picture)[..., :3].max() < 16:
+        raise Unusable("a color TIFF that uses 12 or fewer of its 16 bits, of which Pillow keeps the upper 8: save it as PNG")
+    return None
 
 
 def scaled(values: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dsopt.data.sources.labels import loosely
+from dsopt.data.sources.labels import MISSING, loosely
 from dsopt.data.sources.source import Findings
 from dsopt.files import read_table
 from dsopt.progress import size
@@ -25,6 +25,7 @@ NAMED = 3  # examples in a warning
 BROKEN = 0.1  # share of the rows above which broken ones are warned of
 POINTERS = "pointers of git-lfs or git-annex: get what they stand for (git lfs pull, git annex get)"
 READERS = 16  # parts read at once: on an object store each is a wait
+_COPY = re.compile(r" \(1\)$|[ -]+copy( \d+| \(\d+\))?$", re.IGNORECASE)
 _SPLITS = re.compile(r"train|training|test|testing|val|valid|validation|dev|eval|evaluation")
 
 
@@ -91,6 +92,12 @@ def _judged(counts: Mapping[str | None, Mapping[str, int]]) -> tuple[list[str], 
     if like_splits and not (like_splits == ["train"] and len(names) > 3):  # which is a vehicle
         warnings.append(f"classes that are named like splits: {_listed(like_splits)}")
     train, test = (present.get(split) for split in ("train", "test"))
+    if unknown := [name for name in names if name.strip().casefold() in MISSING - {""}]:
+        warnings.append(f"classes that are named like missing labels: {_listed(unknown)}")
+    if joined := [name for name in names if _joins(name, set(names))]:
+        warnings.append(f"labels that join several, each a class of its own, as an image has one label: {_listed(joined)}")
+    if copies := [name for name in names if (start := _COPY.sub("", name)) != name and start in names]:
+        warnings.append(f"classes that are named like copies of others: {_listed(copies)}")
     alike = [group for group in _alike(names) if len(group) > 1]
     for group in alike:
         text = f"classes whose names differ by case, blanks or Unicode form only: {_listed(group, ascii)}"
@@ -102,6 +109,11 @@ def _judged(counts: Mapping[str | None, Mapping[str, int]]) -> tuple[list[str], 
             if alone := sorted(some - other):
                 warnings.append(f"{len(alone):,} of {len(names):,} classes are only in {where}: {_listed(alone)}")
     return warnings, refused
+
+
+def _joins(name: str, names: set[str]) -> bool:
+    """Whether a name is made of several others: Mass|Nodule."""
+    return any(mark in name and all(part.strip() in names for part in name.split(mark)) for mark in "|;,+ ")
 
 
 def _pairs(train: set[str] | None, test: set[str] | None) -> list[tuple[set[str], set[str]]]:
@@ -124,11 +136,12 @@ def facts(parts: Sequence[Part], classes: Sequence[str] | None) -> dict[str, Any
     Returns:
         "counts": for each split the images of each class, or their number alone; "formats": their numbers; "smallest" and
         "largest": [width, height] by pixels; "duplicates": images whose bytes came before; "in_both": test images whose bytes are
-        in training, too (both None where images are no encoded files).
+        in training, too; "conflicting": images whose bytes have several labels (None where images are no encoded files).
     """
     counts: dict[str | None, Counter[int]] = defaultdict(Counter)
     unlabelled: Counter[str | None] = Counter()
-    formats, sizes, hashes, in_test = Counter[str](), list[tuple[int, int]](), list[np.ndarray](), list[np.ndarray]()
+    formats, sizes = Counter[str](), list[tuple[int, int]]()
+    hashes, in_test, of_class = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
     columns = ["label", "width", "height", "format", "digest"]
     with ThreadPoolExecutor(READERS) as pool:
         for part, table in zip(parts, pool.map(lambda part: read_table(part.uri, columns), parts), strict=True):
@@ -141,12 +154,15 @@ def facts(parts: Sequence[Part], classes: Sequence[str] | None) -> dict[str, Any
             if len(about):
                 ends = (width * height).argmin(), (width * height).argmax()
                 sizes += [(int(width[i]), int(height[i])) for i in ends]
-            digests = bytes.fromhex("".join(table["digest"].drop_null().to_pylist()))
+            known = table.filter(table["digest"].is_valid())
+            digests = bytes.fromhex("".join(known["digest"].to_pylist()))
+            of_class.append(known["label"].fill_null(-1).to_numpy().astype(np.int64))
             hashes.append(np.frombuffer(digests, np.uint64).reshape(-1, 2))
             in_test.append(np.full(len(hashes[-1]), part.split == "test"))
     total = {split: sum(of.values()) for split, of in counts.items()}
     names = {split: {_name(label, classes): n for label, n in sorted(of.items())} for split, of in counts.items()}
-    doubles = _doubles(np.concatenate(hashes), np.concatenate(in_test)) if any(map(len, hashes)) else (None, None)
+    every = [np.concatenate(some) for some in (hashes, in_test, of_class)] if any(map(len, hashes)) else None
+    doubles = _doubles(*every) if every else (None, None, None)
     return {
         "counts": {split: names[split] if total[split] else unlabelled[split] for split in counts},
         "formats": dict(formats.most_common()),
@@ -154,6 +170,7 @@ def facts(parts: Sequence[Part], classes: Sequence[str] | None) -> dict[str, Any
         "largest": list(max(sizes, key=_pixels)) if sizes else None,
         "duplicates": doubles[0],
         "in_both": doubles[1],
+        "conflicting": doubles[2],
     }
 
 
@@ -186,6 +203,8 @@ def rest(facts: Mapping[str, Any], told: bool, declared: bool, classes: Sequence
         warnings.append(f"{_images(facts['duplicates'])} the same bytes as another one")
     if facts["in_both"]:
         warnings.append(f"{_images(facts['in_both'], 'test image')} the same bytes as a training image: the test would flatter")
+    if facts.get("conflicting"):
+        warnings.append(f"{_images(facts['conflicting'])} the same bytes as one with another label")
     if facts["uniform"]:
         lines.append(f"  {'uniform':<14} {facts['uniform']:>11,}  with one color in all pixels")
         warnings.append(f"{_images(facts['uniform'])} one color in all pixels")
@@ -227,13 +246,15 @@ def _together(counts: Counts) -> dict[str, int] | int:
     return {name: sum(of.get(name, 0) for of in every) for name in names}
 
 
-def _doubles(hashes: np.ndarray, in_test: np.ndarray) -> tuple[int, int]:
-    """How many images have bytes that came before, and how many test images have those of a training image."""
+def _doubles(hashes: np.ndarray, in_test: np.ndarray, labels: np.ndarray) -> tuple[int, int, int]:
+    """How many images have bytes that came before, those of a training image while they test, and those of another label."""
     order = np.lexsort((hashes[:, 1], hashes[:, 0]))
     new = np.concatenate([[True], (hashes[order[1:]] != hashes[order[:-1]]).any(1)])
     group = new.cumsum() - 1
     tests, trains = np.bincount(group, in_test[order]), np.bincount(group, ~in_test[order])
-    return int(len(hashes) - new.sum()), int(tests[trains > 0].sum())
+    starts = np.flatnonzero(new)
+    differ = np.minimum.reduceat(labels[order], starts) != np.maximum.reduceat(labels[order], starts)
+    return int(len(hashes) - new.sum()), int(tests[trains > 0].sum()), int(differ[group].sum())
 
 
 def _counted(column: Any) -> dict[Any, int]:

@@ -28,14 +28,16 @@ def test_what_is_no_image_is_counted_by_reason_and_lost_classes_are_named(tmp_pa
         (tmp_path / name).write_bytes(b"not an image")
     over = {one.reason: one for one in found("folder", tmp_path).findings.passed_over}
     assert {reason: one.count for reason, one in over.items()} == {
-        "not an image (.heic)": 2,
+        "a kind of picture that is not read: convert it (.heic)": 2,
         "not an image (no suffix)": 2,
         "not an image (.txt)": 1,
         "an archive (.zip)": 1,
         "hidden": 1,
     }
-    assert over["not an image (.heic)"].lost_classes == ("owl",) and over["not an image (no suffix)"].lost_classes == ("emu",)
-    assert over["not an image (.heic)"].examples == ("owl/1.heic", "owl/2.heic")
+    assert over["a kind of picture that is not read: convert it (.heic)"].lost_classes == ("owl",) and over[
+        "not an image (no suffix)"
+    ].lost_classes == ("emu",)
+    assert over["a kind of picture that is not read: convert it (.heic)"].examples == ("owl/1.heic", "owl/2.heic")
 
 
 def test_only_files_of_unknown_suffixes_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

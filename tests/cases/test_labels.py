@@ -213,3 +213,45 @@ def test_damaged_pages_are_told_with_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(data)
     with pytest.raises(InputError, match=r"a\.parquet: cannot be read: "):
         found("parquet", tmp_path)
+
+
+@pytest.mark.parametrize("column", ["label", "Class Name"])
+def test_names_of_digits_stay_as_they_are_written(tmp_path: Path, column: str) -> None:
+    write(tmp_path, *(f"{i}.png" for i in range(3)))
+    for name, root in (("folder", tmp_path), ("table", tmp_path / "metadata.csv")):
+        for texts, labels in (
+            (["007", "7", "010"], ["007", "7", "010"]),
+            (["1e5", "2e3", "5"], ["1e5", "2e3", "5"]),
+            (["1.0", "NaN", "0.0"], [1, 0]),
+            (["NA", "1", "0"], [1, 0]),
+        ):
+            lines = [f"{i}.png,{text}" for i, text in enumerate(texts)]
+            (tmp_path / "metadata.csv").write_text("\n".join([f"file_name,{column}", *lines]))
+            assert sorted(found(name, root).labels(), key=str) == sorted(labels, key=str)
+        (tmp_path / "metadata.csv").write_text(f"file_name,{column}\n0.png,1\n1.png,2.5\n2.png,inf\n")
+        with pytest.raises(InputError, match=rf"'{column}' holds 2\.5; expected whole numbers or text"):
+            found(name, root)
+
+
+def test_infinity_is_no_label(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", [1.0, float("inf"), 0.0])
+    read = found("parquet", tmp_path)
+    assert read.labels() == [1, 0] and [row.reason for row in read.broken] == ["label inf is not a whole number"]
+
+
+def test_a_coordinate_is_no_label(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", ["oak", "fir"], column="species", x=[3, 4], y=[5, 6])
+    read = found("parquet", tmp_path)
+    assert read.labels() == [None, None] and "these may: species, x, y" in read.findings.hints[0]
+
+
+def test_columns_of_splits_that_are_not_used_are_told(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "parquet/a.parquet", [0, 1], split=["train", "test"])
+    write(tmp_path / "folder", "1.png", "2.png")
+    (tmp_path / "folder/metadata.csv").write_text("file_name,label,split\n1.png,0,train\n2.png,1,test\n2.png,0,test\n")
+    told = found("folder", tmp_path / "folder").findings.hints
+    assert found("parquet", tmp_path / "parquet").findings.hints + told == (
+        "column split is not used: splits are read from the names of files and folders.",
+        "metadata.csv: column split is not used: splits are read from the names of files and folders.",
+        "metadata.csv: 1 images have several labels, of which the last counts, such as 2.png.",
+    )

@@ -219,3 +219,37 @@ def test_a_file_beside_those_of_splits_is_named(tmp_path: Path, name: str) -> No
     with pytest.raises(InputError, match=rf"has test-0\.{end} and train-0\.{end}, but also extra-0\.{end}, which names no split"):
         found(name, tmp_path / "set")
     assert found(name, f"{tmp_path}/set/t*.{end}").sizes().keys() == {"train", "test"}
+
+
+def test_a_folder_of_images_within_a_split_is_no_class(tmp_path: Path) -> None:
+    write(tmp_path, "train/a/images/1.png", "train/b/images/2.png", "val/images/3.png", "test/images/4.png")
+    read = found("folder", tmp_path)
+    assert read.labels() == ["a", "b"] and "the split test has no labels" in read.findings.hints[0]
+
+
+def test_thumbnails_are_no_class(tmp_path: Path) -> None:
+    write(tmp_path, "cat/1.png", "dog/2.png", "thumbnails/1.png")
+    with pytest.raises(InputError, match="has images in thumbnails and in cat, which are hardly classes"):
+        found("folder", tmp_path)
+
+
+@pytest.mark.parametrize("names", [["cat/1.png", "cat/a/1.png", "dog/2.png", "dog/a/2.png"], ["cat/a/1", "cat/b/2", "dog/a/3"]])
+def test_folders_within_several_classes_are_told(tmp_path: Path, names: list[str]) -> None:
+    write(tmp_path, *names)
+    hints = found("folder", tmp_path).findings.hints
+    assert hints == ("classes are cat, dog; folders within several of them are read as parts of these: a.",)
+
+
+def test_lists_beside_classes_are_told(tmp_path: Path) -> None:
+    write(tmp_path, "images/cat/1.png", "images/dog/2.png")
+    (tmp_path / "train_test_split.txt").write_text("1 0\n2 1\n")
+    (tmp_path / "all.csv").write_text("path,label\n")
+    assert found("folder", tmp_path).findings.hints == (
+        "labels are read from folders; not from all.csv (data.name=table).",
+        "no split is read from lists such as train_test_split.txt; expected folders train and test, or a table with both.",
+    )
+
+
+def test_archives_of_windows_are_told(tmp_path: Path) -> None:
+    write(tmp_path, "cat\\1.png", "dog\\1.png")
+    assert "names hold backslashes" in found("folder", tmp_path).findings.hints[0]

@@ -2,6 +2,8 @@
 
 import io
 import random
+import struct
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,9 +12,10 @@ import pytest
 from PIL import Image
 
 from dsopt.config import DataConfig
+from dsopt.data import png
 from dsopt.data.images import decode
 from dsopt.data.ingest import Broken, Ingested, ingest_shard, source_channels
-from dsopt.data.pixels import AVIF
+from dsopt.data.pixels import AVIF, Unusable, opened
 from dsopt.data.sources.source import Shard, SourceRow
 
 RED, GRAY, WHITE = (200, 40, 40), (200, 200, 200), (255, 255, 255)
@@ -32,6 +35,29 @@ def saved(picture: Image.Image, kind: str, **how: object) -> bytes:
 
 def array(value: float, type: type) -> Image.Image:
     return Image.fromarray(np.full((50, 50), value, type))
+
+
+def tiff(value: int, photometric: int, bands: int = 1) -> bytes:
+    """A TIFF of 16 bits a channel."""
+    pixels, bits = np.full((50, 50, bands), value, "<u2").tobytes(), b"\x10\0" * bands
+    ends = 8 + len(pixels)
+    where = (ends, bands) if bands > 2 else (16, 1)
+    short, long = {277: bands, 262: photometric, 259: 1, 284: 1}, {256: 50, 257: 50, 273: 8, 278: 50, 279: len(pixels)}
+    tags = [(tag, 3, 1, number) for tag, number in short.items()] + [(tag, 4, 1, number) for tag, number in long.items()]
+    tags.append((258, 3, where[1], where[0]))
+    listed = b"".join(struct.pack("<HHII", *tag) for tag in sorted(tags))
+    return b"II*\0" + struct.pack("<I", ends + len(bits)) + pixels + bits + struct.pack("<H", len(tags)) + listed + bytes(4)
+
+
+def deep_png(pixels: np.ndarray, exif: Image.Exif) -> bytes:
+    """A color PNG of 16 bits a channel."""
+    height, width, _ = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    lines = zlib.compress(b"".join(b"\0" + line.astype(">u2").tobytes() for line in pixels))
+    found = png.SIGNATURE
+    for name, data in ((b"IHDR", header), (b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")), (b"IDAT", lines), (b"IEND", b"")):
+        found += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return found
 
 
 def noise(size: int) -> Image.Image:
@@ -73,6 +99,9 @@ GOOD = {
     "lab.tif": (saved(red.convert("LAB"), "TIFF"), RED),
     "cmyk.tif": (saved(red.convert("CMYK"), "TIFF"), RED),
     "sliver.png": (saved(Image.new("L", (5, 3000), 200), "PNG"), GRAY),
+    "zero_is_white.tif": (tiff(55 * 257, 0), GRAY),
+    "zero_is_white12in16.tif": (tiff(4095 - 3212, 0), GRAY),
+    "color16.tif": (tiff(200 * 257, 2, 3), GRAY),
     "a.bmp": (saved(red, "BMP"), RED),
     "a.ppm": (saved(red, "PPM"), RED),
     "a.pgm": (saved(array(200, np.uint8), "PPM"), GRAY),
@@ -80,6 +109,7 @@ GOOD = {
 BROKEN = {
     "truncated.jpg": saved(noise(200), "JPEG")[:9000],
     "empty.jpg": b"",
+    "color12in16.tif": tiff(3200, 2, 3),
     "lfs.jpg": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n",
 }
 
@@ -98,9 +128,20 @@ def test_every_kind_of_picture_has_the_value_that_a_person_sees(size: int) -> No
 
 def test_a_picture_is_turned_as_the_camera_was_held() -> None:
     halves = np.concatenate([np.full((50, 25, 3), RED, np.uint8), np.full((50, 25, 3), (0, 0, 200), np.uint8)], 1)
-    data = saved(Image.fromarray(halves), "PNG", exif=camera(6))
-    (image,) = decode(ingest_shard(shard([("exif6.png", data)]), DataConfig(channels=3), None).tables["train"]).images
-    assert image[:, 8, 16].tolist() == list(RED) and image[:, 24, 16].tolist() == [0, 0, 200]
+    files = [(kind, saved(Image.fromarray(halves), kind, exif=camera(6))) for kind in ("PNG", "TIFF")]
+    files.append(("PNG of 16 bits", deep_png(halves.astype(">u2") * 257, camera(6))))
+    images = decode(ingest_shard(shard(files), DataConfig(channels=3), None).tables["train"]).images
+    assert len(images) == 3
+    for image in images:
+        assert image[:, 8, 16].tolist() == list(RED) and image[:, 24, 16].tolist() == [0, 0, 200]
+
+
+@pytest.mark.parametrize(
+    "data, kind", [(b"\0\0\0\x18ftypheic", "HEIC"), (b"\xff\x0a\0", "JPEG XL"), (b"<!DOCTYPE html>", "a text"), (b"", "empty")]
+)
+def test_what_is_called_a_picture_and_is_none_is_named(data: bytes, kind: str) -> None:
+    with pytest.raises(Unusable, match=rf"not an image .*, but {kind}"):
+        opened(data)
 
 
 def test_one_gray_scan_first_of_all_leaves_a_set_in_color() -> None:

@@ -377,3 +377,82 @@ def test_several_images_of_a_sample_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(tar({"1.in.jpg": picture(1, "JPEG"), "1.out.jpg": picture(2, "JPEG"), "1.cls": b"0"}))
     hints = found("webdataset", tmp_path).findings.hints
     assert hints == ("samples have several images; not used: out.jpg (options.image_column).",)
+
+
+# --- as collections are handed out -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("column, values", [("phase", "train val"), ("Usage", "Training PublicTest"), ("is_test", "0 1")])
+def test_splits_in_a_column_of_another_name(tmp_path: Path, column: str, values: str) -> None:
+    write(tmp_path, *(f"{i}.png" for i in range(4)))
+    lines = [f"{i}.png,{i % 2},{values.split()[i // 3]}" for i in range(4)]
+    (tmp_path / "all.csv").write_text("\n".join([f"path,label,{column}", *lines]))
+    read = found("table", tmp_path / "all.csv")
+    hints = ("column is_test is not used; a column split with train and test would be.",)
+    assert (read.sizes(), read.findings.hints) == (({"": 4}, hints) if column == "is_test" else ({"train": 3, "test": 1}, ()))
+
+
+@pytest.mark.parametrize("name, path", [("{}", "train/{}.jpg"), ("{}.jpg", "train/{}"), (r"C:\old\{}.jpg", "train/{name}")])
+def test_names_that_are_no_paths_are_completed(tmp_path: Path, name: str, path: str) -> None:
+    write(tmp_path, "train/0a.jpg", "train/0b.jpg", kind="JPEG")
+    lines = [f"{name.format(id)},{breed}" for id, breed in (("0a", "pug"), ("0b", "borzoi"))]
+    (tmp_path / "labels.csv").write_text("\n".join(["id,breed", *lines]))
+    options = {"image_column": "id", "label_column": "breed"}
+    with pytest.raises(InputError, match="none of its 2 images is there") as error:
+        found("table", tmp_path / "labels.csv", **options)
+    assert f'data.options.image_path="{path}" finds it' in str(error.value)
+    read = found("table", tmp_path / "labels.csv", **options, image_path=path)
+    assert read.rows[""] == {"train/0a.jpg": "pug", "train/0b.jpg": "borzoi"} and not read.findings.hints
+    (tmp_path / "train/0b.jpg").unlink()
+    hints = found("table", tmp_path / "labels.csv", **options, image_path=path).findings.hints
+    assert hints == ("not there: 1 of 2 images, such as train/0b.jpg.",)
+
+
+def test_labels_of_other_shapes_are_told(tmp_path: Path) -> None:
+    write(tmp_path, "1.png", "2.png")
+    (tmp_path / "all.csv").write_text(",,path,rust,scab\n0,0,1.png,0,1\n1,1,2.png,1,1\n2,2,2.png,1,0\n")
+    read = find(DataConfig(name="table", root=str(tmp_path / "all.csv"))).look()
+    assert read.hints == ("columns rust, scab hold 0 and 1, as of several labels for an image; expected one column of labels.",)
+    for name, content, message in (
+        (
+            "a.json",
+            '{"images": [{"id": 1}],\n "annotations": [], "categories": []}',
+            "one object, of images, annotations, categories",
+        ),
+        ("a.jsonl", '{"path": "1.png", "label": "x"}\n{"path": "2.png", "label": ["x", "y"]}', "'label' is list<"),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(InputError, match=message):
+            found("table", tmp_path / name)
+
+
+def test_a_separator_that_is_named_or_unusual(tmp_path: Path) -> None:
+    write(tmp_path, "1.png")
+    for content in ("sep=;\npath;label\n1.png;x\n", "path|label\n1.png|x\n"):
+        (tmp_path / "all.csv").write_text(content)
+        assert found("table", tmp_path / "all.csv").labels() == ["x"]
+
+
+def test_what_names_in_tars_do_not_say_is_told(tmp_path: Path) -> None:
+    pictures = {f"{i}.jpg": picture(i, "JPEG") for i in range(4)}
+    for members, hint in (
+        (
+            {f"cat.{name}": data for name, data in pictures.items()},
+            "1.jpg, 2.jpg, 3.jpg (options.image_column); a key ends at the first dot",
+        ),
+        ({f"{('train', 'test')[i % 2]}/{n}": d for i, (n, d) in enumerate(pictures.items())}, "name the splits test and train"),
+        ({f"n01_{name}": data for name, data in pictures.items()}, "no labels; expected members such as 0001.cls"),
+    ):
+        (tmp_path / "a.tar").write_bytes(tar(members | {"README": b"x"}))
+        findings = found("webdataset", tmp_path).findings
+        assert hint in findings.hints[0] and findings.passed_over[0].reason == "a member without a suffix"
+
+
+def test_labels_of_a_tar_stay_as_they_are_written(tmp_path: Path) -> None:
+    for labels, classes in ((["007", "7", "010"], ["007", "010", "7"]), (["1.0", "0", "1"], None)):
+        members = {}
+        for i, label in enumerate(labels):
+            members |= {f"{i}.jpg": picture(i, "JPEG"), f"{i}.cls": label.encode()}
+        (tmp_path / "a.tar").write_bytes(tar(members))
+        read = found("webdataset", tmp_path)
+        assert read.classes == classes and read.labels() == (labels if classes else [1, 0, 1])

@@ -69,6 +69,8 @@ NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
             [r"'cafe\u0301', 'caf\xe9'; training"],
         ),
         ({"train": {"a": 5, "b": 5}, "test": 9}, [], []),
+        ({None: {"Mass": 5, "Nodule": 5, "Mass|Nodule": 2}}, ["labels that join several, each a class of its own"], []),
+        ({None: {"x": 5, "x - Copy": 5, "nan": 2}}, ["copies of others: x - Copy", "like missing labels: nan"], []),
     ],
 )
 def test_classes_that_look_wrong(counts: Counts, warned: list[str], refused: list[str]) -> None:
@@ -102,6 +104,7 @@ def test_facts_of_the_parts(tmp_path: Path) -> None:
         "largest": [30, 20],
         "duplicates": 3,
         "in_both": 2,
+        "conflicting": 3,
     }
 
 
@@ -119,6 +122,7 @@ FACTS = {
     "largest": [300, 200],
     "duplicates": 0,
     "in_both": 0,
+    "conflicting": 0,
     "bytes": 3_300_000,
     "rows": 20,
     "broken": [],
@@ -148,6 +152,7 @@ def test_the_rest_after_ingest() -> None:
     ("change", "warned"),
     [
         ({"duplicates": 1}, "1 image has the same bytes as another one"),
+        ({"conflicting": 2}, "2 images have the same bytes as one with another label"),
         ({"in_both": 2}, "2 test images have the same bytes as a training image"),
         ({"uniform": 2}, "2 images have one color in all pixels"),
         ({"broken": ["not an image"] * 3 + ["no label"]}, "4 of 20 rows are broken, 3 of them: not an image"),

@@ -64,6 +64,7 @@ def test_the_manifest_and_the_terminal_have_what_was_read(tmp_path: Path, capsys
         "largest": [40, 40],
         "duplicates": 1,
         "in_both": 1,
+        "conflicting": 0,
         "bytes": 0,
         "pointers": 0,
         "uniform": 1,

@@ -1,10 +1,10 @@
 import functools
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pyarrow as pa
 from dsopt import schemes
 from dsopt.config import DataConfig
 from dsopt.data.sources import kinds
-from dsopt.data.sources.layout import Layout, decide_splits, layout, normal, told
+from dsopt.data.sources.layout import Layout, decide_splits, layout, named_split, normal, told
 from dsopt.data.sources.listing import OWN, File, Skipped, digest, list_data, needed_root, passed_over
 from dsopt.data.sources.metadata import NAMES, Metadata, read_metadata
 from dsopt.data.sources.source import Findings, Listing, Place, Shard, Source, SourceRow
@@ -22,6 +22,7 @@ from dsopt.errors import InputError
 from dsopt.files import absolute, exists, is_remote, join, read_bytes
 from dsopt.registry import DATASETS
 
+LISTS = (*TABLES, ".txt", ".lst", ".mat")
 SHARD_FILES = 256  # small enough that a few thousand photographs keep all cores busy to the end
 READ_AHEAD = 32  # files read concurrently, which hides the latency of an object store
 AHEAD_BYTES = 64 << 20  # of these files together
@@ -61,7 +62,8 @@ def folder(data: DataConfig, *, label_column: str | None = None) -> Source:
     uses, hints = _uses(splits)
     used = {use: _interleaved(splits, uses, use) for use in dict.fromkeys(uses.values())}
     skipped = [one for one in skipped if one.name not in metadata.files]
-    hints = (*metadata.hints, *_not_there(metadata, files), *hints, *_tables(root, below.files, splits))
+    unused = _tables(root, [one for one in below.files if one.name not in metadata.files], found, splits)
+    hints = (*metadata.hints, *_not_there(metadata, files), *hints, *unused, *_within_classes(files, found, metadata))
     look = functools.partial(_findings, skipped, found, _classes(splits), hints)
     tables = [file for file in below.files if file.name in metadata.files]
     fingerprint = digest([*files, *tables]) | ({"contents": contents(root, tables)} if tables else {})
@@ -102,14 +104,46 @@ def _classes(splits: Files) -> set[str]:
     return {file.label for files in splits.values() for file in files if isinstance(file.label, str)}
 
 
-def _tables(root: str, files: list[File], splits: Files) -> tuple[str, ...]:
-    """A hint on tables that may hold the labels, where there are none."""
-    if any(file.label is not None for some in splits.values() for file in some):
+def _tables(root: str, files: list[File], found: Layout, splits: Files) -> tuple[str, ...]:
+    """Hints on tables that may hold the labels, or other ones, and on lists of splits where there are none."""
+    classes = {str(file.label) for some in splits.values() for file in some}
+    outside = [f.name for f in files if f.name.rpartition("/")[2].lower() not in NAMES and found.of(f.name)[1] not in classes]
+    tables = sorted((name for name in outside if name.lower().endswith(TABLES)), key=lambda name: (_of_test(name), name))
+    if classes == {"None"}:
+        if not tables and any("\\" in file.name for some in splits.values() for file in some):
+            return ("no labels; names hold backslashes, as from a Windows archive: unpack it by a program that makes folders.",)
+        where = f"data.name=table data.root={join(root, tables[0])}" if tables else ""
+        return (f"no labels; {', '.join(tables[:3])} may hold them: {where}.",) if tables else ()
+    lists = [name for name in outside if name.lower().endswith(LISTS) and (named_split(name) or "split" in name.lower())]
+    told = [f"labels are read from folders; not from {', '.join(tables[:3])} (data.name=table)."] if tables else []
+    if lists and set(splits) == {None}:
+        told.append(
+            f"no split is read from lists such as {', '.join(lists[:3])}; expected folders train and test, or a table with both."
+        )
+    return tuple(told)
+
+
+def _of_test(name: str) -> bool:
+    """Whether a table hardly holds labels, such as test.csv and sample_submission.csv."""
+    return named_split(name) == "test" or "submission" in name.lower()
+
+
+def _within_classes(files: list[File], found: Layout, metadata: Metadata) -> tuple[str, ...]:
+    """A hint on folders of one name within several classes: those may be the classes, or hold copies such as thumbnails."""
+    if metadata.labels is not None or found.class_first:
         return ()
-    tables = [f.name for f in files if f.name.lower().endswith(TABLES) and f.name.rpartition("/")[2].lower() not in NAMES]
-    if not tables:
+    below: dict[str, set[str]] = defaultdict(set)  # class -> the folders in it, "" for images
+    for file in files:
+        if (label := found.of(file.name)[1]) is not None:
+            folders = [normal(part) for part in file.name.split("/")[:-1]]
+            below[label].add("/".join(folders[folders.index(label) + 1 :][:1]) if label in folders else "")
+    counts = Counter(folder for inside in below.values() for folder in inside if folder)
+    beside = set().union(*(inside for inside in below.values() if len(inside) > 1))
+    several = sorted(folder for folder, count in counts.items() if count > 1 and folder in beside)
+    if not several:
         return ()
-    return (f"no labels; {', '.join(tables[:3])} may hold them: data.name=table data.root={join(root, tables[0])}.",)
+    shown = [", ".join(some[:3]) + " and others" * (len(some) > 3) for some in (sorted(below), several)]
+    return (f"classes are {shown[0]}; folders within several of them are read as parts of these: {shown[1]}.",)
 
 
 def _not_there(metadata: Metadata, files: list[File]) -> tuple[str, ...]:
@@ -175,14 +209,14 @@ def located(root: str, name: str) -> str:
     return join(root, name.removeprefix("./"))
 
 
-def named_files(root: str, names: Iterable[str]) -> dict[str, Any]:
-    """What is known of the files that a table names: sizes and times of local ones, of others the names alone."""
+def named_files(root: str, names: Iterable[str]) -> list[File]:
+    """What is known of the files that a table names: sizes and times of local ones (0: not there), of others the names alone."""
     found = []
     for name in names:
         uri = located(root, name)
         size, version = (not is_remote(uri) and _stat(absolute(uri))) or (0, 0)
         found.append(File(name, size, version))
-    return digest(found)
+    return found
 
 
 def _stat(path: str) -> tuple[int, int] | None:

@@ -16,7 +16,7 @@ from dsopt.data.sets.folder import READ_AHEAD, located, named_files, readable
 from dsopt.data.sources.footers import Footer, distinct, file_labels, footer, has_labels, label_digest, paths, sound
 from dsopt.data.sources.labels import FileLabels, agree, kind_of, named
 from dsopt.data.sources.layout import check_named, check_one_set, decide_splits, named_split, told
-from dsopt.data.sources.listing import Below, File, Skipped, list_data, needed_root, passed_over, version_of
+from dsopt.data.sources.listing import Below, File, Skipped, digest, list_data, needed_root, passed_over, version_of
 from dsopt.data.sources.source import SHARD_ROWS, Findings, Listing, Place, Shard, Source, SourceRow
 from dsopt.errors import InputError
 from dsopt.files import absolute, filesystem, is_remote, join, retried
@@ -136,7 +136,7 @@ def _fingerprint(base: str, footers: list[Footer], known: Known | None) -> dict[
         labels = [label_digest(base, one) if _counted(base, footers) else "" for one in footers]
         content = [(*one.file, one.digest, own) for one, own in zip(footers, labels, strict=True)]
     if not is_remote(base) and any(one.paths for one in footers):
-        content += [named_files(join(base, one.file.name).rpartition("/")[0], paths(base, one)) for one in footers]
+        content += [digest(named_files(join(base, one.file.name).rpartition("/")[0], paths(base, one))) for one in footers]
     total = sum(one.file.size for one in footers)
     found = {"files": len(footers), "bytes": total, "digest": hashlib.sha256(repr(content).encode()).hexdigest()[:16]}
     return {"set": known.name} | found if known else found

@@ -9,7 +9,7 @@ import pyarrow as pa
 from dsopt.config import DataConfig
 from dsopt.data.sets.parquet import find_files
 from dsopt.data.sources import tars
-from dsopt.data.sources.layout import check_named, decide_splits, named_split, told
+from dsopt.data.sources.layout import check_named, decide_splits, named_split, split_word, told
 from dsopt.data.sources.listing import File, Skipped, digest, needed_root, passed_over
 from dsopt.data.sources.source import SHARD_ROWS, Findings, Listing, Place, Shard, Source, SourceRow
 from dsopt.data.sources.tars import Index, Sample, kept_index
@@ -19,6 +19,7 @@ from dsopt.registry import DATASETS
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 SPAN_BYTES = 8 << 20  # consecutive images are read together, up to so many bytes
+SHOWN = 10  # names in a hint
 GAP_BYTES = 64 << 10  # bytes between two images that are read and dropped rather than asked for anew
 
 
@@ -70,7 +71,10 @@ def _list_shards(base: str, find: "functools.partial[tuple[Found, set[str | None
     used.sort(key=lambda one: one[0] == "test")
     labels = {sample.label for _, _, index in used for sample in index.samples if _known(sample.label)}
     texts = sorted(label for label in labels if isinstance(label, str))
-    if texts and len(texts) < len(labels):
+    if texts and len(texts) < len(labels) and all(map(str.isdecimal, texts)):  # names such as 007, 008 and 010
+        used = [(use, name, index._replace(samples=tuple(map(_as_text, index.samples)))) for use, name, index in used]
+        texts = sorted({str(label) for label in labels})
+    elif texts and len(texts) < len(labels):
         raise InputError(f"{base}: some labels are numbers, others are text, such as {texts[0]!r}; they must be one kind.")
     shards, first_id = [], 0
     for use, name, index in used:
@@ -83,6 +87,10 @@ def _list_shards(base: str, find: "functools.partial[tuple[Found, set[str | None
     return shards, texts or None
 
 
+def _as_text(sample: Sample) -> Sample:
+    return sample._replace(label=str(sample.label)) if _known(sample.label) else sample
+
+
 def _look(find: "functools.partial[tuple[Found, set[str | None]]]", skipped: list[Skipped]) -> Findings:
     found, unlabelled = find()
     indices = [index for _, index in found.values()]
@@ -90,15 +98,24 @@ def _look(find: "functools.partial[tuple[Found, set[str | None]]]", skipped: lis
     hints = [f"{name} {index.end}." for name, (_, index) in found.items() if index.end]
     hints += told({split for split, _ in found.values()}, unlabelled)
     if others := sorted({f for i in indices for f in i.fields if tars.is_image(f)} - {e for i in indices for e in i.extensions}):
-        hints.append(f"samples have several images; not used: {', '.join(others)} (options.image_column).")
+        some = ", ".join(others[:SHOWN]) + f" and {len(others) - SHOWN:,} more" * (len(others) > SHOWN)
+        dots = "; a key ends at the first dot of a name" * any(name.partition(".")[0].isdecimal() for name in others)
+        hints.append(f"samples have several images; not used: {some} (options.image_column){dots}.")
     samples = [sample for index in indices for sample in index.samples]
+    named = {word for sample in samples for part in sample.key.split("/")[:-1] if (word := split_word(part))}
+    if len(named) > 1:
+        hints.append(
+            f"folders in tar files name the splits {' and '.join(sorted(named))}, which only names of tar files do: unpack them."
+        )
     if not any(_known(sample.label) for sample in samples):
         fields = sorted(set().union(*(index.fields for index in indices)) - {e for index in indices for e in index.extensions})
         folders = sorted({sample.key.rpartition("/")[0] for sample in samples})
         if fields:
-            hints.append(f"no member is known to hold labels; these are there: {', '.join(fields[:10])} (options.label_column).")
+            hints.append(f"no member is known to hold labels; these are there: {', '.join(fields[:SHOWN])} (options.label_column).")
         elif len(folders) > 1:
             hints.append(f"no labels; members lie in folders, such as {folders[-1]}: unpack them if these are classes.")
+        else:
+            hints.append("no labels; expected members such as 0001.cls beside 0001.jpg, or a key label in 0001.json.")
     return Findings(passed_over([*skipped, *missing]), tuple(hints))
 
 

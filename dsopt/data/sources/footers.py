@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from dsopt.data.sources.labels import cleaned, kind_of, label_column, values
-from dsopt.data.sources.layout import normal, partitions
+from dsopt.data.sources.labels import cleaned, kind_of, label_column, plainly, unused_splits, values
+from dsopt.data.sources.layout import named_split, normal, partitions
 from dsopt.data.sources.listing import File
 from dsopt.errors import InputError, first_line, unknown
 from dsopt.files import filesystem, join, read_range, retried, transient
@@ -86,6 +86,8 @@ def footer(base: str, file: File, image_column: str | None, wanted: str | None) 
         classes = [name for name in in_file if isinstance(features.get(name), dict) and features[name].get("_type") == "ClassLabel"]
         others = [name for name in in_file if kind_of(schema.field(name).type)] + [key for key in parts if key != "split"]
         label, hints = label_column(in_file, wanted, classes, others)
+    if named_split(file.name) is None:
+        hints += unused_splits(in_file, label)
     if label is not None and pt.is_null(schema.field(label).type):
         label = None
     kind = "text" if constant is not None else _kind(uri, schema.field(label)) if label else None
@@ -110,7 +112,8 @@ def _distinct_names(names: Iterable[Any]) -> tuple[str, ...]:
 def _image(uri: str, schema: pa.Schema, wanted: str | None, features: dict[str, Any]) -> str:
     declared = [name for name, kind in features.items() if isinstance(kind, dict) and kind.get("_type") == "Image"]
     names = (wanted,) if wanted else (*IMAGE_COLUMNS, *declared)
-    image = next((name for name in names if name in schema.names), None)
+    known = {} if wanted else {plainly(name): name for name in reversed(schema.names)}  # whatever their case
+    image = next((found for name in names if (found := name if name in schema.names else known.get(name))), None)
     if image is None:
         raise unknown(f"{uri}: image column (options.image_column)", wanted or " or ".join(IMAGE_COLUMNS), schema.names)
     kind = schema.field(image).type

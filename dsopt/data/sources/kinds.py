@@ -10,11 +10,16 @@ _ARCHIVES = ".zip .tar .gz .tgz .bz2 .xz .7z .rar .zst"
 _OTHERS = """
     .txt .csv .tsv .json .jsonl .ndjson .xml .yaml .yml .md .rst .html .htm .pdf .doc .docx .xls .xlsx .parquet .pq .arrow
     .feather .npy .npz .mat .h5 .hdf5 .pkl .pickle .pt .pth .safetensors .onnx .py .ipynb .sh .c .cpp .h .js .css .mp4 .avi
-    .mov .mkv .webm .mp3 .wav .flac .log .db .sqlite .lock .toml .cfg .ini .names .data .svg .eps .ps .heic .heif .raw .dng
-    .cr2 .nef .arw .psd .dcm .lnk .url .torrent .sha256 .md5 .crc .bin .idx .rec .tfrecord .index
+    .mov .mkv .webm .mp3 .wav .flac .log .db .sqlite .lock .toml .cfg .ini .names .data .lnk .url .torrent .sha256 .md5 .crc
+    .bin .idx .rec .tfrecord .index
+"""
+_PICTURES = """
+    .heic .heif .jxl .jp2 .j2k .jxr .psd .xcf .svg .eps .ps .ai .tga .ico .exr .hdr .pcx .dcm .nii .raw .dng .cr2
+    .cr3 .crw .nef .nrw .arw .sr2 .srf .orf .rw2 .raf .pef .srw .3fr .fff .iiq .erf .kdc .dcr .mef .mos .x3f
 """
 SUFFIXES = frozenset(_IMAGES.split())
 ARCHIVES = frozenset(_ARCHIVES.split())
+PICTURES = frozenset(_PICTURES.split())  # that are not read; many of cameras begin like TIFF, and hold a thumbnail
 OTHERS = frozenset(_OTHERS.split())  # not images by their suffix alone, so that they are not opened
 HEADER = 32  # bytes read of a file with an unknown suffix
 
@@ -45,6 +50,8 @@ def images(root: str, below: Below) -> tuple[list[File], list[Skipped]]:
             found.append(file)
         elif end in ARCHIVES:
             skipped.append(Skipped(file.name, f"an archive ({end})"))
+        elif end in PICTURES:
+            skipped.append(Skipped(file.name, f"a kind of picture that is not read: convert it ({end})"))
         elif end in OTHERS:
             skipped.append(Skipped(file.name, f"not an image ({end})"))
         else:

@@ -1,5 +1,7 @@
 """What labels mean: which column holds them, and one numbering for files that number their classes differently."""
 
+import math
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +16,10 @@ LABEL_COLUMNS = (
     *("label", "labels", "target", "class", "category", "y", "fine_label", "coarse_label"),
     *("class_name", "class_label", "class_id", "label_name", "label_id", "category_name", "category_id"),
 )
+SPLIT_COLUMNS = frozenset(("split", "subset", "set", "phase", "usage", "istest", "istrain"))  # spelled plainly
+MISSING = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none"))  # in whatever case
+_WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})(\.0*)?")  # 007 is a name: a number would be another one's
+_FRACTION = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf", re.IGNORECASE)
 
 
 class FileLabels(NamedTuple):
@@ -47,8 +53,8 @@ def label_column(
         if wanted not in columns:
             raise unknown("options.label_column", wanted, columns)
         return wanted, ()
-    lower = {column.lower(): column for column in reversed(columns)}
-    found = [lower[name] for name in LABEL_COLUMNS if name in lower]
+    known = {plainly(column): column for column in reversed(columns)}
+    found = [known[plainly(name)] for name in LABEL_COLUMNS if plainly(name) in known and not (name == "y" and "x" in known)]
     found += [column for column in named_classes if column not in found]
     if found:
         used, left = found[0], ", ".join(found[1:])
@@ -63,6 +69,40 @@ def kind_of(type: pa.DataType) -> str | None:
     if pt.is_integer(kind) or pt.is_floating(kind) or pt.is_boolean(kind):
         return "number"
     return "text" if pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind) else None
+
+
+def plainly(column: str) -> str:
+    """What the spellings of a column have in common: Class Name, class_name, className."""
+    return re.sub(r"[\W_]", "", column.casefold())
+
+
+def unused_splits(columns: Iterable[str], label: str | None) -> tuple[str, ...]:
+    """Hints on columns that may name splits, where splits are read from names of files or folders."""
+    found = [column for column in columns if plainly(column) in SPLIT_COLUMNS and column != label]
+    return tuple(f"column {column} is not used: splits are read from the names of files and folders." for column in found)
+
+
+def written(texts: Sequence[str | None]) -> pa.Array:
+    """Labels as people wrote them: numbers if all are written as such, or missing; else text, as 007 or 1e5 are.
+
+    Fractions stay numbers, as which they are refused.
+    """
+    known = [text for each in texts if (text := (each or "").strip()).casefold() not in MISSING]
+    whole = known and all(map(_WHOLE.fullmatch, known))
+    if not whole and not (known and all(map(_FRACTION.fullmatch, known)) and any(_is_fraction(text) for text in known)):
+        return pa.array(texts, pa.string())
+    number: Callable[[str], int | float] = (lambda text: int(text.partition(".")[0])) if whole else float
+    found = [(each or "").strip() for each in texts]
+    return pa.array([None if text.casefold() in MISSING else number(text) for text in found])
+
+
+def _is_fraction(text: str) -> bool:
+    return not is_whole(float(text))
+
+
+def is_whole(number: Any) -> bool:
+    """Whether a number is a whole one; infinity and NaN are none."""
+    return math.isfinite(number) and bool(number == int(number))
 
 
 def clean(label: Any) -> Any:
@@ -91,7 +131,7 @@ def cleaned(labels: pa.Array | pa.ChunkedArray, names: Sequence[str] | None = No
 
 def named(label: Any, names: Sequence[str]) -> Any:
     """The name of a number, where there are names; a number that has none is given as text, which is no class."""
-    if not names or isinstance(label, str) or label is None or label != label or label != int(label):
+    if not names or isinstance(label, str) or label is None or not is_whole(label):
         return clean(label)
     return names[int(label)] if 0 <= label < len(names) else str(label)
 

@@ -17,10 +17,15 @@ _SPLIT = re.compile(
     r"(?:set|data|images?|imgs?|split)?(?![a-z])",
     re.IGNORECASE,
 )
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")  # PublicTest
 _FILLING = re.compile(r"[\W_\d]|(?<![a-z])(?:set|data|images?|imgs?|split|folder)(?![a-z])", re.IGNORECASE)
 _FIRST_SHARD = re.compile(r"-0+-of-\d+(?=\.)")  # the hub numbers all shards of a split
 _RESOLUTION = re.compile(r"\d+(x\d+|px)", re.IGNORECASE)
-_NO_CLASS = re.compile(r"(jpeg)?ima?ge?s?|masks?|annotations?", re.IGNORECASE)  # folders by what files are, not by what they show
+_NO_CLASS = re.compile(
+    r"(jpeg)?ima?ge?s?|masks?|annotations?|segmentations?|segmentation(class|object)|thumb(nail)?s?|previews?|originals?"
+    r"|(images|labels)t[rs]",
+    re.IGNORECASE,
+)  # folders by what files are, not by what they show
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 Folders = tuple[str, ...]
@@ -36,7 +41,7 @@ def split_word(name: str) -> str | None:
     key, equals, value = name.partition("=")
     if equals and key.lower() != "split":
         return None
-    match = _SPLIT.search(value if equals else name)
+    match = _SPLIT.search(_CAMEL.sub(" ", value if equals else name))
     return match.lastgroup if match else None
 
 
@@ -219,7 +224,8 @@ def _within(found: Layout, names: Sequence[str]) -> Layout:
         for split, own in labels.items():
             others = {loosely(label) for key, each in labels.items() if key != split for label in each if label}
             mine = {loosely(label) for label in own if label}
-            if mine and len(own) == 1 and (len(everything) == 1 or not mine <= others):
+            kind = all(_NO_CLASS.fullmatch(label) for label in own if label)
+            if mine and len(own) == 1 and (kind or len(everything) == 1 or not mine <= others):
                 inside[split] = inside.get(split, 0) + 1
         if inside == found.inside:
             return found

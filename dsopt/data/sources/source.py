@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from dsopt import schemes
 from dsopt.config import DataConfig
-from dsopt.data.sources.labels import values
+from dsopt.data.sources.labels import is_whole, values
 from dsopt.data.sources.listing import PassedOver
 from dsopt.errors import InputError, first_line
 from dsopt.registry import DATASETS
@@ -142,7 +142,7 @@ def count(shards: list[Shard], classes: list[str] | None) -> dict[str | None, di
 
 
 def _named(number: int | float, classes: list[str] | None) -> str:
-    whole = int(number) if number == int(number) else number
+    whole = int(number) if is_whole(number) else number
     return classes[whole] if classes and isinstance(whole, int) and whole < len(classes) else str(whole)
 
 

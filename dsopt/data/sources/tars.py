@@ -4,20 +4,19 @@ import contextlib
 import io
 import json
 import os
-import re
 import tarfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from dsopt.data.sources import kinds
-from dsopt.data.sources.labels import LABEL_COLUMNS, clean
+from dsopt.data.sources.labels import LABEL_COLUMNS, clean, written
 from dsopt.data.sources.listing import Skipped
 from dsopt.errors import InputError, first_line
 from dsopt.files import filesystem, is_remote, retried, write_bytes
 from dsopt.storage import content_digest
 
-FORMAT = 2  # of kept indices: raised when what is read changes
+FORMAT = 3  # of kept indices: raised when what is read changes
 BUFFER = 1 << 18  # bytes per request while the headers are read: small members pass in one, large ones are skipped
 LABEL_BYTES = 1 << 16  # a larger member is not read for its label
 LABEL_MEMBERS = ("cls", *LABEL_COLUMNS)
@@ -106,11 +105,14 @@ def _samples(tar: tarfile.TarFile, file: io.BufferedReader, image: str | None, l
         tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all of them, which may be millions
         folder, _, last = member.name.rpartition("/")
         stem, dot, extension = last.partition(".")
-        if not member.isfile() or not dot or not stem or "__MACOSX" in folder:
+        if not member.isfile() or (not stem and dot) or "__MACOSX" in folder:
             continue
         if not _utf8(member.name):
             shown = member.name.encode(errors="surrogateescape").decode(errors="backslashreplace")
             skipped.append(Skipped(shown, "a name that is not UTF-8"))
+            continue
+        if not dot:
+            skipped.append(Skipped(member.name, "a member without a suffix"))
             continue
         key, extension = f"{folder}/{stem}".removeprefix("./").lstrip("/"), extension.lower()
         value = _label(_content(member, file), extension, label, fields) if extension in (*names, "json") else None
@@ -184,8 +186,8 @@ def _content(member: tarfile.TarInfo, file: io.BufferedReader) -> bytes:
 
 def _plain(text: str) -> int | str | None:
     """The label of a text member: a number or a name."""
-    text = text.strip()
-    return int(text) if re.fullmatch(r"-?\d{1,18}", text) else clean(text)
+    value = written([text.strip()])[0].as_py()
+    return clean(text.strip()) if isinstance(value, float) else clean(value)
 
 
 def _value(value: Any) -> int | str | None:
