@@ -133,6 +133,9 @@ def test_samplers_say_what_they_need() -> None:
     for name, message in (("infobatch", "needs steps="), ("loss_topk", "needs small_classifier="), ("weighted", "needs scores=")):
         with pytest.raises(InputError, match=message):
             dsopt.sampler(name, 60, 16)
+    for n, batch_size in ((0, 1), (3, 0)):  # there would be no end to looking for the first image
+        with pytest.raises(InputError, match=f"n={n}, batch_size={batch_size}; expected at least one"):
+            dsopt.sampler("shuffle", n, batch_size)
     with pytest.raises(InputError, match=r"needs scores=.'aum'"):
         dsopt.sampler("weighted", 60, 16, scores={"el2n": SCORES["el2n"]}, score="aum")
 
