@@ -115,6 +115,10 @@ def test_transforms_refuse_before_the_loop_what_they_can() -> None:
         dsopt.transforms(["cutmix"], classes=10)(digits()[0][:4])
     with pytest.raises(InputError, match="32 x 16 pixels: give size="):
         dsopt.transforms(["flip"])(digits()[0][:4, :, :, :16])
+    for names in (["flip"], ["crop"]):  # neither a corner nor a traceback
+        with pytest.raises(InputError, match="32 x 32 pixels: no square of 40 can be cut"):
+            dsopt.transforms(names, size=40)(digits()[0][:4])
+    assert dsopt.transforms(["random_resized_crop"], size=40)(digits()[0][:4]).shape == (4, 1, 40, 40)
 
 
 def test_transforms_crop_to_the_size_that_was_asked_for() -> None:
