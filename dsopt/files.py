@@ -181,7 +181,7 @@ def _write_once(uri: str, data: bytes | memoryview) -> None:
         return
     folder, name = os.path.split(path)
     os.makedirs(folder, exist_ok=True)
-    temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}")
+    temporary = os.path.join(folder, f".{name[:50]}.{uuid.uuid4().hex}")  # a name may be as long as the system takes
     try:
         with open(temporary, "wb") as file:
             file.write(data)

@@ -111,6 +111,12 @@ def test_keys_may_have_any_characters(storage: str, key: str) -> None:
     assert files.read_bytes(uri) == b"x" and files.read_range(uri, 0, 9) == b"x" and list(files.list_files(storage)) == [key]
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "\u732b" * 85])
+def test_a_name_may_be_as_long_as_the_system_takes(tmp_path: Path, name: str) -> None:
+    files.write_bytes(f"{tmp_path}/{name}", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_a_slash_too_many_is_no_part_of_a_key(s3_storage: str) -> None:
     bucket, _, prefix = s3_storage.removeprefix("s3://").partition("/")
     files.write_bytes(f"s3://{bucket}//{prefix}/x", b"x")

@@ -115,6 +115,10 @@ def test_transforms_refuse_before_the_loop_what_they_can() -> None:
         dsopt.transforms(["cutmix"], classes=10)(digits()[0][:4])
     with pytest.raises(InputError, match="32 x 16 pixels: give size="):
         dsopt.transforms(["flip"])(digits()[0][:4, :, :, :16])
+    for names in (["flip"], ["crop"]):  # neither a corner nor a traceback
+        with pytest.raises(InputError, match="32 x 32 pixels: no square of 40 can be cut"):
+            dsopt.transforms(names, size=40)(digits()[0][:4])
+    assert dsopt.transforms(["random_resized_crop"], size=40)(digits()[0][:4]).shape == (4, 1, 40, 40)
 
 
 def test_transforms_crop_to_the_size_that_was_asked_for() -> None:
@@ -133,6 +137,9 @@ def test_samplers_say_what_they_need() -> None:
     for name, message in (("infobatch", "needs steps="), ("loss_topk", "needs small_classifier="), ("weighted", "needs scores=")):
         with pytest.raises(InputError, match=message):
             dsopt.sampler(name, 60, 16)
+    for n, batch_size in ((0, 1), (3, 0)):  # there would be no end to looking for the first image
+        with pytest.raises(InputError, match=f"n={n}, batch_size={batch_size}; expected at least one"):
+            dsopt.sampler("shuffle", n, batch_size)
     with pytest.raises(InputError, match=r"needs scores=.'aum'"):
         dsopt.sampler("weighted", 60, 16, scores={"el2n": SCORES["el2n"]}, score="aum")
 

@@ -298,6 +298,10 @@ def test_names_are_safe_and_never_alike(tmp_path: Path) -> None:
     assert len({name.casefold() for name in _names(pa.table({"key": ["a.b", "a_b"], "id": [0, 1]}), dot="_")}) == 2
     assert all(name and not name.startswith(".") and len(name) <= 110 and "/" not in name for name in map(safe, names))
     assert len(set(_folders(["a/b", "a_b", "A b", None, ".."]).values())) == 4
+    assert len(safe("猫" * 200).encode()) <= 160  # a file system counts bytes
+    assert safe("\u1100\u1161") == safe("\uac00") == "\uac00"  # one name on macOS
+    devices = ("con", "NUL.tar", "com1", "lpt9.x.y", "console", "a.con")
+    assert [safe(name) for name in devices] == ["_con", "_NUL.tar", "_com1", "_lpt9.x.y", "console", "a.con"]
 
 
 def test_wrong_arguments_are_one_line(job: Any, tmp_path: Path) -> None:

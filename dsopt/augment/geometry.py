@@ -6,12 +6,14 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from dsopt.augment import UniformDraw
+from dsopt.errors import InputError
 from dsopt.registry import AUGMENTATIONS
 
 
 @AUGMENTATIONS.register(bytes=True)
 def crop(images: Shaped[Tensor, "b c h w"], draw: UniformDraw, *, size: int = 24) -> Shaped[Tensor, "b c s s"]:
-    """Crop a square of `size` pixels at a random position, a different one for every image."""
+    """Crop a square of `size` pixels at a random position, a different one for every image. Raises InputError: they are smaller."""
+    _check_sides(images, size)
     windows = images.unfold(2, size, 1).unfold(3, size, 1)  # [b, c, tops, lefts, s, s], a view
     top = (draw() * windows.shape[2]).long()
     left = (draw() * windows.shape[3]).long()
@@ -52,9 +54,16 @@ def random_resized_crop(
 
 
 def center_crop(images: Shaped[Tensor, "b c h w"], size: int) -> Shaped[Tensor, "b c s s"]:
-    """Crop the central square of `size` pixels, as the papers do for testing."""
+    """Crop the central square of `size` pixels, as the papers do for testing. Raises InputError: the images are smaller."""
+    _check_sides(images, size)
     top, left = (images.shape[2] - size) // 2, (images.shape[3] - size) // 2
     return images[:, :, top : top + size, left : left + size]
+
+
+def _check_sides(images: Tensor, size: int) -> None:
+    height, width = images.shape[2:]
+    if min(height, width) < size:  # a slice would quietly be a small corner
+        raise InputError(f"images of {height} x {width} pixels: no square of {size} can be cut from them; expected larger images.")
 
 
 def resized(images: Shaped[Tensor, "b c h w"], size: int) -> Shaped[Tensor, "b c s s"]:

@@ -34,6 +34,8 @@ def sampler(
     Raises:
         InputError: an unknown name or option, or something missing that the sampler needs.
     """
+    if n < 1 or batch_size < 1:
+        raise InputError(f"sampler: n={n}, batch_size={batch_size}; expected at least one image and one a batch.")
     traits, make = SAMPLERS.traits(name), SAMPLERS.build(name, options)
     more: list[Any] = []
     for key, given in (("steps", steps), ("scores", scores), ("small_classifier", small_classifier)):

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dsopt.data.sources.tables import SUFFIXES, read_rows
+from dsopt.data.sources.tables import SUFFIXES, decoded, read_rows
 from dsopt.errors import InputError
 from dsopt.files import read_bytes, read_table
 from dsopt.selection.choose import CHOSEN
@@ -43,11 +43,8 @@ def read_list(uri: str) -> Listed:
     names = _lines(uri, data) if plain else _column(uri)
     if not len(names) or names.null_count:
         raise InputError(f"select.ids={uri}: {'has rows without a name' if len(names) else 'lists no image'}.")
-    counts = pc.value_counts(names)  # pyright: ignore[reportAttributeAccessIssue]
-    twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))  # pyright: ignore[reportAttributeAccessIssue]
     by = "id" if pa.types.is_integer(names.type) else "key"
-    if len(twice):
-        raise InputError(f"select.ids={uri}: {len(twice):,} {by}s come more than once, such as {_some(twice)}.")
+    _check_once(f"select.ids={uri}", by, names)
     return Listed(uri, by, names, content_digest(data), plain)
 
 
@@ -59,15 +56,17 @@ def choose_listed(listed: Listed, parts: list[Part]) -> pa.Table:
     """
     where, by = f"select.ids={listed.uri}", listed.by
     images = pa.concat_tables([read_table(part.uri, ["id", "key"]) for part in parts]).combine_chunks()
-    found = pc.index_in(listed.names, images[by].combine_chunks())  # pyright: ignore[reportAttributeAccessIssue]
+    names = _trimmed(listed.names, images[by]) if listed.plain and by == "key" else listed.names
+    found = pc.index_in(names, images[by].combine_chunks())  # pyright: ignore[reportAttributeAccessIssue]
     if found.null_count:
-        lost = listed.names.filter(found.is_null())
+        lost = names.filter(found.is_null())
         raise InputError(f"{where}: {len(lost):,} of {len(found):,} {by}s are of no training image, such as {_some(lost)}.")
-    named = images[by].filter(pc.is_in(images[by], listed.names))  # pyright: ignore[reportAttributeAccessIssue]
+    _check_once(where, by, names)
+    named = images[by].filter(pc.is_in(images[by], names))  # pyright: ignore[reportAttributeAccessIssue]
     if len(named) > len(found):
         raise InputError(f"{where}: {len(named) - len(found):,} more images have the same keys; expected a list of ids.")
     if listed.plain and by == "id":
-        as_keys = pc.index_in(listed.names.cast(pa.string()), images["key"].combine_chunks())  # pyright: ignore[reportAttributeAccessIssue]
+        as_keys = pc.index_in(names.cast(pa.string()), images["key"].combine_chunks())  # pyright: ignore[reportAttributeAccessIssue]
         if as_keys.null_count < len(found) and not as_keys.equals(found):
             raise InputError(f"{where}: its numbers are ids and keys of images; expected a table with a column `id` or `key`.")
     n = len(found)
@@ -75,20 +74,37 @@ def choose_listed(listed: Listed, parts: list[Part]) -> pa.Table:
     return pa.table([ids, ranks, scores, ["listed"] * n], schema=CHOSEN)
 
 
+def _check_once(where: str, by: str, names: pa.Array) -> None:
+    counts = pc.value_counts(names)  # pyright: ignore[reportAttributeAccessIssue]
+    twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))  # pyright: ignore[reportAttributeAccessIssue]
+    if len(twice):
+        raise InputError(f"{where}: {len(twice):,} {by}s come more than once, such as {_some(twice)}.")
+
+
+def _trimmed(names: pa.Array, keys: pa.ChunkedArray) -> pa.Array:
+    """Lines without the blanks around them, but for those that are keys with them: names of files may end in a blank."""
+    trimmed = pa.array([name.strip() for name in names.to_pylist()], pa.string())
+    return pc.if_else(pc.is_in(names, keys.combine_chunks()), names, trimmed)  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def _lines(uri: str, data: bytes) -> pa.Array:
     """Ids if every line is a whole number as we write it (007 is a key), else keys."""
     try:
-        lines = [line.strip() for line in data.decode("utf-8-sig").split("\n") if line.strip()]
+        lines = [line.removesuffix("\r") for line in decoded(data).split("\n") if line.strip()]
     except UnicodeDecodeError:
         raise InputError(f"select.ids={uri}: is no text; expected one id or key a line, or *{', *'.join(SUFFIXES)}.") from None
-    numbers = all(line.isdecimal() and line.isascii() and str(int(line)) == line for line in lines)
-    return pa.array(map(int, lines), pa.int64()) if numbers else pa.array(lines, pa.string())
+    numbers = [line.strip() for line in lines]
+    whole = all(len(one) < 19 and one.isdecimal() and one.isascii() and str(int(one)) == one for one in numbers)
+    return pa.array(map(int, numbers), pa.int64()) if whole else pa.array(lines, pa.string())
 
 
 def _column(uri: str) -> pa.Array:
     """The ids or, where there is no column of them, the keys of a table; by rank, where it has ranks."""
     rows = read_rows(uri, text=("key",))
     if "rank" in rows.column_names:
+        kind = rows.schema.field("rank").type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):  # as text, 10 comes before 2
+            raise InputError(f"select.ids={uri}: column `rank` is {kind}; expected numbers.")
         rows = rows.sort_by("rank")
     if "id" in rows.column_names and pa.types.is_integer(rows.schema.field("id").type):
         return rows["id"].combine_chunks().cast(pa.int64())

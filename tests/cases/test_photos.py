@@ -59,6 +59,7 @@ def test_every_input_has_an_output_of_its_own(tmp_path: Path, capsys: pytest.Cap
 def test_names_do_not_depend_on_the_order() -> None:
     files = ["a.gif", "a.gif.png", "a.gif-2.png", "a.jpg", "a.png"]
     assert names_of(files) == names_of(files[::-1]) == {file: file for file in files[1:]} | {"a.gif": "a.gif-3.png"}
+    assert names_of(["A.GIF", "a.gif.png"])["A.GIF"] == "A.GIF-2.png"  # where capitals make no other name
 
 
 def test_profile_and_resolution_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ import pytest
 from reading import IMAGE, found, picture, write, write_parquet
 
 from dsopt.config import DataConfig
+from dsopt.data.sets.folder import located
 from dsopt.data.sets.webdataset import spans
 from dsopt.data.sources import tars
 from dsopt.data.sources.source import find
@@ -311,6 +312,8 @@ def test_paths_that_name_no_file(tmp_path: Path) -> None:
     assert list(read.rows[""]) == names[4:] and [(row.key, row.reason) for row in read.broken] == [
         (n, "no image") for n in names[:4]
     ]
+    for name in (names[5], f"file://{tmp_path}/a b.png"):  # where it is read again: by its path
+        assert located(str(tmp_path), name) == f"{tmp_path}/a b.png"
 
 
 def test_what_a_table_cannot_be_is_told(tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ def test_a_changed_list_is_another_subset_and_a_moved_one_is_the_same(tmp_path: 
         ("a.csv", b"name\nx\n", "expected a column `id` of whole numbers or `key`; the columns are name"),
         ("a.csv", b"id,x\n1,\n,2\n", "has rows without a name"),
         ("a.json", b"[1, 2]", "not a readable table"),
+        ("a.txt", b"9" * 30, "1 of 1 keys are of no training image, such as 999"),
+        ("a.jsonl", b'{"id": 1, "rank": "10"}', "column `rank` is string; expected numbers"),
         (None, b"", "there is no such file"),
     ],
 )
@@ -110,6 +112,17 @@ def test_numbers_that_are_keys(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="its numbers are ids and keys of images"):
         choose_listed(read_list(str(text)), parts(tmp_path, ["2", "1", "0"]))
     assert choose_listed(read_list(str(text)), parts(tmp_path, ["0", "1", "2"]))["id"].to_pylist() == [1, 2]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])  # utf-16: as PowerShell's > writes
+def test_keys_with_blanks_around_them(tmp_path: Path, encoding: str) -> None:
+    text = tmp_path / "a.txt"
+    text.write_bytes("b.png \r\n  a b.png\t\r\nb.png\r\n".encode(encoding))
+    assert choose_listed(read_list(str(text)), parts(tmp_path, ["a b.png", "b.png", "b.png "]))["id"].to_pylist() == [2, 0, 1]
+    with pytest.raises(InputError, match="1 keys come more than once, such as b"):
+        choose_listed(read_list(str(text)), parts(tmp_path, ["a b.png", "b.png"]))
+    text.write_bytes(" 1 \r\n 0\r\n".encode(encoding))
+    assert choose_listed(read_list(str(text)), parts(tmp_path, ["x", "y"]))["id"].to_pylist() == [1, 0]
 
 
 def test_a_key_of_several_images_is_refused(tmp_path: Path) -> None:

@@ -201,9 +201,10 @@ class FileRows:
 
 
 def located(root: str, name: str) -> str:
-    """The URI of a name in a table: a URI, an absolute path, or relative to `root`."""
-    if name.startswith("file://") and not os.path.exists(absolute(name)):
-        return unquote(name)  # as URIs of files are spelled, and this package's are not
+    """The URI, or local path, of a name in a table: a URI, an absolute path, or relative to `root`."""
+    if name.startswith("file://"):  # blanks and the like may be spelled as in URIs, which this package's are not
+        plain = absolute(name)
+        return plain if os.path.exists(plain) else absolute(unquote(name))
     if schemes.scheme(name) or (name.startswith("/") and not is_remote(root)):
         return name
     return join(root, name.removeprefix("./"))

@@ -74,10 +74,10 @@ def _parsed(name: str, data: bytes, text: Sequence[str], labels: Sequence[str]) 
     if name.endswith((".parquet", ".pq")):
         return pq.read_table(io.BytesIO(data))
     if name.endswith((".csv", ".tsv")):
-        return _separated(_decoded(data), "\t,;|" if name.endswith(".tsv") else ",;\t|", text, labels)
+        return _separated(decoded(data), "\t,;|" if name.endswith(".tsv") else ",;\t|", text, labels)
     if not name.endswith(SUFFIXES):
         raise ValueError(f"expected a file *{', *'.join(SUFFIXES)}")
-    lines = _decoded(data)
+    lines = decoded(data)
     whole = lines.lstrip().startswith("[")
     if name.endswith(".json") and not whole and isinstance(one := _document(lines), dict) and _nested(one):
         raise ValueError(f"one object, of {', '.join(map(str, [*one][:3]))}; expected a list of objects, one for each image")
@@ -98,7 +98,7 @@ def _document(lines: str) -> object:
         return None
 
 
-def _decoded(data: bytes) -> str:
+def decoded(data: bytes) -> str:
     """Text in UTF-8, or in UTF-16 as spreadsheets export it."""
     return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
 

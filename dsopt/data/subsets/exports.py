@@ -4,6 +4,7 @@ import io
 import json
 import re
 import tarfile
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,9 @@ SHARD_ROWS = 4096
 WRITERS = 16  # files written at once
 MARKER = ".export.json"  # in the output while it is not complete
 
+NAME_BYTES = 160  # of a name: file systems take 255, and a number, a suffix and the mark of a file half written come to it
+
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # with any suffix
 _SUFFIX = re.compile(r"\.(jpe?g|jpe|jfif|png|webp|bmp|gif|tiff?|p[bgnp]m|apng|avif|dib|jif)$", re.IGNORECASE)
 _SUFFIX_OF = {"JPEG": ".jpg", "TIFF": ".tif", "MPO": ".jpg"}
 
@@ -201,14 +205,18 @@ def _names(rows: pa.Table, dot: str = ".") -> list[str]:
 def _folders(labels: Sequence[str | None]) -> dict[str, str]:
     """A folder for each class; classes whose names are alike once they are safe get a number."""
     folders: dict[str, str] = {}
+    taken: set[str] = set()
     for label in sorted({label for label in labels if label}):
         folder, number = safe(label), 2
-        while folder.casefold() in {other.casefold() for other in folders.values()}:
+        while folder.casefold() in taken:
             folder, number = f"{safe(label)}-{number}", number + 1
         folders[label] = folder
+        taken.add(folder.casefold())
     return folders
 
 
 def safe(name: str) -> str:
-    """A name in letters, digits and _.+- alone, neither hidden nor long."""
-    return re.sub(r"[^\w.+-]+", "_", name).strip(".")[-100:].lstrip(".") or "_"
+    """A name in letters, digits and _.+- alone, neither hidden nor long, and none that Windows keeps for its devices."""
+    plain = re.sub(r"[^\w.+-]+", "_", unicodedata.normalize("NFC", name)).strip(".")  # macOS takes both forms as one name
+    short = plain[-100:].encode()[-NAME_BYTES:].decode(errors="ignore").lstrip(".") or "_"
+    return f"_{short}" if _DEVICE.match(short) else short

@@ -1,6 +1,7 @@
 """Photographs of a file or a folder, colored by a finished colorizer and written beside each other."""
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, count
@@ -58,17 +59,22 @@ def paths(source: str, target: str | None) -> Paths:
 
 
 def names_of(files: Sequence[str]) -> dict[str, str]:
-    """The name of the output of each file, all different: its own where its format is written, else one that no other has."""
+    """The name of the output of each file: its own where its format is written, else one that no other has on any system."""
     names = {file: file for file in files if photos.written_name(file) == file}
-    taken = set(names)
+    taken = set(map(_alike, names))
     for file in files:
         if file not in names:
             plain = photos.written_name(file)
             stem, dot, suffix = plain.rpartition(".")
             tried = chain([plain], (f"{stem}-{number}{dot}{suffix}" for number in count(2)))
-            names[file] = next(name for name in tried if name not in taken)
-            taken.add(names[file])
+            names[file] = next(name for name in tried if _alike(name) not in taken)
+            taken.add(_alike(names[file]))
     return names
+
+
+def _alike(name: str) -> str:
+    """What is the same for names that Windows or macOS takes for one."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _dead_links(folder: str) -> tuple[str, ...]:
