@@ -127,12 +127,12 @@ def _named_splits(
         return None, tuple(f"column {name} is not used; a column split with train and test would be." for name in flags)
     values = rows[column].to_pylist()
     words = {value: split_word(str(value)) for value in dict.fromkeys(values)}
-    strange = next((value for value, word in words.items() if word is None), None) if None in words.values() else ...
-    if strange is ...:
+    strange = [value for value, word in words.items() if word is None]
+    if not strange:
         return [words[value] for value in values], ()
     if wanted or any(words.values()):
-        raise InputError(f"{uri}: column {column!r} holds {strange!r}, which is no split; expected train, test or validation.")
-    return None, (f"column {column} is not used: its values, such as {strange}, are no splits.",)
+        raise InputError(f"{uri}: column {column!r} holds {strange[0]!r}, which is no split; expected train, test or validation.")
+    return None, (f"column {column} is not used: its values, such as {strange[0]}, are no splits.",)
 
 
 def _names_splits(values: pa.ChunkedArray) -> bool:
