@@ -80,6 +80,7 @@ def test_the_share_that_pays_soonest_is_told_though_everything_is_better_than_sm
             0.37,
             "cannot tell whether choosing by ccs (200 s) pays for itself: in 63 % of the forecasts",
         ),
+        (Interval(1, math.inf, math.inf), 0.7, "after 1 training or more (middle"),
         (Interval(5, math.inf, math.inf), 0.6, "after 5 trainings or more (middle of all forecasts: never)"),
         (Interval(math.inf, math.inf, math.inf), 0.93, "never pays for itself: in 93 % of the forecasts even the best size, 30 %"),
     ],

@@ -11,7 +11,7 @@ from dsopt import schemes
 from dsopt.config import DataConfig
 from dsopt.data.sets.folder import Files, ImageFile, list_files, located, named_files
 from dsopt.data.sets.parquet import find_files
-from dsopt.data.sources.labels import kind_of, label_column, plainly
+from dsopt.data.sources.labels import SPLIT_COLUMNS, kind_of, label_column, plainly
 from dsopt.data.sources.layout import check_named, decide_splits, named_split, split_word, told
 from dsopt.data.sources.listing import File, digest, list_data, needed_root, passed_over
 from dsopt.data.sources.source import Findings, Source
@@ -24,7 +24,6 @@ IMAGE_COLUMNS = (
     *("file_name", "filename", "image_path", "filepath", "file_path", "path", "uri", "url", "file", "image", "img"),
     *("image_file", "image_name", "image_url"),
 )
-SPLIT_COLUMNS = ("split", "subset", "partition", "fold_name")
 MOST_SPLITS = 20  # distinct names of splits in a column
 
 

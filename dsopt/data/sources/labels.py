@@ -16,7 +16,8 @@ LABEL_COLUMNS = (
     *("label", "labels", "target", "class", "category", "y", "fine_label", "coarse_label"),
     *("class_name", "class_label", "class_id", "label_name", "label_id", "category_name", "category_id"),
 )
-SPLIT_COLUMNS = frozenset(("split", "subset", "set", "phase", "usage", "istest", "istrain"))  # spelled plainly
+SPLIT_COLUMNS = ("split", "subset", "partition", "fold_name")
+_MAY_SPLIT = (*SPLIT_COLUMNS, "set", "phase", "usage", "is_test", "is_train")
 MISSING = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none"))  # in whatever case
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})(\.0*)?")  # 007 is a name: a number would be another one's
 _FRACTION = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf", re.IGNORECASE)
@@ -78,7 +79,8 @@ def plainly(column: str) -> str:
 
 def unused_splits(columns: Iterable[str], label: str | None) -> tuple[str, ...]:
     """Hints on columns that may name splits, where splits are read from names of files or folders."""
-    found = [column for column in columns if plainly(column) in SPLIT_COLUMNS and column != label]
+    known = set(map(plainly, _MAY_SPLIT))
+    found = [column for column in columns if plainly(column) in known and column != label]
     return tuple(f"column {column} is not used: splits are read from the names of files and folders." for column in found)
 
 

@@ -241,7 +241,7 @@ def _local(root: str, recursive: bool) -> Iterator[File | Skipped]:
     above = {_identity(folder) for folder in (real, *real.parents)}
     while links:
         name, folder = links.pop(0)
-        if name and _identity(folder) in seen | above:
+        if name and ((identity := _identity(folder)) in seen or identity in above):
             yield Skipped(name, "a link to a folder that is read already")
         else:
             yield from _walk(name, folder, seen, links, recursive)

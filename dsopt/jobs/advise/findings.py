@@ -135,11 +135,14 @@ def _told(one: Found, facts: Facts) -> str:
     if one.saves.never > 1 - SURE:
         return (
             f"These pilots cannot tell whether choosing by {one.way.title} ({cost:,.0f} s) pays for itself: in "
-            f"{100 * (1 - one.saves.never):.0f} % of the forecasts {share:g} % of the images do, after {low} trainings or more "
+            f"{100 * (1 - one.saves.never):.0f} % of the forecasts {share:g} % of the images do, after {_trainings(low)} or more "
             f"(middle of all forecasts: {middle}). Longer pilots tell more: advise.share."
         )
-    trainings = f"{middle} training" + "s" * (middle != "1")
     return (
-        f"Choosing {share:g} % by {one.way.title} ({cost:,.0f} s) has paid for itself after {trainings} (80 %: {low} to {high}): "
-        "it reaches sooner what everything reaches in the end."
+        f"Choosing {share:g} % by {one.way.title} ({cost:,.0f} s) has paid for itself after {_trainings(middle)} "
+        f"(80 %: {low} to {high}): it reaches sooner what everything reaches in the end."
     )
+
+
+def _trainings(count: str) -> str:
+    return f"{count} training" + "s" * (count != "1")
