@@ -134,9 +134,9 @@ def _told(one: Found, facts: Facts) -> str:
         )
     if one.saves.never > 1 - SURE:
         return (
-            f"These pilots cannot tell whether choosing by {one.way.title} ({cost:,.0f} s) pays for itself: in "
-            f"{100 * (1 - one.saves.never):.0f} % of the forecasts {share:g} % of the images do, after {_trainings(low)} or more "
-            f"(middle of all forecasts: {middle}). Longer pilots tell more: advise.share."
+            f"These pilots cannot tell whether choosing by {one.way.title} ({cost:,.0f} s) pays for itself: with the best size, "
+            f"{share:g} % of the images, it does in {100 * (1 - one.saves.never):.0f} % of the forecasts, after {_trainings(low)} "
+            "or more. In the others it never does. Longer pilots tell more: advise.share."
         )
     return (
         f"Choosing {share:g} % by {one.way.title} ({cost:,.0f} s) has paid for itself after {_trainings(middle)} "
